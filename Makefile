@@ -1,0 +1,10 @@
+# Two commands do everything on a fresh machine: `make compare` and `make test`.
+.PHONY: compare test check setup
+compare: setup
+	@.venv/bin/harness compare --strategies sft,kd,rl,kd+rl $(ARGS)
+test: setup
+	@ci/test $(ARGS)
+check: setup
+	@ci/check
+setup:
+	@ci/setup

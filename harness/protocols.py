@@ -1,0 +1,110 @@
+"""The three seams strangers plug into: Task, Trainer, Engine; and the one the graders need: CodeRunner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+from harness.types import Checkpoint, Generation, Request, Sample, Score, Split, Stage, Trained, TrainRow
+
+if TYPE_CHECKING:
+    from harness.budget import Meter
+
+
+@dataclass(frozen=True)
+class CodeJob:
+    """One candidate program against one trusted test program.
+
+    program: untrusted source that defines `entry_point`. test: trusted source that defines `check(candidate)`.
+    prelude: trusted source the tests may need (HumanEval's prompt with its helper functions).
+    """
+
+    program: str
+    entry_point: str
+    test: str
+    prelude: str = ""
+    timeout_s: float = 5.0  # CPU seconds; the wall-clock backstop is larger
+
+
+@dataclass(frozen=True)
+class CodeResult:
+    """passed None: the sandbox itself failed, so nothing is known about the candidate."""
+
+    passed: bool | None
+    why: str = ""  # "passed", "assertion failed", "timeout", "NameError: ...", "sandbox: ..."
+    cpu_s: float = 0.0
+
+
+class CodeRunner(Protocol):
+    """Runs untrusted programs. One instance serves many threads."""
+
+    tier: str  # "T1 namespaces", "T2 landlock", ...: goes into every record
+
+    def run(self, job: CodeJob) -> CodeResult: ...
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A benchmark: items and the rule that judges replies. Built without reading any data."""
+
+    name: str
+    version: str  # raised whenever a verdict can change
+    needs_sandbox: bool
+    max_tokens: int  # default cap on a reply
+    stop: tuple[str, ...]
+
+    def samples(self, split: Split) -> Sequence[Sample]:
+        """The items of a split, in a fixed order. Raises `UnknownSplit` for a split the task has not."""
+        ...
+
+    def score(self, sample: Sample, text: str, runner: CodeRunner | None) -> Mapping[str, Score]:
+        """Verdicts by grader name: "strict" (the format the task asks for) and "lenient" (the answer anywhere).
+
+        A pure function for one sample and text, so it can run anywhere. runner: needed where needs_sandbox.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """What a trainer may see: train rows and the reward. reward(row, text) is the task's strict verdict."""
+
+    rows: Sequence[TrainRow]
+    reward: Callable[[TrainRow, str], float | None]
+
+
+class Trainer(Protocol):
+    """One training method. Importing the module that holds it must not import torch; `train` may."""
+
+    Config: ClassVar[type]  # frozen dataclass with a default for every field
+    needs: ClassVar[str]  # "completions": reference solutions; "teacher": the teacher's; "prompts": none
+
+    def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:
+        """Train from `parent` until `meter` says the budget is spent; end in a full checkpoint under `out`.
+
+        `out` may hold what an interrupted earlier call left: go on from there. Report progress with `meter.report`.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """Turns chats into replies. The engine alone renders chat templates."""
+
+    name: ClassVar[str]
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Serve this checkpoint from now on; raises `EngineError` unless the weights in use are proven to be these."""
+        ...
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
+        """One generation for each request, yielded as each finishes, in any order."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """What decides the numbers: {"engine": "vllm", "version": ..., "dtype": ..., "device": ...}."""
+        ...
+
+    def close(self) -> None: ...

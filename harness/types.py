@@ -1,0 +1,239 @@
+"""One page of values: read this first.
+
+Everything here is frozen, holds plain data and does no I/O. A missing value is `None`, and the comment beside it
+says what missing means. JSON in and out lives in `records.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Split = Literal["train", "dev", "test"]
+Finish = Literal["stop", "length", "error"]
+BudgetUnit = Literal["flops", "tokens"]
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one value: sorted keys, no spaces, no NaN. The base of every hash in this project."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def sha256_of(value: Any) -> str:
+    """Hex SHA-256 of `canonical_json(value)`."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a chat. role: "system", "user" or "assistant"."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One item of a task: what is asked and what the grader compares with.
+
+    metadata holds JSON data only: `level`, and for code `entry_point`, `test`, `prompt`.
+    """
+
+    id: str  # stable for ever: "pico_math/test/0007"
+    messages: tuple[Message, ...]
+    target: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def hash(self) -> str:
+        """Hex SHA-256 of the whole item: two runs share an item only if this is equal."""
+        return sha256_of(asdict(self))
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How a reply is drawn. temperature 0 is greedy; seed None only where temperature is 0."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One reply to be generated. key names it among the requests of one call: "<sample id>#<repeat>"."""
+
+    key: str
+    messages: tuple[Message, ...]
+    params: SamplingParams
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One reply. finish "length": cut off at max_tokens; "error": no reply, `error` says why."""
+
+    key: str
+    text: str
+    n_prompt_tokens: int
+    n_tokens: int
+    finish: Finish
+    prompt_hash: str  # hex SHA-256 of the prompt text after the chat template; "" where the engine saw none (replay)
+    wall_s: float
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One grader's verdict on one reply. value in [0, 1]; None: could not be judged (which is not "wrong")."""
+
+    value: float | None
+    answer: str | None = None  # what was read out of the reply; None: nothing could be read
+    why: str = ""  # for people: "no number after '####'"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A Hugging Face model folder and the digest of its weights.
+
+    Two checkpoints with equal digests hold equal tensors (name, dtype, shape, bytes), whatever their file layout.
+    """
+
+    path: Path
+    digest: str  # hex SHA-256 over the tensors
+    tokenizer_digest: str  # hex SHA-256 over vocabulary and chat template
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one strategy, or one stage of it, may spend. amount is in `unit`."""
+
+    amount: float
+    unit: BudgetUnit = "flops"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage really spent. Token counts are exact; FLOPs are by the formula in `budget.Meter`."""
+
+    steps: int = 0
+    train_tokens: int = 0  # tokens that went through a training forward and backward pass, padding left out
+    trained_tokens: int = 0  # of these, the tokens the loss counts
+    generated_tokens: int = 0  # sampled by the student
+    generate_prompt_tokens: int = 0  # read by the student before it sampled
+    teacher_tokens: int = 0  # sampled by the teacher
+    teacher_prompt_tokens: int = 0
+    flops_train: float = 0.0
+    flops_generate: float = 0.0
+    flops_teacher: float = 0.0
+    unique_prompts: int = 0
+    zero_advantage: int = 0  # rollouts whose group had no reward variance, so they taught nothing
+    rollouts: int = 0
+    wall_s: float = 0.0
+    verifier_cpu_s: float = 0.0
+    peak_rss_bytes: int = 0
+
+    @property
+    def flops(self) -> float:
+        """All FLOPs: student training, student sampling, teacher."""
+        return self.flops_train + self.flops_generate + self.flops_teacher
+
+    @property
+    def tokens(self) -> int:
+        """All tokens processed: trained on, sampled and read by the student, sampled and read by the teacher."""
+        return (
+            self.train_tokens
+            + self.generated_tokens
+            + self.generate_prompt_tokens
+            + self.teacher_tokens
+            + self.teacher_prompt_tokens
+        )
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One stage of a strategy as the user wrote it: "kd:0.3" is trainer "kd", share 0.3."""
+
+    trainer: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way of training: stages in order that share one budget. name is what the user wrote: "kd+rl"."""
+
+    name: str
+    stages: tuple[StageSpec, ...]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything that decides what a stage produces. Equal key, equal result: it is never trained twice."""
+
+    trainer: str
+    config: Mapping[str, Any]  # the trainer's Config, every field resolved
+    parent: str  # weights digest of the checkpoint it starts from
+    tokenizer: str  # tokenizer digest
+    data: str  # hash of the training rows, in order
+    tasks: tuple[str, ...]  # "name@version" of the tasks whose graders are the reward
+    seed: int
+    budget: Budget
+    versions: Mapping[str, str]  # packages that can change the result
+
+    @property
+    def key(self) -> str:
+        """Hex SHA-256 of all fields."""
+        return sha256_of(asdict(self))
+
+
+@dataclass(frozen=True)
+class TrainRow:
+    """One training item. completion None: the trainer samples for itself (RL)."""
+
+    task: str
+    sample: Sample
+    completion: str | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a trainer hands back. status "diverged" keeps the last sound checkpoint and says why."""
+
+    path: Path  # folder of a full, merged checkpoint
+    status: Literal["done", "diverged"] = "done"
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One graded reply: the product. Every number on a board is a pure function of records."""
+
+    task: str
+    task_version: str
+    sample_id: str
+    sample_hash: str
+    repeat: int
+    prompt_hash: str
+    checkpoint: str  # weights digest; "recorded:<sha256 of the file>" for replayed generations
+    engine: str  # "vllm 0.32.0 float32"
+    sampling: Mapping[str, Any]
+    grader_version: str
+    sandbox: str  # isolation tier of the code grader; "none needed" where nothing was run
+    text: str
+    n_prompt_tokens: int
+    n_tokens: int
+    finish: Finish
+    wall_s: float
+    scores: Mapping[str, Score]  # grader name -> verdict; always has "strict" and "lenient"
+    error: str = ""
+    level: str = ""  # difficulty as the task states it
+
+
+def messages_of(value: Sequence[Mapping[str, str]]) -> tuple[Message, ...]:
+    """The chat written as `[{"role": ..., "content": ...}]`, as `Message` values."""
+    return tuple(Message(m["role"], m["content"]) for m in value)
