@@ -10,9 +10,10 @@ HarnessError                 1  anything below, shown without a traceback
 ├── Contaminated             5  train rows that overlap the held-out suite
 ├── NotComparable            5  rows that differ in prompt, decoding, grader, engine or items
 ├── Locked                   6  another run is using this folder
-├── NoSpace                  7  disk full, or too little left to start
+├── StorageError             7  no permission to write, disk full, or too little left to start
 ├── EngineError              1  the engine failed, or its weights could not be verified
 ├── SandboxError             1  no isolation strong enough
+├── GraderError              1  a task's grader failed; the cause is kept
 └── TrainerError             1  a trainer failed; the cause is kept
 """
 
@@ -34,13 +35,13 @@ class UsageError(HarnessError):
 
 
 class UnknownName(UsageError):
-    """unknown trainer 'gpro': did you mean 'grpo'? installed trainers: grpo, kd, sft"""
+    """unknown trainer 'gpro': did you mean 'grpo'? known trainers: grpo, kd, sft"""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        super().__init__(f"unknown {kind} {name!r}: {hint}installed {kind}s: {', '.join(names) or 'none'}")
+        super().__init__(f"unknown {kind} {name!r}: {hint}known {kind}s: {', '.join(names) or 'none'}")
 
 
 class UnknownSplit(UsageError):
@@ -71,7 +72,7 @@ class Locked(HarnessError):
     exit_code = 6
 
 
-class NoSpace(HarnessError):
+class StorageError(HarnessError):
     exit_code = 7
 
 
@@ -80,6 +81,10 @@ class EngineError(HarnessError):
 
 
 class SandboxError(HarnessError):
+    pass
+
+
+class GraderError(HarnessError):
     pass
 
 

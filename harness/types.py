@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -153,6 +153,11 @@ class Cost:
             + self.teacher_tokens
             + self.teacher_prompt_tokens
         )
+
+    def plus(self, other: Cost) -> Cost:
+        """Both together: sums, except peak memory, which is the larger."""
+        total = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        return Cost(**{**total, "peak_rss_bytes": max(self.peak_rss_bytes, other.peak_rss_bytes)})
 
 
 @dataclass(frozen=True)

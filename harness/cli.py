@@ -1,0 +1,394 @@
+"""The shell: one thin click command per answer. Heavy imports stay inside the commands; only this module prints."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from harness import __version__
+from harness.errors import BadConfig, HarnessError
+
+
+class _Commands(click.Group):
+    """Commands in the order people need them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="harness")
+def cli() -> None:
+    """Find out which way of training a small reasoning language model really works.
+
+    \b
+      harness compare                        train sft, kd, rl and kd+rl on the embedded world, write a leaderboard
+      harness compare --dry-run              what that would do and cost
+      harness eval --model DIR --task gsm8k  evaluate one model
+      harness doctor                         what is installed, which engine and sandbox will be used
+    """
+
+
+@cli.command()
+@click.option("--strategies", default="sft,kd,rl,kd+rl", show_default=True, help="Comma-separated; a+b is a sequence.")
+@click.option("--recipe", default="pico", show_default=True, help="Installed recipe, or a .toml file.")
+@click.option("--seeds", default="1", show_default=True, help="Training seeds, comma-separated: 1,2,3,4.")
+@click.option("--base", help="Base model: a folder or a Hugging Face name (default: the recipe's).")
+@click.option("--teacher", help="Teacher model for distillation (default: the recipe's).")
+@click.option("--tasks", help="Comma-separated tasks to train on and to be judged by (default: the recipe's).")
+@click.option(
+    "--train-data", type=click.Path(dir_okay=False, path_type=Path), help="JSONL train set instead of the tasks' own."
+)
+@click.option("--budget", type=float, help="What every strategy may spend, in --budget-unit (default: the recipe's).")
+@click.option(
+    "--budget-unit", type=click.Choice(["flops", "tokens"]), help="The enforced unit (default: the recipe's)."
+)
+@click.option("--set", "settings", multiple=True, metavar="TRAINER.KEY=VALUE", help="Change a training setting.")
+@click.option("--engine", default="auto", show_default=True, help="vllm, transformers, or auto.")
+@click.option("--limit", type=click.IntRange(min=1), help="Evaluate only the first N items of each task.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Stages trained at once (default: 1 with a GPU, else one a core)."
+)
+@click.option(
+    "--run", "folder", type=click.Path(file_okay=False, path_type=Path), help="Run folder [default: runs/<recipe>]."
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Leaderboard [default: leaderboards/<recipe>.md]."
+)
+@click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even where no real isolation can be had.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done and what it may spend, then stop.")
+def compare(**options: Any) -> None:
+    """Train every strategy from one base and write an honest leaderboard.
+
+    \b
+    Examples:
+      harness compare
+      harness compare --strategies sft,rl --seeds 1,2,3,4
+      harness compare --strategies kd:0.3+rl:0.7,rl --set rl.learning_rate=2e-4
+      harness compare --base Qwen/Qwen2.5-0.5B --recipe my.toml --dry-run
+
+    Everything is kept in the run folder: the same command goes on where it stopped and never trains a stage twice.
+    """
+    from harness import compare as work
+    from harness.leaderboard import markdown
+    from harness.progress import ShellProgress
+    from harness.records import write_text
+    from harness.storage import writable
+
+    plan = _plan(options)
+    if options["dry_run"]:
+        click.echo("\n".join(work.outline(plan)))
+        return
+    out = options["out"] or Path("leaderboards") / f"{plan.recipe.name}.md"
+    writable(out.parent)
+    progress = ShellProgress(work.weight(plan))
+    try:
+        board = work.compare(plan, progress)
+    finally:
+        progress.close()
+    _write_board(board, out)
+    text = markdown(board)
+    write_text(plan.folder / "leaderboard.md", text)
+    click.echo("\n" + text.split("<details>")[0].rstrip())
+    click.echo(f"\nleaderboard: {out} (facts: {out.with_suffix('.json')}); records and checkpoints: {plan.folder}")
+
+
+def _plan(options: dict[str, Any]) -> Any:
+    from dataclasses import replace
+
+    from harness import recipes, registry, strategies
+    from harness.compare import Plan
+    from harness.rows import read_train_data
+
+    recipe = recipes.read(options["recipe"])
+    for name in ("base", "teacher"):
+        if options[name] is not None:
+            recipe = replace(recipe, **{name: options[name]})
+    if options["tasks"]:
+        names = tuple(_listed(options["tasks"]))
+        for name in names:
+            registry.check("task", name)
+        recipe = replace(recipe, tasks=names)
+    if options["budget"] is not None or options["budget_unit"]:
+        if options["budget"] is None and options["budget_unit"] != recipe.budget.unit:
+            raise BadConfig(
+                f"--budget-unit {options['budget_unit']} needs --budget: how many {options['budget_unit']}?"
+            )
+        amount = options["budget"] if options["budget"] is not None else recipe.budget.amount
+        values = {"amount": amount, "unit": options["budget_unit"] or recipe.budget.unit}
+        recipe = replace(recipe, budget=recipes.budget("command line", values))
+    recipe = recipes.override(recipe, dict(_setting(text) for text in options["settings"]))
+    train_data = options["train_data"]
+    return Plan(
+        recipe=recipe,
+        strategies=strategies.parse_list(options["strategies"]),
+        seeds=_seeds(options["seeds"]),
+        folder=options["folder"] or Path("runs") / recipe.name,
+        engine=_engine(options["engine"]),
+        limit=options["limit"],
+        train_rows=read_train_data(train_data, recipe.tasks) if train_data else None,
+        train_source=str(train_data) if train_data else "the tasks' train split",
+        jobs=options["jobs"] or _default_jobs(),
+        allow_weak_sandbox=options["allow_weak_sandbox"],
+    )
+
+
+def _engine(name: str) -> str:
+    from harness import registry
+
+    if name != "auto":
+        registry.check("engine", name)
+    return name
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or "." not in name:
+        raise BadConfig(f"--set wants TRAINER.KEY=VALUE like rl.learning_rate=2e-4, got {text!r}")
+    return name.strip(), value.strip()
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(part) for part in _listed(text))
+    except ValueError:
+        raise BadConfig(f"--seeds wants whole numbers like 1,2,3, got {text!r}") from None
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise BadConfig(f"--seeds wants different whole numbers like 1,2,3, got {text!r}")
+    return seeds
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _default_jobs() -> int:
+    from harness.engines import has_cuda
+
+    return 1 if has_cuda() else max(1, len(os.sched_getaffinity(0)))
+
+
+def _write_board(board: Any, out: Path) -> None:
+    from dataclasses import asdict
+
+    from harness.leaderboard import markdown
+    from harness.records import write_json, write_text
+
+    write_json(out.with_suffix(".json"), asdict(board))
+    write_text(out, markdown(board))
+
+
+@cli.command()
+@click.option("--model", help="The model: a folder or a Hugging Face name.")
+@click.option("--task", "task", required=True, help="Task, or several, comma-separated.")
+@click.option("--engine", default="auto", show_default=True, help="vllm, transformers, replay, or auto.")
+@click.option(
+    "--generations", type=click.Path(dir_okay=False, path_type=Path), help="Recorded replies, for --engine replay."
+)
+@click.option("--field", default="", help="Which model's replies, where one row of the file holds several.")
+@click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N items of each task.")
+@click.option("--name", help="Name of the row (default: the model's folder or the file).")
+@click.option(
+    "--run", "folder", type=click.Path(file_okay=False, path_type=Path), help="Run folder [default: runs/eval]."
+)
+@click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even where no real isolation can be had.")
+def eval(**options: Any) -> None:
+    """Evaluate one model, or score the recorded replies of one.
+
+    \b
+    Examples:
+      harness eval --model runs/pico/stages/rl-0123/work/final --task pico_math,pico_code
+      harness eval --model Qwen/Qwen2.5-0.5B-Instruct --task gsm8k --limit 200
+      harness eval --engine replay --generations samples.jsonl --task humaneval
+    """
+    from harness import single
+    from harness.leaderboard import markdown
+    from harness.progress import ShellProgress
+
+    asked = single.Asked(
+        tasks=tuple(_listed(options["task"])),
+        model=options["model"] or "",
+        generations=options["generations"],
+        field=options["field"],
+        name=options["name"] or "",
+        engine=_engine(options["engine"]),
+        split=options["split"],
+        limit=options["limit"],
+        folder=options["folder"] or Path("runs") / "eval",
+        allow_weak_sandbox=options["allow_weak_sandbox"],
+    )
+    progress = ShellProgress(float(len(asked.tasks)))
+    try:
+        result = single.run(asked, progress)
+    finally:
+        progress.close()
+    click.echo(markdown(result.board).split("<details>")[0].rstrip())
+    for line in result.agreement:
+        click.echo(line)
+    click.echo(f"\nfacts: {result.path}; records: {asked.folder / 'evals'}")
+
+
+@cli.group()
+def leaderboard() -> None:
+    """Make boards from the results of earlier runs."""
+
+
+@leaderboard.command("build")
+@click.argument("results", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .md to write.")
+@click.option("--title", default="Recorded generations", show_default=True)
+def leaderboard_build(results: tuple[Path, ...], out: Path, title: str) -> None:
+    """Collect results of `harness eval` (RESULTS, json) into one board.
+
+    \b
+    Example:
+      harness leaderboard build runs/eval/results/*.json --out leaderboards/recorded.md
+    """
+    from harness import collection
+    from harness.records import write_json, write_text
+
+    facts = collection.collect(title, results)
+    write_json(out.with_suffix(".json"), facts)
+    write_text(out, collection.markdown(facts))
+    click.echo(f"leaderboard: {out} (facts: {out.with_suffix('.json')})")
+
+
+@leaderboard.command("check")
+@click.argument("boards", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def leaderboard_check(boards: tuple[Path, ...]) -> None:
+    """Fail where a board (.md) is not what its facts (.json beside it) give.
+
+    \b
+    Example:
+      harness leaderboard check leaderboards/*.md
+    """
+    from harness import collection
+
+    stale = [board for board in boards if not collection.is_current(board)]
+    for board in stale:
+        click.echo(f"{board} is stale or was edited by hand; build it again", err=True)
+    if stale:
+        sys.exit(1)
+    click.echo(f"{len(boards)} boards are what their facts give")
+
+
+@cli.group()
+def tasks() -> None:
+    """The benchmarks."""
+
+
+@tasks.command("list")
+def tasks_list() -> None:
+    """Names of all installed tasks."""
+    from harness import registry
+
+    click.echo("\n".join(registry.names("task")))
+
+
+@tasks.command("show")
+@click.argument("name")
+@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "dev", "test"]))
+def tasks_show(name: str, split: Any) -> None:
+    """One task: its size, what it can tell apart, and its first item as a model sees it."""
+    from harness import registry, stats
+
+    task = registry.load("task", name)()
+    samples = task.samples(split)
+    levels = sorted({str(s.metadata.get("level", "")) for s in samples} - {""})
+    click.echo(
+        f"{name} {task.version}, {split}: {len(samples)} items" + (f", levels {', '.join(levels)}" if levels else "")
+    )
+    click.echo(
+        f"replies: at most {task.max_tokens} tokens; graded {'in the sandbox' if task.needs_sandbox else 'as numbers'}"
+    )
+    found = 100 * stats.detectable(0.2, len(samples))
+    click.echo(f"smallest difference found with 80 % power, one fifth of items differing: {found:.1f} points\n")
+    for message in samples[0].messages:
+        click.echo(f"[{message.role}] {message.content}")
+    click.echo(f"[target] {samples[0].target}")
+
+
+@cli.command()
+def trainers() -> None:
+    """The installed trainers and their settings."""
+    from dataclasses import asdict
+
+    from harness import registry
+
+    for name in registry.names("trainer"):
+        trainer = registry.load("trainer", name)
+        click.echo(f"{name}: {(trainer.__doc__ or '').strip().splitlines()[0]}")
+        for key, value in asdict(trainer.Config()).items():
+            click.echo(f"    {name}.{key} = {value!r}")
+
+
+@cli.group()
+def pico() -> None:
+    """The embedded world."""
+
+
+@pico.command("build")
+@click.option(
+    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where base/ and teacher/ go."
+)
+@click.option("--reduced", is_flag=True, help="A weaker world in about a minute, to check the recipe.")
+def pico_build(out: Path, reduced: bool) -> None:
+    """Train the embedded world's base and teacher from scratch (the shipped ones were made by this).
+
+    \b
+    Example:
+      harness pico build --out /tmp/pico --reduced
+    """
+    from harness.storage import full_disk_is_named, writable
+    from harness_tasks.pico.build import build
+
+    writable(out)
+    with full_disk_is_named(out):
+        build(out, reduced=reduced, log=lambda text: click.echo(text, err=True))
+    click.echo(f"base and teacher: {out}")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def doctor(as_json: bool) -> None:
+    """Tell what is installed, which engine and sandbox will be used, and what is missing."""
+    import json
+
+    from harness.doctor import examine
+
+    findings = examine()
+    if as_json:
+        click.echo(json.dumps([vars(f) for f in findings], indent=2))
+    else:
+        for finding in findings:
+            mark = {"ok": "ok     ", "warn": "missing", "fail": "FAIL   "}[finding.state]
+            click.echo(f"{mark}  {finding.what:<12} {finding.text}")
+    if any(f.state == "fail" for f in findings):
+        sys.exit(1)
+
+
+def main() -> None:
+    """Entry point: a failure a person can mend is one paragraph and an exit code, never a traceback."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except HarnessError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\ninterrupted: everything finished is kept; run the same command again to go on", err=True)
+        sys.exit(130)
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,358 @@
+"""A board from records: pure functions. `build` makes the facts (JSON), `markdown` renders them; neither reads a clock.
+
+Every score has its n and interval; every row its cost and seeds; rows that cannot be compared are refused by field.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from harness import stats
+from harness.errors import NotComparable
+from harness.types import Cost, Record, sha256_of
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """One checkpoint's records. seed None: no training seed (base, teacher, recorded generations)."""
+
+    digest: str
+    records: tuple[Record, ...]
+    seed: int | None = None
+    cost: Cost | None = None
+    status: str = "done"
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row: a strategy with a run for each training seed, or a reference with one run."""
+
+    name: str
+    role: str  # "strategy", "base", "teacher"
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Board:
+    """All facts of a board, JSON-able."""
+
+    title: str
+    rows: list[dict[str, Any]]
+    tasks: list[str]
+    n_items: dict[str, int]
+    facts: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    schema: int = SCHEMA
+
+
+def build(title: str, entries: Sequence[Entry], facts: Mapping[str, Any], notes: Sequence[str] = ()) -> Board:
+    """The board of these entries, best strict score first. Raises `NotComparable` naming the field that differs."""
+    refuse_mixed(entries)
+    base = next((e for e in entries if e.role == "base"), None)
+    tasks = list(dict.fromkeys(record.task for record in entries[0].runs[0].records))
+    rows = sorted((_row(e, base, tasks) for e in entries), key=lambda r: -_or(r["strict"]["value"], -1.0))
+    counts = {t: len({r.sample_id for r in entries[0].runs[0].records if r.task == t}) for t in tasks}
+    return Board(title, rows, tasks, counts, dict(facts), list(notes))
+
+
+COMPARED: dict[str, Callable[[Record], object]] = {
+    "grader version": lambda r: r.grader_version,
+    "decoding": lambda r: dict(r.sampling),
+    "engine": lambda r: r.engine,
+    "sandbox": lambda r: r.sandbox,
+    "item": lambda r: r.sample_hash,
+    "prompt": lambda r: r.prompt_hash,
+}
+
+
+def refuse_mixed(entries: Iterable[Entry]) -> None:
+    """Raise `NotComparable` unless all runs answered the same prompts for the same items under the same rules."""
+    first: tuple[str, dict[tuple[str, str, int], Record]] | None = None
+    for entry in entries:
+        for run in entry.runs:
+            place = {(r.task, r.sample_id, r.repeat): r for r in run.records}
+            if first is None:
+                first = (entry.name, place)
+                continue
+            if place.keys() != first[1].keys():
+                odd = sorted(place.keys() ^ first[1].keys())[0]
+                raise NotComparable(
+                    f"{entry.name!r} and {first[0]!r} were not evaluated on the same items: {odd} is in one only"
+                )
+            for where, record in place.items():
+                for name, read in COMPARED.items():
+                    mine, other = read(record), read(first[1][where])
+                    if mine != other:
+                        raise NotComparable(
+                            f"{entry.name!r} and {first[0]!r} differ in {name} at {where[0]} {where[1]}: "
+                            f"{mine!r} and {other!r}; evaluate both again under the same settings"
+                        )
+
+
+def _row(entry: Entry, base: Entry | None, tasks: Sequence[str]) -> dict[str, Any]:
+    records = [r for run in entry.runs for r in run.records]
+    row: dict[str, Any] = {
+        "name": entry.name,
+        "role": entry.role,
+        "seeds": [run.seed for run in entry.runs if run.seed is not None],
+        "strict": _score(entry.runs, "strict"),
+        "lenient": _score(entry.runs, "lenient"),
+        "counts": counts(records),
+        "tasks": {t: _task(entry.runs, t) for t in tasks},
+        "tokens_per_item": sum(r.n_tokens for r in records) / len(records),
+        "runs": [_run(run) for run in entry.runs],
+    }
+    if base is not None and entry is not base:
+        row["difference"] = asdict(_difference(entry, base))
+    if entry.runs[0].cost is not None:
+        costs = [asdict(run.cost) for run in entry.runs if run.cost is not None]
+        row["cost"] = {key: sum(c[key] for c in costs) / len(costs) for key in costs[0]}
+    return row
+
+
+def _task(runs: Sequence[Run], task: str) -> dict[str, Any]:
+    only = [Run(run.digest, tuple(r for r in run.records if r.task == task)) for run in runs]
+    records = [r for run in only for r in run.records]
+    levels: dict[str, list[float]] = defaultdict(list)
+    for r in records:
+        if (value := r.scores["strict"].value) is not None:
+            levels[r.level].append(value)
+    return {
+        "strict": _score(only, "strict"),
+        "lenient": _score(only, "lenient"),
+        "counts": counts(records),
+        "levels": {level: sum(v) / len(v) for level, v in sorted(levels.items())},
+    }
+
+
+def counts(records: Sequence[Record]) -> dict[str, int]:
+    """How every reply ended. n == scored + truncated + errored; unparsable is a part of scored and truncated."""
+    errored = sum(r.scores["strict"].value is None for r in records)
+    truncated = sum(r.finish == "length" and r.scores["strict"].value is not None for r in records)
+    return {
+        "n": len(records),
+        "scored": len(records) - truncated - errored,
+        "truncated": truncated,
+        "errored": errored,
+        "unparsable": sum(r.scores["lenient"].answer is None and r.finish != "error" for r in records),
+    }
+
+
+def _score(runs: Sequence[Run], grader: str) -> dict[str, Any]:
+    """Mean with a 95 % interval: Wilson for one run of 0/1 verdicts, over items and seeds otherwise."""
+    tables = [item_scores(run.records, grader) for run in runs]
+    shared = sorted(set.intersection(*(set(t) for t in tables)))
+    values = [[t[item] for item in shared] for t in tables]
+    flat = [v for row in values for v in row]
+    if not flat:
+        return {"value": None, "low": None, "high": None, "n": 0, "method": "nothing could be judged"}
+    if len(values) == 1 and all(v in (0.0, 1.0) for v in flat):
+        return asdict(stats.wilson(int(sum(flat)), len(flat)))
+    zeros = [[0.0] * len(shared)]
+    if len(values) == 1:
+        return asdict(stats.paired(values[0], zeros[0]))
+    return asdict(stats.across_seeds(values, zeros))
+
+
+def _difference(entry: Entry, base: Entry) -> stats.Estimate:
+    """Strict score of the entry less the base's on the items both have a verdict for."""
+    ours = [item_scores(run.records, "strict") for run in entry.runs]
+    theirs = item_scores(base.runs[0].records, "strict")
+    shared = sorted(set(theirs).intersection(*(set(t) for t in ours)))
+    columns = [[t[item] for item in shared] for t in ours]
+    reference = [theirs[item] for item in shared]
+    if not shared:
+        raise NotComparable(f"{entry.name!r} and {base.name!r} share no item that both have a verdict for")
+    return stats.paired(columns[0], reference) if len(columns) == 1 else stats.across_seeds(columns, [reference])
+
+
+def item_scores(records: Iterable[Record], grader: str) -> dict[str, float]:
+    """Item -> mean verdict over its repeats; an item that could not be judged is left out, never counted as wrong."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        if (value := record.scores[grader].value) is not None:
+            values[f"{record.task}/{record.sample_id}"].append(value)
+    return {item: sum(v) / len(v) for item, v in values.items()}
+
+
+def _run(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.digest.removeprefix("recorded:")[:12],
+        "digest": run.digest,
+        "seed": run.seed,
+        "status": run.status,
+        "why": run.why,
+        "strict": _score([run], "strict"),
+        "cost": asdict(run.cost) | {"flops": run.cost.flops, "tokens": run.cost.tokens} if run.cost else None,
+        "records": sha256_of([asdict(r) | {"wall_s": 0} for r in run.records]),
+    }
+
+
+# ------------------------------------------------------------------------------------------------ markdown
+
+
+def markdown(board: Board) -> str:
+    """The board as GitHub markdown: one table a reader needs, everything else folded under it."""
+    wide = len(board.tasks) <= 3
+    head = ["Strategy", "Strict %", "Δ vs base"]
+    head += board.tasks if wide else []
+    head += ["Lenient %", "Cut off / unread %", "FLOPs (teacher's)", "Seeds"]
+    lines = [f"# {board.title}", "", _caption(board), ""]
+    lines += table(head, [_cells(row, board, wide) for row in board.rows])
+    lines += ["", *_legend(board), *[f"> {note}" for note in board.notes], ""]
+    lines += _fold("Cost of every run", _cost_table(board))
+    lines += _fold("Every task: n, how replies ended, difficulty", _task_table(board))
+    lines += _fold("How this was made", [f"- {key}: {_text(value)}" for key, value in board.facts.items()])
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A GitHub table over strings as they are; `|` is escaped. (tabulate escapes none and strips trailing zeros.)"""
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return ["| " + " | ".join(row) + " |" for row in (escaped[0], rule, *escaped[1:])]
+
+
+def percent(estimate: Mapping[str, Any], sign: str = "") -> str:
+    """`41.2 (36.4 to 46.1)` in percent, or percentage points with sign="+"."""
+    if estimate["value"] is None:
+        return "no verdict"
+    value, low, high = (100 * estimate[k] for k in ("value", "low", "high"))
+    return f"{value:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
+
+
+def _mean(estimate: Mapping[str, Any]) -> str:
+    return "–" if estimate["value"] is None else f"{100 * estimate['value']:.1f}"
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
+
+
+def _caption(board: Board) -> str:
+    sizes = ", ".join(f"{task} {n}" for task, n in board.n_items.items())
+    return f"n = {sum(board.n_items.values())} held-out items ({sizes}). Intervals are 95 %."
+
+
+def _cells(row: Mapping[str, Any], board: Board, wide: bool) -> list[str]:
+    name = row["name"] if row["role"] == "strategy" else f"*{row['name']}*"
+    if row["role"] == "strategy":
+        name = f"**{name}**"
+        failed = [run for run in row["runs"] if run["status"] != "done"]
+        name += f" ({failed[0]['status']}: {failed[0]['why']})" if failed else ""
+    difference = percent(row["difference"], "+") if "difference" in row else "–"
+    c = row["counts"]
+    cells = [name, percent(row["strict"]), difference]
+    cells += [_mean(row["tasks"][t]["strict"]) for t in board.tasks] if wide else []
+    cells += [
+        _mean(row["lenient"]),
+        f"{100 * c['truncated'] / c['n']:.1f} / {100 * c['unparsable'] / c['n']:.1f}",
+    ]
+    return [*cells, _flops(row.get("cost")), _seeds(row)]
+
+
+def _flops(cost: Mapping[str, float] | None) -> str:
+    if cost is None:
+        return "–"
+    total = cost["flops_train"] + cost["flops_generate"] + cost["flops_teacher"]
+    return f"{total:.2e} ({cost['flops_teacher']:.1e})" if cost["flops_teacher"] else f"{total:.2e}"
+
+
+def _seeds(row: Mapping[str, Any]) -> str:
+    if row["role"] != "strategy":
+        return "–"
+    return "single run" if len(row["seeds"]) == 1 else str(len(row["seeds"]))
+
+
+def _legend(board: Board) -> list[str]:
+    lines = [
+        "**Strict**: the answer in the format the task asks for. **Lenient**: the answer anywhere in the reply; the "
+        "gap between the two is format, not ability. **Δ vs base**: paired over the same items, in points. "
+        "**Cut off**: reached the token limit (counts as wrong). **Unread**: no answer found.",
+        "",
+    ]
+    seeds = max((len(r["seeds"]) for r in board.rows), default=0)
+    if seeds <= 1:
+        lines += [
+            "**Single run**: one training seed. A difference speaks of this checkpoint, not of the strategy; "
+            f"claims about a strategy need at least {stats.MIN_SEEDS_FOR_CLAIM} seeds (`--seeds 1,2,3,4`).",
+            "",
+        ]
+    elif seeds < stats.MIN_SEEDS_FOR_CLAIM:
+        lines += [
+            f"{seeds} training seeds: the intervals hold seeds and items, and are wide for it; claims need at least "
+            f"{stats.MIN_SEEDS_FOR_CLAIM}.",
+            "",
+        ]
+    return lines
+
+
+def _cost_table(board: Board) -> list[str]:
+    head = ["Run", "Seed", "Strict %", "Steps", "Tokens trained", "Tokens generated", "Teacher tokens"]
+    head += ["FLOPs train / generate / teacher", "Seconds", "Prompts", "Rollouts without signal", "Peak memory MB"]
+    rows = []
+    for row in board.rows:
+        for run in row["runs"]:
+            c = run["cost"]
+            start = [f"{row['name']} `{run['id']}`", str(run["seed"] or "–"), _mean(run["strict"])]
+            if c is None:
+                rows.append([*start, *["–"] * 9])
+                continue
+            silent = f"{100 * c['zero_advantage'] / c['rollouts']:.0f} %" if c["rollouts"] else "–"
+            rows.append(
+                [
+                    *start,
+                    f"{c['steps']:,}",
+                    f"{c['trained_tokens']:,}",
+                    f"{c['generated_tokens']:,}",
+                    f"{c['teacher_tokens']:,}",
+                    f"{c['flops_train']:.1e} / {c['flops_generate']:.1e} / {c['flops_teacher']:.1e}",
+                    f"{c['wall_s']:.0f}",
+                    f"{c['unique_prompts']:,}",
+                    silent,
+                    f"{c['peak_rss_bytes'] / 1e6:.0f}",
+                ]
+            )
+    return table(head, rows)
+
+
+def _task_table(board: Board) -> list[str]:
+    head = [
+        "Strategy",
+        "Task",
+        "Strict %",
+        "Lenient %",
+        "n",
+        "Scored",
+        "Cut off",
+        "Errors",
+        "Unread",
+        "Strict % by level",
+    ]
+    rows = []
+    for row in board.rows:
+        for task in board.tasks:
+            t = row["tasks"][task]
+            c = t["counts"]
+            levels = ", ".join(f"{level or 'all'}: {100 * v:.0f}" for level, v in t["levels"].items())
+            ends = [str(c[k]) for k in ("n", "scored", "truncated", "errored", "unparsable")]
+            rows.append([row["name"], task, percent(t["strict"]), percent(t["lenient"]), *ends, levels])
+    return table(head, rows)
+
+
+def _fold(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"<details><summary>{title}</summary>", "", *lines, "", "</details>", ""]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_text, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,76 @@
+"""What a person sees while a comparison runs: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+_LOG_EVERY_S = 15.0
+
+
+class ShellProgress:
+    """Implements `compare.Progress` on standard error. total: sum of the weights of all steps to come."""
+
+    def __init__(self, total: float) -> None:
+        self._terminal = sys.stderr.isatty()
+        form = "{percentage:3.0f}%|{bar:24}| {elapsed} so far, about {remaining} left | {desc}"
+        self._bar = tqdm(total=total, file=sys.stderr, disable=not self._terminal, bar_format=form, dynamic_ncols=True)
+        self._total, self._finished, self._start = total, 0.0, time.monotonic()
+        self._active: dict[str, tuple[float, float, str]] = {}  # step -> weight, fraction, what to show
+        self._lock = threading.Lock()
+        self._last_log = self._start
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        with self._lock:
+            tqdm.write(text, file=sys.stderr)
+
+    @contextmanager
+    def step(self, name: str, weight: float) -> Iterator[Callable[[float, str], None]]:
+        """A step of the plan; the callable takes (fraction done, what to show)."""
+        start = time.monotonic()
+
+        def tick(fraction: float, text: str) -> None:
+            with self._lock:
+                self._active[name] = (weight, fraction, text)
+                self._show()
+
+        tick(0.0, "")
+        try:
+            yield tick
+        finally:
+            with self._lock:
+                del self._active[name]
+        with self._lock:
+            self._finished += weight
+        took = time.monotonic() - start
+        self.say(f"  {name}: " + (f"done in {_clock(took)}" if took > 2 else "kept from an earlier run"))
+
+    def close(self) -> None:
+        self._bar.close()
+
+    def _show(self) -> None:
+        done = self._finished + sum(weight * fraction for weight, fraction, _ in self._active.values())
+        names = [
+            f"{name} {100 * part:.0f} %" + (f" ({text})" if text else "")
+            for name, (_, part, text) in self._active.items()
+        ]
+        if self._terminal:
+            self._bar.n = done
+            self._bar.set_description_str(" | ".join(names))
+        elif time.monotonic() - self._last_log > _LOG_EVERY_S:
+            self._last_log = time.monotonic()
+            spent = self._last_log - self._start
+            left = f", about {_clock(spent * (self._total - done) / done)} left" if done else ""
+            print(
+                f"{100 * done / self._total:3.0f} % after {_clock(spent)}{left}: {' | '.join(names)}", file=sys.stderr
+            )
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

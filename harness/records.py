@@ -1,0 +1,112 @@
+"""Records as JSON lines: written once, appended only, read back whole even after a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.errors import DataError
+from harness.types import Budget, Cost, Message, Record, Sample, Score, Stage, TrainRow, canonical_json
+
+
+def record_to_json(record: Record) -> str:
+    """One line, keys sorted, no line break inside."""
+    return canonical_json(asdict(record))
+
+
+def record_from_json(line: str) -> Record:
+    values = json.loads(line)
+    values["scores"] = {name: Score(**score) for name, score in values["scores"].items()}
+    return Record(**values)
+
+
+def sample_from_json(values: Mapping[str, Any]) -> Sample:
+    messages = tuple(Message(**message) for message in values["messages"])
+    return Sample(values["id"], messages, values["target"], values["metadata"])
+
+
+def row_to_json(row: TrainRow) -> str:
+    return canonical_json(asdict(row))
+
+
+def row_from_json(line: str) -> TrainRow:
+    values = json.loads(line)
+    return TrainRow(values["task"], sample_from_json(values["sample"]), values["completion"])
+
+
+def stage_from_json(values: Mapping[str, Any]) -> Stage:
+    return Stage(**{**values, "budget": Budget(**values["budget"]), "tasks": tuple(values["tasks"])})
+
+
+def cost_from_json(values: Mapping[str, Any]) -> Cost:
+    return Cost(**values)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The complete lines of an append-only file. A last line without its newline was cut by a crash and is dropped."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    return text.split("\n")[:-1]  # not splitlines: a reply may hold U+2028
+
+
+def read_records(path: Path) -> list[Record]:
+    """All whole records of a file. Raises `DataError` naming the line that is none."""
+    records = []
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            records.append(record_from_json(line))
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                f"{path}, line {number}: not a record ({error}); move the file away to make it anew"
+            ) from None
+    return records
+
+
+class Appender:
+    """Appends lines to a file, each flushed whole; first cuts off a last line that a crash left incomplete."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            whole = path.read_bytes()
+            keep = whole.rfind(b"\n") + 1
+            if keep < len(whole):
+                os.truncate(path, keep)
+        self._file = path.open("a", encoding="utf-8")
+
+    def add(self, line: str) -> None:
+        self._file.write(line + "\n")
+        self._file.flush()
+
+    def __enter__(self) -> Appender:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all (a temporary name, then a rename)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented JSON with sorted keys, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    write_text(path, "".join(line + "\n" for line in lines))
+
+
+def read_rows(path: Path) -> Iterator[TrainRow]:
+    """Training rows of a stage folder, in order."""
+    return (row_from_json(line) for line in read_lines(path))

@@ -1,0 +1,121 @@
+"""The process of one training stage: `python -m harness.stage FOLDER`. Started by `train.run_stage`, never by hand."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from harness import registry
+from harness.budget import Meter
+from harness.checkpoints import open_checkpoint
+from harness.errors import HarnessError, TrainerError
+from harness.protocols import CodeRunner, Task, TrainData
+from harness.records import read_rows, stage_from_json, write_json
+from harness.types import Checkpoint, Stage, Trained, TrainRow
+
+
+def main(home: Path) -> int:
+    """Train the stage described in `home`; result.json on success, error.json with the reason otherwise."""
+    _die_with_parent()
+    (home / "error.json").unlink(missing_ok=True)
+    try:
+        _train(home)
+    except Exception as error:
+        traceback.print_exc()
+        why = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
+        write_json(home / "error.json", {"why": why})
+        return 1
+    return 0
+
+
+def _train(home: Path) -> None:
+    order = json.loads((home / "stage.json").read_text(encoding="utf-8"))
+    stage = stage_from_json(order["stage"])
+    parent = open_checkpoint(Path(order["parent_path"]))
+    if parent.digest != stage.parent:
+        raise TrainerError(f"the parent checkpoint {parent.path} changed since the stage was planned")
+    teaching = order["teaching"]
+    meter = Meter(stage.budget, order["n_params"], teaching["n_params"], home / "progress.jsonl")
+    meter.teach(teaching["prompt_tokens"], teaching["tokens"])  # a resumed stage restores a meter that holds this
+    if meter.exhausted:
+        raise TrainerError(
+            f"the teacher's traces alone cost {meter.used:.3g} {stage.budget.unit}, the stage may spend "
+            f"{stage.budget.amount:.3g}; ask for fewer traces (teacher.prompts) or raise the budget"
+        )
+    rows = tuple(read_rows(home / "rows.jsonl"))
+    with _Reward(stage, meter) as reward:
+        trainer = registry.load("trainer", stage.trainer)()
+        trained = trainer.train(stage, parent, TrainData(rows, reward), meter, home / "work")
+    checkpoint = verify(trained, parent)
+    result = {
+        "checkpoint": str(trained.path.relative_to(home)),
+        "digest": checkpoint.digest,
+        "cost": meter.state(),
+        "status": trained.status,
+        "why": trained.why,
+    }
+    write_json(home / "result.json", result)
+
+
+def verify(trained: Trained, parent: Checkpoint) -> Checkpoint:
+    """The new checkpoint, reloaded from disk: same tokenizer and tensors as its parent's, and finite logits."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from harness.checkpoints import architecture
+
+    checkpoint = open_checkpoint(trained.path)
+    if checkpoint.tokenizer_digest != parent.tokenizer_digest:
+        raise TrainerError(f"{trained.path}: the trainer changed the tokenizer or chat template")
+    if architecture(trained.path) != architecture(parent.path):
+        raise TrainerError(f"{trained.path}: its architecture differs from its parent's {parent.path}")
+    model = AutoModelForCausalLM.from_pretrained(trained.path, dtype="auto")
+    with torch.inference_mode():
+        logits = model(torch.arange(1, 9).unsqueeze(0)).logits
+    if not torch.isfinite(logits).all():
+        raise TrainerError(f"{trained.path}: the reloaded checkpoint gives logits that are not finite")
+    return checkpoint
+
+
+class _Reward:
+    """The tasks' own strict verdict as a reward, with the sandbox kept open and its CPU time charged."""
+
+    def __init__(self, stage: Stage, meter: Meter) -> None:
+        named = dict(entry.split("@") for entry in stage.tasks)
+        self._tasks: dict[str, Task] = {name: registry.load("task", name)() for name in named}
+        for name, task in self._tasks.items():
+            if task.version != named[name]:
+                raise TrainerError(f"task {name!r} is version {task.version}, the stage was planned for {named[name]}")
+        self._meter = meter
+        self._runner: CodeRunner | None = None
+
+    def __call__(self, row: TrainRow, text: str) -> float | None:
+        return self._tasks[row.task].score(row.sample, text, self._runner)["strict"].value
+
+    def __enter__(self) -> _Reward:
+        if any(task.needs_sandbox for task in self._tasks.values()):
+            from harness.sandbox import Sandbox
+
+            self._runner = Sandbox()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._runner is not None:
+            self._runner.close()
+
+
+def _die_with_parent() -> None:
+    """Linux: a stage never outlives the run that started it, however that run ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() == 1:
+            os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).resolve()))

@@ -1,0 +1,125 @@
+"""Intervals and paired differences. Pure functions: numbers in, numbers out; shares are in [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, stats
+
+CONFIDENCE = 0.95
+MIN_SEEDS_FOR_CLAIM = 4  # below this no seed-aware test can reach p < 0.05 with useful power
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its n and its interval; `method` names how the interval was made."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+
+    @property
+    def clear_of_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+def wilson(k: int, n: int) -> Estimate:
+    """Share k/n with its Wilson 95 % score interval. Raises ValueError for n = 0: no samples, no mean."""
+    if n == 0:
+        raise ValueError("no samples, so no share")
+    interval = stats.binomtest(k, n).proportion_ci(CONFIDENCE, method="wilson")
+    return Estimate(k / n, float(interval.low), float(interval.high), n, "Wilson")
+
+
+def tango(gained: int, lost: int, n: int) -> Estimate:
+    """Paired difference (gained - lost)/n of two 0/1 columns with Tango's 95 % score interval.
+
+    gained: items only the candidate has right; lost: items only the reference has right. Source: Tango 1998,
+    Statistics in Medicine 17:891.
+    """
+    if n == 0:
+        raise ValueError("no pairs, so no difference")
+    z = stats.norm.ppf(0.5 + CONFIDENCE / 2)
+    observed = (gained - lost) / n
+
+    def score(delta: float) -> float:
+        a = 2 * n
+        b = -gained - lost + (2 * n - gained + lost) * delta
+        c = -lost * delta * (1 - delta)
+        q = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
+        variance = n * (2 * q + delta * (1 - delta))
+        gap = gained - lost - n * delta
+        return gap / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, gap) if gap else 0.0
+
+    edge = 1 - 1e-12
+    low = -1.0 if score(-edge) <= z else optimize.brentq(lambda d: score(d) - z, -edge, observed, xtol=1e-10)
+    high = 1.0 if score(edge) >= -z else optimize.brentq(lambda d: score(d) + z, observed, edge, xtol=1e-10)
+    return Estimate(observed, float(low), float(high), n, "Tango")
+
+
+def mcnemar_mid_p(gained: int, lost: int) -> float:
+    """Two-sided mid-p value of McNemar's test. Source: Fagerland 2013, BMC Med Res Methodol 13:91."""
+    n, k = gained + lost, min(gained, lost)
+    if n == 0:
+        return 1.0
+    if gained == lost:
+        return 1.0 - float(stats.binom.pmf(k, n, 0.5))
+    return float(2 * stats.binom.cdf(k, n, 0.5) - stats.binom.pmf(k, n, 0.5))
+
+
+def paired(candidate: Sequence[float], reference: Sequence[float]) -> Estimate:
+    """Mean of candidate - reference over the same items: Tango for 0/1 scores, Student's t otherwise."""
+    if len(candidate) != len(reference):
+        raise ValueError(f"paired columns must have equal length, got {len(candidate)} and {len(reference)}")
+    if all(x in (0.0, 1.0) for x in (*candidate, *reference)):
+        gained = sum(x > y for x, y in zip(candidate, reference, strict=True))
+        lost = sum(x < y for x, y in zip(candidate, reference, strict=True))
+        return tango(gained, lost, len(candidate))
+    difference = np.subtract(candidate, reference)
+    interval = stats.ttest_1samp(difference, 0.0).confidence_interval(CONFIDENCE)
+    return Estimate(float(difference.mean()), float(interval.low), float(interval.high), len(difference), "paired t")
+
+
+def across_seeds(candidate: Sequence[Sequence[float]], reference: Sequence[Sequence[float]]) -> Estimate:
+    """Difference of two strategies, items and training seeds both random: crossed random effects.
+
+    Rows are seeds, columns the same items in the same order; a fixed checkpoint (the base) is one row. df = the smaller
+    honest count: the seeds of both arms less one each. Raises ValueError where no arm has two seeds.
+    """
+    a, b = np.asarray(candidate, float), np.asarray(reference, float)
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"both arms need the same items, got {a.shape[1]} and {b.shape[1]}")
+    n = a.shape[1]
+    df = (len(a) - 1) + (len(b) - 1)
+    if df < 1:
+        raise ValueError("one training seed on each side: only `paired` applies, and it speaks of checkpoints alone")
+    item_gap = a.mean(axis=0) - b.mean(axis=0)
+    item_part = float(item_gap.var(ddof=1)) / n
+    variance = item_part
+    for arm in (a, b):
+        if len(arm) > 1:
+            seed_part, residual = _seed_variance(arm)
+            variance += seed_part - residual
+    variance = max(variance, item_part)
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, df)) * math.sqrt(variance)
+    gap = float(item_gap.mean())
+    return Estimate(gap, gap - half, gap + half, n, f"crossed random effects, df {df}")
+
+
+def _seed_variance(arm: np.ndarray) -> tuple[float, float]:
+    """Variance of the mean over seeds, and the seed x item residual part of it that the item term already holds."""
+    seeds, items = arm.shape
+    row_means = arm.mean(axis=1)
+    residual = arm - row_means[:, None] - arm.mean(axis=0)[None, :] + arm.mean()
+    mean_square = float((residual**2).sum()) / ((seeds - 1) * (items - 1)) if items > 1 else 0.0
+    return float(row_means.var(ddof=1)) / seeds, mean_square / (items * seeds)
+
+
+def detectable(discordant: float, n: int, power: float = 0.8) -> float:
+    """Smallest paired difference found with `power` at 5 % two-sided, for a share `discordant` of differing items."""
+    return float((stats.norm.ppf(0.975) + stats.norm.ppf(power)) * math.sqrt(discordant / n))

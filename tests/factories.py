@@ -1,0 +1,29 @@
+"""Small values for tests."""
+
+from harness.types import Record, Score
+
+
+def record(item="t/test/0", value=1.0, lenient=None, *, task="t", **changes):
+    """A record with the given strict verdict; lenient as strict unless given."""
+    lenient = value if lenient is None else lenient
+    fields = {
+        "task": task,
+        "task_version": "1",
+        "sample_id": item,
+        "sample_hash": f"hash of {item}",
+        "repeat": 0,
+        "prompt_hash": f"prompt of {item}",
+        "checkpoint": "c" * 64,
+        "engine": "scripted 1 float32",
+        "sampling": {"max_tokens": 16, "temperature": 0.0},
+        "grader_version": "t 1, math 1",
+        "sandbox": "none needed",
+        "text": "#### 1",
+        "n_prompt_tokens": 5,
+        "n_tokens": 3,
+        "finish": "stop",
+        "wall_s": 0.1,
+        "scores": {"strict": Score(value, "1"), "lenient": Score(lenient, "1")},
+        "level": "1",
+    }
+    return Record(**(fields | changes))

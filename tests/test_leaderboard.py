@@ -1,0 +1,114 @@
+"""The board is a pure function of records: its numbers, its refusals, its text."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+from factories import record
+from harness import leaderboard, stats
+from harness.errors import NotComparable
+from harness.leaderboard import Board, Entry, Run
+from harness.types import Cost, Score
+
+
+def run(values, *, seed=None, cost=None, status="done", why="", **changes):
+    records = [record(f"t/test/{i}", value, **changes) for i, value in enumerate(values)]
+    return Run("d" * 64, tuple(records), seed, cost, status, why)
+
+
+BASE = Entry("base", "base", (run([1, 0, 0, 0] * 25),))
+SFT = Entry(
+    "sft", "strategy", (run([1, 1, 0, 0] * 25, seed=1, cost=Cost(steps=3, flops_train=2e9, flops_teacher=1e9)),)
+)
+
+
+def test_scores_intervals_and_differences_are_those_of_the_statistics():
+    board = leaderboard.build("t", [BASE, SFT], {})
+    assert [row["name"] for row in board.rows] == ["sft", "base"]
+    assert board.rows[0]["strict"] == asdict(stats.wilson(50, 100))
+    assert board.rows[0]["difference"] == asdict(stats.tango(25, 0, 100))
+    assert "difference" not in board.rows[1]
+
+
+def test_one_seed_is_called_a_single_run_and_several_get_their_own_interval():
+    single = leaderboard.markdown(leaderboard.build("t", [BASE, SFT], {}))
+    assert "| single run |" in single
+    assert "**Single run**: one training seed" in single
+    runs = tuple(run([1, 1, i % 2, 0] * 25, seed=i) for i in range(4))
+    board = leaderboard.build("t", [BASE, Entry("rl", "strategy", runs)], {})
+    assert board.rows[0]["difference"]["method"] == "crossed random effects, df 3"
+    assert "Single run" not in leaderboard.markdown(board)
+
+
+def test_a_reply_that_could_not_be_judged_is_neither_right_nor_wrong():
+    board = leaderboard.build("t", [Entry("base", "base", (run([1, 0, None, None]),))], {})
+    row = board.rows[0]
+    assert row["strict"]["n"] == 2
+    assert row["strict"]["value"] == 0.5
+    assert row["counts"] == {"n": 4, "scored": 2, "truncated": 0, "errored": 2, "unparsable": 0}
+
+
+def test_every_reply_is_counted_once():
+    records = (
+        record("a", 1.0),
+        record("b", 0.0, finish="length"),
+        record("c", None, finish="error"),
+        record("d", None, finish="length"),
+        record("e", 0.0, scores={"strict": Score(0.0), "lenient": Score(0.0)}),
+    )
+    counts = leaderboard.counts(records)
+    assert counts["n"] == counts["scored"] + counts["truncated"] + counts["errored"] == 5
+    assert counts == {"n": 5, "scored": 2, "truncated": 1, "errored": 2, "unparsable": 1}
+
+
+def test_nothing_judged_is_no_verdict_never_zero():
+    board = leaderboard.build("t", [Entry("base", "base", (run([None, None]),))], {})
+    assert board.rows[0]["strict"]["value"] is None
+    assert "| no verdict |" in leaderboard.markdown(board)
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("prompt", {"prompt_hash": "other"}),
+        ("decoding", {"sampling": {"max_tokens": 16, "temperature": 1.0}}),
+        ("grader version", {"grader_version": "t 2"}),
+        ("engine", {"engine": "vllm 1 float32"}),
+        ("sandbox", {"sandbox": "T3"}),
+        ("item", {"sample_hash": "other"}),
+    ],
+)
+def test_rows_that_cannot_be_compared_are_refused_by_field(field, changes):
+    other = Entry("x", "strategy", (run([1, 1], seed=1, **changes),))
+    with pytest.raises(NotComparable, match=f"'x' and 'base' differ in {field} at t t/test/0"):
+        leaderboard.build("t", [Entry("base", "base", (run([1, 0]),)), other], {})
+
+
+def test_rows_over_different_items_are_refused():
+    with pytest.raises(NotComparable, match=r"not evaluated on the same items: .*t/test/2"):
+        leaderboard.build("t", [Entry("base", "base", (run([1, 0]),)), Entry("x", "strategy", (run([1, 0, 1]),))], {})
+
+
+def test_a_collapsed_run_is_shown_with_its_reason():
+    dead = Entry("rl", "strategy", (run([0, 0, 0, 0] * 25, seed=1, cost=Cost(), status="diverged", why="loss is NaN"),))
+    assert "**rl** (diverged: loss is NaN)" in leaderboard.markdown(leaderboard.build("t", [BASE, dead], {}))
+
+
+def test_markdown_survives_a_round_trip_through_json():
+    board = leaderboard.build("t|1", [BASE, SFT], {"engine": {"name": "a|b", "n": 1.5}}, ["a note"])
+    again = Board(**json.loads(json.dumps(asdict(board))))
+    text = leaderboard.markdown(board)
+    assert leaderboard.markdown(again) == text
+    assert "> a note" in text
+
+
+def test_tables_escape_bars_and_keep_trailing_zeros():
+    assert leaderboard.table(["a|b"], [["61.30"]]) == ["| a\\|b |", "| --- |", "| 61.30 |"]
+
+
+def test_the_records_hash_follows_the_verdicts():
+    changed = replace(SFT, runs=(run([1, 1, 0, 1] * 25, seed=1),))
+    one, other = (leaderboard.build("t", [BASE, e], {}).rows for e in (SFT, changed))
+    assert one[0]["runs"][0]["records"] != other[0]["runs"][0]["records"]
+    assert one[1]["runs"][0]["records"] == other[1]["runs"][0]["records"]

@@ -1,0 +1,97 @@
+"""Statistics against published numbers, exact enumeration and simulation."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from harness import stats
+
+
+def test_wilson_gives_the_published_interval():
+    # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3: 81/263 -> 0.2553 to 0.3662; 0/20 -> 0 to 0.1611
+    estimate = stats.wilson(81, 263)
+    assert (round(estimate.low, 4), round(estimate.high, 4)) == (0.2553, 0.3662)
+    assert (stats.wilson(0, 20).low, round(stats.wilson(0, 20).high, 4)) == (0.0, 0.1611)
+
+
+def test_tango_gives_the_published_interval():
+    # airway hyper-responsiveness, n = 21, 1 against 7: Fagerland, Lydersen & Laake 2014, Stat Med 33:2850
+    estimate = stats.tango(1, 7, 21)
+    assert round(estimate.value, 3) == -0.286
+    assert (round(estimate.low, 3), round(estimate.high, 3)) == (-0.517, -0.026)
+
+
+@pytest.mark.parametrize(("gained", "lost", "n"), [(0, 0, 21), (21, 0, 21), (0, 5, 5), (3, 3, 400), (0, 1, 1)])
+def test_tango_holds_the_observed_difference_and_stays_in_range(gained, lost, n):
+    estimate = stats.tango(gained, lost, n)
+    assert -1 <= estimate.low <= estimate.value <= estimate.high <= 1
+    mirrored = stats.tango(lost, gained, n)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-estimate.high, -estimate.low), abs=1e-8)
+
+
+def test_tango_covers_the_true_difference_by_exact_enumeration():
+    n, p_gain, p_loss = 30, 0.15, 0.05
+    covered = 0.0
+    for gained, lost in itertools.product(range(n + 1), repeat=2):
+        if gained + lost <= n:
+            weight = scipy_stats.multinomial.pmf([gained, lost, n - gained - lost], n, [p_gain, p_loss, 0.8])
+            if weight > 1e-9:
+                estimate = stats.tango(gained, lost, n)
+                covered += weight * (estimate.low <= p_gain - p_loss <= estimate.high)
+    assert 0.94 < covered < 0.965
+
+
+def test_mid_p_gives_the_published_value():
+    assert stats.mcnemar_mid_p(1, 7) == pytest.approx(0.039, abs=5e-4)  # Fagerland 2013, table 6
+    assert stats.mcnemar_mid_p(0, 0) == 1.0
+
+
+def test_paired_uses_the_t_interval_for_scores_between_0_and_1():
+    a, b = [0.2, 0.9, 0.5, 1.0], [0.1, 0.4, 0.5, 0.7]
+    expected = scipy_stats.ttest_rel(a, b).confidence_interval()
+    estimate = stats.paired(a, b)
+    assert estimate.method == "paired t"
+    assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_columns_of_different_length_are_refused():
+    with pytest.raises(ValueError, match="equal length, got 2 and 3"):
+        stats.paired([0, 1], [0, 1, 1])
+    with pytest.raises(ValueError, match="same items, got 2 and 3"):
+        stats.across_seeds([[0, 1], [1, 1]], [[0, 1, 1]])
+
+
+def test_no_samples_means_no_mean():
+    with pytest.raises(ValueError, match="no samples"):
+        stats.wilson(0, 0)
+
+
+def test_one_seed_on_each_side_makes_no_claim_across_seeds():
+    with pytest.raises(ValueError, match="one training seed"):
+        stats.across_seeds([[0, 1, 1]], [[1, 0, 1]])
+
+
+def _seeded_arm(rng, seeds, n, seed_sd, item_logit):
+    shift = rng.normal(0, seed_sd, seeds)[:, None]
+    p = np.clip(1 / (1 + np.exp(-item_logit))[None, :] + shift, 0, 1)
+    return (rng.random((seeds, n)) < p).astype(float)
+
+
+def test_crossed_effects_keep_the_error_rate_where_ignoring_seeds_does_not():
+    rng = np.random.default_rng(1)
+    ours = naive = 0
+    for _ in range(1000):
+        logit = rng.normal(0, 1.5, 600)
+        a, b = (_seeded_arm(rng, 4, 600, 0.03, logit) for _ in range(2))
+        ours += stats.across_seeds(a, b).clear_of_zero
+        naive += stats.paired(list(a.mean(0)), list(b.mean(0))).clear_of_zero
+    assert ours / 1000 <= 0.06
+    assert naive / 1000 > 0.15  # the mistake this function exists to avoid
+
+
+def test_detectable_difference_matches_the_planning_table():
+    # 80 % power at 5 %, one fifth discordant: GSM8K (1319) 3.5 points, HumanEval (164) 9.8
+    assert 100 * stats.detectable(0.2, 1319) == pytest.approx(3.45, abs=0.01)
+    assert round(100 * stats.detectable(0.2, 164), 1) == 9.8
