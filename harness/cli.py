@@ -169,9 +169,9 @@ def _listed(text: str) -> list[str]:
 
 
 def _default_jobs() -> int:
-    from harness.engines import has_cuda
+    from harness.doctor import has_gpu
 
-    return 1 if has_cuda() else max(1, len(os.sched_getaffinity(0)))
+    return 1 if has_gpu() else max(1, len(os.sched_getaffinity(0)))
 
 
 def _write_board(board: Any, out: Path) -> None:

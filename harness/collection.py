@@ -47,7 +47,7 @@ def markdown(facts: dict[str, Any]) -> str:
         ]
     lines += [
         "**Lenient**: the answer anywhere in the reply. **Strict**: in the format our prompt asks for, which these "
-        "prompts did not. **Recorded**: the verdict in the file. **Differ**: replies where lenient and recorded disagree.",
+        "prompts did not. **Recorded**: the verdict in the file. **Differ**: replies where the two disagree.",
         "",
         "## Why verdicts differ",
         "",

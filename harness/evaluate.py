@@ -47,8 +47,8 @@ def job(task: Task, split: Split, limit: int | None = None, temperature: float =
 
 def grader_version(task: Task) -> str:
     """What judged the replies. A change here makes older verdicts incomparable."""
-    grader = f"code {code_grader.VERSION}" if task.needs_sandbox else f"math {math_grader.VERSION}"
-    return f"{task.name} {task.version}, {grader}"
+    grader = code_grader.VERSION if task.needs_sandbox else math_grader.VERSION
+    return f"{task.name} {task.version}, grader {grader}"
 
 
 def cache_key(job: Job, engine: Engine, checkpoint: Checkpoint, runner: CodeRunner | None) -> dict[str, object]:
@@ -139,7 +139,8 @@ def _graded(
             sample_hash=sample.hash,
             repeat=repeat,
             prompt_hash=generation.prompt_hash,
-            sampling=asdict(_seeded(job.params, repeat)),
+            # an engine whose replies were drawn elsewhere says so; ours are drawn as asked
+            sampling=described.get("sampling", _plain(_seeded(job.params, repeat))),
             text=generation.text,
             n_prompt_tokens=generation.n_prompt_tokens,
             n_tokens=generation.n_tokens,
@@ -174,3 +175,8 @@ def verdicts(task: Task, sample: Sample, generation: Generation, runner: CodeRun
 
 def _seeded(params: SamplingParams, repeat: int) -> SamplingParams:
     return params if params.seed is None else replace(params, seed=params.seed + repeat)
+
+
+def _plain(params: SamplingParams) -> dict[str, object]:
+    """As JSON gives it back, so that a record read again equals the one written."""
+    return asdict(params) | {"stop": list(params.stop)}

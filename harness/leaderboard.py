@@ -200,13 +200,14 @@ def _run(run: Run) -> dict[str, Any]:
 def markdown(board: Board) -> str:
     """The board as GitHub markdown: one table a reader needs, everything else folded under it."""
     wide = len(board.tasks) <= 3
-    head = ["Strategy", "Strict %", "Δ vs base"]
+    trained = _trained(board)
+    head = ["Strategy", "Strict %", "Δ vs base"] if trained else ["Model", "Strict %"]
     head += board.tasks if wide else []
-    head += ["Lenient %", "Cut off / unread %", "FLOPs (teacher's)", "Seeds"]
+    head += ["Lenient %", "Cut off / unread %", *(["FLOPs (teacher's)", "Seeds"] if trained else [])]
     lines = [f"# {board.title}", "", _caption(board), ""]
     lines += table(head, [_cells(row, board, wide) for row in board.rows])
     lines += ["", *_legend(board), *[f"> {note}" for note in board.notes], ""]
-    lines += _fold("Cost of every run", _cost_table(board))
+    lines += _fold("Cost of every run", _cost_table(board)) if trained else []
     lines += _fold("Every task: n, how replies ended, difficulty", _task_table(board))
     lines += _fold("How this was made", [f"- {key}: {_text(value)}" for key, value in board.facts.items()])
     return "\n".join(lines).rstrip() + "\n"
@@ -246,15 +247,21 @@ def _cells(row: Mapping[str, Any], board: Board, wide: bool) -> list[str]:
         name = f"**{name}**"
         failed = [run for run in row["runs"] if run["status"] != "done"]
         name += f" ({failed[0]['status']}: {failed[0]['why']})" if failed else ""
-    difference = percent(row["difference"], "+") if "difference" in row else "–"
+    trained = _trained(board)
+    difference = [percent(row["difference"], "+") if "difference" in row else "–"] if trained else []
     c = row["counts"]
-    cells = [name, percent(row["strict"]), difference]
+    cells = [name, percent(row["strict"]), *difference]
     cells += [_mean(row["tasks"][t]["strict"]) for t in board.tasks] if wide else []
     cells += [
         _mean(row["lenient"]),
         f"{100 * c['truncated'] / c['n']:.1f} / {100 * c['unparsable'] / c['n']:.1f}",
     ]
-    return [*cells, _flops(row.get("cost")), _seeds(row)]
+    return [*cells, *([_flops(row.get("cost")), _seeds(row)] if trained else [])]
+
+
+def _trained(board: Board) -> bool:
+    """Whether the board compares strategies (a board of `harness eval` shows one model)."""
+    return any(row["role"] == "strategy" for row in board.rows)
 
 
 def _flops(cost: Mapping[str, float] | None) -> str:
@@ -273,10 +280,12 @@ def _seeds(row: Mapping[str, Any]) -> str:
 def _legend(board: Board) -> list[str]:
     lines = [
         "**Strict**: the answer in the format the task asks for. **Lenient**: the answer anywhere in the reply; the "
-        "gap between the two is format, not ability. **Δ vs base**: paired over the same items, in points. "
-        "**Cut off**: reached the token limit (counts as wrong). **Unread**: no answer found.",
+        "gap between the two is format, not ability. **Cut off**: reached the token limit (counts as wrong). **Unread**: no answer found.",
         "",
     ]
+    if not _trained(board):
+        return lines
+    lines += ["**Δ vs base**: strict, paired over the same items, in points.", ""]
     seeds = max((len(r["seeds"]) for r in board.rows), default=0)
     if seeds <= 1:
         lines += [

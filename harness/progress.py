@@ -49,7 +49,7 @@ class ShellProgress:
         with self._lock:
             self._finished += weight
         took = time.monotonic() - start
-        self.say(f"  {name}: " + (f"done in {_clock(took)}" if took > 2 else "kept from an earlier run"))
+        self.say(f"  {name}: " + (f"done in {_clock(took)}" if took > 1 else "done"))
 
     def close(self) -> None:
         self._bar.close()
@@ -66,7 +66,7 @@ class ShellProgress:
         elif time.monotonic() - self._last_log > _LOG_EVERY_S:
             self._last_log = time.monotonic()
             spent = self._last_log - self._start
-            left = f", about {_clock(spent * (self._total - done) / done)} left" if done else ""
+            left = f", about {_clock(spent * (self._total - done) / done)} left" if done > 0.03 * self._total else ""
             print(
                 f"{100 * done / self._total:3.0f} % after {_clock(spent)}{left}: {' | '.join(names)}", file=sys.stderr
             )

@@ -10,10 +10,20 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"types", "errors"},
-    {"protocols", "budget", "stats", "records", "decontaminate", "math_grader", "strategies", "registry"},
-    {"code_grader", "checkpoints", "hub", "storage", "generations", "rows"},
+    {
+        "protocols",
+        "budget",
+        "stats",
+        "records",
+        "decontaminate",
+        "math_grader",
+        "code_grader",
+        "strategies",
+        "registry",
+    },
+    {"checkpoints", "hub", "storage", "generations", "rows"},
     {"sandbox", "engines", "train", "stage", "recipes", "evaluate"},
-    {"leaderboard", "compare", "doctor", "replays"},
+    {"leaderboard", "compare", "single", "collection", "doctor"},
     {"progress", "cli"},
 ]
 STANDARD = {"types", "protocols", "errors", "budget", "records", "strategies", "registry", "math_grader"}

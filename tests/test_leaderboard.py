@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
-
 from factories import record
+
 from harness import leaderboard, stats
 from harness.errors import NotComparable
 from harness.leaderboard import Board, Entry, Run

@@ -1,6 +1,6 @@
 import pytest
-
 from factories import record
+
 from harness import records
 from harness.errors import DataError
 from harness.types import Message, Sample, Score, TrainRow

@@ -45,7 +45,7 @@ def test_a_full_disk_becomes_one_clear_error_and_other_errors_pass():
             file.write("x" * 100_000)
 
     with (
-        pytest.raises(StorageError, match="is full .* everything finished is kept"),
+        pytest.raises(StorageError, match=r"is full .* everything finished is kept"),
         storage.full_disk_is_named(Path()),
     ):
         full()

@@ -17,7 +17,9 @@ def test_stated_shares_are_kept_and_the_rest_is_divided():
 
 
 def test_an_unknown_trainer_is_named_with_a_suggestion():
-    with pytest.raises(UnknownName, match=r"unknown trainer 'sftt': did you mean 'sft'\? known trainers: .*kd.*rl.*sft"):
+    with pytest.raises(
+        UnknownName, match=r"unknown trainer 'sftt': did you mean 'sft'\? known trainers: .*kd.*rl.*sft"
+    ):
         strategies.parse("kd+sftt")
 
 

@@ -1,0 +1,169 @@
+"""Reads a Hugging Face model folder without torch: is it whole, what are its digests, what does it cost to run.
+
+safetensors: 8 bytes (little-endian header length), a JSON header {name: {dtype, shape, data_offsets}}, the tensors.
+Source: https://github.com/huggingface/safetensors, "Format".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from harness.errors import BadCheckpoint
+from harness.types import Checkpoint, sha256_of
+
+_ITEM_BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("BOOL", "I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
+}
+_LFS_POINTER = b"version https://git-lfs"
+_MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
+_CHUNK_BYTES = 1 << 22
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "tok_embeddings.weight")
+_POSITIONS = ("wpe.weight", "embed_positions.weight")
+_HEADS = ("lm_head.weight", "embed_out.weight")
+# config.json keys that change neither the layers nor the numbers a served model gives
+_NOT_ARCHITECTURE = {"_name_or_path", "transformers_version", "use_cache", "dtype", "torch_dtype", "initializer_range"}
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int  # offset of the first byte in the file
+    n_bytes: int
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint in the folder `path`, with its digests; reads every byte of the weights.
+
+    Raises `BadCheckpoint` unless the folder holds a full model: config, whole safetensors, tokenizer, chat template.
+    """
+    architecture(path)
+    return Checkpoint(path.resolve(), _weights_digest(_tensors(path)), _tokenizer_digest(path))
+
+
+def matmul_params(path: Path) -> int:
+    """Weights that take part in a matrix product for one token of a dense model.
+
+    All 2-D weights but the input embedding, a look-up; the output head counts also where it is tied to it.
+    """
+    shapes = {name: tensor.shape for name, tensor in _tensors(path).items() if len(tensor.shape) == 2}
+    embeddings = [shape for name, shape in shapes.items() if name.endswith(_EMBEDDINGS)]
+    if len(embeddings) != 1:
+        raise BadCheckpoint(
+            f"{path}: {len(embeddings)} input embeddings found, expected one weight named {' or '.join(_EMBEDDINGS)}"
+        )
+    total = sum(prod(shape) for name, shape in shapes.items() if not name.endswith(_EMBEDDINGS + _POSITIONS))
+    tied = not any(name.endswith(_HEADS) for name in shapes)
+    return total + (prod(embeddings[0]) if tied else 0)
+
+
+def architecture(path: Path) -> dict[str, Any]:
+    """The fields of config.json that two checkpoints must share to be swapped inside one running engine."""
+    if not path.is_dir():
+        raise BadCheckpoint(f"{path}: not a folder; expected a Hugging Face model folder")
+    if not (path / "config.json").exists() and (path / "adapter_config.json").exists():
+        raise BadCheckpoint(f"{path}: holds only a LoRA adapter; merge it into its base model and save the full model")
+    return {key: value for key, value in _json(path / "config.json").items() if key not in _NOT_ARCHITECTURE}
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadCheckpoint(f"{file.parent}: no {file.name}; expected a full Hugging Face model folder") from None
+    except (OSError, ValueError) as cause:
+        raise BadCheckpoint(f"{file}: cannot be read as JSON: {cause}") from cause
+    if not isinstance(value, dict):
+        raise BadCheckpoint(f"{file}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _tensors(path: Path) -> dict[str, _Tensor]:
+    """Every tensor by name, from one file or from the shards the index names."""
+    index = path / "model.safetensors.index.json"
+    single = path / "model.safetensors"
+    if single.exists():
+        return _header(single)
+    if not index.exists():
+        raise BadCheckpoint(f"{path}: no weights; expected model.safetensors or model.safetensors.index.json")
+    listed = _json(index).get("weight_map", {})
+    found: dict[str, _Tensor] = {}
+    for shard in sorted(set(listed.values())):
+        found.update(_header(path / shard))
+    if missing := sorted(set(listed) - set(found)):
+        raise BadCheckpoint(f"{path}: {len(missing)} tensors of the index are in no shard, first {missing[0]!r}")
+    return found
+
+
+def _header(file: Path) -> dict[str, _Tensor]:
+    """The tensors of one safetensors file; raises `BadCheckpoint` unless every byte of them is there."""
+    if not file.exists():
+        raise BadCheckpoint(f"{file.parent}: shard {file.name} is missing; copy the whole folder again")
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(len(_LFS_POINTER))
+        if start == _LFS_POINTER:
+            raise BadCheckpoint(f"{file}: a Git LFS pointer, not the weights; run `git lfs pull`")
+        length = int.from_bytes(start[:8], "little")
+        if size < 8 or length > min(size - 8, _MAX_HEADER_BYTES):
+            raise BadCheckpoint(f"{file}: not a whole safetensors file ({size} bytes); copy it again")
+        stream.seek(8)
+        try:
+            entries = json.loads(stream.read(length))
+            entries.pop("__metadata__", None)
+            tensors = {name: _tensor(file, 8 + length, entry) for name, entry in entries.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as cause:
+            raise BadCheckpoint(f"{file}: bad safetensors header: {cause!r}; save it again") from cause
+    end = max((t.start + t.n_bytes for t in tensors.values()), default=8 + length)
+    if end != size:
+        raise BadCheckpoint(f"{file}: {size} bytes, but its header promises {end}; the file was cut: copy it again")
+    return tensors
+
+
+def _tensor(file: Path, base: int, entry: dict[str, Any]) -> _Tensor:
+    start, end = entry["data_offsets"]
+    shape = tuple(entry["shape"])
+    bits = _ITEM_BITS.get(entry["dtype"])
+    if bits is not None and end - start != prod(shape) * bits // 8:
+        raise ValueError(f"{entry['dtype']}{list(shape)} in {end - start} bytes")
+    return _Tensor(file, entry["dtype"], shape, base + start, end - start)
+
+
+def _weights_digest(tensors: dict[str, _Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        head = json.dumps([name, tensor.dtype, tensor.shape])
+        digest.update(len(head).to_bytes(8, "little") + head.encode())
+        with tensor.file.open("rb") as stream:
+            stream.seek(tensor.start)
+            left = tensor.n_bytes
+            while chunk := stream.read(min(left, _CHUNK_BYTES)):
+                digest.update(chunk)
+                left -= len(chunk)
+    return digest.hexdigest()
+
+
+def _tokenizer_digest(path: Path) -> str:
+    """Over tokenizer.json without its padding and truncation, which trainers switch on and save, and the template."""
+    tokenizer = _json(path / "tokenizer.json")
+    rules = {key: value for key, value in tokenizer.items() if key not in {"padding", "truncation"}}
+    return sha256_of([rules, _chat_template(path)])
+
+
+def _chat_template(path: Path) -> str:
+    file = path / "chat_template.jinja"
+    if file.exists():
+        return file.read_text(encoding="utf-8")
+    template = _json(path / "tokenizer_config.json").get("chat_template")
+    if not isinstance(template, str):
+        raise BadCheckpoint(f"{path}: no chat template; put one in chat_template.jinja or tokenizer_config.json")
+    return template

@@ -1,0 +1,76 @@
+"""The engine that answers with recorded generations: other people's runs go through our graders and statistics.
+
+It renders no prompt and counts no tokens, and what the reply was sampled with is whatever the file's makers used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from harness.errors import DataError
+from harness.generations import match, read_generations
+from harness.protocols import Task
+from harness.types import Checkpoint, Generation, Request, Sample, Split
+
+VERSION = "1"  # raised whenever another text of a file is taken as the reply
+
+
+class ReplayEngine:
+    """Replies of one file to the items of one task's split. field: the column, where the file has several models.
+
+    Raises `DataError` for a file that cannot be read, or that answers no item of the split.
+    """
+
+    name: ClassVar[str] = "replay"
+
+    def __init__(self, path: Path, task: Task, split: Split = "test", field: str = "") -> None:
+        self.file = read_generations(path, field)
+        samples = task.samples(split)
+        self.matched = match(self.file, samples)
+        if not self.matched.replies:
+            raise DataError(
+                f"{path} ({self.file.shape}) answers none of the {len(samples)} {split} items of task {task.name!r} "
+                f"({self.matched.unmatched[0]}): is it a run of another task?"
+            )
+        self.covered: tuple[Sample, ...] = tuple(s for s in samples if s.id in self.matched.replies)
+
+    @property
+    def digest(self) -> str:
+        """What stands for a weights digest in the records: "recorded:<sha256>"."""
+        return self.file.digest
+
+    @property
+    def n_repeats(self) -> int:
+        """Replies that every covered item has."""
+        return self.matched.n_repeats
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Nothing to do: the replies are there already."""
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
+        """The recorded reply for each "<sample id>#<repeat>"; finish "error" where the file has none."""
+        for request in requests:
+            item, _, repeat = request.key.rpartition("#")
+            replies = self.matched.replies.get(item, ())
+            if int(repeat) < len(replies):
+                yield Generation(request.key, replies[int(repeat)].text, 0, 0, "stop", "", 0.0)
+            else:
+                why = f"{self.file.path.name} holds {len(replies)} replies for item {item}, none for repeat {repeat}"
+                yield Generation(request.key, "", 0, 0, "error", "", 0.0, why)
+
+    def describe(self) -> Mapping[str, Any]:
+        """The file, its shape and column."""
+        return {
+            "engine": self.name,
+            "version": VERSION,
+            "dtype": "recorded",
+            "shape": self.file.shape,
+            "file": self.digest,
+            "field": self.file.field,
+            "sampling": {"as recorded": self.file.shape},
+        }
+
+    def close(self) -> None:
+        """Nothing is held."""

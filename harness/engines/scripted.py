@@ -1,0 +1,65 @@
+"""An engine that says what it is told: for tests and demos that need no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from harness.engines import check_requests
+from harness.errors import EngineError
+from harness.types import Checkpoint, Generation, Request, sha256_of
+
+
+class ScriptedEngine:
+    """Replies from a mapping (content of the last message -> reply) or from a function of the request.
+
+    A reply is cut before the first stop string and at `max_tokens` words; words stand for tokens. A prompt that the
+    mapping lacks gives finish "error".
+    """
+
+    name: ClassVar[str] = "scripted"
+
+    def __init__(self, replies: Mapping[str, str] | Callable[[Request], str]) -> None:
+        self._replies = replies
+        self._loaded = False
+
+    def __enter__(self) -> ScriptedEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"engine": self.name, "version": "1", "dtype": "none", "device": "none"}
+
+    def load(self, checkpoint: Checkpoint) -> None:  # noqa: ARG002 - no weights take part in a scripted reply
+        self._loaded = True
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
+        check_requests(requests)
+        if not self._loaded:
+            raise EngineError("engine 'scripted' has no checkpoint; call load(checkpoint) first")
+        for request in requests:
+            yield self._reply(request)
+
+    def close(self) -> None:
+        self._loaded = False
+
+    def _reply(self, request: Request) -> Generation:
+        text = "\n".join(f"{m.role}: {m.content}" for m in request.messages)
+        n_prompt, prompt_hash = len(text.split()), sha256_of(text)
+        if callable(self._replies):
+            reply = self._replies(request)
+        elif (asked := request.messages[-1].content) in self._replies:
+            reply = self._replies[asked]
+        else:
+            return Generation(
+                request.key, "", n_prompt, 0, "error", prompt_hash, 0.0, f"no reply scripted for {asked!r}"
+            )
+        for stop in request.params.stop:
+            reply = reply.split(stop, 1)[0]
+        words = reply.split()
+        limit = request.params.max_tokens
+        if len(words) > limit:
+            return Generation(request.key, " ".join(words[:limit]), n_prompt, limit, "length", prompt_hash, 0.0)
+        return Generation(request.key, reply, n_prompt, len(words), "stop", prompt_hash, 0.0)

