@@ -1,0 +1,94 @@
+"""Engines: what turns chats into replies. `open_engine` finds one by name; "auto" takes vLLM where it can run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from harness import registry
+from harness.errors import EngineError
+from harness.protocols import Engine
+from harness.types import Checkpoint, Generation, Request
+
+
+class StartError(EngineError):
+    """The engine could not be started at all: nothing is known about the checkpoint."""
+
+
+def check_requests(requests: Sequence[Request]) -> None:
+    """Raise `EngineError` where replies could not be told apart or not be repeated."""
+    seen: set[str] = set()
+    for request in requests:
+        if request.key in seen:
+            raise EngineError(f"two requests have the key {request.key!r}; keys must differ within one call")
+        seen.add(request.key)
+        if request.params.temperature > 0 and request.params.seed is None:
+            raise EngineError(f"request {request.key!r} samples at temperature {request.params.temperature} unseeded")
+        if request.params.max_tokens < 1:
+            raise EngineError(f"request {request.key!r}: max_tokens must be >= 1, got {request.params.max_tokens}")
+
+
+def vllm_problem() -> str | None:
+    """Why vLLM cannot run on this machine, for people; None where nothing speaks against it. Imports no vLLM."""
+    from harness.engines.vllm import problem
+
+    return problem()
+
+
+def open_engine(name: str, notify: Callable[[str], None]) -> Engine:
+    """The engine of that name, not started yet; notify gets what a person should know about it, as it happens.
+
+    "auto": vLLM, or transformers where vLLM cannot run. Raises `UnknownName`. An engine with a `notify` attribute is
+    handed the callback through it.
+    """
+    if name == "auto":
+        return AutoEngine(notify)
+    engine: Engine = registry.load("engine", name)()
+    if hasattr(engine, "notify"):
+        engine.notify = notify
+    return engine
+
+
+class AutoEngine:
+    """vLLM; or transformers, said aloud, where vLLM cannot start. `describe` names the one in use."""
+
+    name: ClassVar[str] = "auto"
+
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        self._notify = notify
+        self._proven = False  # vLLM served a checkpoint: from then on its failures are errors
+        why = vllm_problem()
+        if why is None:
+            self._engine = open_engine("vllm", notify)
+        else:
+            self._fall_back(why)
+
+    def __enter__(self) -> AutoEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def describe(self) -> Mapping[str, Any]:
+        return self._engine.describe()
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        try:
+            self._engine.load(checkpoint)
+        except StartError as why:
+            if self._proven:
+                raise
+            self._engine.close()
+            self._fall_back(str(why))
+            self._engine.load(checkpoint)
+        self._proven = True
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
+        return self._engine.generate(requests)
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def _fall_back(self, why: str) -> None:
+        self._notify(f"vLLM is not used: {why}. Replies come from the slower engine 'transformers'.")
+        self._engine = open_engine("transformers", self._notify)

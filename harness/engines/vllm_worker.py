@@ -1,0 +1,242 @@
+"""The process that holds a vLLM engine: `python -m harness.engines.vllm_worker <fd> <parent pid>`, run by `vllm.py`.
+
+Commands and replies are pickled tuples over the socket `fd`. The engine core runs inside this process
+(VLLM_ENABLE_V1_MULTIPROCESSING=0), so the weights can be reached; its random state and memory stay out of the harness.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from harness.engines.transformers import (
+    Prompt,
+    failed,
+    load_model,
+    load_tokenizer,
+    render,
+    reply_text,
+    stop_ids,
+    too_long,
+)
+from harness.types import Finish, Generation, Request
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_PROBES = (
+    "12 + 30 = 42, and 7 * 8 = 56.",
+    "def add(a, b):\n    return a + b\n",
+    "A train leaves at 9:40 and arrives at 11:05. How long does the journey take?",
+    "She sells seashells by the seashore; the shells she sells are seashells, I'm sure.",
+)
+_LONG_PROBE = " ".join(str(n * n) for n in range(150))  # more than one block (128 tokens on a CPU) of the prefix cache
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the engine is built. max_model_len None: the checkpoint's own context, or what memory allows."""
+
+    dtype: str
+    device: str  # "cpu" or "cuda"; the engine must end up there
+    max_model_len: int | None
+    max_num_seqs: int
+    gpu_memory_utilization: float
+
+
+class Worker:
+    """One engine and the tokenizer of the checkpoint it serves."""
+
+    def start(self, path: Path, options: Options) -> int:
+        """Build the engine; the tokens of context it has room for."""
+        from vllm import EngineArgs
+        from vllm.platforms import current_platform
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        if current_platform.device_type != options.device:
+            raise RuntimeError(f"vLLM would run on {current_platform.device_type!r}, expected {options.device!r}")
+        on_cpu = options.device == "cpu"
+        self.engine = LLMEngine.from_engine_args(
+            EngineArgs(
+                model=str(path),
+                dtype=options.dtype,
+                max_model_len=options.max_model_len or -1,
+                max_num_seqs=options.max_num_seqs,
+                enforce_eager=on_cpu,  # compiling costs 20 s at every start there
+                gpu_memory_utilization=options.gpu_memory_utilization,
+                generation_config="vllm",  # the checkpoint's own temperatures and penalties must not leak in
+                seed=0,
+                enable_prefix_caching=True,
+                # on a CPU, vLLM 0.32 cannot rewind a seeded request's generator after a prompt that was cut in two
+                enable_chunked_prefill=not on_cpu,
+                disable_log_stats=True,
+            )
+        )
+        self.on_cpu = on_cpu
+        self._serve(path)
+        return self._limit()
+
+    def swap(self, path: Path) -> int:
+        """Put another checkpoint of the same architecture into the running engine; returns as `start` does."""
+        self.reload(path)
+        self.drop_prefixes()
+        self._serve(path)
+        return self._limit()
+
+    def reload(self, path: Path) -> None:
+        """Read the weights in place, and repack what vLLM 0.32 forgets on a CPU: the tied output head."""
+        from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+        self.engine.collective_rpc("reload_weights", kwargs={"weights_path": str(path)})
+        if self.on_cpu:
+            for module in self.model().modules():
+                if hasattr(module, "cpu_linear") and module.weight.numel():
+                    dispatch_cpu_unquantized_gemm(module, remove_weight=False)
+
+    def drop_prefixes(self) -> None:
+        """Forget the keys and values that the weights before computed."""
+        if not self.engine.reset_prefix_cache():
+            raise RuntimeError("vLLM did not clear its prefix cache")
+
+    def model(self) -> Any:
+        """The torch module that vLLM runs."""
+        return self.engine.apply_model(lambda model: model)[0]
+
+    def verify(self) -> float:
+        """How far the engine is from a float32 transformers forward pass of the checkpoint it should serve.
+
+        In nats: mean absolute difference of log-probabilities over one probe, of the worst probe. Short probes compare
+        every prompt token. Those requests bypass the prefix cache, so a long one compares the likeliest next tokens.
+        """
+        import torch
+
+        reference = load_model(self.path, "float32")
+        worst = 0.0
+        for ids, read_cache in self._probes():
+            got = self._next_tokens(ids) if read_cache else self._prompt_tokens(ids)
+            with torch.inference_mode():
+                expected = reference(torch.tensor([ids])).logits[0].float().log_softmax(-1)
+            gaps = [abs(logprob - expected[place, token].item()) for place, token, logprob in got]
+            worst = max(worst, sum(gaps) / len(gaps))
+        return worst
+
+    def generate(self, requests: Sequence[Request], connection: Connection) -> None:
+        """Send a `Generation` for each request as it finishes; a message from the other side ends it early."""
+        from jinja2 import TemplateError
+
+        running: dict[str, tuple[Request, Prompt, float]] = {}
+        for number, request in enumerate(requests):
+            prompt = None
+            try:
+                prompt = render(self.tokenizer, request.messages)
+                if why := too_long(len(prompt.ids), self._limit()):
+                    raise ValueError(why)
+                began = time.monotonic()
+                self.engine.add_request(str(number), {"prompt_token_ids": prompt.ids}, self._sampling(request))
+            except (TemplateError, ValueError) as cause:
+                connection.send(failed(request, str(cause), prompt))
+            else:
+                running[str(number)] = (request, prompt, began)
+        try:
+            while self.engine.has_unfinished_requests() and not connection.poll():
+                for output in self.engine.step():
+                    if output.finished:
+                        connection.send(self._generation(*running.pop(output.request_id), output.outputs[0]))
+        finally:
+            self.engine.abort_request(list(running))
+
+    def _serve(self, path: Path) -> None:
+        self.path = path
+        self.tokenizer = load_tokenizer(path)
+        self.stop_ids = stop_ids(path, self.tokenizer)
+
+    def _limit(self) -> int:
+        return int(self.engine.model_config.max_model_len)
+
+    def _sampling(self, request: Request) -> Any:
+        from vllm import SamplingParams
+
+        params = request.params
+        return SamplingParams(
+            max_tokens=params.max_tokens,
+            temperature=params.temperature,
+            top_p=params.top_p,
+            seed=params.seed,
+            stop=list(params.stop),
+            stop_token_ids=self.stop_ids,
+            detokenize=bool(params.stop),
+        )
+
+    def _generation(self, request: Request, prompt: Prompt, began: float, output: Any) -> Generation:
+        ids = list(output.token_ids)
+        finish: Finish = "stop" if output.finish_reason == "stop" else "length"
+        spoken = ids[:-1] if ids and ids[-1] in self.stop_ids else ids
+        text, _ = reply_text(self.tokenizer, spoken, request.params.stop)
+        wall_s = time.monotonic() - began
+        return Generation(request.key, text, len(prompt.ids), len(ids), finish, prompt.hash, wall_s)
+
+    def _probes(self) -> list[tuple[list[int], bool]]:
+        """Token ids, and whether the request may read the prefix cache."""
+        limit = self._limit() - 1
+        *short, long = self.tokenizer([*_PROBES, _LONG_PROBE], add_special_tokens=False)["input_ids"]
+        return [(ids[:limit], False) for ids in short] + [(long[:limit], True)]
+
+    def _prompt_tokens(self, ids: list[int]) -> list[tuple[int, int, float]]:
+        """(place that predicts it, token, log-probability) of each prompt token but the first."""
+        output = self._run(ids, prompt_logprobs=0)
+        tokens = list(output.prompt_logprobs)[1:]
+        return [(i, ids[i + 1], entry[ids[i + 1]].logprob) for i, entry in enumerate(tokens)]
+
+    def _next_tokens(self, ids: list[int]) -> list[tuple[int, int, float]]:
+        """The same for the likeliest tokens after the prompt."""
+        (entry,) = self._run(ids, logprobs=10).outputs[0].logprobs
+        return [(len(ids) - 1, token, value.logprob) for token, value in entry.items()]
+
+    def _run(self, ids: list[int], **options: int) -> Any:
+        from vllm import SamplingParams
+
+        params = SamplingParams(max_tokens=1, temperature=0.0, detokenize=False, **options)
+        self.engine.add_request("probe", {"prompt_token_ids": ids}, params)
+        while True:
+            for output in self.engine.step():
+                if output.finished:
+                    return output
+
+
+def serve(worker: Worker, connection: Connection) -> None:
+    """Answer commands until the other side hangs up. Replies: ("done", value) or ("failed", type and message)."""
+    while True:
+        try:
+            command, *arguments = connection.recv()
+        except EOFError:
+            return
+        if command == "stop":  # came after the last reply had been sent
+            continue
+        try:
+            extra = (connection,) if command == "generate" else ()
+            connection.send(("done", getattr(worker, command)(*arguments, *extra)))
+        except BrokenPipeError:
+            return
+        except Exception as cause:
+            sys.excepthook(*sys.exc_info())  # the whole traceback, into the log
+            connection.send(("failed", f"{type(cause).__name__}: {cause}"))
+
+
+def main(worker: Worker) -> None:
+    """Serve over the file descriptor given as first argument; end when the parent process does, however it ends."""
+    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    os.set_inheritable(descriptor, False)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    serve(worker, Connection(descriptor))
+
+
+if __name__ == "__main__":
+    main(Worker())

@@ -1,0 +1,246 @@
+"""What every engine promises, over a scripted engine, transformers and a real vLLM; and that the last two agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny_models import make_model
+
+from harness.checkpoints import open_checkpoint
+from harness.engines import AutoEngine, open_engine, vllm_problem
+from harness.engines.scripted import ScriptedEngine
+from harness.engines.transformers import TransformersEngine
+from harness.engines.vllm import VLLMEngine
+from harness.errors import EngineError, UnknownName
+from harness.protocols import Engine
+from harness.types import Checkpoint, Generation, Message, Request, SamplingParams
+
+
+def ask(key: str, content: str, max_tokens: int = 20, **params: object) -> Request:
+    return Request(key, (Message("user", content),), SamplingParams(max_tokens, **params))  # type: ignore[arg-type]
+
+
+def by_key(generations: Iterator[Generation]) -> dict[str, Generation]:
+    found = list(generations)
+    assert len({g.key for g in found}) == len(found)
+    return {g.key: g for g in found}
+
+
+def content(generation: Generation) -> tuple[object, ...]:
+    """All that two engines must agree on: everything but the time."""
+    g = generation
+    return g.key, g.text, g.n_prompt_tokens, g.n_tokens, g.finish, g.prompt_hash, g.error
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return open_checkpoint(make_model(tmp_path_factory.mktemp("contract") / "model", seed=0))
+
+
+@pytest.fixture(scope="session")
+def transformers_engine(checkpoint: Checkpoint) -> Iterator[TransformersEngine]:
+    with TransformersEngine(batch_size=8) as engine:
+        engine.load(checkpoint)
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def vllm_engine(checkpoint: Checkpoint) -> Iterator[VLLMEngine]:
+    if why := vllm_problem():
+        pytest.skip(why)
+    with VLLMEngine() as engine:
+        engine.load(checkpoint)
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def scripted_engine(checkpoint: Checkpoint) -> ScriptedEngine:
+    engine = ScriptedEngine(lambda request: "the answer to " + request.messages[-1].content + " is 42")
+    engine.load(checkpoint)
+    return engine
+
+
+@pytest.fixture(params=["scripted", "transformers", "vllm"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    found: Engine = request.getfixturevalue(f"{request.param}_engine")
+    return found
+
+
+@pytest.fixture(params=["transformers", "vllm"])
+def model_engine(request: pytest.FixtureRequest) -> Engine:
+    found: Engine = request.getfixturevalue(f"{request.param}_engine")
+    return found
+
+
+def test_every_request_gets_one_generation_with_its_own_length(engine: Engine) -> None:
+    requests = [ask(f"q{i}", f"what is {i} + {i}?", max_tokens=1 + i % 3) for i in range(20)]
+    replies = by_key(engine.generate(requests))
+    assert set(replies) == {r.key for r in requests}
+    for request in requests:
+        reply = replies[request.key]
+        assert reply.finish == "stop" or (reply.finish, reply.n_tokens) == ("length", request.params.max_tokens)
+        assert 0 < reply.n_tokens <= request.params.max_tokens
+        assert reply.n_prompt_tokens > 0
+        assert reply.wall_s >= 0
+    assert "length" in {reply.finish for reply in replies.values()}
+
+
+def test_the_text_ends_before_the_stop_string_that_comes_first(engine: Engine) -> None:
+    (free,) = engine.generate([ask("free", "go on", 30)])
+    cut = len(free.text) // 2
+    stops = (free.text[cut : cut + 2], free.text[cut + 2 : cut + 4])
+    (stopped,) = engine.generate([ask("stopped", "go on", 30, stop=stops)])
+    assert stopped.text == free.text[: min(free.text.index(s) for s in stops)]
+    assert stopped.finish == "stop"
+    assert stopped.n_tokens < free.n_tokens
+
+
+def test_the_prompt_hash_names_the_rendered_prompt(engine: Engine) -> None:
+    one, same, other = by_key(engine.generate([ask("a", "x"), ask("b", "x"), ask("c", "y")])).values()
+    hashes = {g.key: g.prompt_hash for g in (one, same, other)}
+    assert hashes["a"] == hashes["b"] != hashes["c"]
+    assert len(hashes["a"]) == 64
+
+
+def test_a_caller_may_leave_early_and_ask_again(engine: Engine) -> None:
+    stream = engine.generate([ask(f"q{i}", "long" * i, 1 + 30 * i) for i in range(12)])
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert [g.key for g in engine.generate([ask("next", "x")])] == ["next"]
+
+
+def test_requests_that_could_not_be_told_apart_or_repeated_are_refused(engine: Engine) -> None:
+    with pytest.raises(EngineError, match="two requests have the key 'a'"):
+        list(engine.generate([ask("a", "x"), ask("a", "y")]))
+    with pytest.raises(EngineError, match=r"'a' samples at temperature 0.5 unseeded"):
+        list(engine.generate([ask("a", "x", temperature=0.5)]))
+    with pytest.raises(EngineError, match="max_tokens must be >= 1, got 0"):
+        list(engine.generate([ask("a", "x", max_tokens=0)]))
+
+
+@pytest.mark.parametrize("fresh", [ScriptedEngine({}), TransformersEngine(), VLLMEngine()], ids=lambda e: e.name)
+def test_an_engine_without_checkpoint_says_so(fresh: Engine) -> None:
+    with pytest.raises(EngineError, match=f"'{fresh.name}' has no checkpoint; call load"):
+        list(fresh.generate([ask("a", "x")]))
+    assert set(fresh.describe()) >= {"engine", "version", "dtype", "device"}
+
+
+def test_loading_does_not_change_the_description(transformers_engine: Engine, vllm_engine: Engine) -> None:
+    assert transformers_engine.describe() == TransformersEngine().describe()
+    assert vllm_engine.describe() == VLLMEngine().describe()
+
+
+def test_replies_repeat_under_their_own_seed_whatever_else_is_asked(model_engine: Engine) -> None:
+    drawn = [ask(f"s{seed}", "roll", 20, temperature=1.0, top_p=0.95, seed=seed) for seed in range(6)]
+    alone = {key: g.text for request in drawn for key, g in by_key(model_engine.generate([request])).items()}
+    crowd = by_key(model_engine.generate([*drawn, *(ask(f"q{i}", "noise" * i, 5) for i in range(10))]))
+    assert {key: crowd[key].text for key in alone} == alone
+    assert len(set(alone.values())) == 6
+
+
+def test_a_prompt_that_cannot_be_served_is_an_error_and_the_others_live(model_engine: Engine) -> None:
+    tool = Request("tool", (Message("tool", "x"),), SamplingParams(5))
+    replies = by_key(model_engine.generate([ask("long", "x" * 2000), tool, ask("fits", "x" * 990, 500), ask("q", "x")]))
+    assert replies["long"].finish == replies["tool"].finish == "error"
+    assert "prompt has 2019 tokens, and the model reads at most 1024" in replies["long"].error
+    assert "no tools here" in replies["tool"].error
+    assert (replies["long"].text, replies["long"].n_tokens) == ("", 0)
+    assert replies["q"].finish in ("stop", "length")
+    assert replies["fits"].n_prompt_tokens + replies["fits"].n_tokens <= 1024  # cut off where the context ends
+
+
+def greedy_requests() -> list[Request]:
+    plain = [ask(f"q{i}", "What is " + "1 + " * i + "é?", 10 + 7 * i) for i in range(20)]
+    stopping = [ask(f"stop{i}", f"Say {i}", 80, stop=("a", "e", "}")) for i in range(8)]
+    return [*plain, *stopping, ask("fits", "x" * 990, 500), ask("long", "x" * 2000)]
+
+
+def test_greedy_replies_of_vllm_and_transformers_are_equal_token_for_token(
+    transformers_engine: Engine, vllm_engine: Engine
+) -> None:
+    theirs, ours = (by_key(e.generate(greedy_requests())) for e in (transformers_engine, vllm_engine))
+    assert {k: content(g) for k, g in ours.items()} == {k: content(g) for k, g in theirs.items()}
+    assert {g.finish for g in ours.values()} == {"stop", "length", "error"}
+    assert len({g.text for g in ours.values()}) > 20
+
+
+def test_sampling_in_transformers_draws_from_the_tempered_nucleus() -> None:
+    import torch
+
+    from harness.engines.transformers import _Choose
+
+    n, temperature = 20_000, 0.7
+    logits = torch.tensor([2.0, 1.5, 1.0, 0.0, -1.0])
+    p = (logits / temperature).softmax(-1)  # .56 .27 .13 ...: top_p .9 keeps the first three
+    assert p[:2].sum() < 0.9 < p[:3].sum()
+    expected = p[:3] / p[:3].sum()
+    params = [SamplingParams(1, temperature=temperature, top_p=0.9, seed=seed) for seed in range(n)]
+    drawn = _Choose(params)(None, logits.expand(n, -1)).argmax(-1)
+    frequencies = torch.bincount(drawn, minlength=5) / n
+    assert frequencies[3:].sum() == 0
+    assert torch.allclose(frequencies[:3], expected, atol=4 * 0.5 / n**0.5)
+
+
+def test_scripted_replies_come_from_a_mapping_or_are_errors(checkpoint: Checkpoint) -> None:
+    with ScriptedEngine({"12 + 30 =": "42"}) as engine:
+        engine.load(checkpoint)
+        known, unknown = engine.generate([ask("a", "12 + 30 ="), ask("b", "1 + 1 =")])
+    assert (known.text, known.finish) == ("42", "stop")
+    assert (unknown.finish, unknown.error) == ("error", "no reply scripted for '1 + 1 ='")
+
+
+def test_engines_open_by_name_and_a_wrong_name_is_answered_with_the_nearest() -> None:
+    engine = open_engine("transformers", notify=print)
+    assert engine.name == "transformers"
+    with pytest.raises(UnknownName, match="did you mean 'vllm'"):
+        open_engine("vlm", notify=print)
+
+
+def test_auto_falls_back_aloud_where_vllm_cannot_start(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if why := vllm_problem():
+        pytest.skip(why)
+    (tmp_path / "vllm").mkdir()
+    (tmp_path / "vllm" / "__init__.py").write_text("raise ImportError('built for another machine')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # seen by the worker alone
+    said: list[str] = []
+    with AutoEngine(said.append) as engine:
+        assert engine.describe()["engine"] == "vllm"
+        engine.load(checkpoint)
+        assert engine.describe()["engine"] == "transformers"
+        assert [g.key for g in engine.generate([ask("a", "x")])] == ["a"]
+    (message,) = said
+    assert "vLLM is not used" in message
+    assert "built for another machine" in message
+
+
+def test_transformers_refuses_a_checkpoint_that_leaves_weights_unset(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    path = Path(shutil.copytree(checkpoint.path, tmp_path / "model"))
+    tensors = load_file(path / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EngineError, match=r"1 weights are missing .*first model.layers.1.mlp.up_proj.weight"):
+        TransformersEngine().load(open_checkpoint(path))
+
+
+def test_the_checkpoints_own_sampling_defaults_do_not_leak_in(
+    checkpoint: Checkpoint, transformers_engine: Engine, tmp_path: Path
+) -> None:
+    import shutil
+
+    path = Path(shutil.copytree(checkpoint.path, tmp_path / "model"))
+    config = json.loads((path / "generation_config.json").read_text())
+    leaky = {**config, "do_sample": True, "temperature": 5.0, "repetition_penalty": 9.0}
+    (path / "generation_config.json").write_text(json.dumps(leaky))
+    with TransformersEngine() as engine:
+        engine.load(open_checkpoint(path))
+        replies = [by_key(e.generate([ask("q", "hello", 40)]))["q"].text for e in (engine, transformers_engine)]
+    assert replies[0] == replies[1]

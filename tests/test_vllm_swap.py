@@ -1,0 +1,228 @@
+"""Swapping checkpoints inside vLLM: right when it works, caught when silently wrong, alive again after a crash."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny_models import make_model
+
+from harness.checkpoints import open_checkpoint
+from harness.engines import vllm_problem
+from harness.engines.transformers import TransformersEngine
+from harness.engines.vllm import TOLERANCE, VLLMEngine
+from harness.errors import EngineError
+from harness.types import Checkpoint, Message, Request, SamplingParams
+
+pytestmark = pytest.mark.skipif(vllm_problem() is not None, reason=str(vllm_problem()))
+
+PICO_BASE = Path(__file__).parents[1] / "tasks" / "pico" / "base"
+
+# The shipped worker with one fault, chosen by the content of a file each time a checkpoint comes in.
+FAULTY_WORKER = """
+import sys
+from pathlib import Path
+from harness.engines.vllm_worker import Worker, main
+
+faults = Path(sys.argv.pop(1))
+
+class FaultyWorker(Worker):
+    def start(self, path, options):
+        limit = super().start(path, options)
+        if faults.read_text() == "every start":
+            self.model().model.norm.weight.data *= 1.05
+        return limit
+
+    def reload(self, path):
+        if faults.read_text() == "output head":
+            self.engine.collective_rpc("reload_weights", kwargs={"weights_path": str(path)})
+        else:
+            super().reload(path)
+        if faults.read_text() == "one layer":
+            self.model().model.layers[1].input_layernorm.weight.data *= 1.001
+
+    def drop_prefixes(self):
+        if faults.read_text() != "prefixes":
+            super().drop_prefixes()
+
+main(FaultyWorker())
+"""
+
+
+class FaultyEngine(VLLMEngine):
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._script = folder / "faulty_worker.py"
+        self._script.write_text(FAULTY_WORKER)
+        self._faults = folder / "faults"
+        self.plant("")
+
+    def plant(self, fault: str) -> None:
+        self._faults.write_text(fault)
+
+    def command(self) -> list[str]:
+        return [sys.executable, str(self._script), str(self._faults)]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[Checkpoint]:
+    folder = tmp_path_factory.mktemp("swap")
+    return [open_checkpoint(make_model(folder / f"seed{seed}", seed)) for seed in range(2)]
+
+
+@pytest.fixture(scope="module")
+def engine(checkpoints: list[Checkpoint], tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyEngine]:
+    with FaultyEngine(tmp_path_factory.mktemp("faulty")) as engine:
+        engine.load(checkpoints[0])
+        yield engine
+
+
+REQUESTS = [
+    Request(f"q{i}", (Message("user", "A prompt of more than one cache block. " * 8 + str(i)),), SamplingParams(24))
+    for i in range(16)
+]
+
+
+@pytest.fixture(scope="module")
+def expected(checkpoints: list[Checkpoint]) -> list[dict[str, str]]:
+    """What each checkpoint answers, by transformers."""
+    found = []
+    with TransformersEngine() as reference:
+        for checkpoint in checkpoints:
+            reference.load(checkpoint)
+            found.append({g.key: g.text for g in reference.generate(REQUESTS)})
+    assert all(found[0][key] != found[1][key] for key in found[0])
+    return found
+
+
+@pytest.fixture(scope="module")
+def other_architecture(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """The shipped base checkpoint where it is there, else a wider random model."""
+    if (PICO_BASE / "config.json").exists():
+        return open_checkpoint(PICO_BASE)
+    return open_checkpoint(make_model(tmp_path_factory.mktemp("wide") / "model", seed=0, hidden=128, heads=4))
+
+
+def texts(engine: VLLMEngine) -> dict[str, str]:
+    return {g.key: g.text for g in engine.generate(REQUESTS)}
+
+
+def pid(engine: VLLMEngine) -> int:
+    assert engine._process is not None
+    return engine._process.popen.pid
+
+
+def test_swapped_checkpoints_answer_as_transformers_does_in_one_process(
+    engine: FaultyEngine, checkpoints: list[Checkpoint], expected: list[dict[str, str]]
+) -> None:
+    worker = pid(engine)
+    for which in (0, 1, 0, 1):
+        began = time.monotonic()
+        engine.load(checkpoints[which])
+        assert time.monotonic() - began < 5
+        assert engine.gap < TOLERANCE["float32"] / 10
+        assert texts(engine) == expected[which]
+    assert (pid(engine), engine.swaps, engine.notices) == (worker, 4, [])
+
+
+@pytest.mark.parametrize("fault", ["one layer", "prefixes", "output head"])
+def test_verification_catches_what_a_swap_left_stale(
+    engine: FaultyEngine, checkpoints: list[Checkpoint], fault: str
+) -> None:
+    assert engine._swapped(checkpoints[0])
+    engine.plant(fault)
+    assert not engine._swapped(checkpoints[1])
+    assert engine.gap > TOLERANCE["float32"]
+    assert "after a swap, log-probabilities differ from transformers' by" in engine.notices[-1]
+    engine.plant("")
+    assert engine._swapped(checkpoints[1]), "a sound swap must cure it, or the fault was not what was planted"
+    engine.notices.clear()
+
+
+def test_after_a_stale_swap_a_fresh_engine_is_started_aloud_and_answers_right(
+    engine: FaultyEngine, checkpoints: list[Checkpoint], expected: list[dict[str, str]]
+) -> None:
+    said: list[str] = []
+    engine.notify = said.append
+    before, swaps = pid(engine), engine.swaps
+    engine.load(checkpoints[0])
+    engine.plant("output head")
+    engine.load(checkpoints[1])
+    assert texts(engine) == expected[1]
+    assert pid(engine) != before
+    assert engine.swaps == swaps + 1
+    assert said == engine.notices
+    assert "starting a fresh engine" in said[-1]
+    engine.plant("")
+
+
+def test_a_killed_worker_is_an_error_that_says_so_and_the_next_load_starts_another(
+    engine: FaultyEngine, other_architecture: Checkpoint
+) -> None:
+    slow = [Request(f"q{i}", (Message("user", "x"),), SamplingParams(1 + 300 * i)) for i in range(4)]
+    stream = engine.generate(slow)
+    next(stream)
+    os.kill(pid(engine), signal.SIGKILL)
+    with pytest.raises(
+        EngineError, match=r"worker was killed by SIGKILL .*while generating \([1-3] of 4 replies done\)"
+    ):
+        list(stream)
+    with pytest.raises(EngineError, match="has no checkpoint"):
+        list(engine.generate(slow))
+    swaps = engine.swaps
+    engine.load(other_architecture)
+    assert engine.swaps == swaps
+    sums = [Request(f"q{i}", (Message("user", f"{3 * i} + {i + 4} ="),), SamplingParams(48)) for i in range(24)]
+    with TransformersEngine() as reference:
+        reference.load(other_architecture)
+        theirs = {g.key: (g.text, g.n_tokens, g.finish) for g in reference.generate(sums)}
+    assert {g.key: (g.text, g.n_tokens, g.finish) for g in engine.generate(sums)} == theirs
+
+
+def test_loading_while_replies_are_pending_is_refused(engine: FaultyEngine, checkpoints: list[Checkpoint]) -> None:
+    stream = engine.generate(REQUESTS)
+    next(stream)
+    with pytest.raises(EngineError, match="load while replies are still being generated"):
+        engine.load(checkpoints[1])
+    assert len(list(stream)) == 15
+
+
+def test_an_engine_that_is_wrong_from_the_start_is_refused(engine: FaultyEngine, tmp_path: Path) -> None:
+    engine.plant("every start")
+    template = make_model(tmp_path / "other", seed=0) / "chat_template.jinja"
+    template.write_text(template.read_text() + " ")  # another tokenizer: no swap, a fresh engine
+    with pytest.raises(EngineError, match=r"a fresh engine does not serve .* differ from transformers'"):
+        engine.load(open_checkpoint(template.parent))
+    engine.plant("")
+
+
+def test_the_worker_dies_with_its_parent_however_that_ends(tmp_path: Path) -> None:
+    """The worker alone, without an engine in it: its parent is killed and cannot clean up."""
+    script = (
+        "import os, sys, signal, time\n"
+        "from harness.engines.vllm import VLLMEngine, _spawn\n"
+        "process = _spawn(VLLMEngine().command())\n"
+        "process.connection.send(('stop',))\n"
+        "while 'vllm_worker' not in open(f'/proc/{process.popen.pid}/cmdline').read(): time.sleep(0.05)\n"
+        "time.sleep(1)\n"
+        "assert process.popen.poll() is None, process.log.read_text()\n"
+        "print(process.popen.pid, process.log, flush=True)\n"
+        "os.set_inheritable(process.connection.fileno(), True)\n"
+        "os.system('sleep 20 >/dev/null 2>&1 &')  # keeps the socket open: only the death signal can end the worker\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    worker, log = done.stdout.split()
+    Path(log).unlink()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    state = Path(f"/proc/{worker}/stat")
+    assert not state.exists() or state.read_text().rsplit(")")[-1].split()[0] == "Z"
