@@ -280,7 +280,8 @@ def _seeds(row: Mapping[str, Any]) -> str:
 def _legend(board: Board) -> list[str]:
     lines = [
         "**Strict**: the answer in the format the task asks for. **Lenient**: the answer anywhere in the reply; the "
-        "gap between the two is format, not ability. **Cut off**: reached the token limit (counts as wrong). **Unread**: no answer found.",
+        "gap between the two is format, not ability. **Cut off**: reached the token limit (counts as wrong). "
+        "**Unread**: no answer found.",
         "",
     ]
     if not _trained(board):
