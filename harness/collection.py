@@ -21,11 +21,27 @@ def collect(title: str, results: Sequence[Path]) -> dict[str, Any]:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             board = found["board"]
-            rows += [{"facts": board["facts"], "recorded": found.get("recorded"), **row} for row in board["rows"]]
+            recorded = _without_texts(found.get("recorded"))
+            rows += [{"facts": board["facts"], "recorded": recorded, **row} for row in board["rows"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} is no result of `harness eval` ({type(error).__name__}: {error})") from None
     rows.sort(key=lambda row: (sorted(row["tasks"]), row["name"]))
     return {"kind": KIND, "schema": leaderboard.SCHEMA, "title": title, "rows": rows}
+
+
+def _without_texts(recorded: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A board holds verdicts and short answers; programs and replies stay in the data they came from."""
+    if recorded is None:
+        return None
+    cut = {"answer": 40, "target": 40, "why": 160}
+    found = [{k: _cut(v, cut[k]) if k in cut else v for k, v in d.items()} for d in recorded["differences"]]
+    return recorded | {"differences": found}
+
+
+def _cut(text: str | None, limit: int) -> str | None:
+    """One line, bounded; None stays None: nothing was read."""
+    flat = None if text is None else " ".join(text.split())
+    return f"{flat[:limit]}…" if flat is not None and len(flat) > limit else flat
 
 
 def markdown(facts: dict[str, Any]) -> str:
@@ -46,8 +62,9 @@ def markdown(facts: dict[str, Any]) -> str:
             "",
         ]
     lines += [
-        "**Lenient**: the answer anywhere in the reply. **Strict**: in the format our prompt asks for, which these "
-        "prompts did not. **Recorded**: the verdict in the file. **Differ**: replies where the two disagree.",
+        "**Lenient**: the answer anywhere in the reply. **Strict**: in the format our own prompt asks for; GSM8K "
+        "prompts of others ask for other formats. **Recorded**: the verdict in the file. **Differ**: replies where "
+        "lenient and recorded disagree.",
         "",
         "## Why verdicts differ",
         "",
@@ -94,9 +111,9 @@ def _explained(row: dict[str, Any]) -> list[str]:
             str(d["repeat"]),
             "right" if d["recorded"] else "wrong",
             {1.0: "right", 0.0: "wrong"}.get(d["ours"], "no verdict"),
-            _short(d["answer"]),
-            _short(d["target"]),
-            _short(d["why"], 160),
+            _code(d["answer"]),
+            _code(d["target"]),
+            _code(d["why"]),
         ]
         for d in found
     ]
@@ -104,12 +121,12 @@ def _explained(row: dict[str, Any]) -> list[str]:
     return [f"<details><summary>{title}</summary>", "", *leaderboard.table(head, rows), "", "</details>", ""]
 
 
-def _short(text: str | None, limit: int = 40) -> str:
-    """One table cell: no line breaks, no markup, bounded."""
+def _code(text: str | None) -> str:
+    """A table cell in which nothing is markup."""
     if text is None:
         return "nothing"
-    flat = " ".join(text.replace("`", "'").split())
-    return f"`{flat[:limit]}…`" if len(flat) > limit else f"`{flat}`"
+    plain = text.replace("`", "'")
+    return f"`{plain}`"
 
 
 def is_current(board: Path) -> bool:
