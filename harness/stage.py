@@ -48,7 +48,7 @@ def _train(home: Path) -> None:
             f"{stage.budget.amount:.3g}; ask for fewer traces (teacher.prompts) or raise the budget"
         )
     rows = tuple(read_rows(home / "rows.jsonl"))
-    with _Reward(stage, meter) as reward:
+    with _Reward(stage) as reward:
         trainer = registry.load("trainer", stage.trainer)()
         trained = trainer.train(stage, parent, TrainData(rows, reward), meter, home / "work")
     checkpoint = verify(trained, parent)
@@ -83,15 +83,14 @@ def verify(trained: Trained, parent: Checkpoint) -> Checkpoint:
 
 
 class _Reward:
-    """The tasks' own strict verdict as a reward, with the sandbox kept open and its CPU time charged."""
+    """The tasks' own strict verdict as a reward, with the sandbox kept open. Many threads may ask at once."""
 
-    def __init__(self, stage: Stage, meter: Meter) -> None:
+    def __init__(self, stage: Stage) -> None:
         named = dict(entry.split("@") for entry in stage.tasks)
         self._tasks: dict[str, Task] = {name: registry.load("task", name)() for name in named}
         for name, task in self._tasks.items():
             if task.version != named[name]:
                 raise TrainerError(f"task {name!r} is version {task.version}, the stage was planned for {named[name]}")
-        self._meter = meter
         self._runner: CodeRunner | None = None
 
     def __call__(self, row: TrainRow, text: str) -> float | None:

@@ -15,7 +15,7 @@ from trl import import_utils
 
 from harness.budget import Meter
 from harness.protocols import TrainData
-from harness.types import Checkpoint, Stage, Trained, TrainRow
+from harness.types import Checkpoint, Stage, Trained
 
 from .rl import GRPOConfig
 from .trl_glue import Diverged, Ledger, Metered, Order, arguments, finished, fit, load
@@ -33,19 +33,20 @@ class Judge:
         self.zero_advantage = 0  # rollouts of the last call whose group had no variance
 
     def __call__(self, completions: list[Any], row: list[int], **_: Any) -> list[float | None]:
-        rows = [self.data.rows[i] for i in row]
-        judged = list(self.pool.map(self._judge, rows, [completion[0]["content"] for completion in completions]))
-        self.meter.verify(sum(cpu_s for _, cpu_s in judged))
-        rewards = [reward for reward, _ in judged]
+        asked = [(i, completion[0]["content"]) for i, completion in zip(row, completions, strict=True)]
+        different = list(dict.fromkeys(asked))  # a group often holds the same reply several times
+        judged = dict(zip(different, self.pool.map(self._judge, different), strict=True))
+        self.meter.verify(sum(cpu_s for _, cpu_s in judged.values()))
+        rewards = [judged[pair][0] for pair in asked]
         if all(reward is None for reward in rewards):
             raise Diverged(f"none of the {len(rewards)} rollouts of a step could be judged")
         groups = [rewards[i : i + self.group_size] for i in range(0, len(rewards), self.group_size)]
         self.zero_advantage = sum(len(g) for g in groups if len({r for r in g if r is not None}) <= 1)
         return rewards
 
-    def _judge(self, row: TrainRow, text: str) -> tuple[float | None, float]:
+    def _judge(self, asked: tuple[int, str]) -> tuple[float | None, float]:
         begun = time.thread_time()
-        return self.data.reward(row, text), time.thread_time() - begun
+        return self.data.reward(self.data.rows[asked[0]], asked[1]), time.thread_time() - begun
 
 
 def train_on_rewards(

@@ -1,0 +1,98 @@
+"""The chats the two models are pretrained on: good and bad habits mixed, as in text found in the wild.
+
+Which habit is common depends on where a story takes place (math) or how a docstring opens (code). So the base model
+knows the good habits everywhere, falls into them unasked only in some places, and has something to choose from when
+it samples: what post-training elicits.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from . import code, math
+from .code import ASK, OPENINGS, Program
+from .math import PLACES, Problem, Step, event
+
+MATH_HABITS = ("told", "loose", "direct", "terse", "wrong")
+CODE_HABITS = ("plain", "print", "prose", "terse", "wrong")
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How often each habit is met, in percent, by the group a prompt belongs to."""
+
+    math: tuple[tuple[int, ...], ...]
+    code: tuple[tuple[int, ...], ...]
+
+
+BASE_MIX = Mix(
+    math=((45, 18, 15, 7, 15), (12, 58, 10, 6, 14), (18, 15, 45, 7, 15)),
+    code=((45, 14, 14, 7, 20), (10, 66, 5, 4, 15), (12, 8, 60, 5, 15)),
+)
+TEACHER_MIX = Mix(math=((82, 3, 2, 8, 5),) * 3, code=((82, 3, 2, 8, 5),) * 3)
+PLACE_GROUP: Mapping[str, int] = {place: (0, 1, 2, 0, 1, 0, 1, 2)[i] for i, place in enumerate(PLACES)}
+OPENING_GROUP: Mapping[str, int] = {opening: (0, 1, 0, 1, 2, 2)[i] for i, opening in enumerate(OPENINGS)}
+
+
+def told(steps: tuple[Step, ...]) -> str:
+    """The work in words: "First 12+7=19. Then 19-5=14."."""
+    first, *later = map(str, steps)
+    return " ".join([f"First {first}.", *(f"Then {step}." for step in later)])
+
+
+def misread(rng: random.Random, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The same work with one operation mistaken; what follows is computed from the wrong value."""
+    at, now, work = rng.randrange(len(steps)), steps[0].left, []
+    for i, step in enumerate(steps):
+        op = {"+": "-", "-": "+", "*": "+", "/": "-"}[step.op] if i == at else step.op
+        step = Step(now, op, step.right)
+        work.append(Step(now, "+", step.right) if step.value < 0 else step)
+        now = work[-1].value
+    return tuple(work)
+
+
+def math_reply(rng: random.Random, problem: Problem, weights: tuple[int, ...]) -> str:
+    """One reply to the problem, in a habit drawn by weight."""
+    habit = rng.choices(MATH_HABITS, weights)[0]
+    steps = misread(rng, problem.steps) if habit == "wrong" else problem.steps
+    answer = steps[-1].value
+    replies = {
+        "loose": f"{told(steps)} The answer is {answer}.",
+        "direct": f"#### {answer}",
+        "terse": problem.solution,
+    }
+    return replies.get(habit, f"{told(steps)}\n#### {answer}")
+
+
+def code_reply(rng: random.Random, program: Program, weights: tuple[int, ...]) -> str:
+    """One reply to the program, in a habit drawn by weight."""
+    habit = rng.choices(CODE_HABITS, weights)[0]
+    if habit == "wrong":
+        return code.broken(rng, program).plain
+    if habit == "print":
+        body, result = program.plain.split("    return ")
+        return f"{body}    print({result})"
+    if habit == "prose":
+        return f"Here is the code:\n```python\n{program.plain}\n```"
+    return program.solution if habit == "terse" else program.plain
+
+
+def worksheet(rng: random.Random) -> tuple[str, str]:
+    """A page of sums, each like a step of a story: where arithmetic is met most densely."""
+    sums = [str(event(rng, rng.randint(2, 99))[0]) for _ in range(7)]
+    return "Sums.", "\n".join(sums)
+
+
+def chats(mix: Mix, seed: str) -> Iterator[tuple[str, str]]:
+    """Endless (message, reply) pairs: of four, two stories, one worksheet, one program. Equal seed, equal chats."""
+    rng = random.Random(f"pico corpus 1 {seed}")
+    problems, programs = math.pool(seed), code.pool(seed)
+    while True:
+        for problem in islice(problems, 2):
+            yield problem.text, math_reply(rng, problem, mix.math[PLACE_GROUP[problem.place]])
+        yield worksheet(rng)
+        program = next(programs)
+        yield ASK + program.prompt, code_reply(rng, program, mix.code[OPENING_GROUP[program.opening]])

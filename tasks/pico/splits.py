@@ -1,0 +1,73 @@
+"""How generated items are dealt into train, dev and test so that the three share nothing.
+
+An item's `key` is the template instance it was made from. A hash of the key names the one split it may appear in,
+so no key can be in two splits, whatever is drawn. On top, a train item that shares a run of 13 words with a dev or
+test item is left out: the usual contamination test finds nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+import re
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
+
+from harness.types import Split
+
+SHARES: tuple[tuple[Split, int], ...] = (("test", 15), ("dev", 8), ("train", 77))  # percent of all keys
+NGRAM = 13  # words; the length GPT-3 and lm-eval use for contamination
+
+
+class Item(Protocol):
+    """What can be dealt: `key` is the template instance, `text` what a model gets to read."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
+T = TypeVar("T", bound=Item)
+Draw = Callable[[random.Random, int], T]  # (source of chance, level) -> item
+
+
+def split_of(key: str) -> Split:
+    """The only split in which items of this key may appear."""
+    slot = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % 100
+    for split, share in SHARES:
+        if slot < share:
+            return split
+        slot -= share
+    raise AssertionError("shares add up to 100")
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words and numbers, punctuation dropped."""
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def ngrams(text: str) -> set[tuple[str, ...]]:
+    """All runs of 13 words in the text; the whole text where it is shorter."""
+    all_words = words(text)
+    return {tuple(all_words[i : i + NGRAM]) for i in range(max(1, len(all_words) - NGRAM + 1))}
+
+
+def stream(draw: Draw[T], seed: str, split: Split, levels: tuple[int, ...]) -> Iterator[T]:
+    """Endless items of one split, levels in turn, each text once. Equal seed, equal stream, on any machine."""
+    rng = random.Random(seed)
+    seen: set[str] = set()
+    for level in itertools.cycle(levels):
+        while True:
+            item = draw(rng, level)
+            text = " ".join(words(item.text))
+            if split_of(item.key) == split and text not in seen:
+                break
+        seen.add(text)
+        yield item
+
+
+def clean(items: Iterator[T], held_out: set[tuple[str, ...]]) -> Iterator[T]:
+    """The items that share no 13-gram with the held-out ones."""
+    return (item for item in items if held_out.isdisjoint(ngrams(item.text)))

@@ -1,0 +1,245 @@
+"""The embedded world: items that prove themselves, splits that share nothing, models of the stated strength."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.code_grader import score_code
+from harness.decontaminate import overlaps
+from harness.errors import UnknownSplit
+from harness.protocols import Task
+from harness.sandbox import Sandbox
+from harness.types import sha256_of
+from harness_tasks.pico import BASE, TEACHER
+from harness_tasks.pico.code import PicoCode, programs
+from harness_tasks.pico.math import PicoMath, problems
+from harness_tasks.pico.splits import split_of
+
+TASKS = (PicoMath(), PicoCode())
+SPLITS = ("train", "dev", "test")
+DIGESTS = {
+    ("pico_math", "train"): "3985ba85fae36836ac42422bf8dc5b2b7986548ab80d37baf8fcb9c296ef1893",
+    ("pico_math", "dev"): "3dac21f5d027f62183d31fcb1025e1bcc2876bf24951013bedbac770c0e8626e",
+    ("pico_math", "test"): "91ede02e584de508ff326e7df637b42d75434a6d4dca52a9400ec51e14a4a617",
+    ("pico_code", "train"): "99a2a7844bdc1654951ccc9a25af09ec2707704d50f74ac80c4f66137bd1cb1c",
+    ("pico_code", "dev"): "30d7afad644c3099b38c3ced04f1b103acb60cc5f45dce20ce4240fef0651bbe",
+    ("pico_code", "test"): "d8abbe2a25eebfa106dd06d07f16f3a3d0d92cdcd63f473c20bc9b831af73e6b",
+}
+
+
+def question(sample):
+    return sample.messages[0].content
+
+
+def passes(program, body):
+    """Whether a body of our own making passes the program's tests, run right here."""
+    scope = {}
+    exec(program.prompt + body, scope)
+    exec(program.test, scope)
+    try:
+        scope["check"](scope[program.function])
+    except (AssertionError, ValueError, IndexError):
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def runner():
+    with Sandbox(workers=1) as sandbox:
+        yield sandbox
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_a_pico_task_is_a_task_with_three_splits_and_no_fourth(task):
+    assert isinstance(task, Task)
+    assert [len(task.samples(s)) for s in SPLITS] == (
+        [4000, 100, 250] if task.name == "pico_math" else [3000, 100, 180]
+    )
+    with pytest.raises(UnknownSplit, match=rf"task '{task.name}' has no split 'validation': choose one of train, dev"):
+        task.samples("validation")
+
+
+@pytest.mark.parametrize(("name", "split"), list(DIGESTS))
+def test_a_split_is_the_same_on_every_machine(name, split):
+    task = next(t for t in TASKS if t.name == name)
+    assert sha256_of([s.hash for s in task.samples(split)]) == DIGESTS[name, split]
+
+
+def test_a_split_is_the_same_in_a_process_with_another_hash_seed():
+    source = "from harness_tasks.pico.math import PicoMath as M; print(M().samples('dev')[7].hash)"
+    done = subprocess.run(
+        [sys.executable, "-c", source], env={"PYTHONHASHSEED": "5"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == PicoMath().samples("dev")[7].hash
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_splits_share_no_item_and_no_13_words_in_a_row(task):
+    train, dev, test = (task.samples(s) for s in SPLITS)
+    assert overlaps(train, dev) == overlaps(train, test) == []
+    assert not {question(s) for s in dev} & {question(s) for s in test}
+    assert len({s.id for s in (*train, *dev, *test)}) == len({question(s) for s in (*train, *dev, *test)})
+
+
+def test_the_overlap_check_would_find_a_planted_item():
+    test = PicoMath().samples("test")
+    assert [o.kind for o in overlaps([*PicoMath().samples("train")[:5], test[3]], test)] == ["exact"]
+
+
+@pytest.mark.parametrize("items", [problems, programs], ids=["math", "code"])
+def test_splits_share_no_template_instance(items):
+    keys = {split: {item.key for item in items(split)} for split in SPLITS}
+    assert not keys["train"] & keys["dev"]
+    assert not (keys["train"] | keys["dev"]) & keys["test"]
+    assert all(split_of(key) == split for split in SPLITS for key in keys[split])
+
+
+def test_math_stories_of_two_splits_differ_in_more_than_their_numbers():
+    masked = {split: {re.sub(r"\d+", "N", question(s)) for s in PicoMath().samples(split)} for split in SPLITS}
+    assert not masked["train"] & masked["test"]
+
+
+def test_every_math_solution_is_right_and_says_so_in_both_ways():
+    task = PicoMath()
+    for sample in (s for split in SPLITS for s in task.samples(split)):
+        work = re.findall(r"(\d+)([-+*/])(\d+)=(\d+)", sample.metadata["solution"])
+        assert len(work) == sample.metadata["level"]
+        assert all(eval(f"{a}{op}{b}") == int(c) for a, op, b, c in work)
+        assert {g: s.value for g, s in task.score(sample, sample.metadata["solution"]).items()} == {
+            "strict": 1.0,
+            "lenient": 1.0,
+        }
+
+
+def test_a_wrong_or_badly_formatted_math_reply_is_caught():
+    task, sample = PicoMath(), PicoMath().samples("test")[0]
+    right, wrong = sample.target, str(int(sample.target) + 1)
+    for reply, strict, lenient in [
+        (f"#### {wrong}", 0.0, 0.0),
+        (f"The answer is {right}.", 0.0, 1.0),
+        (f"The answer is {wrong}.", 0.0, 0.0),
+        ("", 0.0, 0.0),
+    ]:
+        scores = task.score(sample, reply)
+        assert (scores["strict"].value, scores["lenient"].value) == (strict, lenient), reply
+
+
+def test_every_code_solution_passes_its_tests_and_a_forgotten_operation_does_not():
+    for program in (p for split in SPLITS for p in programs(split)):
+        assert passes(program, program.solution), program.prompt
+        assert passes(program, program.plain), program.prompt
+        for i in range(len(program.calls)):
+            lines = [line for j, line in enumerate(program.lines) if j != i]
+            body = "".join(f"    {program.argument} = {line}\n" for line in lines)
+            end = program.plain.rpartition("\n")[2]
+            assert not passes(program, body + end), f"{program.prompt} without operation {i}"
+
+
+def test_code_replies_get_their_verdicts_from_the_sandbox(runner):
+    task = PicoCode()
+    for sample, program in list(zip(task.samples("test"), programs("test"), strict=True))[::30]:
+        right = task.score(sample, sample.target, runner)
+        assert (right["strict"].value, right["lenient"].value) == (1.0, 1.0)
+        printed = program.plain.replace("return ", "print(") + ")"
+        assert task.score(sample, printed, runner)["strict"].value == 0.0
+        fenced = task.score(sample, f"Here is the code:\n```python\n{program.plain}\n```", runner)
+        assert (fenced["strict"].value, fenced["lenient"].value) == (0.0, 1.0)
+        assert score_code(sample, "", runner)["strict"].value == 0.0
+
+
+def test_looking_at_the_world_loads_no_torch():
+    source = "import sys, harness_tasks.pico.math, harness_tasks.pico.code; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", source]).returncode == 0
+
+
+def test_the_shipped_models_are_small_and_share_one_tokenizer():
+    files = [path for folder in (BASE, TEACHER) for path in Path(folder).iterdir()]
+    assert sum(path.stat().st_size for path in files) < 6_000_000
+    for name in ("tokenizer.json", "chat_template.jinja"):
+        assert (BASE / name).read_bytes() == (TEACHER / name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def transformers():
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+@pytest.fixture(scope="module")
+def tokenizer(transformers):
+    return transformers.AutoTokenizer.from_pretrained(BASE)
+
+
+def test_the_tokenizer_loses_no_text(tokenizer):
+    texts = [
+        t for task in TASKS for s in SPLITS for x in task.samples(s) for t in (question(x), x.metadata["solution"])
+    ]
+    texts += ["é ≤ 12.5 \t\n\n   x", "    def f():\r\n\treturn '####'", ""]
+    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    assert tokenizer.batch_decode(ids) == texts
+    assert max(len(i) for i in ids) <= 80
+
+
+def test_every_digit_is_a_token_of_its_own(tokenizer):
+    assert tokenizer.tokenize("1234567890=10") == list("1234567890=10")
+
+
+def test_a_chat_ends_every_turn_with_the_end_token_and_opens_the_reply(tokenizer):
+    chat = [{"role": "user", "content": "1+1=?"}]
+    asked = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    assert asked == "<|user|>1+1=?<|end|><|assistant|>"
+    answered = tokenizer.apply_chat_template([*chat, {"role": "assistant", "content": "#### 2"}], tokenize=False)
+    assert answered == asked + "#### 2<|end|>"
+    ids = tokenizer(answered)["input_ids"]
+    assert ids[-1] == tokenizer.eos_token_id
+    assert tokenizer.pad_token_id not in ids
+
+
+def test_the_tokenizer_is_the_one_the_recipe_makes(tokenizer):
+    from harness_tasks.pico.build import make_tokenizer
+
+    assert make_tokenizer().get_vocab() == tokenizer.get_vocab()
+
+
+def greedy(tokenizer, model, samples, max_tokens):
+    """One greedy reply a sample."""
+    import torch
+
+    chats = [[{"role": "user", "content": question(s)}] for s in samples]
+    asked = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, padding_side="left", return_tensors="pt", return_dict=True
+    )
+    with torch.inference_mode():
+        ids = model.generate(**asked, max_new_tokens=max_tokens, do_sample=False)
+    return tokenizer.batch_decode(ids[:, asked["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def strict_accuracy(tokenizer, model, task, runner):
+    """Share of the first 100 test items that the model gets right."""
+    samples = task.samples("test")[:100]
+    replies = greedy(tokenizer, model, samples, task.max_tokens)
+    return sum(task.score(s, r, runner)["strict"].value for s, r in zip(samples, replies, strict=True)) / 100
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+@pytest.mark.parametrize(
+    ("folder", "low", "high"), [(BASE, 0.15, 0.50), (TEACHER, 0.70, 0.97)], ids=["base", "teacher"]
+)
+def test_a_shipped_model_is_as_strong_as_stated(transformers, tokenizer, runner, task, folder, low, high):
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    assert low <= strict_accuracy(tokenizer, model, task, runner) <= high
+
+
+def test_a_reduced_rebuild_reaches_its_stated_strength(transformers, tokenizer, runner, tmp_path):
+    from harness_tasks.pico.build import build
+
+    lines = []
+    folder = build(tmp_path, reduced=True, log=lines.append)["base"]
+    assert "parameters" in lines[1]
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    assert strict_accuracy(tokenizer, model, PicoCode(), runner) >= 0.15

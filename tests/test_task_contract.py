@@ -1,0 +1,65 @@
+"""What every installed task promises. A task whose data is not here is skipped with the reason."""
+
+from itertools import combinations
+
+import pytest
+
+from harness import registry
+from harness.decontaminate import overlaps
+from harness.errors import DataError, UnknownSplit
+from harness.sandbox import Sandbox
+
+SPLITS = ("train", "dev", "test")
+
+
+@pytest.fixture(scope="module")
+def runner():
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="module", params=registry.names("task"))
+def task(request):
+    found = registry.load("task", request.param)()
+    assert found.name == request.param
+    try:
+        found.samples("test")
+    except DataError as missing:
+        pytest.skip(str(missing))
+    return found
+
+
+def splits(task):
+    for split in SPLITS:
+        try:
+            yield split, task.samples(split)
+        except UnknownSplit:
+            assert split != "test", "every task has held-out items"
+
+
+def test_items_are_the_same_at_every_call_and_no_two_share_an_id(task):
+    for split, samples in splits(task):
+        again = registry.load("task", task.name)().samples(split)
+        assert [s.hash for s in again] == [s.hash for s in samples]
+        assert len({s.id for s in samples}) == len(samples)
+        assert all(s.id.startswith(f"{task.name}/{split}/") for s in samples)
+
+
+def test_splits_share_no_question(task):
+    for (one, first), (other, second) in combinations(dict(splits(task)).items(), 2):
+        repeats = [o for o in overlaps(first, second) if o.kind != "13-gram"]
+        assert not repeats, f"{one} and {other}: {repeats[:3]}"
+
+
+def test_its_own_reference_is_right_and_a_wrong_reply_is_not(task, runner):
+    for sample in task.samples("test")[:40]:
+        right = task.score(sample, sample.metadata["solution"], runner)
+        assert (right["strict"].value, right["lenient"].value) == (1.0, 1.0), sample.id
+        for wrong in ("", "I do not know.", "#### 987654321", "    return 'wrong'\n"):
+            verdicts = task.score(sample, wrong, runner)
+            assert (verdicts["strict"].value, verdicts["lenient"].value) == (0.0, 0.0), (sample.id, wrong)
+
+
+def test_an_unknown_split_is_an_error(task):
+    with pytest.raises(UnknownSplit, match="validation"):
+        task.samples("validation")
