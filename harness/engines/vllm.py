@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from harness.checkpoints import architecture
+from harness.checkpoints import architecture, matmul_params
 from harness.engines import StartError, check_requests
 from harness.engines.transformers import context_length
 from harness.engines.vllm_worker import Options
@@ -43,6 +43,7 @@ _FORCED = {
     "PYTHONUNBUFFERED": "1",
 }
 _DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}  # GiB; the user's environment wins
+_TINY = 20_000_000  # weights; threads do not speed such a model up, and wait for each other on a busy machine
 
 
 def problem() -> str | None:
@@ -193,7 +194,8 @@ class VLLMEngine:
     def _start(self, checkpoint: Checkpoint) -> None:
         self.close()
         try:
-            self._process = _spawn(self.command())
+            tiny = matmul_params(checkpoint.path) < _TINY
+            self._process = _spawn(self.command(), {"OMP_NUM_THREADS": "1"} if tiny else {})
             limit = self._ask("start", checkpoint.path, self._options)
         except (EngineError, OSError) as cause:
             self.close()
@@ -262,7 +264,7 @@ def _unwrap(message: tuple[str, Any], doing: str) -> Any:
     return value
 
 
-def _spawn(command: list[str]) -> _Process:
+def _spawn(command: list[str], defaults: dict[str, str]) -> _Process:
     """Start a worker in a session of its own, so that Ctrl-C reaches the harness alone, which then ends it."""
     ours, theirs = Pipe()
     handle, log = tempfile.mkstemp(prefix="harness-vllm-", suffix=".log")
@@ -274,7 +276,7 @@ def _spawn(command: list[str]) -> _Process:
             stderr=handle,
             pass_fds=[theirs.fileno()],
             start_new_session=True,
-            env={**_DEFAULTS, **os.environ, **_FORCED},
+            env={**_DEFAULTS, **defaults, **os.environ, **_FORCED},
         )
     finally:
         os.close(handle)
