@@ -163,16 +163,10 @@ def test_the_shipped_models_are_small_and_share_one_tokenizer():
 
 
 @pytest.fixture(scope="module")
-def transformers():
-    import transformers
+def tokenizer():
+    from transformers import AutoTokenizer
 
-    transformers.utils.logging.disable_progress_bar()
-    return transformers
-
-
-@pytest.fixture(scope="module")
-def tokenizer(transformers):
-    return transformers.AutoTokenizer.from_pretrained(BASE)
+    return AutoTokenizer.from_pretrained(BASE)
 
 
 def test_the_tokenizer_loses_no_text(tokenizer):
@@ -206,40 +200,34 @@ def test_the_tokenizer_is_the_one_the_recipe_makes(tokenizer):
     assert make_tokenizer().get_vocab() == tokenizer.get_vocab()
 
 
-def greedy(tokenizer, model, samples, max_tokens):
-    """One greedy reply a sample."""
-    import torch
+def strict_share(model, task, n, runner):
+    """Share of the first n test items that the model answers right and in the format, greedily."""
+    from harness.checkpoints import open_checkpoint
+    from harness.engines.transformers import TransformersEngine
+    from harness.types import Request, SamplingParams
 
-    chats = [[{"role": "user", "content": question(s)}] for s in samples]
-    asked = tokenizer.apply_chat_template(
-        chats, add_generation_prompt=True, padding=True, padding_side="left", return_tensors="pt", return_dict=True
-    )
-    with torch.inference_mode():
-        ids = model.generate(**asked, max_new_tokens=max_tokens, do_sample=False)
-    return tokenizer.batch_decode(ids[:, asked["input_ids"].shape[1] :], skip_special_tokens=True)
-
-
-def strict_accuracy(tokenizer, model, task, runner):
-    """Share of the first 100 test items that the model gets right."""
-    samples = task.samples("test")[:100]
-    replies = greedy(tokenizer, model, samples, task.max_tokens)
-    return sum(task.score(s, r, runner)["strict"].value for s, r in zip(samples, replies, strict=True)) / 100
+    samples = task.samples("test")[:n]
+    engine = TransformersEngine()
+    engine.load(open_checkpoint(model))
+    asked = [Request(s.id, s.messages, SamplingParams(task.max_tokens)) for s in samples]
+    replies = {g.key: g.text for g in engine.generate(asked)}
+    return sum(task.score(s, replies[s.id], runner)["strict"].value for s in samples) / n
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
-@pytest.mark.parametrize(
-    ("folder", "low", "high"), [(BASE, 0.15, 0.50), (TEACHER, 0.70, 0.97)], ids=["base", "teacher"]
-)
-def test_a_shipped_model_is_as_strong_as_stated(transformers, tokenizer, runner, task, folder, low, high):
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
-    assert low <= strict_accuracy(tokenizer, model, task, runner) <= high
+def test_the_base_leaves_room_both_ways_and_the_teacher_is_clearly_better(task, runner):
+    base, teacher = (strict_share(model, task, 100, runner) for model in (BASE, TEACHER))
+    assert 0.15 <= base <= 0.5
+    assert 0.85 <= teacher < 1.0
 
 
-def test_a_reduced_rebuild_reaches_its_stated_strength(transformers, tokenizer, runner, tmp_path):
+def test_a_reduced_rebuild_reaches_its_stated_strength(tmp_path, runner):
+    """About 70 s on one core; measured 0.76 on all test items."""
     from harness_tasks.pico.build import build
 
     lines = []
-    folder = build(tmp_path, reduced=True, log=lines.append)["base"]
-    assert "parameters" in lines[1]
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
-    assert strict_accuracy(tokenizer, model, PicoCode(), runner) >= 0.15
+    folders = build(tmp_path, reduced=True, log=lines.append)
+    assert set(folders) == {"base"}
+    assert lines[1] == "394,752 parameters, 650 steps"
+    assert (tmp_path / "base" / "tokenizer.json").read_bytes() == (BASE / "tokenizer.json").read_bytes()
+    assert strict_share(folders["base"], PicoCode(), 100, runner) >= 0.5

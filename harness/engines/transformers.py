@@ -39,7 +39,9 @@ def load_model(path: Path, dtype: str, device: str = "cpu") -> Any:
     """The model of a folder, ready to run; raises `EngineError` where the folder leaves a weight unset."""
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # the shell shows a bar of its own
     model, found = AutoModelForCausalLM.from_pretrained(
         path, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True
     )

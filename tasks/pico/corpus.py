@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import cycle
 
 from . import code, math
 from .code import ASK, OPENINGS, Program
@@ -22,10 +22,11 @@ CODE_HABITS = ("plain", "print", "prose", "terse", "wrong")
 
 @dataclass(frozen=True)
 class Mix:
-    """How often each habit is met, in percent, by the group a prompt belongs to."""
+    """How often each habit is met, in percent, by the group a prompt belongs to; page: what follows what."""
 
     math: tuple[tuple[int, ...], ...]
     code: tuple[tuple[int, ...], ...]
+    page: tuple[str, ...] = ("story", "story", "worksheet", "program")
 
 
 BASE_MIX = Mix(
@@ -87,12 +88,15 @@ def worksheet(rng: random.Random) -> tuple[str, str]:
 
 
 def chats(mix: Mix, seed: str) -> Iterator[tuple[str, str]]:
-    """Endless (message, reply) pairs: of four, two stories, one worksheet, one program. Equal seed, equal chats."""
+    """Endless (message, reply) pairs, the page's kinds in turn. Equal seed, equal chats."""
     rng = random.Random(f"pico corpus 1 {seed}")
     problems, programs = math.pool(seed), code.pool(seed)
-    while True:
-        for problem in islice(problems, 2):
+    for kind in cycle(mix.page):
+        if kind == "story":
+            problem = next(problems)
             yield problem.text, math_reply(rng, problem, mix.math[PLACE_GROUP[problem.place]])
-        yield worksheet(rng)
-        program = next(programs)
-        yield ASK + program.prompt, code_reply(rng, program, mix.code[OPENING_GROUP[program.opening]])
+        elif kind == "program":
+            program = next(programs)
+            yield ASK + program.prompt, code_reply(rng, program, mix.code[OPENING_GROUP[program.opening]])
+        else:
+            yield worksheet(rng)
