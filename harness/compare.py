@@ -70,6 +70,7 @@ class _World:
     runner: CodeRunner | None
     progress: Progress
     overlap: list[Overlap] = field(default_factory=list)
+    traces: str | None = None  # how many the teacher wrote and how many were kept; None: no strategy asked for any
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
@@ -81,7 +82,8 @@ def compare(plan: Plan, progress: Progress) -> Board:
         references = _references(world)
         results = _train_all(world, rows_of)
         entries = [*references, *_evaluate_all(world, results)]
-        return build(f"Which training works: {plan.recipe.name}", entries, _facts(world), _notes(world))
+        facts = {name: fact for name, fact in _facts(world).items() if fact is not None}
+        return build(f"Which training works: {plan.recipe.name}", entries, facts, _notes(world))
 
 
 def weight(plan: Plan) -> float:
@@ -227,7 +229,8 @@ def _teach(world: _World) -> tuple[tuple[TrainRow, ...], Teaching]:
         for row in asked
         if records[row.sample.id].scores["strict"].value == 1.0
     )
-    world.progress.say(f"teacher: {len(kept):,} of {len(asked):,} traces graded right and kept")
+    world.traces = f"one for each of the first {len(asked):,} train items, {len(kept):,} graded right and kept"
+    world.progress.say(f"teacher's traces: {world.traces}")
     if not kept:
         raise DataError(
             f"the teacher {world.teacher.path} answered none of {len(asked)} train items right; nothing to distil"
@@ -329,6 +332,7 @@ def _facts(world: _World) -> dict[str, object]:
         "teacher": f"{Path(recipe.teacher).name} {world.teacher.digest[:16]}" if world.teacher else "none",
         "budget of every strategy": f"{recipe.budget.amount:.3g} {recipe.budget.unit}, teacher's share included",
         "train items": f"{len(world.rows)} from {plan.train_source}, the same for every strategy",
+        "teacher's traces": world.traces,
         "train items that repeat a held-out question": "0 (the run refuses any)",
         f"train items that share a {GRAM}-gram with the suite": len(found),
         "training settings": {name: dict(settings) for name, settings in recipe.trainers.items()},
