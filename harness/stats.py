@@ -23,10 +23,6 @@ class Estimate:
     n: int
     method: str
 
-    @property
-    def clear_of_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
-
 
 def wilson(k: int, n: int) -> Estimate:
     """Share k/n with its Wilson 95 % score interval. Raises ValueError for n = 0: no samples, no mean."""
@@ -60,16 +56,6 @@ def tango(gained: int, lost: int, n: int) -> Estimate:
     low = -1.0 if score(-edge) <= z else optimize.brentq(lambda d: score(d) - z, -edge, observed, xtol=1e-10)
     high = 1.0 if score(edge) >= -z else optimize.brentq(lambda d: score(d) + z, observed, edge, xtol=1e-10)
     return Estimate(observed, float(low), float(high), n, "Tango")
-
-
-def mcnemar_mid_p(gained: int, lost: int) -> float:
-    """Two-sided mid-p value of McNemar's test. Source: Fagerland 2013, BMC Med Res Methodol 13:91."""
-    n, k = gained + lost, min(gained, lost)
-    if n == 0:
-        return 1.0
-    if gained == lost:
-        return 1.0 - float(stats.binom.pmf(k, n, 0.5))
-    return float(2 * stats.binom.cdf(k, n, 0.5) - stats.binom.pmf(k, n, 0.5))
 
 
 def paired(candidate: Sequence[float], reference: Sequence[float]) -> Estimate:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -237,8 +237,3 @@ class Record:
     scores: Mapping[str, Score]  # grader name -> verdict; always has "strict" and "lenient"
     error: str = ""
     level: str = ""  # difficulty as the task states it
-
-
-def messages_of(value: Sequence[Mapping[str, str]]) -> tuple[Message, ...]:
-    """The chat written as `[{"role": ..., "content": ...}]`, as `Message` values."""
-    return tuple(Message(m["role"], m["content"]) for m in value)

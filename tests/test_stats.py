@@ -43,11 +43,6 @@ def test_tango_covers_the_true_difference_by_exact_enumeration():
     assert 0.94 < covered < 0.965
 
 
-def test_mid_p_gives_the_published_value():
-    assert stats.mcnemar_mid_p(1, 7) == pytest.approx(0.039, abs=5e-4)  # Fagerland 2013, table 6
-    assert stats.mcnemar_mid_p(0, 0) == 1.0
-
-
 def test_paired_uses_the_t_interval_for_scores_between_0_and_1():
     a, b = [0.2, 0.9, 0.5, 1.0], [0.1, 0.4, 0.5, 0.7]
     expected = scipy_stats.ttest_rel(a, b).confidence_interval()
@@ -73,6 +68,10 @@ def test_one_seed_on_each_side_makes_no_claim_across_seeds():
         stats.across_seeds([[0, 1, 1]], [[1, 0, 1]])
 
 
+def significant(estimate):
+    return estimate.low > 0 or estimate.high < 0
+
+
 def _seeded_arm(rng, seeds, n, seed_sd, item_logit):
     shift = rng.normal(0, seed_sd, seeds)[:, None]
     p = np.clip(1 / (1 + np.exp(-item_logit))[None, :] + shift, 0, 1)
@@ -85,8 +84,8 @@ def test_crossed_effects_keep_the_error_rate_where_ignoring_seeds_does_not():
     for _ in range(1000):
         logit = rng.normal(0, 1.5, 600)
         a, b = (_seeded_arm(rng, 4, 600, 0.03, logit) for _ in range(2))
-        ours += stats.across_seeds(a, b).clear_of_zero
-        naive += stats.paired(list(a.mean(0)), list(b.mean(0))).clear_of_zero
+        ours += significant(stats.across_seeds(a, b))
+        naive += significant(stats.paired(list(a.mean(0)), list(b.mean(0))))
     assert ours / 1000 <= 0.06
     assert naive / 1000 > 0.15  # the mistake this function exists to avoid
 
