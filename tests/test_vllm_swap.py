@@ -207,7 +207,7 @@ def test_the_worker_dies_with_its_parent_however_that_ends(tmp_path: Path) -> No
     script = (
         "import os, sys, signal, time\n"
         "from harness.engines.vllm import VLLMEngine, _spawn\n"
-        "process = _spawn(VLLMEngine().command())\n"
+        "process = _spawn(VLLMEngine().command(), {})\n"
         "process.connection.send(('stop',))\n"
         "while 'vllm_worker' not in open(f'/proc/{process.popen.pid}/cmdline').read(): time.sleep(0.05)\n"
         "time.sleep(1)\n"
