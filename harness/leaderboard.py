@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from harness import stats
@@ -155,9 +155,8 @@ def _score(runs: Sequence[Run], grader: str) -> dict[str, Any]:
     if len(values) == 1 and all(v in (0.0, 1.0) for v in flat):
         return asdict(stats.wilson(int(sum(flat)), len(flat)))
     zeros = [[0.0] * len(shared)]
-    if len(values) == 1:
-        return asdict(stats.paired(values[0], zeros[0]))
-    return asdict(stats.across_seeds(values, zeros))
+    estimate = stats.paired(values[0], zeros[0]) if len(values) == 1 else stats.across_seeds(values, zeros)
+    return asdict(replace(estimate, low=max(estimate.low, 0.0), high=min(estimate.high, 1.0)))  # a share, not a gap
 
 
 def _difference(entry: Entry, base: Entry) -> stats.Estimate:

@@ -94,7 +94,7 @@ def across_seeds(candidate: Sequence[Sequence[float]], reference: Sequence[Seque
     variance = max(variance, item_part)
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, df)) * math.sqrt(variance)
     gap = float(item_gap.mean())
-    return Estimate(gap, gap - half, gap + half, n, f"crossed random effects, df {df}")
+    return Estimate(gap, max(gap - half, -1.0), min(gap + half, 1.0), n, f"crossed random effects, df {df}")
 
 
 def _seed_variance(arm: np.ndarray) -> tuple[float, float]:
