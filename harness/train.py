@@ -23,6 +23,7 @@ from harness import registry
 from harness.checkpoints import matmul_params, open_checkpoint
 from harness.errors import BadConfig, TrainerError, UnknownName
 from harness.records import cost_from_json, read_lines, row_to_json, write_json, write_lines
+from harness.storage import enough_space
 from harness.types import Budget, Checkpoint, Cost, Stage, TrainRow, sha256_of
 
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "srlm-harness")  # those that can change trained weights
@@ -115,6 +116,7 @@ def run_stage(
     write_json(home / "stage.json", order)
     _run(home, progress, stopping)
     if not (home / "result.json").exists():
+        enough_space(home, 10_000_000)  # a full disk is the likelier story than the trainer's own
         raise TrainerError(_failure(stage, home))
     return read_result(home)
 
