@@ -63,7 +63,13 @@ def world(tmp_path_factory):
     """A run that was interrupted while it trained, then finished by the same command."""
     folder = tmp_path_factory.mktemp("compare")
     (folder / "small.toml").write_text(RECIPE)
-    first = subprocess.Popen(command(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    first = subprocess.Popen(
+        command(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background shells hand it down ignored
+    )
     deadline = time.monotonic() + 400
     while not list(folder.glob("run/stages/*/progress.jsonl")) and time.monotonic() < deadline:
         assert first.poll() is None, first.stdout.read()
