@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-import re
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
+from harness.decontaminate import words
 from harness.types import Split
 
 SHARES: tuple[tuple[Split, int], ...] = (("test", 15), ("dev", 8), ("train", 77))  # percent of all keys
@@ -41,11 +41,6 @@ def split_of(key: str) -> Split:
             return split
         slot -= share
     raise AssertionError("shares add up to 100")
-
-
-def words(text: str) -> list[str]:
-    """Lower-case words and numbers, punctuation dropped."""
-    return re.findall(r"[a-z0-9]+", text.lower())
 
 
 def ngrams(text: str) -> set[tuple[str, ...]]:
