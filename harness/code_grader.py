@@ -1,4 +1,4 @@
-"""Grades replies that should complete or contain a Python function, by running them against the task's tests.
+"""Grades replies that should be, complete or contain a program, by running them against a problem's tests.
 
 strict reads the reply exactly as it stands; lenient also looks for the code in a chatty or badly indented reply.
 """
@@ -6,13 +6,17 @@ strict reads the reply exactly as it stands; lenient also looks for the code in 
 from __future__ import annotations
 
 import ast
+import functools
+import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from harness.protocols import CodeJob, CodeRunner
-from harness.types import Sample, Score
+from harness.problems import DEFAULT_TIMEOUT_S, BadProblem, Problem, read_problem
+from harness.protocols import CodeResult, CodeRunner
+from harness.types import Sample, Score, canonical_json
 
-VERSION = "code-1"  # raised whenever a verdict can change
+VERSION = "code-2"  # raised whenever a verdict can change
 
 _FENCE = re.compile(r"^[ \t]*```[ \t]*(?:python|py|python3)?[ \t]*\r?\n(.*?)(?:^[ \t]*```|\Z)", re.M | re.S | re.I)
 _CODE_START = re.compile(r"^(?:async def|def|import|from|class|@)(?=[\s\w])", re.M)
@@ -23,44 +27,114 @@ _CODE_LINE = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A program that was read out of a reply, and the verdict on it."""
+
+    program: str
+    result: CodeResult
+
+
 def score_code(sample: Sample, text: str, runner: CodeRunner) -> dict[str, Score]:
     """Verdicts "strict" and "lenient" on one reply; 1.0 passed, 0.0 failed, None where the sandbox failed.
 
-    sample.metadata has `prompt` (source that ends in the open function), `entry_point` and `test` (which defines
-    `check(candidate)`). Score.answer is the program that was run. Lenient never runs what strict has passed.
+    sample.metadata is a row `problems.read_problem` knows. Score.answer is the program that was run.
     """
-    prompt, entry_point = str(sample.metadata["prompt"]), str(sample.metadata["entry_point"])
-    test = str(sample.metadata["test"])
+    row = {k: v for k, v in sample.metadata.items() if k != "level"}
+    try:
+        problem = _problem(canonical_json(row))
+    except BadProblem as e:
+        nothing = Score(None, None, str(e))
+        return {"strict": nothing, "lenient": nothing}
+    strict, lenient = judge(problem, text, runner)
+    return {"strict": _score(strict), "lenient": _score(lenient)}
 
-    def judge(program: str) -> Score:
-        result = runner.run(CodeJob(program, entry_point, test, prelude=prompt))
-        return Score(None if result.passed is None else float(result.passed), program, result.why)
 
-    program = _program(prompt, entry_point, text)
-    strict = lenient = judge(program)
+@functools.lru_cache(maxsize=4096)
+def _problem(row: str) -> Problem:
+    return read_problem(json.loads(row))
+
+
+def _score(judged: Judged) -> Score:
+    passed, why = judged.result.passed, judged.result.why
+    if judged.result.verdict == "timeout":
+        why = f"timeout: {why}"
+    return Score(None if passed is None else float(passed), judged.program, why)
+
+
+def judge(
+    problem: Problem, text: str, runner: CodeRunner, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> tuple[Judged, Judged]:
+    """The strict and the lenient reading of a reply, and the verdicts. Lenient never runs what strict has passed."""
+
+    def run(program: str) -> Judged:
+        return Judged(program, run_program(problem, program, runner, timeout_s))
+
+    program = _program(problem, text)
+    strict = lenient = run(program)
     tried = {program.rstrip()}
-    for program in _lenient_programs(prompt, entry_point, text):
-        if lenient.value != 0.0:
+    for program in _lenient_programs(problem, text):
+        if lenient.result.passed is not False:
             break
         if program.rstrip() not in tried:
             tried.add(program.rstrip())
-            lenient = judge(program)
-    return {"strict": strict, "lenient": lenient if lenient.value != 0.0 else _best_failure(strict, lenient)}
+            lenient = run(program)
+    return strict, lenient if lenient.result.passed is not False else _best_failure(strict, lenient)
 
 
-def _best_failure(strict: Score, lenient: Score) -> Score:
+def run_program(problem: Problem, program: str, runner: CodeRunner, timeout_s: float = DEFAULT_TIMEOUT_S) -> CodeResult:
+    """The verdict on a whole program: of its first run that does not pass, else of all together."""
+    result = _run(problem, program, runner, timeout_s, copy_back=False)
+    if result.verdict == "failed" and _works_in_place(problem, runner, timeout_s):
+        return _run(problem, program, runner, timeout_s, copy_back=True)
+    return result
+
+
+def _run(problem: Problem, program: str, runner: CodeRunner, timeout_s: float, copy_back: bool) -> CodeResult:
+    cpu_s = wall_s = 0.0
+    result = CodeResult("refused", "the problem has no tests")
+    for i, job in enumerate(problem.jobs(program, timeout_s, copy_back)):
+        result = runner.run(job)
+        cpu_s, wall_s = cpu_s + result.cpu_s, wall_s + result.wall_s
+        if not result.passed:
+            test = f"input {i + 1} of {len(problem.stdio)}" if problem.stdio else result.test
+            return CodeResult(result.verdict, result.why, cpu_s, wall_s, test)
+    return CodeResult(result.verdict, result.why, cpu_s, wall_s)
+
+
+def _works_in_place(problem: Problem, runner: CodeRunner, timeout_s: float) -> bool:
+    """Whether the tests can only be passed by changing the arguments: shown by the reference, run both ways.
+
+    Only then may a program's changes reach the tests: elsewhere they would be a way to change what it is compared with.
+    """
+    key = (problem, timeout_s)
+    if problem.reference and not problem.stdio and key not in _IN_PLACE:
+        plain, in_place = (_run(problem, problem.reference, runner, timeout_s, copy_back=c) for c in (False, True))
+        if len(_IN_PLACE) >= 10_000:
+            _IN_PLACE.clear()
+        _IN_PLACE[key] = plain.verdict == "failed" and in_place.passed is True
+    return _IN_PLACE.get(key, False)
+
+
+_IN_PLACE: dict[tuple[Problem, float], bool] = {}
+
+
+def _best_failure(strict: Judged, lenient: Judged) -> Judged:
     """Of two failures the one that says more: a program that ran and was wrong, rather than one that did not parse."""
-    return strict if lenient.why.startswith(("SyntaxError", "IndentationError", "NameError")) else lenient
+    said = lenient.result.why
+    return strict if said.startswith(("SyntaxError", "IndentationError", "NameError")) else lenient
 
 
-def _program(prompt: str, entry_point: str, text: str) -> str:
+def _program(problem: Problem, text: str) -> str:
     """The reply as a program: alone behind the prompt's imports and helpers if it is whole, else behind the prompt.
 
     By pattern, not by parsing: an untrusted text can crash or stall the parser.
     """
-    if _is_whole(text, entry_point):
-        return _preamble(prompt, entry_point) + "\n" + text
-    return prompt + text
+    if not problem.continues_prompt:
+        return text
+    if _is_whole(text, problem.entry_point):
+        return _preamble(problem.prompt, problem.entry_point) + "\n" + text
+    return problem.prompt + text
 
 
 def _is_whole(text: str, entry_point: str) -> bool:
@@ -81,14 +155,22 @@ def _preamble(prompt: str, entry_point: str) -> str:
     return ""
 
 
-def _lenient_programs(prompt: str, entry_point: str, text: str) -> Iterator[str]:
+def _lenient_programs(problem: Problem, text: str) -> Iterator[str]:
     """Programs the reply may have meant, most literal first."""
+    prompt, entry_point = problem.prompt, problem.entry_point
     for source in _sources(text, entry_point):
+        if not problem.continues_prompt:
+            yield source
+            start = _CODE_START.search(source)
+            if entry_point and start:
+                yield source[start.start() :]
+                yield _until_prose(source[start.start() :])
+            continue
         if _defines(source, entry_point):
             start = _CODE_START.search(source)
             code = source[start.start() :] if start else source
-            yield _program(prompt, entry_point, code)
-            yield _program(prompt, entry_point, _until_prose(code))
+            yield _program(problem, code)
+            yield _program(problem, _until_prose(code))
             continue
         code = _until_prose(source)
         yield prompt + code
@@ -101,7 +183,7 @@ def _lenient_programs(prompt: str, entry_point: str, text: str) -> Iterator[str]
 def _sources(text: str, entry_point: str) -> list[str]:
     """The last fenced block that defines the entry point, or else the first fenced block; the whole reply without."""
     blocks = [m.group(1) for m in _FENCE.finditer(text)]
-    defining = [b for b in blocks if _defines(b, entry_point)]
+    defining = [b for b in blocks if entry_point and _defines(b, entry_point)]
     if blocks:
         return [defining[-1] if defining else blocks[0]]
     return [text]

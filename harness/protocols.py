@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from harness.types import Checkpoint, Generation, Request, Sample, Score, Split, Stage, Trained, TrainRow
 
@@ -13,28 +13,50 @@ if TYPE_CHECKING:
     from harness.budget import Meter
 
 
+Verdict = Literal["passed", "failed", "timeout", "memory", "error", "refused"]
+
+
 @dataclass(frozen=True)
 class CodeJob:
     """One candidate program against one trusted test program.
 
-    program: untrusted source that defines `entry_point`. test: trusted source that defines `check(candidate)`.
-    prelude: trusted source the tests may need (HumanEval's prompt with its helper functions).
+    program: untrusted source. test: trusted source that reaches it in one of three ways:
+
+    * entry_point: `test` defines `check(candidate)`, which is called with that name of the program ("add", or
+      "Solution.add": a method of an instance). `prelude` is trusted source the tests may need (HumanEval's prompt with
+      its helper functions and classes).
+    * names: `test` is a program that uses these names of the program (MBPP's list of asserts) and must run to its end.
+    * stdin: the program is run as one, with this standard input; `check` is called with what it printed.
     """
 
     program: str
     entry_point: str
     test: str
     prelude: str = ""
-    timeout_s: float = 5.0  # CPU seconds; the wall-clock backstop is larger
+    timeout_s: float = 5.0  # CPU seconds, and seconds it may sleep; the wall-clock backstop is larger
+    names: tuple[str, ...] = ()
+    stdin: str | None = None
+    copy_back: bool = False  # whether the tests see what the program changed in its arguments
 
 
 @dataclass(frozen=True)
 class CodeResult:
-    """passed None: the sandbox itself failed, so nothing is known about the candidate."""
+    """The verdict on one program.
 
-    passed: bool | None
-    why: str = ""  # "passed", "assertion failed", "timeout", "NameError: ...", "sandbox: ..."
-    cpu_s: float = 0.0
+    "failed": the tests ran and said no. "error": the program did not load, raised, ended, or gave no proper answer.
+    "refused": nothing is known about the program, because the tests or the sandbox itself failed.
+    """
+
+    verdict: Verdict
+    why: str = ""  # "passed", "assertion failed", "over 5 s of CPU time", "NameError: ...", "sandbox: ..."
+    cpu_s: float = 0.0  # of the program
+    wall_s: float = 0.0
+    test: str = ""  # the line of the test program that failed; for people, never for a model
+
+    @property
+    def passed(self) -> bool | None:
+        """None: refused, which is not "failed"."""
+        return None if self.verdict == "refused" else self.verdict == "passed"
 
 
 class CodeRunner(Protocol):

@@ -82,7 +82,7 @@ class Scripted:
 
     def run(self, job: CodeJob) -> CodeResult:
         self.asked.append(job)
-        return CodeResult(self.passed.pop(0), "said")
+        return CodeResult({True: "passed", False: "failed", None: "refused"}[self.passed.pop(0)], "said")
 
     def close(self) -> None:
         pass

@@ -9,23 +9,21 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import resource
-import signal
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 # PyDLL keeps the GIL: `clone` returns twice, and the child must still hold it.
 _LIBC = ctypes.PyDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
-_ARCH = {"x86_64": 0, "aarch64": 1}.get(platform.machine())
+_ARCH = {"x86_64": 0, "aarch64": 1}.get(os.uname().machine)
 _AUDIT_ARCH = (0xC000003E, 0xC00000B7)
 
+SIGKILL, _SIGCHLD = 9, 17  # the `signal` module is large
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 _THREAD, _CHILD_SETTID, _CHILD_CLEARTID = 0x10000, 0x1000000, 0x200000
 _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 0x1000, 0x4000, 0x40000
+_MNT_DETACH = 2
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _PR_GET_TID_ADDRESS = 1, 4, 22, 38, 40
 
@@ -86,32 +84,33 @@ _NR: dict[str, tuple[int, int]] = {
 }
 # fmt: on
 _OWN_USE = ("getpid", "capset", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self")
+_WORKERS_OWN = ("fork", "vfork", "mount", "umount2", "memfd_create")
 _CONDITIONAL = ("clone", "clone3", "kill", "tkill", "tgkill", "prlimit64", "prctl", "fcntl", "ioctl", "open", "openat")
 _METADATA = tuple(list(_NR)[list(_NR).index("chmod") : list(_NR).index("open")])
 _BY_NAME = tuple(list(_NR)[list(_NR).index("open") : list(_NR).index("getpid")])
 
 
-def _syscall(name: str, *args: object) -> int:
+def _call(name: str, *args: object) -> tuple[object, ...]:
+    """A system call's number and arguments, ready for `_do`."""
     if _ARCH is None:
-        raise OSError(errno.ENOSYS, f"no system call table for {platform.machine()}")
-    words = [ctypes.c_long(a) if isinstance(a, int) else a for a in args]
-    result = int(_LIBC.syscall(ctypes.c_long(_NR[name][_ARCH]), *words))
+        raise OSError(errno.ENOSYS, f"no system call table for {os.uname().machine}")
+    return tuple(ctypes.c_long(a) if isinstance(a, int) else a for a in (_NR[name][_ARCH], *args))
+
+
+def _do(name: str, call: tuple[object, ...]) -> int:
+    result = int(_LIBC.syscall(*call))
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{name}: {os.strerror(code)}")
     return result
 
 
+def _syscall(name: str, *args: object) -> int:
+    return _do(name, _call(name, *args))
+
+
 def _prctl(option: int, value: object, name: str) -> None:
-    arg = ctypes.c_ulong(value) if isinstance(value, int) else value
-    zero = ctypes.c_ulong(0)
-    if option == _PR_SET_SECCOMP:
-        done = _LIBC.prctl(option, ctypes.c_ulong(2), arg, zero, zero)
-    else:
-        done = _LIBC.prctl(option, arg, zero, zero, zero)
-    if done:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{name}: {os.strerror(code)}")
+    _do(name, _call("prctl", option, value, 0, 0, 0))
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
@@ -137,19 +136,18 @@ def _stop(code: int, value: int, jump_true: int = 0, jump_false: int = 0) -> byt
     return struct.pack("HBBI", code, jump_true, jump_false, value & 0xFFFFFFFF)
 
 
-_LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
+_LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _JUMP, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x05, 0x06
 _ALLOW, _KILL = _stop(_RETURN, 0x7FFF0000), _stop(_RETURN, 0x80000000)
-_OWN_PID = 0xFEDCBA98  # stands for the sample's own pid until `seccomp_filter` knows it
+_OWN_PID = 0xFEDCBA98  # stands for the sample's own pid until `Cage.shut` knows it
 
 
 def _refuse(code: int = errno.EPERM) -> bytes:
     return _stop(_RETURN, 0x00050000 | code)
 
 
-def _when(name: str, arg: int, tests: Iterable[bytes]) -> bytes:
-    """Instructions that apply `tests` to the low word of argument `arg` of one system call, then go on."""
-    body = _stop(_LOAD, 16 + 8 * arg) + b"".join(tests) + _stop(_LOAD, 0)
-    return _stop(_EQUAL, _number(name), 0, len(body) // 8) + body
+def _on(arg: int, tests: Iterable[bytes]) -> bytes:
+    """Instructions that apply `tests` to the low word of argument `arg` of a system call, and else allow it."""
+    return _stop(_LOAD, 16 + 8 * arg) + b"".join(tests) + _ALLOW
 
 
 def _number(name: str) -> int:
@@ -165,37 +163,67 @@ def _refuse_unless(value: int) -> list[bytes]:
     return [_stop(_EQUAL, value, 1, 0) + _refuse()]
 
 
-def _filter_template(denied: Iterable[str], no_writing: bool) -> bytes:
-    """The cBPF program: kill on a foreign architecture, refuse the deny list, allow the rest."""
-    assert _ARCH is not None
-    new_namespaces = NEWNS | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET | 0x02000080
-    program = _stop(_LOAD, 4) + _stop(_EQUAL, _AUDIT_ARCH[_ARCH], 1, 0) + _KILL + _stop(_LOAD, 0)
-    if _ARCH == 0:
-        program += _stop(_AT_LEAST, 0x40000000, 0, 1) + _KILL  # the x32 calls
-    for name in denied:
-        if _number(name) >= 0:
-            program += _stop(_EQUAL, _number(name), 0, 1) + _refuse()
+def _worker_filter(denied: Iterable[str], no_writing: bool) -> bytes:
+    """The first cBPF program, for the worker and all it forks: what neither needs, and nothing on a foreign ABI."""
+    bodies = {_number(name): _refuse() for name in denied}
     # ENOSYS makes glibc fall back to clone, whose flags a filter can read
-    program += _stop(_EQUAL, _number("clone3"), 0, 1) + _refuse(errno.ENOSYS)
-    program += _when(
-        "clone", 0, [_stop(_ANY_BIT, _THREAD, 1, 0) + _refuse(), _stop(_ANY_BIT, new_namespaces, 0, 1) + _refuse()]
-    )
-    for name in ("kill", "tkill", "tgkill"):
-        program += _when(name, 0, _refuse_unless(_OWN_PID))
-    program += _when("prlimit64", 0, _refuse_unless(0))
-    program += _when("prctl", 0, _refuse_if([_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE]))
-    program += _when("fcntl", 1, _refuse_if([8, 10, 15]))  # F_SETOWN, F_SETSIG, F_SETOWN_EX: signals by proxy
-    program += _when("ioctl", 1, _refuse_if([0x8901, 0x8902, 0x5412, 0x541C]))  # FIOSETOWN, SIOCSPGRP, TIOCSTI/LINUX
+    bodies[_number("clone3")] = _refuse(errno.ENOSYS)
+    bodies[_number("prlimit64")] = _on(0, _refuse_unless(0))
+    bodies[_number("fcntl")] = _on(1, _refuse_if([8, 10, 15]))  # F_SETOWN, F_SETSIG, F_SETOWN_EX: signals by proxy
+    # FIOSETOWN, SIOCSPGRP, TIOCSTI, TIOCLINUX
+    bodies[_number("ioctl")] = _on(1, _refuse_if([0x8901, 0x8902, 0x5412, 0x541C]))
     if no_writing:
         creating = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
         for name, arg in (("open", 1), ("openat", 2)):
-            if _number(name) >= 0:
-                program += _when(name, arg, [_stop(_ANY_BIT, creating, 0, 1) + _refuse()])
-    return program + _ALLOW
+            bodies[_number(name)] = _on(arg, [_stop(_ANY_BIT, creating, 0, 1) + _refuse()])
+    return _program(bodies)
+
+
+def _child_filter() -> bytes:
+    """The second cBPF program, for each child: what only the worker needs. Small, since each child pays for it."""
+    new_namespaces = NEWNS | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET | 0x02000080
+    bodies = {_number(name): _refuse() for name in _WORKERS_OWN}
+    bodies[_number("clone")] = _on(
+        0, [_stop(_ANY_BIT, _THREAD, 1, 0) + _refuse(), _stop(_ANY_BIT, new_namespaces, 0, 1) + _refuse()]
+    )
+    for name in ("kill", "tkill", "tgkill"):
+        bodies[_number(name)] = _on(0, _refuse_unless(_OWN_PID))
+    bodies[_number("prctl")] = _on(0, _refuse_if([_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE]))
+    return _program(bodies)
+
+
+def _program(bodies: dict[int, bytes]) -> bytes:
+    """Kill on a foreign architecture, else do what `bodies` say by call number, and allow the rest.
+
+    A search tree: the kernel tries a program on every call there is when it is installed, and on every call made.
+    """
+    assert _ARCH is not None
+    bodies.pop(-1, None)  # calls this architecture has not
+    head = _stop(_LOAD, 4) + _stop(_EQUAL, _AUDIT_ARCH[_ARCH], 1, 0) + _KILL + _stop(_LOAD, 0)
+    if _ARCH == 0:
+        head += _stop(_AT_LEAST, 0x40000000, 0, 1) + _KILL  # the x32 calls
+    return head + _tree(sorted(bodies.items()))
+
+
+def _tree(cases: list[tuple[int, bytes]]) -> bytes:
+    """Instructions that find the case of the call number in the accumulator; each case returns, and so does none."""
+    if len(cases) == 1:
+        ((number, body),) = cases
+        return _stop(_EQUAL, number, 0, len(body) // 8) + body + _ALLOW
+    half = len(cases) // 2
+    low, high = _tree(cases[:half]), _tree(cases[half:])
+    # a jump beside the test reaches 255 instructions, the unconditional one any
+    return _stop(_AT_LEAST, cases[half][0], 0, 1) + _stop(_JUMP, len(low) // 8) + low + high
 
 
 class _SockFprog(ctypes.Structure):
     _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+def _confinement(program: ctypes.Array[ctypes.c_char]) -> tuple[object, ...]:
+    """The system call that installs a cBPF program, ready for `_do`."""
+    pointer = ctypes.pointer(_SockFprog(len(program) // 8, ctypes.cast(program, ctypes.c_char_p)))
+    return _call("prctl", _PR_SET_SECCOMP, 2, pointer, 0, 0)
 
 
 # --- Landlock ----------------------------------------------------------------------------------------------------
@@ -209,125 +237,196 @@ def landlock_abi() -> int:
         return 0
 
 
-def _landlock(abi: int, rules: Sequence[tuple[int, int]]) -> None:
-    """Allow this process only `rules` (an open path, the rights below it), no TCP, no signals or sockets to outside."""
+def _ruleset(abi: int, rules: Sequence[tuple[int, int]]) -> int:
+    """A descriptor that stands for: only `rules` (an open path, the rights below it), no TCP, no signals to outside."""
     handled = (1 << _FS_BITS_BY_ABI[min(abi, 5)]) - 1
     size = 8 if abi < 4 else 16 if abi < 6 else 24
     attributes = struct.pack("QQQ", handled, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)[:size]
     ruleset = _syscall("landlock_create_ruleset", ctypes.c_char_p(attributes), size, 0)
     for path_fd, rights in rules:
         _syscall("landlock_add_rule", ruleset, 1, ctypes.c_char_p(struct.pack("=Qi", rights & handled, path_fd)), 0)
-    _syscall("landlock_restrict_self", ruleset, 0)
-    os.close(ruleset)
+    return ruleset
 
 
 # --- the cage ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class Cage:
-    """What a worker has prepared for its samples."""
+    """A worker that is shut in, and what it has prepared for its children.
 
-    tier: str
-    abi: int  # Landlock version; 0: none
-    null: int  # an open /dev/null
-    proc: int  # an open /proc of the worker's pid namespace; -1 where no id map is written
-    cap_processes: bool  # whether RLIMIT_NPROC counts this sample alone
-    paths: tuple[tuple[int, int], ...]  # Landlock rules: open path, rights
-    filter: bytes  # seccomp program
-    uid: int = field(default_factory=os.geteuid)  # asked before the clone: inside, no id is mapped yet
-    gid: int = field(default_factory=os.getegid)
-    _tid: int = field(default_factory=lambda: _thread_id_address())
+    A plain class, as each module a worker imports makes its forks dearer; and a child copies every page it touches,
+    so whatever can be done once, or by the worker, is not done in the child.
+    """
 
-    @property
-    def namespaces(self) -> bool:
-        return self.tier.startswith("T1")
+    def __init__(
+        self, tier: str, abi: int, proc: int, paths: Sequence[tuple[int, int]], filter: bytes, limits: dict[int, int]
+    ) -> None:
+        """abi: Landlock version, 0 for none; proc: an open /proc; paths: Landlock rules (open path, rights).
+
+        filter: what is forbidden to the worker already; limits: for it and its children, by RLIMIT_*.
+        """
+        assert _ARCH is not None
+        self.tier = tier
+        self._namespaces = tier.startswith("T1")
+        self._abi = abi
+        self._proc = proc
+        self._paths = tuple(paths)
+        self._ruleset = -1
+        self._folder_changed = -1
+        # Not os.fork after unshare: that needs a second fork for the pid namespace and would nest the worker's own.
+        flags = NEWUSER | NEWPID | NEWNS | NEWIPC | _SIGCHLD
+        tid = _thread_id_address()
+        if tid:  # keep glibc's cached thread id right in the child, as its own fork does
+            flags |= _CHILD_SETTID | _CHILD_CLEARTID
+        tail = (tid, 0) if _ARCH == 0 else (0, tid)
+        self._clone = _call("clone", flags, 0, 0, *tail)
+        no_capabilities = struct.pack("Ii", 0x20080522, 0), bytes(24)
+        self._drop_capabilities = _call("capset", *map(ctypes.c_char_p, no_capabilities))
+        self._die_with_parent = _call("prctl", _PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+        child = _child_filter()
+        self._filter = ctypes.create_string_buffer(child, len(child))
+        placeholder = struct.pack("I", _OWN_PID)
+        self._own_pid = [i for i in range(0, len(child), 4) if child[i : i + 4] == placeholder]
+        self._confine = _confinement(self._filter)
+        if self._namespaces:
+            self._write_own_pid(1)
+        elif abi:
+            self._allow(self._paths)
+        os.chdir("/")
+        null = os.open("/dev/null", os.O_RDWR)
+        for target in (0, 1, 2):
+            os.dup2(null, target)
+        os.close(null)
+        for kind, value in limits.items():
+            _lower(kind, value)
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1, "no_new_privs")
+        if not self._namespaces:
+            _prctl(_PR_SET_DUMPABLE, 0, "not dumpable")  # no other process of this user may look into the samples
+        _do("seccomp", _confinement(ctypes.create_string_buffer(filter, len(filter))))
 
     def clone(self) -> int:
-        """Fork, in T1 into fresh user, pid, mount and IPC namespaces. Returns the child's pid, and 0 in the child."""
-        if not self.namespaces:
+        """Fork, in T1 into fresh user, pid, mount and IPC namespaces with a private, empty /tmp.
+
+        No id is mapped into the user namespace, so inside everybody is nobody. Returns the child's pid, and 0 in the
+        child, which must call `shut` next. The worker must have one thread: nothing is set right for others.
+        """
+        if not self._namespaces:
             return os.fork()
-        # Not os.fork after unshare: that needs a second fork for the pid namespace and would nest the worker's own.
-        flags = NEWUSER | NEWPID | NEWNS | NEWIPC | signal.SIGCHLD
-        if self._tid:  # keep glibc's cached thread id right in the child, as its own fork does
-            flags |= _CHILD_SETTID | _CHILD_CLEARTID
-        ctypes.pythonapi.PyOS_BeforeFork()
-        tail = (self._tid, 0) if _ARCH == 0 else (0, self._tid)
-        try:
-            pid = _syscall("clone", flags, 0, 0, *tail)
-        except OSError:
-            ctypes.pythonapi.PyOS_AfterFork_Parent()
-            raise
-        (ctypes.pythonapi.PyOS_AfterFork_Parent if pid else ctypes.pythonapi.PyOS_AfterFork_Child)()
-        return pid
+        self._renew_folder()
+        return _do("clone", self._clone)
 
-    def shut(self, channel: int, cpu_s: int, memory_bytes: int) -> int:
-        """Give up everything but `channel`, which becomes the descriptor returned. Irrevocable; call in the child."""
-        os.setsid()  # a pid namespace does not cut process groups
-        paths = list(self.paths)
-        if self.namespaces:
-            _map_ids(self.proc, self.uid, self.gid, 1000)
-            _mount("tmpfs", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, "size=64m,nr_inodes=4096,mode=700")
-            os.chdir("/tmp")
-            paths += [(os.open("/", os.O_PATH), _READ), (os.open("/tmp", os.O_PATH), (1 << 16) - 1)]
-        else:
+    def _renew_folder(self) -> None:
+        """A new /tmp, and the rules that allow it, for the next child, which takes a copy of this process' mounts.
+
+        One that nobody has touched is new: its root's time of change cannot be set back.
+        """
+        if self._folder_changed >= 0:
+            if _changed("/tmp") == self._folder_changed:
+                return
             os.chdir("/")
-        _prctl(_PR_SET_NO_NEW_PRIVS, 1, "no_new_privs")
-        if self.abi:
-            _landlock(self.abi, paths)
-        for target in (0, 1, 2):
-            os.dup2(self.null, target)
-        os.dup2(channel, 3)
-        os.closerange(4, 65536)
-        _limit(cpu_s, memory_bytes, self.cap_processes)
-        _drop_capabilities()
-        _prctl(_PR_SET_DUMPABLE, 0, "not dumpable")
-        die_with_parent()
-        own = self.filter.replace(struct.pack("I", _OWN_PID), struct.pack("I", os.getpid()))
-        program = _SockFprog(len(own) // 8, own)
-        _prctl(_PR_SET_SECCOMP, ctypes.byref(program), "seccomp")
-        return 3
+            _syscall("umount2", ctypes.c_char_p(b"/tmp"), _MNT_DETACH)
+        _mount("tmpfs", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, "size=64m,nr_inodes=4096,mode=700")
+        os.chdir("/tmp")
+        self._folder_changed = _changed("/tmp")
+        if self._abi:
+            root, folder = os.open("/", os.O_PATH), os.open("/tmp", os.O_PATH)
+            self._allow((*self._paths, (root, _READ), (folder, (1 << 16) - 1)))
+            os.close(root)
+            os.close(folder)
+
+    def _allow(self, paths: Sequence[tuple[int, int]]) -> None:
+        """Have `shut` leave a child these paths."""
+        if self._ruleset >= 0:
+            os.close(self._ruleset)
+        self._ruleset = _ruleset(self._abi, paths)
+        self._restrict = _call("landlock_restrict_self", self._ruleset, 0)
+
+    def shut(self, keep: Sequence[int]) -> None:
+        """Give up everything but the descriptors `keep`, which become 3, 4, ... Irrevocable; call in the child."""
+        os.setsid()  # a pid namespace does not cut process groups
+        if self._ruleset >= 0:
+            _do("landlock_restrict_self", self._restrict)
+        for i, fd in enumerate(keep):
+            os.dup2(fd, 60 + i)  # out of the way of one another
+        for i in range(len(keep)):
+            os.dup2(60 + i, 3 + i)
+        os.closerange(3 + len(keep), 65536)
+        _do("capset", self._drop_capabilities)
+        _do("prctl", self._die_with_parent)
+        if not self._namespaces:
+            self._write_own_pid(os.getpid())
+        _do("seccomp", self._confine)
+
+    def _write_own_pid(self, pid: int) -> None:
+        for offset in self._own_pid:
+            struct.pack_into("I", self._filter, offset, pid)
+
+    def waited_s(self, pid: int) -> float | None:
+        """Seconds a child was ready to run but given no core; None where the kernel does not count them."""
+        try:
+            fd = os.open(f"{pid}/schedstat", os.O_RDONLY, dir_fd=self._proc)
+        except OSError:
+            return None
+        try:
+            return int(os.read(fd, 100).split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            return None
+        finally:
+            os.close(fd)
 
 
-def enter(tier: str, read_only: Sequence[str]) -> Cage:
+def trim_heap() -> None:
+    """Give back what starting up has left free: a fork pays for every page."""
+    _LIBC.malloc_trim(0)
+
+
+def _changed(path: str) -> int:
+    return os.stat(path).st_ctime_ns  # noqa: PTH116 - pathlib is large
+
+
+def cpu_clock(pid: int) -> int:
+    """The kernel's name for the CPU clock of a process, for `time.clock_gettime`."""
+    return (~pid << 3) | 2
+
+
+def enter(tier: str, read_only: Sequence[str], memory_bytes: int) -> Cage:
     """Shut the worker itself in for `tier` ("T1", "T2", "T3"); samples may read below `read_only` and nowhere else.
 
     As root it becomes an unused user first or on the way. Raises OSError naming the first thing that was refused.
     """
     abi = landlock_abi()
-    filters = {"T1": _seccomp(), "T2": _seccomp(*_METADATA), "T3": _seccomp(*_METADATA, *_BY_NAME, no_writing=True)}
+    proc = os.open("/proc", os.O_PATH)
+    limits = {**_LIMITS, resource.RLIMIT_AS: memory_bytes}
     if tier == "T1":
-        proc = os.open("/proc", os.O_PATH)
-        _enter_namespaces(read_only)
+        filter = _seccomp()
+        _enter_namespaces(proc, read_only)
         name = "T1 namespaces+seccomp" + ("+landlock" if abi else "")
-        devices = tuple((os.open(p, os.O_PATH), _WRITE_FILE | _READ_FILE) for p in _DEVICES)
-        return Cage(name, abi, _open_null(), proc, True, devices, filters["T1"])
+        rules = [(os.open(p, os.O_PATH), _WRITE_FILE | _READ_FILE) for p in _DEVICES]
+        return Cage(name, abi, proc, rules, filter, {**limits, resource.RLIMIT_NPROC: 64})
     rules = [(os.open(p, os.O_PATH), _READ) for p in read_only]
     rules += [(os.open(p, os.O_PATH), _WRITE_FILE | _READ_FILE) for p in _DEVICES]
-    null = _open_null()
+    if tier == "T2" and not abi:
+        raise OSError(errno.EOPNOTSUPP, "Landlock: not in this kernel, or switched off")
+    filter = _seccomp(*_METADATA) if tier == "T2" else _seccomp(*_METADATA, *_BY_NAME, no_writing=True)
+    if _become_nobody():
+        limits[resource.RLIMIT_NPROC] = 64  # counts this worker alone
     if tier == "T2":
-        if not abi:
-            raise OSError(errno.EOPNOTSUPP, "Landlock: not in this kernel, or switched off")
-        return Cage("T2 landlock+seccomp", abi, null, -1, _become_nobody(), tuple(rules), filters["T2"])
-    return Cage("T3 rlimits+seccomp", 0, null, -1, _become_nobody(), (), filters["T3"])
+        return Cage("T2 landlock+seccomp", abi, proc, rules, filter, limits)
+    return Cage("T3 rlimits+seccomp", 0, proc, (), filter, limits)
 
 
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 
 
-def _open_null() -> int:
-    return os.open("/dev/null", os.O_RDWR)
-
-
 def _seccomp(*more: str, no_writing: bool = False) -> bytes:
     if _ARCH is None:
-        raise OSError(errno.ENOSYS, f"seccomp: no system call table for {platform.machine()}")
-    skip = {*_OWN_USE, *_CONDITIONAL, *_METADATA, *_BY_NAME}
+        raise OSError(errno.ENOSYS, f"seccomp: no system call table for {os.uname().machine}")
+    skip = {*_OWN_USE, *_WORKERS_OWN, *_CONDITIONAL, *_METADATA, *_BY_NAME}
     denied = [n for n in _NR if n not in skip] + [n for n in more if n not in _CONDITIONAL]
-    return _filter_template(denied, no_writing)
+    return _worker_filter(denied, no_writing)
 
 
-def _enter_namespaces(read_only: Sequence[str]) -> None:
+def _enter_namespaces(proc: int, read_only: Sequence[str]) -> None:
     """A root that holds only `read_only`, three devices and an empty /tmp; no network; no longer root."""
     uid, gid = os.geteuid(), os.getegid()
     private = NEWNS | NEWNET | NEWIPC | NEWUTS
@@ -340,14 +439,15 @@ def _enter_namespaces(read_only: Sequence[str]) -> None:
             _become_nobody()
             uid, gid = os.geteuid(), os.getegid()
     if not as_root:
-        proc = os.open("/proc", os.O_PATH)
         _unshare(private | NEWUSER)
         _map_ids(proc, uid, gid, uid)
-        os.close(proc)
     _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
     _build_root("/proc", read_only)
-    if as_root:
+    if as_root:  # no longer root, but the master of its own mounts
         _become_nobody()
+        uid, gid = os.geteuid(), os.getegid()
+        _unshare(NEWUSER | NEWNS)
+        _map_ids(proc, uid, gid, uid)
 
 
 def _unshare(flags: int) -> None:
@@ -371,23 +471,22 @@ def _map_ids(proc: int, uid: int, gid: int, inside: int) -> None:
 def _build_root(staging: str, read_only: Sequence[str]) -> None:
     """Make the new root over `staging` (no source may lie below it) and pivot into it."""
     _mount("tmpfs", staging, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=755")
-    for source in map(Path, (*read_only, *_DEVICES)):
-        target = Path(staging + str(source))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_symlink():  # /lib, where it is a link to usr/lib
-            target.symlink_to(source.readlink())
+    for source in (*read_only, *_DEVICES):
+        target = staging + source
+        os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
+        if os.path.islink(source):  # noqa: PTH114 - /lib, where it is a link to usr/lib
+            os.symlink(os.readlink(source), target)  # noqa: PTH115, PTH211
             continue
-        if source.is_dir():
-            target.mkdir()
+        if os.path.isdir(source):  # noqa: PTH112
+            os.mkdir(target)  # noqa: PTH102
         else:
-            target.touch()
-        _mount(str(source), str(target), None, _MS_BIND | _MS_REC)
-        device = str(source) in _DEVICES
-        _mount_attributes(str(target), _ATTR_NOSUID | (0 if device else _ATTR_NODEV | _ATTR_RDONLY))
-    Path(staging + "/tmp").mkdir(exist_ok=True)
+            os.close(os.open(target, os.O_CREAT))
+        _mount(source, target, None, _MS_BIND | _MS_REC)
+        _mount_attributes(target, _ATTR_NOSUID | (0 if source in _DEVICES else _ATTR_NODEV | _ATTR_RDONLY))
+    os.makedirs(staging + "/tmp", exist_ok=True)  # noqa: PTH103
     os.chdir(staging)
     _syscall("pivot_root", ctypes.c_char_p(b"."), ctypes.c_char_p(b"."))
-    _syscall("umount2", ctypes.c_char_p(b"."), 2)  # MNT_DETACH: the old root, which lies over the new one
+    _syscall("umount2", ctypes.c_char_p(b"."), _MNT_DETACH)  # the old root, which lies over the new one
     os.chdir("/")
     _mount_attributes("/", _ATTR_RDONLY, recursive=False)  # the devices stay writable
 
@@ -412,49 +511,20 @@ def _become_nobody() -> bool:
     return True
 
 
-def _drop_capabilities() -> None:
-    header, none = struct.pack("Ii", 0x20080522, 0), bytes(24)
-    _syscall("capset", ctypes.c_char_p(header), ctypes.c_char_p(none))
+def _lower(kind: int, value: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
 
 
-def _limit(cpu_s: int, memory_bytes: int, cap_processes: bool) -> None:
-    limits = {
-        resource.RLIMIT_CPU: cpu_s,
-        resource.RLIMIT_AS: memory_bytes,
-        resource.RLIMIT_NOFILE: 64,
-        resource.RLIMIT_FSIZE: 64 << 20,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_STACK: 8 << 20,
-        resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
-    }
-    if cap_processes:
-        limits[resource.RLIMIT_NPROC] = 64
-    _set_limits(limits)
-
-
-def limit_driver(cpu_s: int, memory_bytes: int) -> None:
-    """Bounds for the trusted half of a sample: a candidate's reply is data, and data can be a bomb."""
-    _set_limits(
-        {
-            resource.RLIMIT_CPU: cpu_s,
-            resource.RLIMIT_AS: memory_bytes,
-            resource.RLIMIT_CORE: 0,
-            resource.RLIMIT_FSIZE: 0,
-        }
-    )
-
-
-def _set_limits(limits: dict[int, int]) -> None:
-    for kind, value in limits.items():
-        hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, value))
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends."""
-    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), "parent death signal")
+_LIMITS = {
+    resource.RLIMIT_NOFILE: 64,
+    resource.RLIMIT_FSIZE: 64 << 20,
+    resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_STACK: 8 << 20,
+    resource.RLIMIT_MEMLOCK: 0,
+    resource.RLIMIT_MSGQUEUE: 0,
+}
 
 
 def _thread_id_address() -> int:

@@ -2,31 +2,39 @@
 
 JSON with tags: scalars and lists are themselves, everything else is `{"tag": ...}`. Values of built-in types arrive as
 exactly these types; instances of subclasses are flattened with the base class's own methods, so an operator the
-candidate overrode never reaches the tests. Anything else travels as a number and arrives as what `resolve` makes of it.
+candidate overrode never reaches the tests. What is no plain data is left to each side's `Values` (see `worker`).
 """
 
 from __future__ import annotations
 
-import itertools
-import json
-import socket
+import os
+import select
 import struct
-import types
+import sys
+from collections import Counter, deque
 from collections.abc import Callable
-from decimal import Decimal
-from fractions import Fraction
+from json.decoder import JSONDecoder
+from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
+from json.scanner import c_make_scanner  # type: ignore[attr-defined]
 from typing import Any
 
-MAX_BYTES = 8 << 20  # of one message
-MAX_ITEMS = 100_000  # taken from an iterator
-MAX_INT_BITS = 1 << 20
+MAX_BYTES = 32 << 20  # of one message
+MAX_INT_BITS = 1 << 24
 
-_PLAIN = (str, float, bool, types.NoneType)
-_SMALL = 1 << 63
-_ITERATORS: Any = (
-    *(types.GeneratorType, map, filter, zip, enumerate, reversed),
-    *(type(iterator) for iterator in (iter([]), iter(()), iter(""), iter({}), reversed([]))),
-)
+
+def _refuse(value: object) -> None:
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+# The C halves of json.dumps and json.loads alone: the rest of these touches memory that every fork would copy.
+_WRITE = c_make_encoder(None, _refuse, encode_basestring_ascii, None, ":", ",", False, False, True)
+_READ = c_make_scanner(JSONDecoder())
+_PREFIX = struct.Struct("!I")
+_SMALL = 1 << 4096  # larger integers travel as hexadecimal digits: decimal ones cost quadratic time to read
+ATOMS = frozenset({str, float, bool, type(None)})
+NESTED = frozenset({list, dict})
+_KINDS = (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, object)
+TYPES: dict[str, Any] = {kind.__name__: kind for kind in _KINDS}  # types that travel by name
 
 
 class Closed(Exception):
@@ -34,124 +42,202 @@ class Closed(Exception):
 
 
 class Channel:
-    """Length-prefixed JSON messages over a stream socket."""
+    """Length-prefixed JSON messages over a connected stream socket, given by its descriptor. Each waits for its answer.
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    timeout_s: how long to wait for a message; None: for ever.
+    """
+
+    def __init__(self, fd: int, timeout_s: float | None = None) -> None:
+        self._fd = fd
+        self._timeout_s = timeout_s
 
     def send(self, message: Any) -> None:
         """Send one message. Raises ValueError if it is too long, Closed if nobody listens."""
-        data = json.dumps(message, separators=(",", ":")).encode()
+        data = "".join(_WRITE(message, 0)).encode()
         if len(data) > MAX_BYTES:
             raise ValueError(f"a message may have {MAX_BYTES} bytes, this one has {len(data)}")
+        data = _PREFIX.pack(len(data)) + data
         try:
-            self._sock.sendall(struct.pack("!I", len(data)) + data)
+            sent = os.write(self._fd, data)
+            while sent < len(data):
+                sent += os.write(self._fd, memoryview(data)[sent:])
         except OSError as e:
             raise Closed from e
 
     def receive(self) -> Any:
         """The next message. Raises ValueError if it is malformed or too long, Closed at the end, TimeoutError."""
-        (size,) = struct.unpack("!I", self._exactly(4))
+        data = self._some(65536)
+        while len(data) < _PREFIX.size:
+            data += self._some(65536)
+        (size,) = _PREFIX.unpack_from(data)
         if size > MAX_BYTES:
             raise ValueError(f"a message may have {MAX_BYTES} bytes, this one announces {size}")
-        return json.loads(self._exactly(size))
+        missing = size + _PREFIX.size - len(data)
+        if missing > 0:
+            parts = [data]
+            while missing > 0:
+                parts.append(self._some(min(missing, 1 << 20)))
+                missing -= len(parts[-1])
+            data = b"".join(parts)
+        if missing < 0:
+            raise ValueError("more than one message at a time")
+        try:
+            return _READ(data[_PREFIX.size :].decode(), 0)[0]
+        except StopIteration:
+            raise ValueError("a message must be JSON") from None
 
-    def _exactly(self, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            try:
-                part = self._sock.recv(min(size - len(data), 1 << 20))
-            except TimeoutError:
-                raise
-            except OSError as e:
-                raise Closed from e
-            if not part:
-                raise Closed
-            data += part
-        return bytes(data)
+    def _some(self, size: int) -> bytes:
+        if self._timeout_s is not None and not select.select([self._fd], [], [], self._timeout_s)[0]:
+            raise TimeoutError(f"no message for {self._timeout_s:g} s")
+        try:
+            data = os.read(self._fd, size)
+        except OSError as e:
+            raise Closed from e
+        if not data:
+            raise Closed
+        return data
 
 
-def encode(value: Any, name: Callable[[Any], int]) -> Any:
-    """`value` as JSON data; `name` gives the number of an object that is no plain data."""
+def encode(value: Any, other: Callable[[Any], Any]) -> Any:
+    """`value` as JSON data; `other` gives the tagged form of an object that is no plain data."""
     kind = type(value)
-    if kind in _PLAIN:
+    if kind in ATOMS:
         return value
     if kind is int:
-        return value if -_SMALL <= value < _SMALL else {"i": hex(value)}
+        return value if -_SMALL < value < _SMALL else {"i": hex(value)}
     if kind is list:
-        return _items(value, name)
+        return _items(value, other)
     for base, tag, flatten in _FLATTEN:
         if isinstance(value, base):
             flat = flatten(value)
             if tag == "":
-                return encode(flat, name)
-            return {tag: _items(flat, name) if tag in _CONTAINERS else flat}
-    if isinstance(value, dict):
-        return {"d": [[encode(k, name), encode(v, name)] for k, v in dict.items(value)]}
-    if isinstance(value, _ITERATORS):
-        return {"n": _items(list(itertools.islice(value, MAX_ITEMS)), name)}
-    return {"o": name(value)}
+                return encode(flat, other)
+            return {tag: _items(flat, other) if tag in _CONTAINERS else flat}
+    for module, name, tag, flatten in _FROM_MODULES:
+        if module in sys.modules and isinstance(value, getattr(sys.modules[module], name)):
+            flat = flatten(value)
+            return encode(flat, other) if tag == "" else {tag: encode(flat, other)}
+    return other(value)
 
 
-def _items(values: list[Any], name: Callable[[Any], int]) -> list[Any]:
-    return [v if type(v) in _PLAIN else encode(v, name) for v in values]
+def _items(values: list[Any], other: Callable[[Any], Any]) -> list[Any]:
+    kinds = set(map(type, values))
+    if kinds <= ATOMS:
+        return values
+    if kinds == {int} and max(values) < _SMALL and min(values) > -_SMALL:
+        return values
+    return [v if type(v) in ATOMS else encode(v, other) for v in values]
+
+
+def _pairs(value: Any) -> list[Any]:
+    return [x for pair in dict.items(value) for x in pair]
 
 
 # In this order: base class, tag, how to reach exact built-in values whatever a subclass overrides.
 _FLATTEN: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
+    (tuple, "t", lambda x: list(tuple.__iter__(x))),
+    (Counter, "C", _pairs),
+    (dict, "d", _pairs),
     (int, "", lambda x: int.__add__(x, 0)),
     (float, "", lambda x: float.__add__(x, 0.0) if float.__ne__(x, 0.0) else float.__float__(x)),
     (str, "", lambda x: str.__str__(x)),
     (list, "", lambda x: list(list.__iter__(x))),
-    (tuple, "t", lambda x: list(tuple.__iter__(x))),
     (set, "s", lambda x: list(set.__iter__(x))),
     (frozenset, "f", lambda x: list(frozenset.__iter__(x))),
     (bytes, "b", lambda x: bytes.hex(x)),
     (bytearray, "a", lambda x: bytearray.hex(x)),
     (complex, "c", lambda x: [complex.real.__get__(x), complex.imag.__get__(x)]),
     (range, "r", lambda x: [x.start, x.stop, x.step]),
-    (Decimal, "D", lambda x: Decimal.__str__(x)),
-    (Fraction, "F", lambda x: [hex(x.numerator), hex(x.denominator)]),
+    (deque, "q", lambda x: list(deque.__iter__(x))),
+    (type({}.keys()), "k", list),
 )
-_CONTAINERS = ("t", "s", "f", "r")
+_CONTAINERS = ("t", "s", "f", "r", "d", "q", "C", "k")
+# Only where the module is loaded can there be such a value, and only then does it cost anything.
+_FROM_MODULES: tuple[tuple[str, str, str, Callable[[Any], Any]], ...] = (
+    ("decimal", "Decimal", "D", str),
+    ("fractions", "Fraction", "F", lambda x: [x.numerator, x.denominator]),
+    ("datetime", "datetime", "dt", lambda x: [x.year, x.month, x.day, x.hour, x.minute, x.second, x.microsecond]),
+    ("datetime", "date", "dd", lambda x: [x.year, x.month, x.day]),
+    ("datetime", "timedelta", "di", lambda x: [x.days, x.seconds, x.microseconds]),
+    ("numpy", "generic", "", lambda x: x.item()),
+    ("numpy", "ndarray", "A", lambda x: x.tolist()),
+)
 
 
-def decode(wire: Any, resolve: Callable[[int], Any]) -> Any:
-    """The value `wire` stands for. Raises ValueError or TypeError for what `encode` would not have written."""
+def decode(wire: Any, resolve: Callable[[str, Any], Any]) -> Any:
+    """The value `wire` stands for; `resolve` is asked for tags that are no plain data.
+
+    Raises ValueError or TypeError for what `encode` would not have written.
+    """
     if type(wire) is list:
-        return [decode(w, resolve) if type(w) in (list, dict) else w for w in wire]
+        if NESTED.isdisjoint(map(type, wire)):
+            return wire
+        return [decode(w, resolve) if type(w) in NESTED else w for w in wire]
     if type(wire) is not dict:
         return wire
     if len(wire) != 1:
         raise ValueError("a tagged value has one key")
     ((tag, body),) = wire.items()
-    if tag == "d":
-        return {decode(k, resolve): decode(v, resolve) for k, v in body}
-    if tag == "i":
-        return _integer(body)
-    if tag == "o":
-        return resolve(body)
     make = _MAKE.get(tag)
     if make is None:
-        raise ValueError(f"unknown tag {tag[:20]!r}")
+        return resolve(tag, body)
     return make(decode(body, resolve))
 
 
-_MAKE: dict[str, Callable[[Any], Any]] = {
-    "t": tuple,
-    "s": set,
-    "f": frozenset,
-    "n": iter,
-    "b": bytes.fromhex,
-    "a": bytearray.fromhex,
-    "c": lambda parts: complex(*map(float, parts)),
-    "r": lambda parts: range(*parts),
-    "D": Decimal,
-    "F": lambda parts: Fraction(*map(_integer, parts)),
-}
+def _rational(parts: Any) -> Any:
+    from fractions import Fraction
+
+    return Fraction(*parts)
+
+
+def _decimal(text: Any) -> Any:
+    from decimal import Decimal
+
+    return Decimal(text)
+
+
+def _of_datetime(name: str) -> Callable[[Any], Any]:
+    def make(parts: Any) -> Any:
+        import datetime
+
+        return getattr(datetime, name)(*parts)
+
+    return make
+
+
+def _array(values: Any) -> Any:
+    import numpy
+
+    return numpy.array(values)
+
+
+def _dict(flat: Any) -> dict[Any, Any]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _integer(text: Any) -> int:
     if type(text) is not str or len(text) * 4 > MAX_INT_BITS:
         raise ValueError(f"an integer may have {MAX_INT_BITS} bits")
     return int(text, 16)
+
+
+_MAKE: dict[str, Callable[[Any], Any]] = {
+    "t": tuple,
+    "d": _dict,
+    "i": _integer,
+    "s": set,
+    "f": frozenset,
+    "b": bytes.fromhex,
+    "a": bytearray.fromhex,
+    "c": lambda parts: complex(*map(float, parts)),
+    "r": lambda parts: range(*parts),
+    "q": deque,
+    "C": lambda flat: Counter(_dict(flat)),
+    "k": lambda keys: dict.fromkeys(keys).keys(),
+    "D": _decimal,
+    "F": _rational,
+    "dt": _of_datetime("datetime"),
+    "dd": _of_datetime("date"),
+    "di": _of_datetime("timedelta"),
+    "A": _array,
+}

@@ -1,0 +1,212 @@
+"""Programming problems as the field writes them down, read into one form: what a program must do to be right.
+
+Known forms of a row (first match):
+
+* HumanEval: `prompt` (source that ends in the open function), `entry_point`, `test` (defines `check(candidate)`).
+* Stdin or calls: `input_output` (APPS, LiveCodeBench: {"inputs", "outputs", "fn_name"?}, also as a JSON string) or
+  `test_cases` / `tests` (a list of {"input", "output"}).
+* MBPP+: `test`, a program that uses the names that the reference `code` defines.
+* MBPP: `test_list`, asserts that use such names; `test_setup_code` or `test_imports` run before them.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+import symtable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import DataError
+from harness.protocols import CodeJob
+
+DEFAULT_TIMEOUT_S = 5.0  # CPU seconds of one run
+
+# How outputs are compared, run beside the tests. Lines are compared without the blanks at their ends, all of them and
+# as many as expected; where a line differs, token by token, as numbers where both are.
+_COMPARE_OUTPUT = """
+def _same_token(a, b):
+    if a == b: return True
+    try: return abs(float(a) - float(b)) <= 1e-9 * max(1.0, abs(float(b)))
+    except (ValueError, OverflowError): return False
+def check(output):
+    got, want = ([line.rstrip() for line in text.strip().split("\\n")] for text in (output, EXPECTED))
+    assert len(got) == len(want)
+    for a, b in zip(got, want):
+        if a != b:
+            a, b = a.split(), b.split()
+            assert len(a) == len(b) and all(map(_same_token, a, b))
+"""
+_COMPARE_VALUES = """
+def _same(a, b):
+    if isinstance(a, float) or isinstance(b, float):
+        number = (int, float)
+        return isinstance(a, number) and isinstance(b, number) and (a == b or abs(a - b) <= 1e-9 * max(1.0, abs(b)))
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return a == b
+def check(candidate):
+    for arguments, want in CASES:
+        assert _same(candidate(*arguments), want)
+"""
+
+
+class BadProblem(DataError):
+    """A row that asks for nothing that can be judged."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem. Exactly one of `test` and `stdio` says how a program is judged."""
+
+    id: str
+    prompt: str  # what the model saw; source code where `entry_point` is given and the prompt holds its head
+    entry_point: str  # the function asked for; "" where the program is run as one
+    test: str = ""
+    names: tuple[str, ...] = ()  # the names the test takes from the program; () for `check(candidate)`
+    stdio: tuple[tuple[str, str], ...] = ()  # standard input, expected output
+    reference: str = ""  # a whole program that is right; "" where the row has none
+    continues_prompt: bool = False  # whether a reply may go on where the prompt ends
+
+    def jobs(self, program: str, timeout_s: float, copy_back: bool = False) -> list[CodeJob]:
+        """The runs that must all pass for `program` to be right."""
+        if self.stdio:
+            return [
+                CodeJob(program, "", f"EXPECTED = {expected!r}\n{_COMPARE_OUTPUT}", timeout_s=timeout_s, stdin=given)
+                for given, expected in self.stdio
+            ]
+        prelude = self.prompt if self.continues_prompt else ""
+        entry_point = "" if self.names else self.entry_point
+        return [CodeJob(program, entry_point, self.test, prelude, timeout_s, self.names, copy_back=copy_back)]
+
+
+def read_problem(row: Mapping[str, Any]) -> Problem:
+    """The problem a row states. Raises `BadProblem` saying what is missing."""
+    name = str(row.get("task_id", row.get("id", row.get("question_id", ""))))
+    try:
+        return _read(name, row)
+    except BadProblem as e:
+        raise BadProblem(f"problem {name or '?'}: {e}") from e
+    except (SyntaxError, ValueError, KeyError, TypeError) as e:
+        raise BadProblem(f"problem {name or '?'} cannot be read: {type(e).__name__}: {e}") from e
+
+
+def _read(name: str, row: Mapping[str, Any]) -> Problem:
+    prompt = str(row.get("prompt") or row.get("text") or row.get("question") or "")
+    entry_point = str(row.get("entry_point") or "")
+    if entry_point and str(row.get("test") or "").strip():
+        is_code = _parses(prompt)
+        solution = str(row.get("canonical_solution") or row.get("solution") or "")
+        reference = solution if not is_code or _defines(solution, entry_point) else prompt + solution
+        return Problem(
+            name,
+            prompt,
+            entry_point,
+            str(row["test"]),
+            reference=reference if solution else "",
+            continues_prompt=is_code,
+        )
+    cases = row.get("input_output") or row.get("test_cases") or row.get("tests")
+    if cases:
+        return _read_cases(name, prompt, entry_point, row, json.loads(cases) if isinstance(cases, str) else cases)
+    reference = str(row.get("code") or row.get("canonical_solution") or "").replace("\r\n", "\n")
+    asserts = [str(a) for a in [*(row.get("test_list") or ()), *(row.get("challenge_test_list") or ())]]
+    setup = [str(row.get("test_setup_code") or ""), *map(str, row.get("test_imports") or ())]
+    test = str(row.get("test") or "") or "\n".join([*setup, *asserts])
+    if not str(row.get("test") or "").strip() and not asserts:
+        raise BadProblem("it has no tests: a row needs `test` and `entry_point`, `test_list`, or `input_output`")
+    names = _taken_names(test, reference)
+    if not names:
+        raise BadProblem("its tests use no name that a program could define")
+    test = "\n".join([_imports(reference), test])
+    return Problem(name, prompt, names[0], test, names, reference=reference)
+
+
+def _read_cases(
+    name: str, prompt: str, entry_point: str, row: Mapping[str, Any], cases: Mapping[str, Any] | Sequence[Any]
+) -> Problem:
+    if isinstance(cases, Mapping):
+        given, expected = cases.get("inputs") or (), cases.get("outputs") or ()
+        entry_point = str(cases.get("fn_name") or entry_point)
+    else:
+        given = [case["input"] for case in cases]
+        expected = [case["output"] for case in cases]
+    if not given or len(given) != len(expected):
+        raise BadProblem(f"it has {len(given)} inputs and {len(expected)} outputs")
+    reference = str(row.get("canonical_solution") or row.get("code") or "")
+    if not entry_point:
+        pairs = tuple((_lines(a), _lines(b)) for a, b in zip(given, expected, strict=True))
+        return Problem(name, prompt, "", stdio=pairs, reference=reference)
+    calls = [(_arguments(a), _value(b)) for a, b in zip(given, expected, strict=True)]
+    test = f"CASES = {calls!r}\n{_COMPARE_VALUES}"
+    return Problem(name, prompt, entry_point, test, reference=reference)
+
+
+def _lines(text: Any) -> str:
+    return "\n".join(map(str, text)) + "\n" if isinstance(text, list) else str(text)
+
+
+def _arguments(given: Any) -> list[Any]:
+    """The arguments of a call: a list, or one JSON value a line (LiveCodeBench)."""
+    if isinstance(given, str):
+        return [json.loads(line) for line in given.splitlines() if line.strip()]
+    return list(given)
+
+
+def _value(expected: Any) -> Any:
+    return json.loads(expected) if isinstance(expected, str) else expected
+
+
+def _parses(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError):
+        return False
+    return bool(source.strip())
+
+
+def _defines(source: str, name: str) -> bool:
+    return name in _defined(source) if _parses(source) else False
+
+
+def _defined(source: str) -> set[str]:
+    """Names that a program binds at its top level."""
+    found: set[str] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+    return found
+
+
+def _taken_names(test: str, reference: str) -> tuple[str, ...]:
+    """Names the tests use that the program must define, in the order of use.
+
+    By the reference where there is one, since a program may be asked to define what is also a builtin ("sum").
+    """
+    top = symtable.symtable(test, "<test>", "exec")
+    own = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
+    free = _global_names(top) - own
+    used = [n.id for n in ast.walk(ast.parse(test)) if isinstance(n, ast.Name) and n.id in free]
+    could = _defined(reference) if reference else {n for n in used if not hasattr(builtins, n)}
+    if reference and not could.intersection(used):
+        raise BadProblem("its tests use nothing that its reference solution defines")
+    return tuple(dict.fromkeys(n for n in used if n in could))
+
+
+def _global_names(table: symtable.SymbolTable) -> set[str]:
+    """Names that a scope and those inside it look up among the globals."""
+    module = table.get_type() == "module"
+    names = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (module or s.is_global())}
+    return names.union(*map(_global_names, table.get_children()))
+
+
+def _imports(reference: str) -> str:
+    """The reference's own imports: tests use them (MBPP/596 needs `sys`)."""
+    if not reference:
+        return ""
+    return "\n".join(ast.unparse(n) for n in ast.parse(reference).body if isinstance(n, ast.Import | ast.ImportFrom))

@@ -1,0 +1,253 @@
+"""The untrusted half of a sample: shuts itself in, runs the program, and answers calls until the driver hangs up.
+
+Everything here runs beside the program and may be changed by it: nothing it says is believed, it is only data.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+from harness.sandbox import kernel
+from harness.sandbox.wire import ATOMS, NESTED, TYPES, Channel, Closed, decode, encode
+
+_PIPE_BYTES = 65536  # a pipe takes this much before anybody reads
+
+
+def be_candidate(cage: kernel.Cage, far: int, output: int) -> None:
+    """Play the candidate on the socket with the descriptor `far`.
+
+    output: a file that becomes the standard output of a program that is run as one; -1 for others.
+    """
+    try:
+        cage.shut([far, output] if output >= 0 else [far])
+    except BaseException as e:
+        Channel(far).send(["broken", f"{type(e).__name__}: {e}"])
+        return
+    channel = Channel(3)
+    gc.enable()
+    program, entry_point, classes, stdin = channel.receive()
+    name = "solution" if stdin is None else "__main__"
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    candidate = _Candidate(channel, module, classes)
+    if stdin is not None:
+        _redirect(stdin)
+        candidate.reply(lambda: candidate.run(program))
+        return
+    candidate.reply(lambda: candidate.load(program, entry_point))
+    candidate.serve()
+
+
+def _redirect(stdin: str) -> None:
+    """Standard input from a pipe that holds `stdin`, standard output to descriptor 4, the file the driver reads."""
+    inner, outer = os.pipe()
+    os.dup2(inner, 0)
+    os.dup2(4, 1)
+    os.close(inner)
+    data = stdin.encode(errors="surrogatepass")
+    if len(data) <= _PIPE_BYTES:
+        os.write(outer, data)
+        os.close(outer)
+    else:
+        import threading
+
+        threading.Thread(target=lambda: os.fdopen(outer, "wb").write(data), daemon=True).start()
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+
+
+class _Candidate:
+    """What the driver may ask of the program, and the objects it was told about."""
+
+    def __init__(self, channel: Channel, module: types.ModuleType, classes: list[str]) -> None:
+        self._channel = channel
+        self._module = module
+        self._classes = frozenset(classes)  # of the prompt: their instances travel by value
+        self._objects: list[Any] = []
+        self._numbers: dict[int, int] = {}
+
+    def load(self, program: str, entry_point: str) -> None:
+        names = self._module.__dict__
+        exec(compile(program, "<solution>", "exec"), names)
+        head = entry_point.partition(".")[0]
+        if head and head not in names:
+            raise NameError(f"name {head!r} is not defined")
+
+    def run(self, program: str) -> None:
+        """Run the program to its end, with its output where the driver reads it."""
+        ours = sys.stdout
+        try:
+            exec(compile(program, "<solution>", "exec"), self._module.__dict__)
+        except SystemExit:
+            pass
+        finally:
+            sys.stdout.flush()
+            ours.flush()
+
+    def serve(self) -> None:
+        """Answer until the driver hangs up."""
+        while True:
+            self._answer(self._channel.receive())
+
+    def reply(self, act: Callable[[], Any]) -> None:
+        """Send what `act` returns or raises."""
+        try:
+            message = ["ok", self.pack(act())]
+        except Closed:
+            raise
+        except BaseException as e:
+            message = ["error", [c.__name__ for c in type(e).__mro__], _text(e)]
+        try:
+            self._channel.send(message)
+        except ValueError as e:
+            self._channel.send(["error", ["ValueError"], str(e)])
+
+    def _answer(self, request: Any) -> None:
+        verb, target, *rest = request
+        self.reply(lambda: getattr(self, "_" + verb)(self._find(target), *rest))
+
+    def _find(self, target: str | int) -> Any:
+        if type(target) is int:
+            return self._objects[target]
+        head, *path = str(target).split(".")
+        if head not in self._module.__dict__:
+            raise NameError(f"name {head!r} is not defined")
+        value = self._module.__dict__[head]
+        for name in path:  # "Solution.solve" is a method of an instance
+            value = getattr(value() if isinstance(value, type) else value, name)
+        return value
+
+    def _call(self, function: Any, payload: Any, copy_back: bool) -> Any:
+        args, kwargs = payload
+        args = self.unpack(args)
+        result = function(*args, **self.unpack(kwargs)) if kwargs else function(*args)
+        return [result, args] if copy_back else result
+
+    def _get(self, value: Any, name: str) -> Any:
+        return getattr(value, name)
+
+    def _set(self, value: Any, name: str, payload: Any) -> None:
+        setattr(value, name, self.unpack(payload))
+
+    def _next(self, iterator: Iterator[Any], n: int) -> list[Any]:
+        return list(islice(iterator, n))
+
+    def _iter(self, value: Any) -> Any:
+        return iter(value)
+
+    def _len(self, value: Any) -> int:
+        return len(value)
+
+    def _str(self, value: Any) -> str:
+        return str(value)
+
+    def _repr(self, value: Any) -> str:
+        return repr(value)
+
+    def _item(self, value: Any, payload: Any) -> Any:
+        return value[self.unpack(payload)]
+
+    def _setitem(self, value: Any, payload: Any, item: Any) -> None:
+        value[self.unpack(payload)] = self.unpack(item)
+
+    def _isinstance(self, kind: Any, payload: Any) -> bool:
+        return isinstance(self.unpack(payload), kind)
+
+    def _operate(self, left: Any, name: str, payload: Any) -> Any:
+        import operator
+
+        return getattr(operator, name)(left, self.unpack(payload))
+
+    def pack(self, value: Any) -> Any:
+        """JSON data: [the value, the prompt's instances in it as [class, attributes]]."""
+        if type(value) in ATOMS:
+            return [value, []]
+        instances: list[Any] = []
+        numbers: dict[int, int] = {}
+
+        def other(v: Any) -> Any:
+            kind = type(v)
+            if isinstance(v, type) and v in TYPES.values():
+                return {"T": v.__name__}
+            if kind.__name__ in self._classes:
+                if id(v) not in numbers:
+                    numbers[id(v)] = len(instances)
+                    instances.append(v)
+                return {"x": numbers[id(v)]}
+            return {"n" if hasattr(kind, "__next__") else "o": self._number(v)}
+
+        wire = encode(value, other)
+        table = []
+        for v in instances:  # grows while it is walked: an attribute may be another instance
+            table.append([type(v).__name__, encode(_attributes(v), other)])
+        return [wire, table]
+
+    def _number(self, value: Any) -> int:
+        if id(value) not in self._numbers:
+            self._numbers[id(value)] = len(self._objects)
+            self._objects.append(value)  # kept, so its id stays its own
+        return self._numbers[id(value)]
+
+    def unpack(self, payload: Any) -> Any:
+        wire, table = payload
+        if type(wire) is list and NESTED.isdisjoint(map(type, wire)):
+            return wire
+        made = [object.__new__(self._module.__dict__[name]) for name, _ in table]
+
+        def resolve(tag: str, body: Any) -> Any:
+            if tag == "x":
+                return made[body]
+            if tag == "o":
+                return self._objects[body]
+            if tag == "N":
+                return self._find(body)
+            if tag == "T":
+                return TYPES[body]
+            if tag == "l":
+                return iter(decode(body, resolve))
+            if tag == "g":
+                return self._callback(body)
+            raise ValueError(f"unknown tag {tag!r}")
+
+        for instance, (_, attributes) in zip(made, table, strict=True):
+            for name, value in decode(attributes, resolve).items():
+                object.__setattr__(instance, name, value)
+        return decode(wire, resolve)
+
+    def _callback(self, number: int) -> Callable[..., Any]:
+        """A function of the test's: calling it asks the driver, which may ask back before it answers."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._channel.send(["call", number, self.pack([list(args), kwargs])])
+            while True:
+                message = self._channel.receive()
+                if message[0] == "returned":
+                    return self.unpack(message[1])
+                if message[0] == "raised":
+                    raise getattr(sys.modules["builtins"], message[1], RuntimeError)(message[2])
+                self._answer(message)
+
+        return call
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    slots = [s for c in type(value).__mro__ for s in _listed(c.__dict__.get("__slots__", ()))]
+    found = {s: getattr(value, s) for s in slots if s not in ("__dict__", "__weakref__") and hasattr(value, s)}
+    return {**getattr(value, "__dict__", {}), **found}
+
+
+def _listed(slots: Any) -> list[str]:
+    return [slots] if isinstance(slots, str) else list(slots)
+
+
+def _text(e: BaseException) -> str:
+    try:
+        return str(e)[:1000]
+    except BaseException:
+        return ""

@@ -1,0 +1,423 @@
+"""The trusted half of a sample: runs the tests against a candidate it reaches only by messages of plain data.
+
+The verdict is "passed" where the test program ran to its end. What the candidate returns arrives as plain data, or as
+a `Remote`: an object of its own that can be called, read and walked through, but is equal only to itself.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import gc
+import os
+import resource
+import struct
+import sys
+import types
+from _socket import socket  # the module above it is large
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from harness.sandbox import kernel
+from harness.sandbox.wire import ATOMS, NESTED, TYPES, Channel, Closed, decode, encode
+
+MAX_OUTPUT = 16 << 20  # bytes of standard output that are compared
+_SPENT_BYTES = 400 << 20  # a driver that ever grew past this is not used again
+_MAX_SAMPLES = 500
+_CHUNK = 256  # most items fetched at once from a candidate's iterator
+
+
+def drive(cage: kernel.Cage, link_fd: int) -> None:
+    """Judge samples that come over a socket until the worker hangs up, or until this process is no longer as new."""
+    cage.shut([link_fd])
+    link = socket(fileno=3)
+    gc.enable()
+    import random
+
+    new = _fingerprint()
+    for left in reversed(range(_MAX_SAMPLES)):
+        message, ancillary, _, _ = link.recvmsg(16, 64)
+        if not message:
+            return
+        fds = [fd for (fd,) in struct.iter_unpack("i", ancillary[0][2])]
+        job, candidate, *output = fds
+        random.seed(0)
+        usable, verdict = _verdict(Channel(job).receive(), Channel(candidate), output)
+        usable = usable and left > 0 and _fingerprint() == new
+        usable = usable and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10 < _SPENT_BYTES
+        Channel(job).send(verdict)
+        for fd in fds:
+            os.close(fd)
+        link.send(b"done" if usable else b"spent")
+
+
+def _fingerprint() -> tuple[object, ...]:
+    """What a test program could change for those after it."""
+    return sys.getrecursionlimit(), tuple(map(id, builtins.__dict__.values())), tuple(sys.path), sys.stdout, sys.stdin
+
+
+class CandidateError(Exception):
+    """What the candidate raised, where it is no exception the tests may meet as it is."""
+
+
+class CandidateGone(BaseException):
+    """The candidate's process ended, or said something that is no answer. No test can catch it by mistake."""
+
+
+class TestBroken(BaseException):
+    """The trusted test program asks for something no candidate could do."""
+
+
+def _verdict(job: dict[str, Any], channel: Channel, output: list[int]) -> tuple[bool, list[str]]:
+    """Whether this process may judge another sample, and [verdict, why, the line of the test that failed]."""
+    namespace: dict[str, Any] = {"__name__": "tests"}
+    try:
+        exec(_compiled(job["prelude"], "<prelude>"), namespace)
+        tests = _compiled(job["test"], "<test>")
+    except Exception as e:
+        return False, ["refused", f"the trusted test program does not run: {type(e).__name__}: {e}", ""]
+    classes = {
+        k: v for k, v in namespace.items() if isinstance(v, type) and v.__module__ == "tests" and v.__name__ == k
+    }
+    link = _Link(channel, classes, bool(job["copy_back"]))
+    usable, verdict, why, line = True, "failed", "", ""
+    try:
+        link.load(job["program"], job["entry_point"], job["stdin"])
+        if job["stdin"] is not None:
+            candidate: Any = _output(output[0])
+        else:
+            for name in job["names"]:
+                namespace[name] = Remote(link, name)
+            candidate = Remote(link, job["entry_point"])
+            if job["entry_point"]:
+                namespace[job["entry_point"]] = candidate
+        exec(tests, namespace)
+        if not job["names"]:
+            if not callable(namespace.get("check")) or isinstance(namespace["check"], Remote):
+                return False, ["refused", "the trusted test program defines no check(candidate)", ""]
+            namespace["check"](candidate)
+        verdict, why = "passed", "passed"
+    except CandidateGone as e:
+        usable, verdict, why = False, "error", str(e)
+    except TestBroken as e:
+        usable, verdict, why = False, "refused", str(e)
+    except AssertionError as e:
+        why = "assertion failed"  # not its text: it may hold the expected value
+        line = _failing_line(e, job["test"])
+    except MemoryError as e:
+        usable, verdict = False, "memory" if link.raised(e) else "failed"
+        why = "MemoryError" + (f": {e}" if str(e) else "")
+    except BaseException as e:
+        usable = not isinstance(e, RecursionError)
+        verdict = "error" if link.raised(e) else "failed"
+        why = str(e) if isinstance(e, CandidateError) else f"{type(e).__name__}: {e}"
+        line = _failing_line(e, job["test"])
+    if link.gone:  # whatever the tests made of it
+        usable, verdict, why = False, "error", link.gone
+    return usable, [verdict, "".join(c if c.isprintable() else " " for c in why[:1000])[:300], line]
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(source: str, name: str) -> types.CodeType:
+    return compile(source, name, "exec")
+
+
+def _failing_line(e: BaseException, source: str) -> str:
+    """The line of the test program that was running last when `e` was raised."""
+    number, trace = 0, e.__traceback__
+    while trace:
+        if trace.tb_frame.f_code.co_filename == "<test>":
+            number = trace.tb_lineno
+        trace = trace.tb_next
+    return source.splitlines()[number - 1].strip()[:300] if number else ""
+
+
+def _output(fd: int) -> str:
+    size = os.fstat(fd).st_size
+    if size > MAX_OUTPUT:
+        raise CandidateError(f"the program printed {size} bytes, {MAX_OUTPUT} are compared")
+    return os.pread(fd, size, 0).decode(errors="replace")
+
+
+# Would end a loop or look like a failed assertion of the test's own, so they reach the tests as CandidateError.
+_NOT_REBUILT = (AssertionError, StopIteration, StopAsyncIteration)
+
+
+class _Link:
+    """Asks the candidate, serves its callbacks, and makes values of what it says."""
+
+    def __init__(self, channel: Channel, classes: dict[str, type], copy_back: bool) -> None:
+        self.gone = ""
+        self._channel = channel
+        self._classes = classes  # of the prompt: their instances travel by value, and become instances of ours
+        self._copy_back = copy_back
+        self._functions: list[Callable[..., Any]] = []
+        self._last_raised: BaseException | None = None
+
+    def raised(self, e: BaseException) -> bool:
+        """Whether `e` is what the candidate raised last."""
+        return e is self._last_raised
+
+    def load(self, program: str, entry_point: str, stdin: str | None) -> None:
+        """Have the program run. As a program of its own (stdin given) it may end its process when it likes."""
+        try:
+            self._channel.send([program, entry_point, list(self._classes), stdin])
+            self._answer()
+        except CandidateGone:
+            if stdin is None or self.gone != _ENDED:
+                raise
+            self.gone = ""
+        except Closed:
+            raise self._lost(_ENDED) from None
+
+    def call(self, target: str | int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        packed = [self.pack(list(args)), self.pack(kwargs) if kwargs else None]
+        result = self.ask("call", target, packed, self._copy_back)
+        if self._copy_back:
+            if type(result) is not list or len(result) != 2 or type(result[1]) is not list:
+                raise self._lost("the program gave no proper answer")
+            for ours, theirs in zip(args, result[1], strict=False):
+                _copy_into(ours, theirs)
+            return result[0]
+        return result
+
+    def ask(self, verb: str, target: str | int, *more: Any) -> Any:
+        """The candidate's answer to one request; raises what it raised."""
+        if self.gone:
+            raise CandidateGone(self.gone)
+        try:
+            self._channel.send([verb, target, *more])
+        except Closed:
+            raise self._lost(_ENDED) from None
+        except ValueError as e:
+            raise TestBroken(f"the test's arguments are too long: {e}") from e
+        return self._answer()
+
+    def _answer(self) -> Any:
+        while True:
+            try:
+                kind, *rest = self._channel.receive()
+                if kind == "broken":
+                    raise TestBroken(f"the candidate's process could not be shut in: {rest[0]}")
+                if kind == "ok":
+                    return self.unpack(rest[0])
+                if kind == "call":
+                    function, (args, kwargs) = self._functions[rest[0]], self.unpack(rest[1])
+                else:
+                    names, text = [str(n)[:100] for n in rest[0][:50]], str(rest[1])[:1000]
+                    break
+            except Closed:
+                raise self._lost(_ENDED) from None
+            except (ValueError, TypeError, LookupError, AttributeError, ImportError, ArithmeticError) as e:
+                raise self._lost(f"the program gave no proper answer ({type(e).__name__})") from None
+            except (RecursionError, MemoryError) as e:
+                raise self._lost(f"the program's answer is too large or too deep ({type(e).__name__})") from None
+            self._serve(function, args, kwargs)
+        self._last_raised = self._rebuilt(names, text)
+        raise self._last_raised
+
+    def _serve(self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> None:
+        """Call a function of the test's for the candidate."""
+        try:
+            message = ["returned", self.pack(function(*args, **kwargs))]
+        except Exception as e:
+            message = ["raised", type(e).__name__, str(e)[:1000]]
+        try:
+            self._channel.send(message)
+        except Closed:
+            raise self._lost(_ENDED) from None
+
+    def _rebuilt(self, names: list[str], text: str) -> Exception:
+        """The exception the tests meet: of the prompt's class, of a built-in one, else CandidateError."""
+        blocked = {e.__name__ for e in _NOT_REBUILT}
+        if names and not blocked.intersection(names):
+            for name in names:
+                known = self._classes.get(name) or getattr(builtins, name, None)
+                if isinstance(known, type) and issubclass(known, Exception):
+                    if known is Exception:
+                        break
+                    try:
+                        e = known.__new__(known, text)
+                        e.args = (text,)
+                        return e
+                    except Exception:
+                        continue
+        return CandidateError(f"{names[0] if names else 'Exception'}: {text}")
+
+    def _lost(self, why: str) -> CandidateGone:
+        self.gone = why
+        return CandidateGone(why)
+
+    def pack(self, value: Any) -> Any:
+        """JSON data: [the value, the prompt's instances in it as [class, attributes]]."""
+        if type(value) in ATOMS:
+            return [value, []]
+        instances: list[Any] = []
+        numbers: dict[int, int] = {}
+
+        def other(v: Any) -> Any:
+            if isinstance(v, Remote):
+                target = object.__getattribute__(v, "_target")
+                return {"o" if isinstance(target, int) else "N": target}
+            if isinstance(v, type) and v in TYPES.values():
+                return {"T": v.__name__}
+            if self._classes.get(type(v).__name__) is type(v):
+                if id(v) not in numbers:
+                    numbers[id(v)] = len(instances)
+                    instances.append(v)
+                return {"x": numbers[id(v)]}
+            if isinstance(v, type) and self._classes.get(v.__name__) is v:
+                return {"N": v.__name__}
+            if hasattr(v, "__next__"):
+                return {"l": encode(list(v), other)}
+            if callable(v):
+                self._functions.append(v)
+                return {"g": len(self._functions) - 1}
+            raise TestBroken(f"the test passes a {type(v).__name__}, which cannot reach the candidate")
+
+        wire = encode(value, other)
+        table = []
+        for v in instances:  # grows while it is walked: an attribute may be another instance
+            table.append([type(v).__name__, encode(_attributes(v), other)])
+        return [wire, table]
+
+    def unpack(self, payload: Any) -> Any:
+        wire, table = payload
+        if type(wire) not in NESTED:
+            return wire
+        made: list[Any] = [object.__new__(self._classes[name]) for name, _ in table]
+
+        def resolve(tag: str, body: Any) -> Any:
+            if tag == "x":
+                return made[body]
+            if tag == "o" and type(body) is int:
+                return Remote(self, body)
+            if tag == "n" and type(body) is int:
+                return _remote_items(self, body)
+            if tag == "T":
+                return TYPES[body]
+            raise ValueError(f"unknown tag {tag[:20]!r}")
+
+        for instance, (_, attributes) in zip(made, table, strict=True):
+            for name, value in decode(attributes, resolve).items():
+                if type(name) is not str or name.startswith("__"):
+                    raise ValueError("not the name of an attribute")
+                object.__setattr__(instance, name, value)
+        return decode(wire, resolve)
+
+
+_ENDED = "the program ended before the tests did"
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    slots = [s for c in type(value).__mro__ for s in c.__dict__.get("__slots__", ()) if not s.startswith("__")]
+    return {**getattr(value, "__dict__", {}), **{s: getattr(value, s) for s in slots if hasattr(value, s)}}
+
+
+def _copy_into(ours: Any, theirs: Any) -> None:
+    """Make our argument what the candidate made of its copy."""
+    if type(ours) is not type(theirs):
+        return
+    if isinstance(ours, list | bytearray):
+        ours[:] = theirs
+    elif isinstance(ours, dict | set):
+        ours.clear()
+        ours.update(theirs)
+    elif hasattr(ours, "__dict__"):
+        ours.__dict__.update(theirs.__dict__)
+
+
+def _remote_items(link: _Link, number: int) -> Iterator[Any]:
+    """The items of an iterator of the candidate's, fetched as they are needed."""
+    n = 1
+    while True:
+        items = link.ask("next", number, n)
+        if type(items) is not list:
+            raise link._lost("the program gave no proper answer")
+        yield from items
+        if len(items) < n:
+            return
+        n = min(2 * n, _CHUNK)
+
+
+class Remote:
+    """An object of the candidate's, or a name of its program (target: number or name).
+
+    Equal only to itself. What it answers to a question is plain data, compared on this side: it may say what it
+    contains, but never whether it equals, contains or exceeds something. Arithmetic with another `Remote` is the
+    candidate's own business; with a value of the test's it would be a way to answer a comparison.
+    """
+
+    __slots__ = ("__name__", "_link", "_target")
+
+    def __init__(self, link: _Link, target: str | int) -> None:
+        object.__setattr__(self, "_link", link)
+        object.__setattr__(self, "_target", target)
+        object.__setattr__(self, "__name__", str(target))
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not Remote:
+            return False
+        return bool(object.__getattribute__(self, "_target") == object.__getattribute__(other, "_target"))
+
+    def __hash__(self) -> int:
+        return hash(object.__getattribute__(self, "_target"))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _link(self).call(_target(self), args, kwargs)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("__"):
+            return object.__getattribute__(self, name)
+        return _link(self).ask("get", _target(self), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        _link(self).ask("set", _target(self), name, _link(self).pack(value))
+
+    def __getitem__(self, key: Any) -> Any:
+        return _link(self).ask("item", _target(self), _link(self).pack(key))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        _link(self).ask("setitem", _target(self), _link(self).pack(key), _link(self).pack(value))
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(_link(self).ask("iter", _target(self)))
+
+    def __len__(self) -> int:
+        return len(range(_link(self).ask("len", _target(self))))
+
+    def __bool__(self) -> bool:
+        return True  # whatever the object says of itself
+
+    def __str__(self) -> str:
+        return str(_link(self).ask("str", _target(self)))
+
+    def __repr__(self) -> str:
+        return str(_link(self).ask("repr", _target(self)))
+
+    def __instancecheck__(self, value: Any) -> bool:
+        return (
+            isinstance(value, Remote) and _link(self).ask("isinstance", _target(self), _link(self).pack(value)) is True
+        )
+
+    def _operator(name: str) -> Callable[[Remote, Any], Any]:  # type: ignore[misc]
+        def operate(self: Remote, other: Any) -> Any:
+            if type(other) is not Remote:
+                return NotImplemented
+            return _link(self).ask("operate", _target(self), name, _link(self).pack(other))
+
+        return operate
+
+    __add__, __sub__, __mul__ = _operator("add"), _operator("sub"), _operator("mul")
+    __truediv__, __floordiv__, __mod__ = _operator("truediv"), _operator("floordiv"), _operator("mod")
+    del _operator
+
+
+def _link(remote: Remote) -> _Link:
+    link: _Link = object.__getattribute__(remote, "_link")
+    return link
+
+
+def _target(remote: Remote) -> str | int:
+    target: str | int = object.__getattribute__(remote, "_target")
+    return target
