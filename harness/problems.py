@@ -15,7 +15,7 @@ import ast
 import builtins
 import json
 import symtable
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,8 +65,9 @@ class Problem:
     prompt: str  # what the model saw; source code where `entry_point` is given and the prompt holds its head
     entry_point: str  # the function asked for; "" where the program is run as one
     test: str = ""
-    names: tuple[str, ...] = ()  # the names the test takes from the program; () for `check(candidate)`
+    names: tuple[str, ...] = ()  # names the test takes from the program, beside `check(candidate)` or instead
     stdio: tuple[tuple[str, str], ...] = ()  # standard input, expected output
+    calls_check: bool = False  # whether the test defines `check(candidate)`, to be called with the entry point
     reference: str = ""  # a whole program that is right; "" where the row has none
     continues_prompt: bool = False  # whether a reply may go on where the prompt ends
 
@@ -78,7 +79,7 @@ class Problem:
                 for given, expected in self.stdio
             ]
         prelude = self.prompt if self.continues_prompt else ""
-        entry_point = "" if self.names else self.entry_point
+        entry_point = self.entry_point if self.calls_check else ""
         return [CodeJob(program, entry_point, self.test, prelude, timeout_s, self.names, copy_back=copy_back)]
 
 
@@ -100,11 +101,15 @@ def _read(name: str, row: Mapping[str, Any]) -> Problem:
         is_code = _parses(prompt)
         solution = str(row.get("canonical_solution") or row.get("solution") or "")
         reference = solution if not is_code or _defines(solution, entry_point) else prompt + solution
+        test = str(row["test"])
+        names = _taken_names(test, "", _defined(prompt) if is_code else set())
         return Problem(
             name,
             prompt,
             entry_point,
-            str(row["test"]),
+            test,
+            tuple(n for n in names if n != entry_point),
+            calls_check="check" in _defined(test),
             reference=reference if solution else "",
             continues_prompt=is_code,
         )
@@ -141,7 +146,7 @@ def _read_cases(
         return Problem(name, prompt, "", stdio=pairs, reference=reference)
     calls = [(_arguments(a), _value(b)) for a, b in zip(given, expected, strict=True)]
     test = f"CASES = {calls!r}\n{_COMPARE_VALUES}"
-    return Problem(name, prompt, entry_point, test, reference=reference)
+    return Problem(name, prompt, entry_point, test, calls_check=True, reference=reference)
 
 
 def _lines(text: Any) -> str:
@@ -183,13 +188,13 @@ def _defined(source: str) -> set[str]:
     return found
 
 
-def _taken_names(test: str, reference: str) -> tuple[str, ...]:
+def _taken_names(test: str, reference: str, known: Set[str] = frozenset()) -> tuple[str, ...]:
     """Names the tests use that the program must define, in the order of use.
 
     By the reference where there is one, since a program may be asked to define what is also a builtin ("sum").
     """
     top = symtable.symtable(test, "<test>", "exec")
-    own = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
+    own = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()} | known
     free = _global_names(top) - own
     used = [n.id for n in ast.walk(ast.parse(test)) if isinstance(n, ast.Name) and n.id in free]
     could = _defined(reference) if reference else {n for n in used if not hasattr(builtins, n)}

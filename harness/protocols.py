@@ -25,8 +25,10 @@ class CodeJob:
     * entry_point: `test` defines `check(candidate)`, which is called with that name of the program ("add", or
       "Solution.add": a method of an instance). `prelude` is trusted source the tests may need (HumanEval's prompt with
       its helper functions and classes).
-    * names: `test` is a program that uses these names of the program (MBPP's list of asserts) and must run to its end.
+    * no entry_point: `test` is a program (MBPP's list of asserts) that must run to its end.
     * stdin: the program is run as one, with this standard input; `check` is called with what it printed.
+
+    names: further names of the program that `test` uses.
     """
 
     program: str
