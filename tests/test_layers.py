@@ -17,16 +17,27 @@ LAYERS = [
         "records",
         "decontaminate",
         "math_grader",
+        "math_extract",
+        "math_forms",
+        "math_second",
         "code_grader",
+        "problems",
         "strategies",
         "registry",
     },
     {"checkpoints", "hub", "storage", "generations", "rows"},
+    {"math_worker"},
+    {"math_equal"},
+    {"answer_grader"},
     {"sandbox", "engines", "train", "stage", "recipes", "evaluate"},
-    {"leaderboard", "compare", "single", "collection", "doctor"},
+    {"grading"},
+    {"leaderboard", "compare", "single", "collection", "doctor", "rewards"},
     {"progress", "cli"},
 ]
-STANDARD = {"types", "protocols", "errors", "budget", "records", "strategies", "registry", "math_grader"}
+STANDARD = {
+    *("types", "protocols", "errors", "budget", "records", "strategies", "registry"),
+    *("math_grader", "math_extract", "math_forms", "math_second", "math_equal", "answer_grader"),
+}
 
 
 def imports(path):

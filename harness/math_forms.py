@@ -1,0 +1,856 @@
+r"""What kind of answer a string is, and when two answers of a kind are the same. Pure functions, no computer algebra.
+
+`read` turns "x = (1, \frac{\pi}{2}]" into a `Form`: a number, text, list, bracket, union, matrix, relation, expression.
+`same` compares two forms part by part; what only algebra can tell it asks of `leaf(gold, pred)`.
+The rules: order counts in brackets, not in sets and plain lists; the kind of bracket counts; a name is dropped from
+"x = 5" where the other side has none, a left side that is no name is not; units, percent and currency may be missing
+on one side, but not differ; text is compared as text; a decimal stands for an exact number from six digits on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal
+
+MAX_ANSWER = 2_000  # characters of one answer; longer ones are compared as strings
+MAX_DEPTH = 60  # open brackets
+MAX_ITEMS = 200  # of a list that is matched in any order
+TOLERANCE = Fraction(1, 10**6)  # absolute and relative: from the sixth digit on, a decimal is as good as the number
+NOISE = Fraction(1, 10**12)  # relative: what floating point does to large numbers
+
+Kind = Literal["nothing", "text", "list", "bracket", "union", "matrix", "relation", "number", "expression"]
+Leaf = Callable[[str, str], bool]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One answer as read. text: the cleaned string, what `leaf` gets."""
+
+    kind: Kind
+    text: str
+    parts: tuple[Form, ...] = ()
+    mark: str = ""  # bracket: "(]"; relation: its operators, blank between; matrix: columns; list: "named", "row" or ""
+    unit: str = ""
+    value: Fraction | None = None  # of a number
+    decimal: bool = False  # written with a decimal point
+
+
+# --- cleaning ----------------------------------------------------------------------------------------------------
+
+_SIGNS = {
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/",
+    "∞": r"\infty ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "±": r"\pm ", "°": r"^\circ ", "∪": r"\cup ",
+    "∈": r"\in ", "≈": r"\approx ", "√": r"\sqrt ", "∅": r"\emptyset ", "⟨": r"\langle ", "⟩": r"\rangle ",
+    "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
+    "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "ω": r"\omega ",
+    "，": ",", "、": ",", "（": "(", "）": ")", "：": ":", "；": ";", "．": ".", "。": ".", "％": "%",
+    "“": '"', "”": '"', "‘": "'", "’": "'", "\u00a0": " ", "\u202f": " ", "\u2009": " ",
+}  # fmt: skip
+_TRANSLATE = str.maketrans(_SIGNS)
+_SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+_SUPERSCRIPT_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\u200b-\u200f\ufeff]")
+_WRAPPER = re.compile(
+    r"\\(?:text|mbox|hbox|textbf|textit|textrm|texttt|textnormal|textsf|mathrm|mathbf|mathit|mathsf|mathbb|operatorname|bf|rm)\*?"
+    r"\s*\{([^{}]*)\}"
+)
+_SPELLINGS = (
+    (re.compile(r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits|mathstrut)(?![a-zA-Z])"), " "),
+    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
+    (re.compile(r"\\le(?:qslant)?(?![a-zA-Z])|<=|=<|\\leqq"), r"\\leq "),
+    (re.compile(r"\\ge(?:qslant)?(?![a-zA-Z])|>=|\\geqq"), r"\\geq "),
+    (re.compile(r"\\not\s*=|\\ne(?![a-zA-Z])|!="), r"\\neq "),
+    (re.compile(r"\\lt(?![a-zA-Z])"), "<"),
+    (re.compile(r"\\gt(?![a-zA-Z])"), ">"),
+    (re.compile(r"\\(?:lbrace|lbrack)(?![a-zA-Z])"), r"\\{"),
+    (re.compile(r"\\(?:varnothing|emptyset)(?![a-zA-Z])"), r"\\{\\}"),
+    (re.compile(r"\\mid(?![a-zA-Z])|\\[lr]?vert(?![a-zA-Z])"), "|"),
+    (re.compile(r"\\(?:approx|simeq|thickapprox)(?![a-zA-Z])"), r"\\approx "),
+    (re.compile(r"\\colon(?![a-zA-Z])"), ":"),
+    (re.compile(r"\\(?:iff|implies|Rightarrow|boxed|fbox|d?dots|ldots|cdots)(?![a-zA-Z])"), " "),
+    (re.compile(r"\\mp(?![a-zA-Z])"), r"\\pm "),
+    (re.compile(r"\\(?:d?q?quad|hspace\{[^{}]*\}|thinspace|enspace|phantom\{[^{}]*\})(?![a-zA-Z])"), " "),
+    (re.compile(r"\^\s*\{?\s*\\(?:circ|degree)(?![a-zA-Z])\s*\}?|\\degree(?![a-zA-Z])|\\circ(?![a-zA-Z])"), "°"),
+    (re.compile(r",\\!\s*|\{,\}(?=\d)"), "\x01"),  # a comma that can only part thousands
+    (re.compile(r"(?<=\d)\\[,;:]\s*(?=\d{3}(?!\d))"), ""),
+    (re.compile(r"(?<!\\)\\[,;:!> ]|~"), " "),
+    (re.compile(r"\\%"), "%"),
+    (re.compile(r"\\?[$£€¥₹]|\\(?:pounds|euro)(?![a-zA-Z])|(?<=\d)\s*\b(?:USD|EUR)\b"), " "),
+    (re.compile(r"(?<!\\)\\[()\[\]]"), " "),
+    (re.compile(r"(?<=[\w)}\]])\*\*(?=[\w({\-\\])"), "^"),
+    (re.compile(r"(?<![a-zA-Z\\])sqrt\s*\(([^()]{0,200})\)"), r"\\sqrt{\1}"),
+    (re.compile(r"(?<![a-zA-Z\\])(?:pi|infinity|inf)(?![a-zA-Z])"), lambda m: r"\pi " if m[0] == "pi" else r"\infty "),
+    (re.compile(r"(?<![a-zA-Z\\])oo(?![a-zA-Z])"), r"\\infty "),
+    (re.compile(r"\+\s*\\infty"), r"\\infty"),
+    (
+        re.compile(
+            r"(?<![a-zA-Z\\])(sin|cos|tan|cot|sec|csc|log|ln|arcsin|arccos|arctan)(?=\s?[\^(_]|\s[a-zA-Z\\](?![a-z]))"
+        ),
+        r"\\\1",
+    ),
+    (re.compile(r"\\sqrt\s*(?![{\[\sa-zA-Z])([0-9]+)"), r"\\sqrt{\1}"),
+    (re.compile(r"\\sqrt\s+([0-9]+|[a-zA-Z])(?![a-zA-Z])"), r"\\sqrt{\1}"),
+    (re.compile(r"\\sqrt\s*\(([^()]{0,200})\)"), r"\\sqrt{\1}"),
+    (re.compile(r"\\frac\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\\frac\s*([0-9a-zA-Z])\s*\{"), r"\\frac{\1}{"),
+    (re.compile(r"(\\frac\s*\{[^{}]{0,200}\})\s*([0-9a-zA-Z])"), r"\1{\2}"),
+    (re.compile(r"\s+"), " "),
+)  # each runs in linear time but for bounded repeats, on MAX_ANSWER characters at most
+_THOUSANDS = re.compile(r"(?<![\d.,\x01])\d{1,3}(?:[,\x01]\d{3})+(?![\d\x01]|,\d)")
+_THOUSANDS_BLANK = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")
+
+
+_REALS = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?(?!\s*[\^_+*])|\b[Aa]ll real numbers\b")
+
+
+def clean(text: str) -> str:
+    """`text` in one spelling of LaTeX: no layout, no currency, no maths delimiters; words kept in \\text{}."""
+    text = _CONTROL.sub(" ", text[: 2 * MAX_ANSWER])
+    text = _SUPERSCRIPT.sub(lambda m: "^{" + m[0].translate(_SUPERSCRIPT_DIGITS) + "}", text).translate(_TRANSLATE)
+    if "\\begin" not in text or "\\\\begin" in text:
+        text = re.sub(r"\\\\(?=[a-zA-Z\\({\[!,;%$])", r"\\", text)  # backslashes doubled by JSON
+    text = text.strip().strip("`").strip()
+    text = re.sub(r"^(?:\*\*|__+|\"|')(.*?)(?:\*\*|__+|\"|')$", r"\1", text, flags=re.DOTALL)
+    text = _REALS.sub(r" (-\\infty,\\infty) ", text)
+    for _ in range(3):  # wrappers nest a little
+        text = _WRAPPER.sub(_unwrap, text)
+    for pattern, spelling in _SPELLINGS:
+        text = pattern.sub(spelling, text)
+    return _balanced(_trimmed(text))
+
+
+def _unwrap(match: re.Match[str]) -> str:
+    """A name of one letter, or maths, stays as it is; words stay text."""
+    inside = match[1].strip()
+    if len(inside) == 1 or (inside and not re.search(r"[^\W\d_]{2}", inside)):
+        return f" {inside} " if inside != "e" else "e"
+    return f"\x02{inside}\x03"  # \text{...}; these two signs cannot be in the input any more
+
+
+def _trimmed(text: str) -> str:
+    before = None
+    while before != text:
+        before = text
+        text = re.sub(r"^[\s,;:*`]+|(?:[\s,;:*`\"]|(?<!\\)\\|\.(?!\d))+$", "", text)
+    return text
+
+
+def _balanced(text: str) -> str:
+    """`text` without braces that close nothing, and without braces around all of it."""
+    depth, kept = 0, []
+    for i, char in enumerate(text):
+        escaped = i > 0 and text[i - 1] == "\\"
+        if char == "{" and not escaped:
+            depth += 1
+        elif char == "}" and not escaped:
+            if depth == 0:
+                continue
+            depth -= 1
+        kept.append(char)
+    text = _trimmed("".join(kept))
+    while text.startswith("{") and _closing(text, 0) == len(text) - 1:
+        text = _trimmed(text[1:-1])
+    return text
+
+
+def plain(text: str) -> str:
+    """`text` as one string without blanks, text wrappers, grouping braces or case of words: for equality at sight."""
+    text = clean(text)
+    return re.sub(r"[\s{}\x02\x03]|\\text", "", _joined_thousands(text)).replace("°", "")
+
+
+def _joined_thousands(text: str) -> str:
+    """Thousands joined where a comma cannot part a list: outside brackets, or written as `{,}` or `,\\!`."""
+    depths = _depths(text)
+
+    def join(match: re.Match[str]) -> str:
+        sure = "\x01" in match[0] or depths[match.start()] == 0
+        return re.sub(r"[,\x01]", "", match[0]) if sure else match[0]
+
+    return _THOUSANDS_BLANK.sub(lambda m: m[0].replace(" ", ""), _THOUSANDS.sub(join, text)).replace("\x01", ",")
+
+
+def _depths(text: str) -> list[int]:
+    """For each character, how many round, square or set brackets are open there."""
+    depths, depth = [], 0
+    for i, char in enumerate(text):
+        escaped = i > 0 and text[i - 1] == "\\"
+        if char in ")]" or (char == "}" and escaped):
+            depth = max(0, depth - 1)
+        depths.append(depth)
+        if char in "([" or (char == "{" and escaped):
+            depth += 1
+    return depths
+
+
+def deep(text: str) -> bool:
+    """Whether brackets are nested beyond what any answer needs."""
+    depth = 0
+    for char in text:
+        depth += (char in "([{") - (char in ")]}")
+        if depth > MAX_DEPTH:
+            return True
+    return False
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+_FUNCTIONS = {
+    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln", "lg",
+    "exp", "max", "min", "gcd", "lcm", "mod", "det", "sqrt", "cis", "Re", "Im", "abs", "floor", "ceil", "deg", "dim",
+}  # fmt: skip
+_UNITS = {
+    "cm", "mm", "km", "dm", "nm", "ft", "in", "yd", "mi", "kg", "mg", "lb", "lbs", "oz", "ml", "mL", "sec", "min", "hr",
+    "hrs", "mph", "kph", "rad", "pm", "am", "sq", "cu", "deg", "m", "g", "s", "h", "L",
+}  # fmt: skip
+_UNIT = "|".join(sorted(_UNITS, key=len, reverse=True))
+_LONG_UNIT = {"centimeter": "cm", "millimeter": "mm", "kilometer": "km", "meter": "m", "inch": "in", "foot": "ft",
+              "feet": "ft", "hour": "h", "hr": "h", "minute": "min", "second": "s", "sec": "s", "gram": "g",
+              "kilogram": "kg", "degree": "°",
+              "pound": "lb", "ounce": "oz", "liter": "L", "litre": "L", "metre": "m", "centimetre": "cm", "mile": "mi",
+              "yard": "yd", "milliliter": "ml", "mL": "ml", "square": "sq", "cubic": "cu"}  # fmt: skip
+_MANY = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SHORT = (  # words of two or three letters; other runs that short are products: "2xy"
+    "of|to|in|on|at|by|is|as|an|or|if|no|yes|the|and|per|all|any|odd|one|two|six|ten|day|are|was|for|not|km|cm|mm|ft|ml|"
+    "kg|lbs?|pm|am|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Mon|Tue|Wed|Thu|Fri|Sat|Sun|red|sum|few|old|new|man|men"
+)
+_NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_WORD = re.compile(
+    rf"(?<![\\a-zA-Z])(?:[^\W\d_]{{4,}}|[^\x00-\u02ff\W\d_]{{2,}}|(?:{_SHORT})(?![a-zA-Z])|[A-Z][a-z]{{1,2}}(?![a-zA-Z]))"
+)
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
+_RELATION = re.compile(r"\\(?:leq|geq|neq|in|approx|equiv|sim)(?![a-zA-Z])|[=<>≡]")
+_ENVIRONMENT = re.compile(
+    r"\\begin\{([pbvBV]?matrix|smallmatrix|array|cases)\*?\}(?:\{[|clr ]*\})?(.*)\\end\{\1\*?\}", re.DOTALL
+)
+_SIDE_CONDITION = re.compile(r"[a-z]\s*\\in\s*\\?[ZN](?:\^?[+*])?|[a-z] is an integer")
+_NAME = re.compile(
+    r"(?:\\?[^\W\d_]+'*(?:_(?:\w|\{[^{}]*\}))?(?:\^\{?\\?[a-z*']+\}?)?(?:\s*\([^()]{0,40}\))?(?:\s*:\s*(?=[A-Z])|$)){1,3}"
+    r"|\\Delta\s*[a-zA-Z]|\\angle\s*[A-Z]{1,3}|\([a-zA-Z][a-zA-Z_0-9{}, ]*\)|\x02[^\x03]*\x03"
+)
+_CHOICE = re.compile(r"\(?\s*([A-J])\s*\)?\s*[.:)]?")
+_CHOICE_TEXT = re.compile(
+    r"\(\s*([A-J])\s*\)\s*(?:[^\W\d_\x02].*|\\.*|[-+\d$].*)|([A-J])[.:)]\s+.+|([B-J])\s+[A-Z][a-z]+.*", re.DOTALL
+)
+_LETTER = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z](?![a-zA-Z])")
+_AND = re.compile(r"\x02\s*(?:and|or)\s*\x03|(?<![\w\\])(?:and|or)(?!\w)")
+_TIME = re.compile(r"(\d{1,2})(?::(\d\d)(?::(\d\d))?)?\s*(?:\x02?\s*([aApP])\.?\s*[mM]\.?\s*\x03?)?")
+
+
+def read(text: str, thousands: bool = True) -> Form:
+    """The form of an answer. thousands: whether "1,234" is one number (else it is a list)."""
+    text = clean(text)
+    text = _joined_thousands(text) if thousands else text.replace("\x01", ",")
+    return _read(text, 0)
+
+
+def _read(text: str, depth: int) -> Form:
+    text = _balanced(_trimmed(text))
+    if not text or depth > 8:
+        return Form("expression" if text else "nothing", _latex(text))
+    word = text.strip("\x02\x03 ").casefold()
+    if word in _NUMERALS:
+        return Form("number", text, value=Fraction(_NUMERALS.index(word)))
+    if _time(text) or _all_words(text):
+        return Form("text", text)
+    for separator in (";", ","):
+        items = _split(text, separator)
+        if len(items) > 1:
+            return _list(text, items, depth)
+    numbers = text.split()
+    if len(numbers) > 1 and all(_NUMBER.fullmatch(n) for n in numbers):
+        return replace(_list(text, numbers, depth), mark="row")
+    matrix = _ENVIRONMENT.fullmatch(text)
+    if matrix and "\\begin" not in matrix[2]:
+        return _matrix(text, matrix[2], depth)
+    relation = _relation(text, depth)
+    if relation:
+        return relation
+    pieces = _top_split(text, re.compile(r"\\cup(?![a-zA-Z])"))
+    if len(pieces) > 1:
+        return Form("union", _latex(text), tuple(_read(p, depth + 1) for p in pieces))
+    if text.count(r"\pm") == 1:
+        signs = (_read(text.replace(r"\pm", sign), depth + 1) for sign in ("+", "-"))
+        return Form("list", _latex(text), tuple(signs))
+    bracket = _bracket(text, depth)
+    if bracket:
+        return bracket
+    bare, unit = _without_unit(text)
+    if unit and bare != text:
+        return _with_unit(_read(bare, depth + 1), unit)
+    if _WORD.search(_without_functions(text)) or "\x02" in text:
+        return Form("text", text)
+    return _number(text) or Form("expression", _latex(text))
+
+
+def _with_unit(form: Form, unit: str) -> Form:
+    """The form with its unit, "3 million people" as 3,000,000 people."""
+    many, _, rest = unit.partition(" ")
+    times = _MANY.get(many.removesuffix("s"))
+    if times and form.value is not None:
+        return replace(form, value=form.value * times, text=rf"{form.text}\cdot {times}", unit=rest)
+    return replace(form, unit=unit)
+
+
+def _latex(text: str) -> str:
+    return text.replace("\x02", r"\text{").replace("\x03", "}").replace("\x01", ",").strip()
+
+
+def _without_functions(text: str) -> str:
+    text = re.sub(r"\\(?:begin|end)\{[a-zA-Z]*\}", "", text)
+    return _WORD.sub(lambda m: "" if m[0] in _FUNCTIONS or (len(m[0]) <= 3 and m[0].isupper()) else m[0], text)
+
+
+def _all_words(text: str) -> bool:
+    """Whether it is prose only: words, no digit and no LaTeX command."""
+    bare = text.replace("\x02", " ").replace("\x03", " ")
+    if "\x02" in text and re.fullmatch(r"[\s\W]*[^\W\d_]{2,3}[\s\W]*", bare):
+        return True
+    return bool(_WORD.search(_without_functions(bare))) and not re.search(r"[\d\\=<>^+*/|]", bare)
+
+
+def _split(text: str, separator: str) -> list[str]:
+    r"""Top-level items; for "," also at "and", "or", "\text{and}", "&"."""
+    if separator == ";":
+        return [p for p in _top_split(text, re.compile(";|\n")) if p.strip()]
+    groups = [p for p in _top_split(text, _AND) if p.strip()]
+    if len(groups) > 1 and all(len(_top_split(p, re.compile(","))) > 1 for p in groups):
+        return groups  # pairs: "p = 5, q = 2 and p = 7, q = 2"
+    parting = re.compile(
+        r",\s*(?:\x02\s*(?:and|or)\s*\x03|(?:and|or)\b)|,|\x02\s*(?:and|or)\s*\x03|(?<![\w\\])(?:and|or)(?!\w)"
+    )
+    return [p for p in _top_split(text, parting) if p.strip()]
+
+
+def _top_split(text: str, parting: re.Pattern[str]) -> list[str]:
+    pieces, start = [], 0
+    depths = _all_depths(text)
+    for match in parting.finditer(text):
+        if depths[match.start()] == 0 and match.start() >= start:
+            pieces.append(text[start : match.start()])
+            start = match.end()
+    return [*pieces, text[start:]]
+
+
+def _all_depths(text: str) -> list[int]:
+    """For each character, how many brackets of any kind, or environments, are open there."""
+    depths, depth = [], 0
+    for i, char in enumerate(text):
+        if char in ")]}" or text.startswith(r"\end{", i):
+            depth = max(0, depth - 1)
+        depths.append(depth)
+        if char in "([{" or text.startswith(r"\begin{", i):
+            depth += 1
+    return depths
+
+
+def _list(text: str, items: Sequence[str], depth: int) -> Form:
+    r"""Items of a list. "n = 1, 2, 3" names the list; "x = 1, y = 2" names each, which gives them an order."""
+    parts = tuple(_read(item, depth + 1) for item in items)
+    if len(parts) == 2 and _SIDE_CONDITION.fullmatch(parts[1].text):
+        return parts[0]  # "3k + 1, k \\in Z"
+    if any(r"\pm" in p.text and p.kind == "list" for p in parts):
+        parts = tuple(q for p in parts for q in (p.parts if p.kind == "list" else (p,)))
+    if len(items) == 2 and _NUMBER.fullmatch(items[0].strip()) and _all_words(items[1]):
+        return replace(parts[0], unit=items[1].strip())  # "5, approximately"
+    named = [p.kind == "relation" and p.mark == "=" and _is_name(p.parts[0].text) for p in parts]
+    if named[0] and not any(named[1:]) and all(p.kind in ("number", "expression", "bracket") for p in parts[1:]):
+        return Form("list", _latex(text), (parts[0].parts[1], *parts[1:]))
+    return Form("list", _latex(text), parts, mark="named" if all(named) else "")
+
+
+def _matrix(text: str, body: str, depth: int) -> Form:
+    rows = [r for r in re.split(r"\\\\(?:\[[^\]]*\])?|\\cr(?![a-z])", body.replace(r"\hline", "")) if r.strip()]
+    cells = [row.split("&") for row in rows]
+    width = max((len(row) for row in cells), default=0)
+    parts = tuple(_read(cell, depth + 1) for row in cells for cell in row)
+    return Form("matrix", _latex(text), parts, mark=str(width))
+
+
+def _relation(text: str, depth: int) -> Form | None:
+    depths = _all_depths(text)
+    found = [m for m in _RELATION.finditer(text) if depths[m.start()] == 0]
+    if not found:
+        return None
+    pieces, start = [], 0
+    for match in found:
+        pieces.append(text[start : match.start()])
+        start = match.end()
+    pieces.append(text[start:])
+    if not pieces[-1].strip():
+        return _read(pieces[0], depth + 1) if len(pieces) == 2 else None
+    if not pieces[0].strip():
+        return _read(pieces[-1], depth + 1)
+    operators = " ".join("=" if m[0] in ("≡", r"\equiv") else m[0] for m in found)
+    return Form("relation", _latex(text), tuple(_read(p, depth + 1) for p in pieces), mark=operators)
+
+
+_OPEN = {"(": ")", "[": "]", r"\{": r"\}", r"\langle": r"\rangle"}
+
+
+def _bracket(text: str, depth: int) -> Form | None:
+    """A bracket around all of it: tuple, interval, set. Round brackets around one thing only group."""
+    opened = next((o for o in _OPEN if text.startswith(o)), None)
+    if opened is None:
+        return None
+    closed = next((c for c in _OPEN.values() if text.endswith(c)), None)
+    start = len(opened) - 1
+    if closed is None or _closing(text, 0 if len(opened) == 1 or opened == r"\langle" else start) != len(text) - 1:
+        return None
+    inside = text[len(opened) : -len(closed)]
+    items = _split(inside, ",")
+    if len(items) == 1 and not (opened == r"\{" or (opened, closed) == ("[", "]")):
+        return _read(inside, depth + 1)
+    builder = (
+        re.fullmatch(r"\s*[a-zA-Z]\s*(?:\\in[^|:]{0,40})?[|:](.*)", inside, re.DOTALL) if opened == r"\{" else None
+    )
+    if builder and _RELATION.search(builder[1]):
+        return _read(builder[1], depth + 1)
+    mark = {r"\{": "{", r"\langle": "("}.get(opened, opened) + {r"\}": "}", r"\rangle": ")"}.get(closed, closed)
+    parts = tuple(_read(i, depth + 1) for i in items)
+    if mark == "[]" and len({(p.mark, len(p.parts)) for p in parts}) == 1 and parts[0].mark == "[]" and len(parts) > 1:
+        return Form("matrix", _latex(text), tuple(q for p in parts for q in p.parts), mark=str(len(parts[0].parts)))
+    return Form("bracket", _latex(text), parts, mark=mark)
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the bracket that opens at `start` closes (any kind closes any: intervals are half open); -1: nowhere."""
+    if text.startswith(r"\langle", start):
+        return len(text) - 1
+    depth = 0
+    for i in range(start, len(text)):
+        depth += (text[i] in "([{") - (text[i] in ")]}")
+        if depth == 0:
+            return i
+    return -1
+
+
+def _without_unit(text: str) -> tuple[str, str]:
+    r"""The text before a unit, and the unit: "5 cm", "15\text{ cm}^2", "90°", "20\%", "$720/year", "858颗"."""
+    if text.endswith(("%", "percent", "percentage", "pct")):
+        bare = re.sub(r"\s*\x02?\s*(?:%|percent(?:age)?|pct)\s*$", "", text)
+        return (bare, "%") if re.search(r"\d|[a-z]$", bare) else (text, "")
+    match = re.fullmatch(r"(.*?[\d)}!.a-zπ])\s*°\s*([CF]?)", text, re.DOTALL)
+    if match and "°" not in match[1]:
+        return match[1], "°" + match[2]
+    match = re.fullmatch(r"([\dA-F]*\d[\dA-F.]*)\s*_\s*\{?\s*(\d+|\x02?\w+\x03?)\s*\}?", text)
+    if match:
+        return match[1], "base " + match[2].strip("\x02\x03")
+    ordinal = re.fullmatch(r"(\d+)\s*\^?\{?\x02?(st|nd|rd|th)\x03?\}?", text)
+    if ordinal:
+        return ordinal[1], "th"
+    power = r"(?:\s*\^\s*\{?\s*-?\d\s*\}?)?"
+    match = re.fullmatch(rf"(.*?)\s*/?\s*((?:\x02[^\x03]*\x03{power}[\s/.]*)+)", text, re.DOTALL)
+    if match and _mathematical(match[1]):
+        return match[1], re.sub(r"[\x02\x03{}]", "", match[2]).strip()
+    match = re.fullmatch(
+        rf"(.*?\d[\d.)}}\]]*)\s*({_UNIT})\.?({power}(?:\s*/\s*[a-zA-Z]+{power})?)",
+        text,
+        re.DOTALL,
+    )
+    if (
+        match
+        and _mathematical(match[1])
+        and (len(match[2]) > 1 or match[1] != text[: len(match[1])] or " " in text[len(match[1]) :])
+    ):
+        return match[1], match[2] + re.sub(r"[\s{}]", "", match[3])
+    start = re.search(
+        r"(?<=[\d)}\].!])\s*/?\s*(?:[a-zA-Z]{1,2}\s+)?(?<![\\a-zA-Z])(?:(?<=[\s/])[^\W\d_]{3,}|[^\W\d_]{4,})[^\d=\\^+*]*$|[一-鿿].*$",
+        text,
+    )
+    if start and _mathematical(text[: start.start()]):
+        unit = text[start.start() :].strip(" /.")
+        words = _WORD.findall(unit)
+        if not words or words[0] not in _FUNCTIONS or words[0] in _UNITS:
+            return text[: start.start()], unit
+    return text, ""
+
+
+def _mathematical(text: str) -> bool:
+    """Whether it has a value and no prose."""
+    return bool(re.search(r"\d|\\[a-z]", text)) and "\x02" not in text and not _WORD.search(_without_functions(text))
+
+
+_INTEGER = re.compile(r"[-+]?\s*\d{1,1000}")
+_PLAIN_FRACTION = re.compile(
+    r"([-+]?)\s*(?:(\d{1,15})\s*)?\\frac\s*\{\s*([-+]?\s*[\d.]{1,500})\s*\}\s*\{\s*([-+]?\s*[\d.]{1,500})\s*\}"
+)
+_SLASH = re.compile(r"([-+]?)\s*(?:(\d{1,15})\s+)?([-+]?[\d.]{1,500})\s*/\s*([-+]?[\d.]{1,500})")
+_SCIENTIFIC = re.compile(
+    r"([-+]?[\d.]{1,500})\s*(?:(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*\{?\s*([-+]?\s*\d{1,3})\s*\}?|[eE]([-+]?\d{1,3}))"
+)
+
+
+_REPEATING = re.compile(r"([-+]?)(\d{0,100})\.(\d{0,100})\\(?:overline|bar|dot)\s*\{?(\d{1,100})\}?")
+
+
+def _number(text: str) -> Form | None:
+    """The exact value of a plain number, fraction, mixed number or power of ten; None for anything else."""
+    text = re.sub(r"\s+", " ", text)
+    repeating = _REPEATING.fullmatch(text)
+    if repeating:
+        sign, whole, fixed, period = repeating.groups()
+        value = int(whole + fixed or 0) + Fraction(int(period), 10 ** len(period) - 1)
+        return Form("number", text, value=(-value if sign == "-" else value) / 10 ** len(fixed))
+    decimal = "." in text
+    whole, above, below, power, sign = "0", "", "1", 0, ""
+    if _NUMBER.fullmatch(text.replace("- ", "-")):
+        above = text.replace("- ", "-")
+    elif match := (_PLAIN_FRACTION.fullmatch(text) or _SLASH.fullmatch(text)):
+        sign, whole, above, below = match[1], match[2] or "0", match[3], match[4]
+    elif match := _SCIENTIFIC.fullmatch(text):
+        above, power = match[1], int((match[2] or match[3]).replace(" ", ""))
+    else:
+        return None
+    try:
+        value = (Fraction(above.replace(" ", "")) / Fraction(below.replace(" ", "")) + int(whole)) * Fraction(
+            10
+        ) ** power
+    except (ValueError, ZeroDivisionError):
+        return None
+    return Form("number", _latex(text), value=-value if sign == "-" else value, decimal=decimal or power < 0)
+
+
+# --- comparing ---------------------------------------------------------------------------------------------------
+
+
+def alike(gold: str, pred: str, leaf: Leaf) -> tuple[bool, str]:
+    """Whether two answers are the same, and what decided it. Whatever `leaf` raises comes through."""
+    if plain(gold) == plain(pred) != "":
+        return True, "same string"
+    golds, preds = list(_readings(gold)), list(_readings(pred))
+    why = ""
+    for g in golds:
+        for p in preds:
+            equal, why = _decide(g, p, leaf)
+            if equal:
+                return True, why
+    return False, why
+
+
+def _readings(text: str) -> Iterator[Form]:
+    """The ways to read an answer: "1,234" is a number before it is a list."""
+    first = read(text)
+    yield first
+    second = read(text, thousands=False)
+    if second.text != first.text:
+        yield second
+
+
+def _decide(gold: Form, pred: Form, leaf: Leaf) -> tuple[bool, str]:
+    kinds = f"{gold.kind} against {pred.kind}" if gold.kind != pred.kind else gold.kind
+    return same(gold, pred, leaf), kinds
+
+
+def same(gold: Form, pred: Form, leaf: Leaf) -> bool:
+    """Whether `pred` states what `gold` states."""
+    if gold.text == pred.text and gold.unit == pred.unit:
+        return True
+    choice = _choice(gold), _choice(pred)
+    if choice[0] and (choice[1] or re.fullmatch("[a-j]", pred.text)):
+        return choice[0] == (choice[1] or pred.text.upper())
+    if not _units_agree(gold, pred):
+        return False
+    gold, pred = _unnamed(gold, pred)
+    if "%" in (gold.unit, pred.unit) and gold.unit != pred.unit:
+        gold_parts, pred_parts = (_hundredth(f) if f.unit == "%" else f for f in (gold, pred))
+        return _compare(gold, pred, leaf) or _compare(gold_parts, pred_parts, leaf)
+    if [f.unit for f in (gold, pred) if r"\pi" not in f.text] == ["°"]:
+        gold, pred = (replace(f, kind="expression", text=rf"{f.text}\cdot\frac{{\pi}}{{180}}") if f.unit == "°" else f
+                      for f in (gold, pred))  # fmt: skip
+    return _compare(gold, pred, leaf)
+
+
+def _hundredth(form: Form) -> Form:
+    value = None if form.value is None else form.value / 100
+    return replace(form, unit="", value=value, text=rf"\frac{{{form.text}}}{{100}}")
+
+
+def _compare(gold: Form, pred: Form, leaf: Leaf) -> bool:
+    if "union" in (gold.kind, pred.kind):
+        gold, pred = _united(gold), _united(pred)
+    kinds = {gold.kind, pred.kind}
+    if "nothing" in kinds:
+        return False
+    if "text" in kinds:
+        return _same_text(gold, pred)
+    if kinds == {"number"}:
+        return _same_number(gold, pred)
+    if kinds == {"relation"}:
+        return _same_relation(gold, pred, leaf)
+    if "relation" in kinds:
+        return _relation_against_set(gold, pred, leaf)
+    if kinds <= {"list", "bracket", "matrix", "number", "expression"} and kinds & {"list", "bracket", "matrix"}:
+        return _same_items(gold, pred, leaf)
+    if "union" in kinds:
+        return _same_union(gold, pred, leaf)
+    return _same_ratio(gold, pred) or leaf(gold.text, pred.text)
+
+
+def close(gold: Fraction, pred: Fraction) -> bool:
+    """Whether a decimal is as good as the number: right to six digits, before and after the point."""
+    size = abs(gold)
+    allowed = max(TOLERANCE * size if size < 1 else TOLERANCE, NOISE * size)
+    return abs(gold - pred) <= allowed
+
+
+def _same_number(gold: Form, pred: Form) -> bool:
+    assert gold.value is not None
+    assert pred.value is not None
+    return gold.value == pred.value or ((gold.decimal or pred.decimal) and close(gold.value, pred.value))
+
+
+def _same_text(gold: Form, pred: Form) -> bool:
+    times = _time(gold.text), _time(pred.text)
+    if times[0] and times[1]:
+        noon = 12 * 3600
+        return times[0] == times[1] or (times[0][1] != times[1][1] and times[0][0] % noon == times[1][0] % noon)
+    words = [re.sub(r"[\W_]+", " ", re.sub(r"\\text", "", f.text)).casefold().split() for f in (gold, pred)]
+    words = [[w for w in ws if w not in ("the", "a", "an", "is", "are")] or ws for ws in words]
+    return bool(words[0]) and words[0] == words[1] and _signs(gold.text) == _signs(pred.text)
+
+
+def _signs(text: str) -> str:
+    """The operators of a text: "3 - x" is not "3 + x" though the words are the same."""
+    return "".join(re.findall(r"(?<!\w)-|[-+*/^<>=|]|\\[a-z]+", re.sub(r"(?<=[a-z])-(?=[a-z])", "", text)))
+
+
+def _time(text: str) -> tuple[int, bool] | None:
+    """Seconds since midnight, and whether the half of the day is known; None: no time."""
+    match = _TIME.fullmatch(text)
+    if not match or not (match[2] or match[4]) or int(match[2] or 0) > 59:
+        return None
+    hours = int(match[1]) % 12 + (12 if match[4] in ("p", "P") else 0) if match[4] else int(match[1])
+    return hours * 3600 + int(match[2] or 0) * 60 + int(match[3] or 0), bool(match[4]) or hours > 12
+
+
+def _choice(form: Form) -> str | None:
+    match = _CHOICE.fullmatch(form.text.replace("\x02", "").replace("\x03", "").strip())
+    if match:
+        return match[1]
+    match = _CHOICE_TEXT.fullmatch(form.text)
+    return next(g for g in match.groups() if g) if match else None
+
+
+def _units_agree(gold: Form, pred: Form) -> bool:
+    if not gold.unit or not pred.unit:
+        return True
+    units = []
+    for form in (gold, pred):
+        words = re.findall(r"[^\W\d_]+|\d+|[%°]", form.unit)
+        units.append(
+            [_LONG_UNIT.get(w, _LONG_UNIT.get(w.removesuffix("s"), w.removesuffix("s"))).casefold() for w in words]
+        )
+    shorter, longer = sorted(units, key=len)
+    squares = [[w for w in u if w.isdigit() or w in _MANY] for u in units]
+    return shorter == longer or (squares[0] == squares[1] and bool(set(shorter) & set(longer)))
+
+
+def _is_name(text: str) -> bool:
+    return bool(_NAME.fullmatch(text.replace(r"\text{", "\x02").replace("}", "\x03") if r"\text{" in text else text))
+
+
+def _unnamed(gold: Form, pred: Form) -> tuple[Form, Form]:
+    """Both without the name the answer is given to, where one of them has none; chains of equals cut to their end."""
+    gold, pred = _end_of_chain(gold), _end_of_chain(pred)
+    named = [_assigned(f) for f in (gold, pred)]
+    if named[0] and named[1]:
+        left = [_name_of(f.parts[0].text) for f in (gold, pred)]
+        functions = [("(" in name or name == "y") for name in left]
+        if left[0] == left[1] or all(functions):
+            return named[0], named[1]
+        return gold, pred
+    if named[0] and pred.kind != "relation":
+        return named[0], pred
+    if named[1] and gold.kind != "relation":
+        return gold, named[1]
+    return gold, pred
+
+
+def _name_of(text: str) -> str:
+    return re.sub(r"[\s{}]", "", text)
+
+
+def _assigned(form: Form) -> Form | None:
+    r"""What is assigned: B of "A = B", "A \in B" and "A \approx B"; None where the left side is no name."""
+    if form.kind == "relation" and form.mark in ("=", r"\in", r"\approx") and _is_name(form.parts[0].text):
+        return form.parts[1]
+    return None
+
+
+def _end_of_chain(form: Form) -> Form:
+    r"""The last exact value of "3 * 4 = 12" or "x = 1/3 \approx 0.33", kept with its name."""
+    operators = form.mark.split(" ")
+    if form.kind != "relation" or not set(operators) <= {"=", r"\approx", r"\sim"}:
+        return form
+    exact = next((i for i, o in enumerate(operators) if o != "="), len(operators))
+    parts = form.parts[: exact + 1]
+    if len(parts) == 1 and not _is_name(parts[0].text):
+        return parts[0]
+    if len(parts) == 1:
+        return replace(form, parts=(parts[0], form.parts[-1]), mark="=")
+    if parts[0].kind == "text":
+        return parts[-1]
+    if _is_name(parts[0].text):
+        return replace(form, text=f"{parts[0].text}={parts[-1].text}", parts=(parts[0], parts[-1]), mark="=")
+    working = re.sub(
+        r"\\text\{[^{}]*\}|\\(?:times|cdot|frac|div|sqrt)|\x02[^\x03]*\x03|\([^()\d]*\)", "", parts[0].text
+    )
+    calculation = len(parts) > 2 or not _LETTER.search(working)
+    if calculation and re.search(r"\d|:", parts[0].text) and not _LETTER.search(parts[-1].text):
+        return parts[-1]  # "3 apples * $4 = $12", but not "7 = 11a + c"
+    return form
+
+
+def _same_relation(gold: Form, pred: Form, leaf: Leaf) -> bool:
+    if gold.mark == pred.mark and len(gold.parts) == len(pred.parts):
+        if all(same(g, p, leaf) for g, p in zip(gold.parts, pred.parts, strict=True)):
+            return True
+        if _assigned(gold) and _assigned(pred) and gold.mark == "=" and not _shares_names(gold, pred):
+            return False
+    sets = _as_set(gold), _as_set(pred)
+    if sets[0] and sets[1]:
+        return _names(gold) == _names(pred) and _compare(sets[0], sets[1], leaf)
+    return leaf(gold.text, pred.text)
+
+
+def _shares_names(gold: Form, pred: Form) -> bool:
+    """Whether each left side's name appears in the other equation: y = 2x against x = y/2."""
+    return _name_of(gold.parts[0].text) in _name_of(pred.text) and _name_of(pred.parts[0].text) in _name_of(gold.text)
+
+
+def _names(form: Form) -> frozenset[str]:
+    return frozenset(_name_of(p.text) for p in form.parts if _is_name(p.text))
+
+
+def _as_set(form: Form) -> Form | None:
+    r"""The interval of "a < x \leq b", "x > a", "a > x"; the right side of "x \in S"; None for other relations."""
+    operators = form.mark.split(" ")
+    if form.kind != "relation":
+        return form
+    if operators == [r"\in"]:
+        return form.parts[1]
+    if not set(operators) <= {"<", ">", r"\leq", r"\geq"}:
+        return None
+    parts, ops = list(form.parts), operators
+    if all(o in (">", r"\geq") for o in ops):
+        parts, ops = parts[::-1], [{">": "<", r"\geq": r"\leq"}[o] for o in ops[::-1]]
+    if not all(o in ("<", r"\leq") for o in ops):
+        return None
+    infinity = Form("expression", r"\infty")
+    if len(parts) == 2 and _is_name(parts[0].text) and not _is_name(parts[1].text):
+        parts, ops = [Form("expression", r"-\infty"), *parts], ["<", *ops]
+    elif len(parts) == 2 and _is_name(parts[1].text) and not _is_name(parts[0].text):
+        parts, ops = [*parts, infinity], [*ops, "<"]
+    if len(parts) != 3 or not _is_name(parts[1].text):
+        return None
+    mark = ("(" if ops[0] == "<" else "[") + (")" if ops[1] == "<" else "]")
+    return Form("bracket", f"{mark[0]}{parts[0].text},{parts[2].text}{mark[1]}", (parts[0], parts[2]), mark=mark)
+
+
+def _relation_against_set(gold: Form, pred: Form, leaf: Leaf) -> bool:
+    """An inequality states the interval it describes; an equation states no number."""
+    sets = _as_set(gold), _as_set(pred)
+    if sets[0] is None or sets[1] is None:
+        relation, other = (gold, pred) if gold.kind == "relation" else (pred, gold)
+        inequality = re.search(r"<|>|\\leq|\\geq|\\neq", relation.mark)
+        return bool(inequality) and other.kind in ("bracket", "union") and leaf(gold.text, pred.text)
+    other = pred if gold.kind == "relation" else gold
+    if other.kind not in ("bracket", "union"):
+        return False
+    return _compare(sets[0], sets[1], leaf)
+
+
+def _same_items(gold: Form, pred: Form, leaf: Leaf) -> bool:
+    gold, pred = _one(gold), _one(pred)
+    if not {gold.kind, pred.kind} & {"list", "bracket", "matrix"}:
+        return same(gold, pred, leaf)
+    if "expression" in (gold.kind, pred.kind):
+        both = {gold.kind, pred.kind}
+        return both == {"matrix", "expression"} and leaf(gold.text, pred.text)
+    if "number" in (gold.kind, pred.kind):
+        listed, number = (gold, pred) if pred.kind == "number" else (pred, gold)
+        return _decimal_comma(listed, number)
+    gold, pred = _distinct(gold), _distinct(pred)
+    if len(gold.parts) != len(pred.parts):
+        return False
+    if gold.kind == pred.kind == "matrix" and gold.mark != pred.mark:
+        return False
+    if {gold.kind, pred.kind} == {"matrix", "bracket"}:
+        matrix, other = (gold, pred) if gold.kind == "matrix" else (pred, gold)
+        if other.mark == "{}" or (int(matrix.mark) > 1 and len(matrix.parts) != int(matrix.mark)):
+            return False
+    elif gold.kind == pred.kind == "bracket" and gold.mark != pred.mark:
+        return False
+    if _ordered(gold, pred):
+        return all(same(g, p, leaf) for g, p in zip(gold.parts, pred.parts, strict=True))
+    return _match(gold.parts, pred.parts, leaf)
+
+
+def _ordered(gold: Form, pred: Form) -> bool:
+    """Sets and plain lists have no order; brackets, matrices and names on one side give one."""
+    marks = {f.mark for f in (gold, pred)}
+    if "{}" in marks:
+        return False
+    if gold.kind == pred.kind == "list":
+        return "row" in marks or ("named" in marks and len(marks) == 2) or len(gold.parts) > MAX_ITEMS
+    return True
+
+
+def _one(form: Form) -> Form:
+    """What is in a bracket around a single thing: [73] is 73."""
+    if form.kind == "bracket" and len(form.parts) == 1 and form.mark in ("[]", "{}", "()"):
+        return form.parts[0]
+    return form
+
+
+def _distinct(form: Form) -> Form:
+    """A set, or a list of points, without what it says twice."""
+    if form.mark == "{}" or (form.kind == "list" and all(p.kind == "bracket" for p in form.parts)):
+        return replace(form, parts=tuple({re.sub(r"\s", "", p.text): p for p in form.parts}.values()))
+    return form
+
+
+def _match(gold: Sequence[Form], pred: Sequence[Form], leaf: Leaf) -> bool:
+    """Whether the items pair off. Greedy: equality does not hold of three things in two ways."""
+    left = list(pred)
+    for g in gold:
+        found = next((i for i, p in enumerate(left) if same(g, p, leaf)), None)
+        if found is None:
+            return False
+        left.pop(found)
+    return True
+
+
+def _decimal_comma(listed: Form, number: Form) -> bool:
+    """1000,99 for 1000.99: the same digits, a comma for the point."""
+    return number.decimal and len(listed.parts) == 2 and listed.text.replace(",", ".") == number.text
+
+
+def _united(form: Form) -> Form:
+    """The union that "x < 1 or x > 2" describes."""
+    sets = [_as_set(p) if p.kind == "relation" else None for p in form.parts]
+    if form.kind != "list" or not all(sets):
+        return form
+    parts = tuple(p for p in sets if p)
+    return Form("union", r"\cup ".join(p.text for p in parts), parts)
+
+
+def _same_union(gold: Form, pred: Form, leaf: Leaf) -> bool:
+    if gold.kind == pred.kind and len(gold.parts) == len(pred.parts) and _match(gold.parts, pred.parts, leaf):
+        return True
+    if not {gold.kind, pred.kind} <= {"union", "bracket", "expression"}:
+        return False
+    return leaf(gold.text, pred.text)
+
+
+def _same_ratio(gold: Form, pred: Form) -> bool:
+    """a : b is a/b."""
+    values = []
+    for form in (gold, pred):
+        match = re.fullmatch(r"(\d{1,9}) ?: ?(\d{1,9})", form.text)
+        values.append(Fraction(int(match[1]), int(match[2])) if match and int(match[2]) else form.value)
+    return values[0] is not None and values[0] == values[1]
