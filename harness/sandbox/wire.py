@@ -225,7 +225,7 @@ _MAKE: dict[str, Callable[[Any], Any]] = {
     "t": tuple,
     "d": _dict,
     "i": _integer,
-    "s": set,
+    "s": lambda items: set(frozenset(items)),  # as a literal is built, so that it is walked in the same order
     "f": frozenset,
     "b": bytes.fromhex,
     "a": bytearray.fromhex,
