@@ -180,3 +180,21 @@ def test_the_readme_opens_with_the_board_as_it_was_committed():
         pytest.skip("no git history here")
     lines = [line for line in committed.stdout.split("<details>")[0].splitlines() if line.startswith(("|", "n ="))]
     assert [line for line in shown.splitlines() if line] == lines
+
+
+def test_doctor_tries_every_tier_of_the_sandbox_and_names_what_it_is_made_of(tmp_path):
+    result = harness("doctor", "--sandbox", "--json", cwd=tmp_path)
+    found = {finding["what"]: finding for finding in json.loads(result.stdout)}
+    assert list(found) == ["in use", "T1", "T2", "T3", "landlock", "user", "outer shell"]
+    assert found["in use"]["text"] in (found["T1"]["text"].split(":")[0], found["T2"]["text"].split(":")[0])
+    assert "programs can read this user's files" in found["T3"]["text"]
+    assert result.returncode == 0
+
+
+def test_an_outer_shell_is_used_and_named_and_one_that_fails_is_an_error(tmp_path):
+    command = ("doctor", "--sandbox", "--json")
+    inside = harness(*command, cwd=tmp_path, HARNESS_SANDBOX_OUTER="unshare -r -n")
+    assert json.loads(inside.stdout)[0]["text"].endswith("inside unshare")
+    failed = harness(*command, cwd=tmp_path, HARNESS_SANDBOX_OUTER="no-such-shell --x")
+    assert failed.returncode == 1
+    assert "the worker cannot be started by 'no-such-shell'" in json.loads(failed.stdout)[0]["text"]
