@@ -118,7 +118,8 @@ class Sandbox:
     def run(self, job: CodeJob) -> CodeResult:
         """The verdict on one program; blocks while all workers are busy. Never raises for what the program does.
 
-        A program that only the clock stopped, on a machine too busy to say why, is run once more with no other beside.
+        A doubtful verdict (only the clock stopped the program, on a machine too busy to say why) is reached once more,
+        with no other program beside.
         """
         if self._closed:
             raise SandboxError("this sandbox is closed: make a new Sandbox")
@@ -129,10 +130,10 @@ class Sandbox:
             return CodeResult("error", "SyntaxError: the program holds a null byte")
         worker = self._idle.get()
         try:
-            result, starved, worker = self._judge(worker, job)
+            result, doubtful, worker = self._judge(worker, job)
         finally:
             self._idle.put(worker)
-        if not starved:
+        if not doubtful:
             return result
         with self._alone:
             held = [self._idle.get() for _ in range(self._n_workers)]
@@ -144,7 +145,7 @@ class Sandbox:
         return result
 
     def _judge(self, worker: _Worker | None, job: CodeJob) -> tuple[CodeResult, bool, _Worker | None]:
-        """The verdict, whether only the wall clock's backstop made it, and the worker to go on with."""
+        """The verdict, whether it is doubtful (see `_result`), and the worker to go on with."""
         why = ""
         for _ in range(2):  # a worker that died takes no sample with it
             try:
@@ -250,7 +251,7 @@ class _Worker:
         self.tier: str = hello["tier"]
 
     def judge(self, job: CodeJob) -> tuple[CodeResult, bool]:
-        """The verdict on one job, and whether only the wall clock's backstop made it.
+        """The verdict on one job, and whether it is doubtful (see `_result`).
 
         Raises _WorkerDied if the worker is gone or hangs.
         """
@@ -315,8 +316,12 @@ def _exchange(driver: Channel, job: CodeJob) -> tuple[Verdict, str, str] | None:
 def _result(
     said: tuple[Verdict, str, str] | None, ended: tuple[bytes, int, int, float], timeout_s: float, wall_s: float
 ) -> tuple[CodeResult, bool]:
-    """One result of what the driver said and what the worker saw; and whether only the backstop made it."""
+    """One result of what the driver said and what the worker saw, and whether it is doubtful.
+
+    That is where only the clock's backstop stopped the program, or its driver died, which others can cause too.
+    """
     verdict, why, test = said or ("error", "", "")
+    doubtful = False
     end, driver, candidate, cpu_s = ended[0].rstrip(b"\0").decode(), *ended[1:]
     if end == "broken":
         verdict, why = "refused", f"sandbox: no process for the sample: {os.strerror(driver)}"
@@ -327,12 +332,14 @@ def _result(
     elif end == "asleep":
         verdict, why = "timeout", f"over {timeout_s:g} s by the clock"
     elif end == "wall":
+        doubtful = True
         verdict, why = "timeout", f"over {4 * timeout_s + 2:g} s by the clock"
     elif said is None:
+        doubtful = True
         verdict, why = "error", f"the reply broke the comparison (driver ended with {driver})"
     elif verdict == "error" and candidate not in (0, -signal.SIGKILL):
         why += f" ({signal.Signals(-candidate).name})" if candidate < 0 else f" (exit code {candidate})"
-    return CodeResult(verdict, why, cpu_s, wall_s, test if verdict in ("failed", "error") else ""), end == "wall"
+    return CodeResult(verdict, why, cpu_s, wall_s, test if verdict in ("failed", "error") else ""), doubtful
 
 
 # --- what a program may read -------------------------------------------------------------------------------------

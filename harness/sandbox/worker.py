@@ -95,10 +95,7 @@ class _Worker:
         near, far = socketpair()
         output = os.memfd_create("output") if stdio else -1  # standard output of a program that is run as such
         try:
-            if self._driver is None:
-                self._driver = _Driver(self._cage)
-                self._poll.register(self._driver.link, select.POLLIN)
-            driver = self._driver
+            driver = self._ready_driver()
             candidate = self._cage.clone()
         except OSError as e:
             _close(job, near, far, output)
@@ -116,6 +113,17 @@ class _Worker:
             died = driver.end()
             self._driver = None
         return end, died, os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
+
+    def _ready_driver(self) -> _Driver:
+        """The driver of the sample before, if it is still there, else a new one."""
+        if self._driver is not None and os.waitpid(self._driver.pid, os.WNOHANG)[0]:
+            self._poll.unregister(self._driver.link)
+            self._driver.link.close()
+            self._driver = None
+        if self._driver is None:
+            self._driver = _Driver(self._cage)
+            self._poll.register(self._driver.link, select.POLLIN)
+        return self._driver
 
     def _watch(self, driver: _Driver, candidate: int, cpu_s: float, deadline: float) -> bytes:
         """Wait for the end of a sample, and say which.
