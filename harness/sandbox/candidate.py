@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from harness.sandbox import kernel
-from harness.sandbox.wire import ATOMS, NESTED, TYPES, Channel, Closed, decode, encode
+from harness.sandbox.wire import Channel, Closed, pack, unpack
 
 _PIPE_BYTES = 65536  # a pipe takes this much before anybody reads
 
@@ -164,29 +164,11 @@ class _Candidate:
 
         return getattr(operator, name)(left, self.unpack(payload))
 
-    def pack(self, value: Any) -> Any:
-        """JSON data: [the value, the prompt's instances in it as [class, attributes]]."""
-        if type(value) in ATOMS:
-            return [value, []]
-        instances: list[Any] = []
-        numbers: dict[int, int] = {}
+    def pack(self, value: Any) -> list[Any]:
+        return pack(value, lambda v: type(v).__name__ in self._classes, self._handle)
 
-        def other(v: Any) -> Any:
-            kind = type(v)
-            if isinstance(v, type) and v in TYPES.values():
-                return {"T": v.__name__}
-            if kind.__name__ in self._classes:
-                if id(v) not in numbers:
-                    numbers[id(v)] = len(instances)
-                    instances.append(v)
-                return {"x": numbers[id(v)]}
-            return {"n" if hasattr(kind, "__next__") else "o": self._number(v)}
-
-        wire = encode(value, other)
-        table = []
-        for v in instances:  # grows while it is walked: an attribute may be another instance
-            table.append([type(v).__name__, encode(_attributes(v), other)])
-        return [wire, table]
+    def _handle(self, value: Any) -> dict[str, int]:
+        return {"n" if hasattr(type(value), "__next__") else "o": self._number(value)}
 
     def _number(self, value: Any) -> int:
         if id(value) not in self._numbers:
@@ -194,31 +176,19 @@ class _Candidate:
             self._objects.append(value)  # kept, so its id stays its own
         return self._numbers[id(value)]
 
-    def unpack(self, payload: Any) -> Any:
-        wire, table = payload
-        if type(wire) is list and NESTED.isdisjoint(map(type, wire)):
-            return wire
-        made = [object.__new__(self._module.__dict__[name]) for name, _ in table]
+    def unpack(self, packed: Any) -> Any:
+        return unpack(packed, self._module.__dict__, self._resolve)
 
-        def resolve(tag: str, body: Any) -> Any:
-            if tag == "x":
-                return made[body]
-            if tag == "o":
-                return self._objects[body]
-            if tag == "N":
-                return self._find(body)
-            if tag == "T":
-                return TYPES[body]
-            if tag == "l":
-                return iter(decode(body, resolve))
-            if tag == "g":
-                return self._callback(body)
-            raise ValueError(f"unknown tag {tag!r}")
-
-        for instance, (_, attributes) in zip(made, table, strict=True):
-            for name, value in decode(attributes, resolve).items():
-                object.__setattr__(instance, name, value)
-        return decode(wire, resolve)
+    def _resolve(self, tag: str, body: Any) -> Any:
+        if tag == "o":
+            return self._objects[body]
+        if tag == "N":
+            return self._find(body)
+        if tag == "l":
+            return iter(self.unpack(body))
+        if tag == "g":
+            return self._callback(body)
+        raise ValueError(f"unknown tag {tag!r}")
 
     def _callback(self, number: int) -> Callable[..., Any]:
         """A function of the test's: calling it asks the driver, which may ask back before it answers."""
@@ -241,16 +211,6 @@ def _compiled(program: str) -> types.CodeType:
         return compile(program, "<solution>", "exec")
     except MemoryError:  # what the parser says where its stack ends
         raise SyntaxError("too large or too deeply nested for the parser") from None
-
-
-def _attributes(value: Any) -> dict[str, Any]:
-    slots = [s for c in type(value).__mro__ for s in _listed(c.__dict__.get("__slots__", ()))]
-    found = {s: getattr(value, s) for s in slots if s not in ("__dict__", "__weakref__") and hasattr(value, s)}
-    return {**getattr(value, "__dict__", {}), **found}
-
-
-def _listed(slots: Any) -> list[str]:
-    return [slots] if isinstance(slots, str) else list(slots)
 
 
 def _text(e: BaseException) -> str:

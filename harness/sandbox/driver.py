@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from harness.sandbox import kernel
-from harness.sandbox.wire import ATOMS, NESTED, TYPES, Channel, Closed, decode, encode
+from harness.sandbox.wire import Channel, Closed, pack, unpack
 
 MAX_OUTPUT = 16 << 20  # bytes of standard output that are compared
 _SPENT_BYTES = 400 << 20  # a driver that ever grew past this is not used again
@@ -253,70 +253,34 @@ class _Link:
         self.gone = why
         return CandidateGone(why)
 
-    def pack(self, value: Any) -> Any:
-        """JSON data: [the value, the prompt's instances in it as [class, attributes]]."""
-        if type(value) in ATOMS:
-            return [value, []]
-        instances: list[Any] = []
-        numbers: dict[int, int] = {}
+    def pack(self, value: Any) -> list[Any]:
+        return pack(value, lambda v: self._classes.get(type(v).__name__) is type(v), self._tag)
 
-        def other(v: Any) -> Any:
-            if isinstance(v, Remote):
-                target = object.__getattribute__(v, "_target")
-                return {"o" if isinstance(target, int) else "N": target}
-            if isinstance(v, type) and v in TYPES.values():
-                return {"T": v.__name__}
-            if self._classes.get(type(v).__name__) is type(v):
-                if id(v) not in numbers:
-                    numbers[id(v)] = len(instances)
-                    instances.append(v)
-                return {"x": numbers[id(v)]}
-            if isinstance(v, type) and self._classes.get(v.__name__) is v:
-                return {"N": v.__name__}
-            if hasattr(v, "__next__"):
-                return {"l": encode(list(v), other)}
-            if callable(v):
-                self._functions.append(v)
-                return {"g": len(self._functions) - 1}
-            raise TestBroken(f"the test passes a {type(v).__name__}, which cannot reach the candidate")
+    def _tag(self, value: Any) -> Any:
+        if isinstance(value, Remote):
+            target = _target(value)
+            return {"o" if isinstance(target, int) else "N": target}
+        if isinstance(value, type) and self._classes.get(value.__name__) is value:
+            return {"N": value.__name__}
+        if hasattr(value, "__next__"):
+            return {"l": self.pack(list(value))}
+        if callable(value):
+            self._functions.append(value)
+            return {"g": len(self._functions) - 1}
+        raise TestBroken(f"the test passes a {type(value).__name__}, which cannot reach the candidate")
 
-        wire = encode(value, other)
-        table = []
-        for v in instances:  # grows while it is walked: an attribute may be another instance
-            table.append([type(v).__name__, encode(_attributes(v), other)])
-        return [wire, table]
+    def unpack(self, packed: Any) -> Any:
+        return unpack(packed, self._classes, self._resolve)
 
-    def unpack(self, payload: Any) -> Any:
-        wire, table = payload
-        if type(wire) not in NESTED:
-            return wire
-        made: list[Any] = [object.__new__(self._classes[name]) for name, _ in table]
-
-        def resolve(tag: str, body: Any) -> Any:
-            if tag == "x":
-                return made[body]
-            if tag == "o" and type(body) is int:
-                return Remote(self, body)
-            if tag == "n" and type(body) is int:
-                return _remote_items(self, body)
-            if tag == "T":
-                return TYPES[body]
-            raise ValueError(f"unknown tag {tag[:20]!r}")
-
-        for instance, (_, attributes) in zip(made, table, strict=True):
-            for name, value in decode(attributes, resolve).items():
-                if type(name) is not str or name.startswith("__"):
-                    raise ValueError("not the name of an attribute")
-                object.__setattr__(instance, name, value)
-        return decode(wire, resolve)
+    def _resolve(self, tag: str, body: Any) -> Any:
+        if tag == "o" and type(body) is int:
+            return Remote(self, body)
+        if tag == "n" and type(body) is int:
+            return _remote_items(self, body)
+        raise ValueError(f"unknown tag {tag[:20]!r}")
 
 
 _ENDED = "the program ended before the tests did"
-
-
-def _attributes(value: Any) -> dict[str, Any]:
-    slots = [s for c in type(value).__mro__ for s in c.__dict__.get("__slots__", ()) if not s.startswith("__")]
-    return {**getattr(value, "__dict__", {}), **{s: getattr(value, s) for s in slots if hasattr(value, s)}}
 
 
 def _copy_into(ours: Any, theirs: Any) -> None:

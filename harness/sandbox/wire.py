@@ -2,7 +2,7 @@
 
 JSON with tags: scalars and lists are themselves, everything else is `{"tag": ...}`. Values of built-in types arrive as
 exactly these types; instances of subclasses are flattened with the base class's own methods, so an operator the
-candidate overrode never reaches the tests. What is no plain data is left to each side's `Values` (see `worker`).
+candidate overrode never reaches the tests. What is no plain data is left to each side (`other`, `resolve`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import select
 import struct
 import sys
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from json.decoder import JSONDecoder
 from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
 from json.scanner import c_make_scanner  # type: ignore[attr-defined]
@@ -241,3 +241,64 @@ _MAKE: dict[str, Callable[[Any], Any]] = {
     "di": _of_datetime("timedelta"),
     "A": _array,
 }
+
+
+def pack(value: Any, by_value: Callable[[Any], bool], other: Callable[[Any], Any]) -> list[Any]:
+    """`value` as [data, instances]: objects for which `by_value` holds travel as [name of the class, attributes].
+
+    They may refer to one another, in circles too. Iterators become what they hold; `other` tags the rest.
+    """
+    if type(value) in ATOMS:
+        return [value, []]
+    instances: list[Any] = []
+    numbers: dict[int, int] = {}
+
+    def tagged(v: Any) -> Any:
+        if isinstance(v, type) and v in TYPES.values():
+            return {"T": v.__name__}
+        if by_value(v):
+            if id(v) not in numbers:
+                numbers[id(v)] = len(instances)
+                instances.append(v)
+            return {"x": numbers[id(v)]}
+        return other(v)
+
+    wire = encode(value, tagged)
+    table = []
+    for v in instances:  # grows while it is walked: an attribute may be another instance
+        table.append([type(v).__name__, encode(_attributes(v), tagged)])
+    return [wire, table]
+
+
+def unpack(packed: Any, classes: Mapping[str, Any], resolve: Callable[[str, Any], Any]) -> Any:
+    """The value `packed` stands for, its instances made from `classes`; `resolve` is asked for other tags.
+
+    Raises ValueError, TypeError, LookupError or AttributeError for what `pack` would not have written.
+    """
+    wire, table = packed
+    if not table and (type(wire) not in NESTED or (type(wire) is list and NESTED.isdisjoint(map(type, wire)))):
+        return wire
+    made: list[Any] = [object.__new__(classes[name]) for name, _ in table]
+
+    def untagged(tag: str, body: Any) -> Any:
+        if tag == "x":
+            return made[body]
+        if tag == "T":
+            return TYPES[body]
+        return resolve(tag, body)
+
+    for instance, (_, attributes) in zip(made, table, strict=True):
+        for name, value in decode(attributes, untagged).items():
+            if type(name) is not str or name.startswith("__"):
+                raise ValueError("not the name of an attribute")
+            object.__setattr__(instance, name, value)
+    return decode(wire, untagged)
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    slots = [s for c in type(value).__mro__ for s in _listed(c.__dict__.get("__slots__", ())) if not s.startswith("__")]
+    return {**getattr(value, "__dict__", {}), **{s: getattr(value, s) for s in slots if hasattr(value, s)}}
+
+
+def _listed(slots: Any) -> list[str]:
+    return [slots] if isinstance(slots, str) else list(slots)
