@@ -69,6 +69,7 @@ class Problem:
     test: str = ""
     names: tuple[str, ...] = ()  # names the test takes from the program, beside `check(candidate)` or instead
     stdio: tuple[tuple[str, str], ...] = ()  # standard input, expected output
+    prelude: str = ""  # the prompt, where the test needs what it defines
     calls_check: bool = False  # whether the test defines `check(candidate)`, to be called with the entry point
     reference: str = ""  # a whole program that is right; "" where the row has none
     continues_prompt: bool = False  # whether a reply may go on where the prompt ends
@@ -80,9 +81,8 @@ class Problem:
                 CodeJob(program, "", f"EXPECTED = {expected!r}\n{_COMPARE_OUTPUT}", timeout_s=timeout_s, stdin=given)
                 for given, expected in self.stdio
             ]
-        prelude = self.prompt if self.continues_prompt else ""
         entry_point = self.entry_point if self.calls_check else ""
-        return [CodeJob(program, entry_point, self.test, prelude, timeout_s, self.names, copy_back=copy_back)]
+        return [CodeJob(program, entry_point, self.test, self.prelude, timeout_s, self.names, copy_back=copy_back)]
 
 
 def read_problem(row: Mapping[str, Any]) -> Problem:
@@ -104,7 +104,8 @@ def _read(name: str, row: Mapping[str, Any]) -> Problem:
         solution = str(row.get("canonical_solution") or row.get("solution") or "")
         reference = solution if not is_code or _defines(solution, entry_point) else prompt + solution
         test = str(row["test"])
-        names = _taken_names(test, "", (_defined(prompt) if is_code else set()) - {entry_point})
+        offered = (_defined(prompt) | _imported(prompt) if is_code else set()) - {entry_point}
+        names = _taken_names(test, "", offered)
         calls_check = "check" in _defined(test)
         if not calls_check and entry_point not in names:
             raise BadProblem(f"its test neither defines check(candidate) nor uses {entry_point!r}")
@@ -114,6 +115,7 @@ def _read(name: str, row: Mapping[str, Any]) -> Problem:
             entry_point,
             test,
             tuple(n for n in names if n != entry_point) if calls_check else names,
+            prelude=prompt if offered & {"*", *_global_names(_scopes(test))} or _has_classes(prompt) else "",
             calls_check=calls_check,
             reference=reference if solution else "",
             continues_prompt=is_code,
@@ -208,9 +210,7 @@ def _taken_names(test: str, reference: str, known: Set[str] = frozenset()) -> tu
 
     By the reference where there is one, since a program may be asked to define what is also a builtin ("sum").
     """
-    with _WARNINGS, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        top = symtable.symtable(test, "<test>", "exec")
+    top = _scopes(test)
     own = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()} | known
     free = _global_names(top) - own
     used = [n.id for n in ast.walk(_tree(test)) if isinstance(n, ast.Name) and n.id in free]
@@ -218,6 +218,23 @@ def _taken_names(test: str, reference: str, known: Set[str] = frozenset()) -> tu
     if reference and not could.intersection(used):
         raise BadProblem("its tests use nothing that its reference solution defines")
     return tuple(dict.fromkeys(n for n in used if n in could))
+
+
+def _scopes(source: str) -> symtable.SymbolTable:
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return symtable.symtable(source, "<test>", "exec")
+
+
+def _imported(source: str) -> set[str]:
+    """Names that a program imports at its top level; "*" where it does not say which."""
+    imports = [node for node in _tree(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return {(a.asname or a.name).partition(".")[0] for node in imports for a in node.names}
+
+
+def _has_classes(prompt: str) -> bool:
+    """Whether instances of the prompt's own classes may travel between the program and its tests."""
+    return _parses(prompt) and any(isinstance(node, ast.ClassDef) for node in _tree(prompt).body)
 
 
 def _global_names(table: symtable.SymbolTable) -> set[str]:

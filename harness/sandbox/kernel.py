@@ -362,17 +362,24 @@ class Cage:
             struct.pack_into("I", self._filter, offset, pid)
 
     def waited_s(self, pid: int) -> float | None:
-        """Seconds a child was ready to run but given no core; None where the kernel does not count them."""
+        """Seconds the threads of a child were ready to run but given no core; None where the kernel does not tell."""
+        total = 0
         try:
-            fd = os.open(f"{pid}/schedstat", os.O_RDONLY, dir_fd=self._proc)
+            tasks = os.open(f"{pid}/task", os.O_RDONLY, dir_fd=self._proc)
         except OSError:
             return None
         try:
-            return int(os.read(fd, 100).split()[1]) / 1e9
+            for thread in os.listdir(tasks):  # noqa: PTH208
+                fd = os.open(f"{thread}/schedstat", os.O_RDONLY, dir_fd=tasks)
+                try:
+                    total += int(os.read(fd, 100).split()[1])
+                finally:
+                    os.close(fd)
         except (OSError, IndexError, ValueError):
             return None
         finally:
-            os.close(fd)
+            os.close(tasks)
+        return total / 1e9
 
 
 def trim_heap() -> None:

