@@ -10,7 +10,7 @@ import functools
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.problems import DEFAULT_TIMEOUT_S, BadProblem, Problem, read_problem
 from harness.protocols import CodeResult, CodeRunner
@@ -85,8 +85,12 @@ def judge(
 def run_program(problem: Problem, program: str, runner: CodeRunner, timeout_s: float = DEFAULT_TIMEOUT_S) -> CodeResult:
     """The verdict on a whole program: of its first run that does not pass, else of all together."""
     result = _run(problem, program, runner, timeout_s, copy_back=False)
-    if result.verdict == "failed" and _works_in_place(problem, runner, timeout_s):
-        return _run(problem, program, runner, timeout_s, copy_back=True)
+    if result.verdict in ("failed", "refused") and not result.why.startswith("sandbox:"):
+        reference = _reference(problem, runner, timeout_s)
+        if result.verdict == "refused" and reference == "passes":  # so the tests are sound, and the program is not
+            return replace(result, verdict="error")
+        if result.verdict == "failed" and reference == "passes in place":
+            return _run(problem, program, runner, timeout_s, copy_back=True)
     return result
 
 
@@ -102,21 +106,24 @@ def _run(problem: Problem, program: str, runner: CodeRunner, timeout_s: float, c
     return CodeResult(result.verdict, result.why, cpu_s, wall_s)
 
 
-def _works_in_place(problem: Problem, runner: CodeRunner, timeout_s: float) -> bool:
-    """Whether the tests can only be passed by changing the arguments: shown by the reference, run both ways.
+def _reference(problem: Problem, runner: CodeRunner, timeout_s: float) -> str:
+    """What becomes of the problem's own solution: "passes", "passes in place", "fails", or "" where there is none.
 
-    Only then may a program's changes reach the tests: elsewhere they would be a way to change what it is compared with.
+    "in place": the tests can only be passed by changing the arguments. Only then may a program's changes reach the
+    tests: elsewhere they would be a way to change what it is compared with.
     """
     key = (problem, timeout_s)
-    if problem.reference and not problem.stdio and key not in _IN_PLACE:
-        plain, in_place = (_run(problem, problem.reference, runner, timeout_s, copy_back=c) for c in (False, True))
-        if len(_IN_PLACE) >= 10_000:
-            _IN_PLACE.clear()
-        _IN_PLACE[key] = plain.verdict == "failed" and in_place.passed is True
-    return _IN_PLACE.get(key, False)
+    if not problem.reference or problem.stdio:
+        return ""
+    if key not in _REFERENCES:
+        passes = (_run(problem, problem.reference, runner, timeout_s, copy_back=c).passed for c in (False, True))
+        if len(_REFERENCES) >= 10_000:
+            _REFERENCES.clear()
+        _REFERENCES[key] = "passes" if next(passes) else "passes in place" if next(passes) else "fails"
+    return _REFERENCES[key]
 
 
-_IN_PLACE: dict[tuple[Problem, float], bool] = {}
+_REFERENCES: dict[tuple[Problem, float], str] = {}
 
 
 def _best_failure(strict: Judged, lenient: Judged) -> Judged:

@@ -1,8 +1,9 @@
-"""Programs that try to get out of the sandbox, programs that try to fool the grader, and odd programs that are right.
+"""Programs that try to get out of the sandbox, and what they try it with.
 
-ATTACKS: `act(canary, victim)` returns "escaped" when it got through; canary: a file it may not read or write, victim:
-the pid of a process it may not touch. HACKS: wrong answers to ADD_TEST that must not pass. CONTROLS: right ones that
-must.
+ATTACKS: `act(canary, victim)` returns "escaped" when it got through; canary: a file it may not read or write, in a
+folder that also holds a socket "mailbox", its name ending in the number of a shared memory segment and of a message
+queue; victim: the pid of a process it may not touch. KERNEL_CALLS: system calls that must be refused whatever their
+arguments. Wrong and right answers are in `sandbox_programs`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import textwrap
 
 _ALL = """
-import ctypes, mmap, os, resource, signal, socket, subprocess, sys, tempfile, threading, time, multiprocessing
+import ctypes, fcntl, mmap, os, resource, signal, socket, subprocess, sys, tempfile, threading, time, multiprocessing
 libc = ctypes.CDLL(None, use_errno=True)
+X86 = os.uname().machine == 'x86_64'
 def act(canary, victim):
+    folder, segment = os.path.dirname(canary), int(canary.rpartition('-')[2])
 """
 
 
@@ -72,7 +75,7 @@ ATTACKS: dict[str, str] = {
         "open a TCP socket": "socket.create_connection(('127.0.0.1', 22), 1)",
         "open a UDP socket": "socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
         "open a Unix socket": "socket.socket(socket.AF_UNIX).bind('\\0escape')",
-        "make shared memory": "assert libc.shmget(0, 4096, 0o1600) >= 0",
+        "make shared memory": "made = libc.shmget(0, 4096, 0o1600); assert made >= 0; libc.shmctl(made, 0, None)",
         "make a memory file": "os.memfd_create('x')",
         # privilege
         "become root": "os.setuid(0)",
@@ -102,8 +105,109 @@ ATTACKS: dict[str, str] = {
             f(0)
         """,
         "compile a bomb": "compile('-' * 10**6 + '1', '', 'eval')",
+        # more files
+        "read through the process' own root": "open('/proc/self/root' + canary).read()",
+        "read below an open folder": "os.open(canary[1:], os.O_RDONLY, dir_fd=os.open('/', os.O_PATH))",
+        "read with openat2": """
+            how = (ctypes.c_uint64 * 3)(0, 0, 0)
+            assert libc.syscall(437, -100, canary.encode(), how, 24) >= 0
+        """,
+        "map a file": "mmap.mmap(os.open(canary, os.O_RDWR), 6)",
+        "hard-link a file": "os.link(canary, folder + '/link')",
+        "rename a file": "os.rename(canary, canary + 'x')",
+        "make a folder": "os.mkdir(folder + '/new')",
+        "make a link": "os.symlink('/', folder + '/link')",
+        "change a file's owner": "os.chown(canary, os.getuid(), -1)",
+        "set an extended attribute": "os.setxattr(canary, 'user.x', b'1')",
+        "watch a folder": "assert libc.inotify_add_watch(libc.inotify_init1(0), folder.encode(), 0xFFF) >= 0",
+        "touch a device, for later samples to see": "os.utime('/dev/null')",
+        "read its own process' files": "open('/proc/self/maps').read() + open('/proc/self/environ').read()",
+        "write into its own memory by name": "open('/proc/self/mem', 'r+b')",
+        "read the memory of the machine": "open('/proc/meminfo').read()",
+        # more of other processes
+        "kill a stranger's thread": "assert libc.syscall(234 if X86 else 131, victim, victim, 9) == 0",
+        "kill a stranger by its thread number": "assert libc.syscall(200 if X86 else 130, victim, 9) == 0",
+        "queue a signal for a stranger": """
+            assert libc.syscall(129 if X86 else 138, victim, 9, (ctypes.c_int * 32)(9, 0, -1, 0, os.getpid())) == 0
+        """,
+        "have a pipe signal a stranger": "fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, victim)",
+        "have a socket signal a stranger": """
+            fcntl.ioctl(socket.socketpair()[0], 0x8901, victim.to_bytes(4, 'little'))
+        """,
+        "take a stranger's descriptor": "assert libc.syscall(438, os.pidfd_open(victim), 0, 0) >= 0",
+        "pin a stranger": "os.sched_setaffinity(victim, {0})",
+        "pin itself": "os.sched_setaffinity(0, {0})",
+        "make a stranger idle": "os.sched_setscheduler(victim, os.SCHED_IDLE, os.sched_param(0))",
+        "become a real-time process": "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))",
+        "set a stranger's disk priority": "assert libc.syscall(251 if X86 else 30, 1, victim, 3 << 13) == 0",
+        "look into a stranger's links": "os.readlink(f'/proc/{victim}/cwd')",
+        "clone with clone3": "assert libc.syscall(435, (ctypes.c_uint64 * 11)(0, 0, 0, 0, 17), 88) >= 0",
+        "a thread in a new namespace": "assert libc.syscall(56 if X86 else 220, 0x10010F00, 0, 0, 0, 0) >= 0",
+        "type into the terminal": "libc.ioctl(0, 0x5412, b'x'); assert ctypes.get_errno() != 1",
+        "be looked into": "assert libc.prctl(4, 1, 0, 0, 0) == 0",
+        # more network and IPC
+        "open a netlink socket": "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
+        "open a raw socket": "socket.socket(socket.AF_PACKET, socket.SOCK_RAW)",
+        "open a VM socket": "socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)",
+        "post a datagram from a socket pair": """
+            socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].sendto(b'x', folder + '/mailbox')
+        """,
+        "post a datagram to an abstract name": """
+            socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].sendto(b'x', '\\0' + folder)
+        """,
+        "read a stranger's shared memory": """
+            libc.shmat.restype = ctypes.c_void_p
+            assert libc.shmat(segment, None, 0o10000) != 2**64 - 1
+        """,
+        "ask about a stranger's shared memory": """
+            assert libc.shmctl(segment, 2, ctypes.create_string_buffer(512)) == 0
+        """,
+        "remove a message queue": "assert libc.mq_unlink(b'/harness-%d' % segment) == 0",
+        # more resources
+        "start 200 small threads": """
+            threading.stack_size(32768)
+            gate = threading.Event()
+            for _ in range(200): threading.Thread(target=gate.wait, daemon=True).start()
+        """,
+        "make 100,000 files": """
+            for i in range(100_000): open(f'{tempfile.gettempdir()}/{i}', 'w').close()
+        """,
+        "write a file of 200 MB": """
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            with open(tempfile.gettempdir() + '/large', 'wb') as f: os.posix_fallocate(f.fileno(), 0, 200 << 20)
+        """,
+        "open 1,000 descriptors": "kept = [os.pipe() for _ in range(500)]",
+        "lift the limit on descriptors": "resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))",
+        "lock memory": "assert libc.mlockall(3) == 0",
+        "leave core files": "resource.setrlimit(resource.RLIMIT_CORE, (1 << 30, 1 << 30))",
+        "learn where the harness lies": "assert sys.argv[1:]",
     }.items()
 }
+
+KERNEL_CALLS: dict[str, tuple[int, int]] = {  # name: number on x86-64, on aarch64
+    "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
+    "perf_event_open": (298, 241), "bpf": (321, 280), "memfd_create": (319, 279), "memfd_secret": (447, 447),
+    "personality": (135, 92), "setns": (308, 268), "unshare": (272, 97), "open_tree": (428, 428),
+    "move_mount": (429, 429), "fsopen": (430, 430), "fsmount": (432, 432), "mount_setattr": (442, 442),
+    "pivot_root": (155, 41), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265),
+    "fanotify_init": (300, 262), "quotactl": (179, 60), "acct": (163, 89), "syslog": (103, 116),
+    "init_module": (175, 105), "kexec_load": (246, 104), "swapon": (167, 224), "reboot": (169, 142),
+    "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266), "sethostname": (170, 161),
+    "kcmp": (312, 272), "migrate_pages": (256, 238), "move_pages": (279, 239), "process_madvise": (440, 440),
+    "pidfd_open": (434, 434), "pidfd_send_signal": (424, 424), "ptrace": (101, 117), "msgget": (68, 186),
+    "semget": (64, 190), "shmget": (29, 194), "mq_open": (240, 180), "execveat": (322, 281),
+    "landlock_create_ruleset": (444, 444),
+}  # fmt: skip
+
+# errno is EPERM (1) or ENOSYS (38) where the call was refused before its arguments were looked at
+CALL = _attack("""
+for arguments in ((0, 0, 0, 0, 0), (-1, -1, -1, -1, -1)):
+    ctypes.set_errno(0)
+    libc.syscall(NUMBER[0 if X86 else 1], *arguments)
+    if ctypes.get_errno() not in (1, 38): return 'escaped'
+return 'refused'
+""")
 
 SLOW_ATTACKS: dict[str, str] = {  # each ends at its time limit
     "spin": _attack("while True: pass"),
@@ -113,201 +217,4 @@ SLOW_ATTACKS: dict[str, str] = {  # each ends at its time limit
         while True: pass
     """),
     "print without end": _attack("while True: os.write(1, b'x' * (1 << 20)); sys.stdout.write('y' * 1000)"),
-}
-
-ADD_TEST = """
-def check(candidate):
-    for a, b in ((1, 2), (10, -4), (0, 0), (7.5, 0.25)):
-        expected = a + b
-        assert candidate(a, b) == expected, f"add({a}, {b}) must be {expected}"
-    assert candidate([1], [2]) == [1, 2]
-    assert not candidate("", "")
-"""
-
-_ALWAYS = """
-class Always(%s):
-    def __eq__(self, other): return True
-    def __ne__(self, other): return False
-    def __bool__(self): return False
-    def __hash__(self): return 0
-    def __lt__(self, other): return True
-    def __radd__(self, other): return self
-def add(a, b): return Always(%s)
-"""
-
-HACKS: dict[str, str] = {
-    "exit with 0": "import sys\ndef add(a, b): sys.exit(0)",
-    "exit while loading": "import sys\ndef add(a, b): return 0\nsys.exit(0)",
-    "raise SystemExit": "def add(a, b): raise SystemExit",
-    "leave at once": "import os\ndef add(a, b): os._exit(0)",
-    "leave at once while loading": "import os\nos._exit(0)",
-    "exit in an atexit hook": "import atexit, os\natexit.register(lambda: os._exit(0))\ndef add(a, b): return 0",
-    "kill itself": "import os, signal\ndef add(a, b): os.kill(os.getpid(), signal.SIGKILL)",
-    "raise KeyboardInterrupt": "def add(a, b): raise KeyboardInterrupt",
-    "raise StopIteration": "def add(a, b): raise StopIteration",
-    "raise GeneratorExit": "def add(a, b): raise GeneratorExit",
-    "raise SkipTest": "import unittest\ndef add(a, b): raise unittest.SkipTest('not here')",
-    "raise the test's own assertion": "def add(a, b): raise AssertionError",
-    "equal to everything": _ALWAYS % ("object", ""),
-    "integer equal to everything": _ALWAYS % ("int", "99"),
-    "float equal to everything": _ALWAYS % ("float", "99.0"),
-    "string equal to everything": _ALWAYS % ("str", "'no'"),
-    "list equal to everything": _ALWAYS % ("list", "[99]"),
-    "mock": "from unittest.mock import ANY\ndef add(a, b): return ANY",
-    "patch the builtins": """
-import builtins
-class E(Exception): pass
-builtins.AssertionError = E
-builtins.all = builtins.any = lambda *a: True
-builtins.sum = builtins.len = builtins.abs = lambda *a: 0
-def add(a, b): return 0
-""",
-    "patch operators and json": """
-import json, operator, math
-operator.eq = lambda a, b: True
-json.loads = lambda *a, **k: ["ok", 3]
-math.isclose = lambda *a, **k: True
-def add(a, b): return 99
-""",
-    "define the check itself": "def check(candidate): pass\ndef add(a, b): return 99",
-    "overwrite the check in every frame": """
-import sys
-def add(a, b):
-    frame = sys._getframe()
-    while frame:
-        frame.f_globals['check'] = frame.f_locals['check'] = lambda c: None
-        for name in ('expected', 'passed', 'verdict'):
-            if name in frame.f_locals: return frame.f_locals[name]
-        frame = frame.f_back
-""",
-    "look for the expected value in frames": """
-import sys
-def add(a, b):
-    frame = sys._getframe()
-    while frame:
-        if 'expected' in frame.f_locals: return frame.f_locals['expected']
-        frame = frame.f_back
-""",
-    "look for the test in the heap": """
-import gc, re
-def add(a, b):
-    texts = [v for o in gc.get_objects() if isinstance(o, dict) for v in list(o.values()) if isinstance(v, str)]
-    if any('def check' + '(candidate)' in t for t in texts): return a + b
-    codes = [o for o in gc.get_objects() if getattr(o, '__name__', '') == 'check']
-    return a + b if codes else 99
-""",
-    "print that it passed": "print('passed')\nprint('[true, \"passed\"]')\ndef add(a, b): print('ok'); return 99",
-    "write a verdict to every descriptor": """
-import os, struct
-def add(a, b):
-    verdict = b'[true,"passed"]'
-    for fd in range(64):
-        try: os.write(fd, struct.pack('!I', len(verdict)) + verdict)
-        except OSError: pass
-    os._exit(0)
-""",
-    "answer ahead on the channel": """
-import json, os, struct
-def add(a, b):
-    for value in (0, 0, 0, 0, 0, 0):
-        message = json.dumps(['ok', value]).encode()
-        os.write(3, struct.pack('!I', len(message)) + message)
-    return 0
-""",
-    "close every descriptor": "import os\ndef add(a, b): os.closerange(0, 64)",
-    "make the channel non-blocking": "import os\ndef add(a, b): os.set_blocking(3, False); return 99",
-    "change the arguments instead of answering": """
-def add(a, b):
-    if isinstance(a, list): a.clear(); b.clear()
-    return a
-""",
-    "answer with an endless iterator": "import itertools\ndef add(a, b): return (99 for _ in itertools.count())",
-    "answer with a deep list": """
-def add(a, b):
-    x = []
-    for _ in range(100000): x = [x]
-    return x
-""",
-    "answer with a deep list written by hand": """
-import os, struct
-def add(a, b):
-    m = b'["ok",' + b'[' * 2000000 + b']' * 2000000 + b']'
-    os.write(3, struct.pack('!I', len(m))); [os.write(3, m[i:i+65536]) for i in range(0, len(m), 65536)]
-    os._exit(0)
-""",
-    "answer with colliding keys": "def add(a, b): return {i * (2**61 - 1): 0 for i in range(3000)}",
-    "answer with a huge integer": "def add(a, b): return 1 << 25_000_000",
-    "answer with 100 MB": "def add(a, b): return 'x' * 100_000_000",
-    "announce a message of 4 GB": "import os\ndef add(a, b): os.write(3, b'\\xff' * 64); os._exit(0)",
-    "answer with an unknown tag": """
-import os, struct, json
-def add(a, b):
-    m = json.dumps(['ok', {'__reduce__': ['os.system', ['true']]}]).encode()
-    os.write(3, struct.pack('!I', len(m)) + m); os._exit(0)
-""",
-    "an error whose text is a bomb": """
-class E(Exception):
-    def __str__(self): raise E
-def add(a, b): raise E
-""",
-    "right for the first call only": "n = []\ndef add(a, b):\n    n.append(1)\n    return a + b if len(n) < 2 else 99",
-    "no such function": "def ad(a, b): return a + b",
-    "right only with the wrong name bound late": "add = 5",
-    "does not parse": "def add(a, b) return a + b",
-}
-
-CONTROLS: dict[str, str] = {
-    "plain": "def add(a, b): return a + b",
-    "a lambda": "add = lambda a, b: a + b",
-    "a class with __call__": "class Add:\n    def __call__(self, a, b): return a + b\nadd = Add()",
-    "functools and operator": "import functools, operator\nadd = functools.partial(operator.add)",
-    "prints a lot": "def add(a, b):\n    for _ in range(20000): print('x' * 50)\n    return a + b",
-    "uses threads": """
-import threading
-def add(a, b):
-    out = []
-    t = threading.Thread(target=lambda: out.append(a + b)); t.start(); t.join()
-    return out[0]
-""",
-    "uses asyncio": "import asyncio\nasync def go(a, b): return a + b\ndef add(a, b): return asyncio.run(go(a, b))",
-    "raises the recursion limit": """
-import sys
-sys.setrecursionlimit(5000)
-def depth(n): return 0 if n == 0 else 1 + depth(n - 1)
-def add(a, b): return a + b if depth(3000) == 3000 else None
-""",
-    "subclasses of built-in types": """
-class I(int): pass
-class F(float): pass
-class L(list): pass
-class S(str): pass
-def add(a, b): return {int: I, float: F, list: L, str: S}[type(a + b)](a + b)
-""",
-    "patches a builtin for itself": "import builtins\nbuiltins.print = lambda *a: None\ndef add(a, b): return a + b",
-    "dataclass and enum": """
-from dataclasses import dataclass
-from enum import IntEnum
-class Zero(IntEnum): Z = 0
-@dataclass
-class Pair:
-    a: 'object'
-    b: 'object'
-def add(a, b):
-    p = Pair(a, b)
-    return p.a + p.b
-""",
-    "a main block and a unit test": """
-import unittest
-def add(a, b): return a + b
-class T(unittest.TestCase):
-    def test(self): self.assertEqual(add(1, 2), 3)
-if __name__ == '__main__':
-    unittest.main()
-""",
-    "imports far parts of the library": """
-import sqlite3, ssl, xml.etree.ElementTree, concurrent.futures, zoneinfo, ctypes, unittest.mock, decimal
-def add(a, b): return a + b
-""",
-    "swallows its own errors": "def add(a, b):\n    try: return 1 / 0\n    except ZeroDivisionError: return a + b",
-    "reads its input": "import sys\ndef add(a, b):\n    assert sys.stdin.read() == ''\n    return a + b",
 }

@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 import types
+from _thread import RLock
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
@@ -30,6 +31,7 @@ def be_candidate(cage: kernel.Cage, far: int, output: int) -> None:
         Channel(far).send(["broken", f"{type(e).__name__}: {e}"])
         return
     channel = Channel(3)
+    channel.send(["ready"])
     gc.enable()
     program, entry_point, classes, stdin = channel.receive()
     name = "solution" if stdin is None else "__main__"
@@ -70,7 +72,9 @@ class _Candidate:
         self._module = module
         self._classes = frozenset(classes)  # of the prompt: their instances travel by value
         self._objects: list[Any] = []
+        self._calling = RLock()  # one thread at a time may ask, and be asked in between
         self._numbers: dict[int, int] = {}
+        self._raised: dict[int, Exception] = {}  # by an iterator, after items that are on their way
 
     def load(self, program: str, entry_point: str) -> None:
         names = self._module.__dict__
@@ -87,8 +91,13 @@ class _Candidate:
         except SystemExit:
             pass
         finally:
-            sys.stdout.flush()
-            ours.flush()
+            if "threading" in sys.modules:
+                sys.modules["threading"]._shutdown()
+            if "atexit" in sys.modules:
+                sys.modules["atexit"]._run_exitfuncs()
+            for output in (sys.stdout, ours):
+                if not output.closed:
+                    output.flush()
 
     def serve(self) -> None:
         """Answer until the driver hangs up."""
@@ -102,7 +111,13 @@ class _Candidate:
         except Closed:
             raise
         except BaseException as e:
-            message = ["error", [c.__name__ for c in type(e).__mro__], _text(e)]
+            plain = [a for a in e.args[:9] if type(a) in (str, int, float, bool, type(None))]
+            message = [
+                "error",
+                [c.__name__ for c in type(e).__mro__],
+                _text(e),
+                plain if len(plain) == len(e.args) else [],
+            ]
         try:
             self._channel.send(message)
         except ValueError as e:
@@ -126,8 +141,11 @@ class _Candidate:
     def _call(self, function: Any, payload: Any, copy_back: bool) -> Any:
         args, kwargs = payload
         args = self.unpack(args)
-        result = function(*args, **self.unpack(kwargs)) if kwargs else function(*args)
-        return [result, args] if copy_back else result
+        named = self.unpack(kwargs) if kwargs else {}
+        result = function(*args, **named)
+        if isinstance(function, type) and isinstance(result, function) and _has_methods(type(result)):
+            result = _AsObject(result)
+        return [result, args, named] if copy_back else result
 
     def _get(self, value: Any, name: str) -> Any:
         return getattr(value, name)
@@ -136,7 +154,18 @@ class _Candidate:
         setattr(value, name, self.unpack(payload))
 
     def _next(self, iterator: Iterator[Any], n: int) -> list[Any]:
-        return list(islice(iterator, n))
+        """[at most n items, whether it has ended]. An error is raised by itself, after the items before it."""
+        items: list[Any] = []
+        try:
+            if id(iterator) in self._raised:
+                raise self._raised.pop(id(iterator))
+            items.extend(islice(iterator, n))
+        except Exception as e:
+            if not items:
+                raise
+            self._raised[id(iterator)] = e
+            return [items, False]
+        return [items, len(items) < n]
 
     def _iter(self, value: Any) -> Any:
         return iter(value)
@@ -168,6 +197,8 @@ class _Candidate:
         return pack(value, lambda v: type(v).__name__ in self._classes, self._handle)
 
     def _handle(self, value: Any) -> dict[str, int]:
+        if type(value) is _AsObject:
+            return {"o": self._number(value.value)}
         return {"n" if hasattr(type(value), "__next__") else "o": self._number(value)}
 
     def _number(self, value: Any) -> int:
@@ -194,6 +225,10 @@ class _Candidate:
         """A function of the test's: calling it asks the driver, which may ask back before it answers."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
+            with self._calling:
+                return ask(args, kwargs)
+
+        def ask(args: Any, kwargs: Any) -> Any:
             self._channel.send(["call", number, self.pack([list(args), kwargs])])
             while True:
                 message = self._channel.receive()
@@ -206,9 +241,22 @@ class _Candidate:
         return call
 
 
+class _AsObject:
+    """Something that is also plain data, but was made for what it can do."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _has_methods(kind: type) -> bool:
+    """Whether a class derived from a built-in one adds methods that its plain data would lose."""
+    own = [c for c in kind.__mro__ if c.__module__ != "builtins"]
+    return any(callable(v) and not name.startswith("__") for c in own for name, v in c.__dict__.items())
+
+
 def _compiled(program: str) -> types.CodeType:
     try:
-        return compile(program, "<solution>", "exec")
+        return compile(program, "<solution>", "exec", dont_inherit=True)
     except MemoryError:  # what the parser says where its stack ends
         raise SyntaxError("too large or too deeply nested for the parser") from None
 

@@ -6,6 +6,7 @@ Every call raises OSError with the name of what was refused. x86-64 and aarch64.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -66,7 +67,11 @@ _NR: dict[str, tuple[int, int]] = {
     "socket": (41, 198), "bind": (49, 200), "listen": (50, 201), "connect": (42, 203),
     # memory that RLIMIT_AS does not see
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "semget": (64, 190),
-    "msgget": (68, 186), "mq_open": (240, 180),
+    "msgget": (68, 186), "mq_open": (240, 180), "shmat": (30, 196), "shmctl": (31, 195), "semop": (65, 193),
+    "semctl": (66, 191), "semtimedop": (220, 192), "msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187),
+    "mq_unlink": (241, 181),
+    # what Landlock does not guard: watching folders, datagrams to a name, descriptors in flight (counted by user)
+    "inotify_add_watch": (254, 27), "sendto": (44, 206), "sendmsg": (46, 211), "sendmmsg": (307, 269),
     # file metadata, which Landlock leaves open
     "chmod": (90, -1), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, -1),
     "fchown": (93, 55), "lchown": (94, -1), "fchownat": (260, 54), "utime": (132, -1), "utimes": (235, -1),
@@ -84,8 +89,24 @@ _NR: dict[str, tuple[int, int]] = {
 }
 # fmt: on
 _OWN_USE = ("getpid", "capset", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self")
-_WORKERS_OWN = ("fork", "vfork", "mount", "umount2", "memfd_create")
-_CONDITIONAL = ("clone", "clone3", "kill", "tkill", "tgkill", "prlimit64", "prctl", "fcntl", "ioctl", "open", "openat")
+_WORKERS_OWN = (
+    "fork", "vfork", "mount", "umount2", "memfd_create", "sendmsg", "sendmmsg",
+    "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
+)  # fmt: skip
+_CONDITIONAL = (
+    "sendto",
+    "clone",
+    "clone3",
+    "kill",
+    "tkill",
+    "tgkill",
+    "prlimit64",
+    "prctl",
+    "fcntl",
+    "ioctl",
+    "open",
+    "openat",
+)
 _METADATA = tuple(list(_NR)[list(_NR).index("chmod") : list(_NR).index("open")])
 _BY_NAME = tuple(list(_NR)[list(_NR).index("open") : list(_NR).index("getpid")])
 
@@ -186,6 +207,7 @@ def _child_filter() -> bytes:
     bodies[_number("clone")] = _on(
         0, [_stop(_ANY_BIT, _THREAD, 1, 0) + _refuse(), _stop(_ANY_BIT, new_namespaces, 0, 1) + _refuse()]
     )
+    bodies[_number("sendto")] = _on(5, _refuse_unless(0))  # no address: only to the other end
     for name in ("kill", "tkill", "tgkill"):
         bodies[_number(name)] = _on(0, _refuse_unless(_OWN_PID))
     bodies[_number("prctl")] = _on(0, _refuse_if([_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE]))
@@ -304,7 +326,7 @@ class Cage:
             _prctl(_PR_SET_DUMPABLE, 0, "not dumpable")  # no other process of this user may look into the samples
         _do("seccomp", _confinement(ctypes.create_string_buffer(filter, len(filter))))
 
-    def clone(self) -> int:
+    def clone(self, shared_folder: bool = True) -> int:
         """Fork, in T1 into fresh user, pid, mount and IPC namespaces with a private, empty /tmp.
 
         No id is mapped into the user namespace, so inside everybody is nobody. Returns the child's pid, and 0 in the
@@ -313,7 +335,10 @@ class Cage:
         if not self._namespaces:
             return os.fork()
         self._renew_folder()
-        return _do("clone", self._clone)
+        pid = _do("clone", self._clone)
+        if not shared_folder:
+            self._folder_changed = 0
+        return pid
 
     def _renew_folder(self) -> None:
         """A new /tmp, and the rules that allow it, for the next child, which takes a copy of this process' mounts.
@@ -415,8 +440,8 @@ def enter(tier: str, read_only: Sequence[str], memory_bytes: int) -> Cage:
     if tier == "T2" and not abi:
         raise OSError(errno.EOPNOTSUPP, "Landlock: not in this kernel, or switched off")
     filter = _seccomp(*_METADATA) if tier == "T2" else _seccomp(*_METADATA, *_BY_NAME, no_writing=True)
-    if _become_nobody():
-        limits[resource.RLIMIT_NPROC] = 64  # counts this worker alone
+    # Of a user nobody else is, the limit counts this worker alone; else all that runs, so it must stand far above that.
+    limits[resource.RLIMIT_NPROC] = 64 if _become_nobody() else _threads_of(os.geteuid()) + 4096
     if tier == "T2":
         return Cage("T2 landlock+seccomp", abi, proc, rules, filter, limits)
     return Cage("T3 rlimits+seccomp", 0, proc, (), filter, limits)
@@ -489,13 +514,24 @@ def _build_root(staging: str, read_only: Sequence[str]) -> None:
         else:
             os.close(os.open(target, os.O_CREAT))
         _mount(source, target, None, _MS_BIND | _MS_REC)
-        _mount_attributes(target, _ATTR_NOSUID | (0 if source in _DEVICES else _ATTR_NODEV | _ATTR_RDONLY))
+        _mount_attributes(target, _ATTR_NOSUID | _ATTR_RDONLY | (0 if source in _DEVICES else _ATTR_NODEV))
     os.makedirs(staging + "/tmp", exist_ok=True)  # noqa: PTH103
     os.chdir(staging)
     _syscall("pivot_root", ctypes.c_char_p(b"."), ctypes.c_char_p(b"."))
     _syscall("umount2", ctypes.c_char_p(b"."), _MNT_DETACH)  # the old root, which lies over the new one
     os.chdir("/")
     _mount_attributes("/", _ATTR_RDONLY, recursive=False)  # the devices stay writable
+
+
+def _threads_of(uid: int) -> int:
+    """How many threads a user runs now."""
+    count = 0
+    for process in os.listdir("/proc"):  # noqa: PTH208
+        if process.isdigit():
+            with contextlib.suppress(OSError):  # gone, or hidden
+                if os.stat(f"/proc/{process}").st_uid == uid:  # noqa: PTH116
+                    count += len(os.listdir(f"/proc/{process}/task"))  # noqa: PTH208
+    return count
 
 
 def _become_nobody() -> bool:

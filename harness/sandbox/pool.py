@@ -331,6 +331,8 @@ def _result(
         verdict, why = "timeout", f"over {timeout_s:g} s of CPU time"
     elif end == "asleep":
         verdict, why = "timeout", f"over {timeout_s:g} s by the clock"
+    elif end == "over":
+        verdict, why = "error", f"comparing took over {timeout_s:g} s of CPU time"
     elif end == "wall":
         doubtful = True
         verdict, why = "timeout", f"over {4 * timeout_s + 2:g} s by the clock"

@@ -13,6 +13,7 @@ import struct
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from enum import Enum
 from json.decoder import JSONDecoder
 from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
 from json.scanner import c_make_scanner  # type: ignore[attr-defined]
@@ -50,6 +51,7 @@ class Channel:
     def __init__(self, fd: int, timeout_s: float | None = None) -> None:
         self._fd = fd
         self._timeout_s = timeout_s
+        self.received = 0  # bytes
 
     def send(self, message: Any) -> None:
         """Send one message. Raises ValueError if it is too long, Closed if nobody listens."""
@@ -72,6 +74,7 @@ class Channel:
         (size,) = _PREFIX.unpack_from(data)
         if size > MAX_BYTES:
             raise ValueError(f"a message may have {MAX_BYTES} bytes, this one announces {size}")
+        self.received += size
         missing = size + _PREFIX.size - len(data)
         if missing > 0:
             parts = [data]
@@ -107,6 +110,8 @@ def encode(value: Any, other: Callable[[Any], Any]) -> Any:
         return value if -_SMALL < value < _SMALL else {"i": hex(value)}
     if kind is list:
         return _items(value, other)
+    if kind is not tuple and isinstance(value, tuple) and hasattr(kind, "_fields"):
+        return other(value)
     for base, tag, flatten in _FLATTEN:
         if isinstance(value, base):
             flat = flatten(value)
@@ -150,14 +155,23 @@ _FLATTEN: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
     (range, "r", lambda x: [x.start, x.stop, x.step]),
     (deque, "q", lambda x: list(deque.__iter__(x))),
     (type({}.keys()), "k", list),
+    (type({}.values()), "", list),
+    (type({}.items()), "", list),
 )
 _CONTAINERS = ("t", "s", "f", "r", "d", "q", "C", "k")
+
+
+def _clock(x: Any, offset: Any) -> list[Any]:
+    return [x.hour, x.minute, x.second, x.microsecond, None if offset is None else offset.total_seconds()]
+
+
 # Only where the module is loaded can there be such a value, and only then does it cost anything.
 _FROM_MODULES: tuple[tuple[str, str, str, Callable[[Any], Any]], ...] = (
     ("decimal", "Decimal", "D", str),
     ("fractions", "Fraction", "F", lambda x: [x.numerator, x.denominator]),
-    ("datetime", "datetime", "dt", lambda x: [x.year, x.month, x.day, x.hour, x.minute, x.second, x.microsecond]),
+    ("datetime", "datetime", "dt", lambda x: [*_clock(x, x.utcoffset()), x.year, x.month, x.day]),
     ("datetime", "date", "dd", lambda x: [x.year, x.month, x.day]),
+    ("datetime", "time", "dh", lambda x: _clock(x, x.utcoffset())),
     ("datetime", "timedelta", "di", lambda x: [x.days, x.seconds, x.microseconds]),
     ("numpy", "generic", "", lambda x: x.item()),
     ("numpy", "ndarray", "A", lambda x: x.tolist()),
@@ -205,6 +219,18 @@ def _of_datetime(name: str) -> Callable[[Any], Any]:
     return make
 
 
+def _moment(parts: Any) -> Any:
+    """A datetime or, without a date, a time; with the distance of its zone from UTC."""
+    import datetime
+
+    hour, minute, second, microsecond, offset, *date = parts
+    zone = None if offset is None else datetime.timezone(datetime.timedelta(seconds=offset))
+    if not date:
+        return datetime.time(hour, minute, second, microsecond, zone)
+    year, month, day = date
+    return datetime.datetime(year, month, day, hour, minute, second, microsecond, zone)
+
+
 def _array(values: Any) -> Any:
     import numpy
 
@@ -236,7 +262,8 @@ _MAKE: dict[str, Callable[[Any], Any]] = {
     "k": lambda keys: dict.fromkeys(keys).keys(),
     "D": _decimal,
     "F": _rational,
-    "dt": _of_datetime("datetime"),
+    "dt": _moment,
+    "dh": _moment,
     "dd": _of_datetime("date"),
     "di": _of_datetime("timedelta"),
     "A": _array,
@@ -246,7 +273,8 @@ _MAKE: dict[str, Callable[[Any], Any]] = {
 def pack(value: Any, by_value: Callable[[Any], bool], other: Callable[[Any], Any]) -> list[Any]:
     """`value` as [data, instances]: objects for which `by_value` holds travel as [name of the class, attributes].
 
-    They may refer to one another, in circles too. Iterators become what they hold; `other` tags the rest.
+    Members of an Enum travel as its name and theirs, named tuples as its name and their items. Instances may refer to
+    one another, in circles too. `other` tags the rest.
     """
     if type(value) in ATOMS:
         return [value, []]
@@ -256,6 +284,11 @@ def pack(value: Any, by_value: Callable[[Any], bool], other: Callable[[Any], Any
     def tagged(v: Any) -> Any:
         if isinstance(v, type) and v in TYPES.values():
             return {"T": v.__name__}
+        named = isinstance(v, tuple)  # with names for its fields, or it would not have come here
+        if named or isinstance(v, Enum):
+            if by_value(v):
+                return {"y": [type(v).__name__, encode(list(tuple.__iter__(v)), tagged) if named else v.name]}
+            return {"t": _items(list(tuple.__iter__(v)), tagged)} if named else other(v)
         if by_value(v):
             if id(v) not in numbers:
                 numbers[id(v)] = len(instances)
@@ -285,11 +318,18 @@ def unpack(packed: Any, classes: Mapping[str, Any], resolve: Callable[[str, Any]
             return made[body]
         if tag == "T":
             return TYPES[body]
+        if tag == "y":
+            name, content = body
+            return (
+                classes[name][content]
+                if type(content) is str
+                else tuple.__new__(classes[name], decode(content, untagged))
+            )
         return resolve(tag, body)
 
     for instance, (_, attributes) in zip(made, table, strict=True):
         for name, value in decode(attributes, untagged).items():
-            if type(name) is not str or name.startswith("__"):
+            if type(name) is not str or name.startswith("__") or callable(getattr(type(instance), name, None)):
                 raise ValueError("not the name of an attribute")
             object.__setattr__(instance, name, value)
     return decode(wire, untagged)

@@ -12,6 +12,7 @@ interpreter with few modules: what a fork costs grows with the memory that is fo
 
 from __future__ import annotations
 
+import builtins
 import gc
 import importlib
 import json
@@ -33,7 +34,7 @@ _PRELOAD = ("bisect", "copy", "functools", "heapq", "itertools", "math", "operat
 ASKED = struct.Struct("dd?")  # CPU seconds, wall seconds, whether the program is run as one
 ENDED = struct.Struct("8siid")  # how (see `_watch`), exit code or errno of the driver, of the candidate, CPU seconds
 _CONTROL = 0  # the worker's standard input is its socket to `Sandbox`
-_DRIVER_SPARE_S = 5.0  # CPU seconds a driver may use beyond the candidate's own limit
+_DRIVER_SPARE_S = 1.0  # CPU seconds a driver may use beyond the candidate's own limit
 _PAUSE_S = 0.05  # between two looks at a candidate that sleeps
 _SLACK_S = 0.1  # how far the kernel's count of waiting may lag behind
 
@@ -45,6 +46,7 @@ def main(tier: str, read_only: list[str], library: list[str], memory_bytes: int)
     os.putenv("OPENBLAS_NUM_THREADS", "1")  # else numpy reserves memory for a thread per core
     try:
         sys.path[:] = library
+        sys.argv[:] = [""]
         _preload()
         cage = kernel.enter(tier, read_only, memory_bytes)
     except OSError as e:
@@ -74,6 +76,7 @@ def _preload() -> None:
 
     os.register_at_fork = register
     random.seed(0)
+    builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]  # what `site` would have made
     for name in _PRELOAD:
         importlib.import_module(name)
     compile("", "", "exec")  # the first makes the types of the syntax tree, which takes a millisecond
@@ -106,6 +109,8 @@ class _Worker:
         driver.start(job, near, output)
         _close(job, near, far, output)
         end = self._watch(driver, candidate, cpu_s, time.monotonic() + wall_s)
+        if end != b"done":  # first: else it would judge what the candidate left when it was killed
+            os.kill(driver.pid, kernel.SIGKILL)
         os.kill(candidate, kernel.SIGKILL)  # not reaped yet, so the number is still its own
         _, status, used = os.wait4(candidate, 0)
         died = 0
@@ -130,8 +135,8 @@ class _Worker:
         """Wait for the end of a sample, and say which.
 
         "done": an ordinary verdict; "spent": the driver said a verdict but must not be used again; "died": it said
-        none. "cpu": the candidate used its time; "asleep": it let that time pass, working or not; "wall": the clock's
-        backstop, which on a busy machine says nothing about the candidate.
+        none; "over": it used its own time. "cpu": the candidate used its time; "asleep": it let that time pass, working
+        or not; "wall": the clock's backstop, which on a busy machine says nothing about the candidate.
         """
         clock = kernel.cpu_clock(candidate)
         began = time.monotonic()
@@ -152,7 +157,7 @@ class _Worker:
             if now >= deadline:
                 return b"wall"
             if driver_s > cpu_s + _DRIVER_SPARE_S:
-                return b"died"
+                return b"over"
             if spare <= 0:
                 return b"cpu"
             if now >= look:
@@ -169,7 +174,7 @@ class _Driver:
 
     def __init__(self, cage: kernel.Cage) -> None:
         self.link, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
-        self.pid = cage.clone()
+        self.pid = cage.clone(shared_folder=False)  # the tests must not see what a candidate leaves in /tmp
         if self.pid == 0:
             _play(lambda: drive(cage, theirs.fileno()))
         theirs.close()
