@@ -131,6 +131,9 @@ def _code(text: str | None) -> str:
 
 def is_current(board: Path) -> bool:
     """Whether a board (.md) is exactly what its facts (.json beside it) give."""
-    facts = json.loads(board.with_suffix(".json").read_text(encoding="utf-8"))
+    path = board.with_suffix(".json")
+    if not path.is_file():
+        raise DataError(f"{board} has no facts beside it: {path} is missing; build the board again")
+    facts = json.loads(path.read_text(encoding="utf-8"))
     text = markdown(facts) if facts.get("kind") == KIND else leaderboard.markdown(leaderboard.Board(**facts))
     return board.read_text(encoding="utf-8") == text

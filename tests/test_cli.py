@@ -170,6 +170,8 @@ def test_a_board_edited_by_hand_is_stale(tmp_path):
     board = tmp_path / "pico.md"
     board.write_text(board.read_text().replace("base", "Base", 1))
     refused(harness("leaderboard", "check", board, cwd=tmp_path), 1, "is stale or was edited by hand")
+    board.with_suffix(".json").unlink()
+    refused(harness("leaderboard", "check", board, cwd=tmp_path), 2, "has no facts beside it")
 
 
 def test_the_readme_opens_with_the_board_as_it_was_committed():

@@ -169,7 +169,7 @@ def add(a, b):
     limits = [resource.getrlimit(k) for k in (resource.RLIMIT_NOFILE, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE)]
     other = _thread._count(), _signal.getitimer(0), os.umask(0o22), sys.getrecursionlimit()
     found = left, limits, other
-    new = ['0o40700'], [(64, 64), (-1, -1), (64 << 20, 64 << 20)], (0, (0.0, 0.0), 0o22, 1000)
+    new = ['0o40700'], [(64, 64), (-1, -1), (64 << 20, 64 << 20)], (0, (0.0, 0.0), 0o22, 1016)
     return a + b if found == new else found
 """
 

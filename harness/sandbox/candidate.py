@@ -17,6 +17,7 @@ from typing import Any
 from harness.sandbox import kernel
 from harness.sandbox.wire import Channel, Closed, pack, unpack
 
+_FRAMES = 16  # our own below the program's: it may recurse as deep as in a script
 _PIPE_BYTES = 65536  # a pipe takes this much before anybody reads
 
 
@@ -33,6 +34,7 @@ def be_candidate(cage: kernel.Cage, far: int, output: int) -> None:
     channel = Channel(3)
     channel.send(["ready"])
     gc.enable()
+    sys.setrecursionlimit(sys.getrecursionlimit() + _FRAMES)
     program, entry_point, classes, stdin = channel.receive()
     name = "solution" if stdin is None else "__main__"
     module = types.ModuleType(name)
