@@ -74,8 +74,8 @@ class _Candidate:
         self._module = module
         self._classes = frozenset(classes)  # of the prompt: their instances travel by value
         self._objects: list[Any] = []
-        self._calling = RLock()  # one thread at a time may ask, and be asked in between
         self._numbers: dict[int, int] = {}
+        self._calling = RLock()  # one thread at a time may ask, and be asked in between
         self._raised: dict[int, Exception] = {}  # by an iterator, after items that are on their way
 
     def load(self, program: str, entry_point: str) -> None:
@@ -123,7 +123,7 @@ class _Candidate:
         try:
             self._channel.send(message)
         except ValueError as e:
-            self._channel.send(["error", ["ValueError"], str(e)])
+            self._channel.send(["error", ["ValueError"], str(e), []])
 
     def _answer(self, request: Any) -> None:
         verb, target, *rest = request
