@@ -137,10 +137,10 @@ def _program(problem: Problem, text: str) -> str:
 
     By pattern, not by parsing: an untrusted text can crash or stall the parser.
     """
-    if not problem.continues_prompt:
+    if not problem.head:
         return text
     if _is_whole(text, problem.entry_point):
-        return _preamble(problem.prompt, problem.entry_point) + "\n" + text
+        return _preamble(problem.head, problem.entry_point) + "\n" + text
     return problem.prompt + text
 
 
@@ -150,13 +150,16 @@ def _is_whole(text: str, entry_point: str) -> bool:
 
 
 def _defines(text: str, entry_point: str) -> bool:
-    return re.search(rf"^(?:async\s+)?def\s+{re.escape(entry_point)}\b", text, re.M) is not None
+    name = re.escape(entry_point.partition(".")[0])
+    return re.search(rf"^(?:async\s+def|def|class)\s+{name}\b", text, re.M) is not None
 
 
 def _preamble(prompt: str, entry_point: str) -> str:
     """What stands in the (trusted) prompt before the function that is asked for: imports and helpers."""
     for node in ast.parse(prompt).body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == entry_point:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        if node.name == entry_point.partition(".")[0]:
             first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
             return "".join(prompt.splitlines(keepends=True)[: first - 1])
     return ""
@@ -166,7 +169,7 @@ def _lenient_programs(problem: Problem, text: str) -> Iterator[str]:
     """Programs the reply may have meant, most literal first."""
     prompt, entry_point = problem.prompt, problem.entry_point
     for source in _sources(text, entry_point):
-        if not problem.continues_prompt:
+        if not problem.head:
             yield source
             start = _CODE_START.search(source)
             if entry_point and start:

@@ -72,7 +72,7 @@ class Problem:
     prelude: str = ""  # the prompt, where the test needs what it defines
     calls_check: bool = False  # whether the test defines `check(candidate)`, to be called with the entry point
     reference: str = ""  # a whole program that is right; "" where the row has none
-    continues_prompt: bool = False  # whether a reply may go on where the prompt ends
+    head: str = ""  # the prompt, closed to be a whole program, where a reply may go on where it ends
 
     def jobs(self, program: str, timeout_s: float, copy_back: bool = False) -> list[CodeJob]:
         """The runs that must all pass for `program` to be right."""
@@ -98,14 +98,15 @@ def read_problem(row: Mapping[str, Any]) -> Problem:
 
 def _read(name: str, row: Mapping[str, Any]) -> Problem:
     prompt = str(row.get("prompt") or row.get("text") or row.get("question") or "")
-    entry_point = str(row.get("entry_point") or "")
+    entry_point = str(row.get("entry_point") or "").replace("()", "")  # "Solution().add" is "Solution.add"
     if entry_point and str(row.get("test") or "").strip():
-        is_code = _parses(prompt)
+        head = _closed(prompt)
         solution = str(row.get("canonical_solution") or row.get("solution") or "")
-        reference = solution if not is_code or _defines(solution, entry_point) else prompt + solution
+        reference = solution if not head or _defines(solution, entry_point.partition(".")[0]) else prompt + solution
         test = str(row["test"])
-        offered = (_defined(prompt) | _imported(prompt) if is_code else set()) - {entry_point}
-        names = _taken_names(test, "", offered)
+        offered = (_defined(head) | _imported(head) if head else set()) - {entry_point.partition(".")[0]}
+        # `from math import *` may offer any name
+        names = (entry_point,) if "*" in offered else _taken_names(test, "", offered)
         calls_check = "check" in _defined(test)
         if not calls_check and entry_point not in names:
             raise BadProblem(f"its test neither defines check(candidate) nor uses {entry_point!r}")
@@ -115,10 +116,10 @@ def _read(name: str, row: Mapping[str, Any]) -> Problem:
             entry_point,
             test,
             tuple(n for n in names if n != entry_point) if calls_check else names,
-            prelude=prompt if offered & {"*", *_global_names(_scopes(test))} or _has_classes(prompt) else "",
+            prelude=head if offered & {"*", *_global_names(_scopes(test))} or _has_classes(head) else "",
             calls_check=calls_check,
             reference=reference if solution else "",
-            continues_prompt=is_code,
+            head=head,
         )
     cases = row.get("input_output") or row.get("test_cases") or row.get("tests")
     if cases:
@@ -189,6 +190,16 @@ def _parses(source: str) -> bool:
     return bool(source.strip())
 
 
+def _closed(prompt: str) -> str:
+    """The prompt as a program: as it stands (a docstring is a body), or with a body for what it opens; or ""."""
+    if _parses(prompt):
+        return prompt
+    last = prompt.rstrip().rpartition("\n")[2]
+    indent = last[: len(last) - len(last.lstrip())]
+    body = f"{prompt.rstrip()}\n{indent}    pass\n"
+    return body if _parses(body) else ""
+
+
 def _defines(source: str, name: str) -> bool:
     return name in _defined(source) if _parses(source) else False
 
@@ -234,7 +245,7 @@ def _imported(source: str) -> set[str]:
 
 def _has_classes(prompt: str) -> bool:
     """Whether instances of the prompt's own classes may travel between the program and its tests."""
-    return _parses(prompt) and any(isinstance(node, ast.ClassDef) for node in _tree(prompt).body)
+    return any(isinstance(node, ast.ClassDef) for node in _tree(prompt).body)
 
 
 def _global_names(table: symtable.SymbolTable) -> set[str]:

@@ -46,6 +46,14 @@ STDIO = {
 }
 CALLS = {"id": "max", "question": "", "input_output": {"fn_name": "Solution.top", "inputs": [[[1, 3]]], "outputs": [3]}}
 LINES = {"id": "lines", "prompt": "", "entry_point": "f", "test_cases": [{"input": '[1, 2]\n"x"', "output": "[2, 1]"}]}
+METHOD = {
+    "task_id": "method",
+    "prompt": "from math import *\n\nclass Solution:\n    def area(self, r):\n",
+    "entry_point": "Solution().area",
+    "test": "def check(candidate):\n    assert candidate(1) == pi\n",
+    "canonical_solution": "        return pi * r * r\n",
+}
+WHOLE = "class Solution:\n    def area(self, r): return pi * r * r"
 SORT = {
     "task_id": "sort",
     "prompt": "def sort(xs):\n    '''In place.'''\n",
@@ -83,6 +91,9 @@ ROWS: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     "stdio, raises": (STDIO, "print(int(input()) * 2); 1 / 0", "error", "error", "ZeroDivisionError"),
     "calls": (CALLS, "class Solution:\n def top(self, xs): return max(xs)", "passed", "passed", "passed"),
     "calls, wrong": (CALLS, "class Solution:\n def top(self, xs): return min(xs)", "failed", "failed", ""),
+    "a method": (METHOD, "        return pi * r * r\n", "passed", "passed", "passed"),
+    "a method, whole": (METHOD, WHOLE, "passed", "passed", "passed"),
+    "a method, fenced": (METHOD, f"```\n{WHOLE}\n```", "error", "passed", "Error"),
     "JSON lines": (LINES, "def f(xs, x): return tuple(xs[::-1])", "passed", "passed", "passed"),
     "in place": (SORT, "    xs.sort()\n", "passed", "passed", "passed"),
     "in place, wrong": (SORT, "    xs.sort(reverse=True)\n", "failed", "failed", ""),
