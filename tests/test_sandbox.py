@@ -96,13 +96,6 @@ HARMLESS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _known_limit(request: pytest.FixtureRequest) -> None:
-    """In T2 an ordinary user's samples may start more threads: the limit there counts all that the user runs."""
-    if os.geteuid() != 0 and "T2-start 200 small threads" in request.node.name and "outside" not in request.node.name:
-        request.applymarker(pytest.mark.xfail(reason="no limit of its own for a sample", strict=True))
-
-
 @pytest.fixture(scope="module", params=["T1", "T2"])
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     try:

@@ -12,6 +12,7 @@ import errno
 import os
 import resource
 import struct
+import time
 from collections.abc import Iterable, Sequence
 
 # PyDLL keeps the GIL: `clone` returns twice, and the child must still hold it.
@@ -159,6 +160,7 @@ def _stop(code: int, value: int, jump_true: int = 0, jump_false: int = 0) -> byt
 
 _LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _JUMP, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x05, 0x06
 _ALLOW, _KILL = _stop(_RETURN, 0x7FFF0000), _stop(_RETURN, 0x80000000)
+_SPARE_THREADS = 100  # of a sample, and what else this user may start within a second
 _OWN_PID = 0xFEDCBA98  # stands for the sample's own pid until `Cage.shut` knows it
 
 
@@ -295,6 +297,9 @@ class Cage:
         self._paths = tuple(paths)
         self._ruleset = -1
         self._folder_changed = -1
+        # A user's limit of threads counts all that runs, so a child gets one that stands above what runs now.
+        self._shares_user = resource.RLIMIT_NPROC not in limits
+        self._threads, self._count_again = 0, 0.0
         # Not os.fork after unshare: that needs a second fork for the pid namespace and would nest the worker's own.
         flags = NEWUSER | NEWPID | NEWNS | NEWIPC | _SIGCHLD
         tid = _thread_id_address()
@@ -333,6 +338,9 @@ class Cage:
         child, which must call `shut` next. The worker must have one thread: nothing is set right for others.
         """
         if not self._namespaces:
+            if self._shares_user and time.monotonic() >= self._count_again:
+                self._count_again = time.monotonic() + 1
+                self._threads = _threads_of(os.geteuid()) + _SPARE_THREADS
             return os.fork()
         self._renew_folder()
         pid = _do("clone", self._clone)
@@ -369,6 +377,8 @@ class Cage:
     def shut(self, keep: Sequence[int]) -> None:
         """Give up everything but the descriptors `keep`, which become 3, 4, ... Irrevocable; call in the child."""
         os.setsid()  # a pid namespace does not cut process groups
+        if self._threads:
+            _lower(resource.RLIMIT_NPROC, self._threads)
         if self._ruleset >= 0:
             _do("landlock_restrict_self", self._restrict)
         for i, fd in enumerate(keep):
@@ -440,8 +450,8 @@ def enter(tier: str, read_only: Sequence[str], memory_bytes: int) -> Cage:
     if tier == "T2" and not abi:
         raise OSError(errno.EOPNOTSUPP, "Landlock: not in this kernel, or switched off")
     filter = _seccomp(*_METADATA) if tier == "T2" else _seccomp(*_METADATA, *_BY_NAME, no_writing=True)
-    # Of a user nobody else is, the limit counts this worker alone; else all that runs, so it must stand far above that.
-    limits[resource.RLIMIT_NPROC] = 64 if _become_nobody() else _threads_of(os.geteuid()) + 4096
+    if _become_nobody():  # else the limit counts all this user runs: see `Cage.clone`
+        limits[resource.RLIMIT_NPROC] = 64
     if tier == "T2":
         return Cage("T2 landlock+seccomp", abi, proc, rules, filter, limits)
     return Cage("T3 rlimits+seccomp", 0, proc, (), filter, limits)
