@@ -510,11 +510,16 @@ def _map_ids(proc: int, uid: int, gid: int, inside: int) -> None:
             raise type(e)(e.errno, f"{name} of the new user namespace: {e.strerror}") from e
 
 
+def placed(path: str) -> str:
+    """Where a folder lies in the root of T1: in its own place, unless the samples' own /tmp would hide it there."""
+    return f"/outside{path}" if path.startswith("/tmp/") else path
+
+
 def _build_root(staging: str, read_only: Sequence[str]) -> None:
     """Make the new root over `staging` (no source may lie below it) and pivot into it."""
     _mount("tmpfs", staging, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=755")
     for source in (*read_only, *_DEVICES):
-        target = staging + source
+        target = staging + placed(source)
         os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
         if os.path.islink(source):  # noqa: PTH114 - /lib, where it is a link to usr/lib
             os.symlink(os.readlink(source), target)  # noqa: PTH115, PTH211

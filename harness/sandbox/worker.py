@@ -49,6 +49,8 @@ def main(tier: str, read_only: list[str], library: list[str], memory_bytes: int)
         sys.argv[:] = [""]
         _preload()
         cage = kernel.enter(tier, read_only, memory_bytes)
+        if tier == "T1":
+            sys.path[:] = map(kernel.placed, library)
     except OSError as e:
         control.send(json.dumps({"error": e.strerror or str(e)}).encode())
         return
