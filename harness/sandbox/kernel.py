@@ -296,7 +296,7 @@ class Cage:
         self._proc = proc
         self._paths = tuple(paths)
         self._ruleset = -1
-        self._folder_changed = -1
+        self._folder: tuple[object, ...] = ()
         # A user's limit of threads counts all that runs, so a child gets one that stands above what runs now.
         self._shares_user = resource.RLIMIT_NPROC not in limits
         self._threads, self._count_again = 0, 0.0
@@ -345,22 +345,22 @@ class Cage:
         self._renew_folder()
         pid = _do("clone", self._clone)
         if not shared_folder:
-            self._folder_changed = 0
+            self._folder = (None,)  # not new for anybody else
         return pid
 
     def _renew_folder(self) -> None:
         """A new /tmp, and the rules that allow it, for the next child, which takes a copy of this process' mounts.
 
-        One that nobody has touched is new: its root's time of change cannot be set back.
+        One that nobody has touched is new.
         """
-        if self._folder_changed >= 0:
-            if _changed("/tmp") == self._folder_changed:
+        if self._folder:
+            if _state("/tmp") == self._folder:
                 return
             os.chdir("/")
             _syscall("umount2", ctypes.c_char_p(b"/tmp"), _MNT_DETACH)
         _mount("tmpfs", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, "size=64m,nr_inodes=4096,mode=700")
         os.chdir("/tmp")
-        self._folder_changed = _changed("/tmp")
+        self._folder = _state("/tmp")
         if self._abi:
             root, folder = os.open("/", os.O_PATH), os.open("/tmp", os.O_PATH)
             self._allow((*self._paths, (root, _READ), (folder, (1 << 16) - 1)))
@@ -422,8 +422,10 @@ def trim_heap() -> None:
     _LIBC.malloc_trim(0)
 
 
-def _changed(path: str) -> int:
-    return os.stat(path).st_ctime_ns  # noqa: PTH116 - pathlib is large
+def _state(path: str) -> tuple[object, ...]:
+    """What differs once anybody has changed a folder or left something in it, though the clock be coarse."""
+    stat, usage = os.stat(path), os.statvfs(path)  # noqa: PTH116 - pathlib is large
+    return stat.st_ctime_ns, stat.st_mode, usage.f_ffree, usage.f_bfree, *os.listxattr(path)
 
 
 def cpu_clock(pid: int) -> int:
