@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Literal
 from harness import answer_grader, code_grader, math_grader, registry
 from harness.errors import DataError, Locked
 from harness.problems import DEFAULT_TIMEOUT_S, BadProblem, Problem, read_problem
-from harness.protocols import CodeResult, CodeRunner, Task
+from harness.protocols import CodeRunner, Task
 from harness.stats import wilson
 from harness.storage import full_disk_is_named, writable
 from harness.types import Sample, Score, sha256_of
@@ -217,7 +217,7 @@ def _judge(
     workers: int | None,
     closing: ExitStack,
 ) -> Judge:
-    threads = workers or _cores()
+    threads = workers or len(os.sched_getaffinity(0))
     if grader == "math":
         return Judge(_math, answer_grader.MATH_VERSION, reading or "lenient", "none needed", threads, "")
     if problems is None and task is None:
@@ -243,10 +243,6 @@ def _judge(
     )
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
 class _Known:
     """The problems or items that samples are matched to, by id."""
 
@@ -258,7 +254,7 @@ class _Known:
         for sample in task.samples("test") if task else ():
             names = sorted({sample.id, str(sample.metadata.get("task_id", sample.id))})
             self.samples.update(dict.fromkeys(names, sample))
-            rows += [(name, {"task_id": name, **_item_row(sample)}) for name in names]
+            rows += [(name, {**sample.metadata, "task_id": name}) for name in names]
         for name, row in rows if self.needs_sandbox else ():
             if name in self._problems:
                 raise DataError(f"two problems have the id {name!r}")
@@ -289,21 +285,17 @@ class _Known:
         return found
 
 
-def _item_row(sample: Sample) -> dict[str, Any]:
-    return {k: v for k, v in sample.metadata.items() if k != "task_id"}
-
-
 def _code(known: _Known, runner: CodeRunner, timeout_s: float, row: Row) -> _Outcome:
     problem = known.problem(row)
     strict, lenient = code_grader.judge(problem, _text(row), runner, timeout_s)
-    both: tuple[CodeResult, CodeResult] = strict.result, lenient.result
+    runs = [strict.result] if strict is lenient else [strict.result, lenient.result]
     return _Outcome(
         strict.result.verdict,
         lenient.result.verdict,
         {"strict": strict.result.why, "lenient": lenient.result.why},
         strict.result.test or lenient.result.test,
-        wall_s=sum(r.wall_s for r in (both if strict is not lenient else both[:1])),
-        cpu_s=sum(r.cpu_s for r in (both if strict is not lenient else both[:1])),
+        wall_s=sum(r.wall_s for r in runs),
+        cpu_s=sum(r.cpu_s for r in runs),
     )
 
 

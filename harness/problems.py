@@ -63,7 +63,6 @@ class BadProblem(DataError):
 class Problem:
     """One problem. Exactly one of `test` and `stdio` says how a program is judged."""
 
-    id: str
     prompt: str  # what the model saw; source code where `entry_point` is given and the prompt holds its head
     entry_point: str  # the function asked for; "" where the program is run as one
     test: str = ""
@@ -89,14 +88,14 @@ def read_problem(row: Mapping[str, Any]) -> Problem:
     """The problem a row states. Raises `BadProblem` saying what is missing."""
     name = str(row.get("task_id", row.get("id", row.get("question_id", ""))))
     try:
-        return _read(name, row)
+        return _read(row)
     except BadProblem as e:
         raise BadProblem(f"problem {name or '?'}: {e}") from e
     except (SyntaxError, ValueError, KeyError, TypeError) as e:
         raise BadProblem(f"problem {name or '?'} cannot be read: {type(e).__name__}: {e}") from e
 
 
-def _read(name: str, row: Mapping[str, Any]) -> Problem:
+def _read(row: Mapping[str, Any]) -> Problem:
     prompt = str(row.get("prompt") or row.get("text") or row.get("question") or "")
     entry_point = str(row.get("entry_point") or "").replace("()", "")  # "Solution().add" is "Solution.add"
     if entry_point and str(row.get("test") or "").strip():
@@ -111,7 +110,6 @@ def _read(name: str, row: Mapping[str, Any]) -> Problem:
         if not calls_check and entry_point not in names:
             raise BadProblem(f"its test neither defines check(candidate) nor uses {entry_point!r}")
         return Problem(
-            name,
             prompt,
             entry_point,
             test,
@@ -123,7 +121,7 @@ def _read(name: str, row: Mapping[str, Any]) -> Problem:
         )
     cases = row.get("input_output") or row.get("test_cases") or row.get("tests")
     if cases:
-        return _read_cases(name, prompt, entry_point, row, json.loads(cases) if isinstance(cases, str) else cases)
+        return _read_cases(prompt, entry_point, row, json.loads(cases) if isinstance(cases, str) else cases)
     reference = str(row.get("code") or row.get("canonical_solution") or "").replace("\r\n", "\n")
     asserts = [str(a) for a in [*(row.get("test_list") or ()), *(row.get("challenge_test_list") or ())]]
     setup = [str(row.get("test_setup_code") or ""), *map(str, row.get("test_imports") or ())]
@@ -134,11 +132,11 @@ def _read(name: str, row: Mapping[str, Any]) -> Problem:
     if not names:
         raise BadProblem("its tests use no name that a program could define")
     test = "\n".join([_imports(reference), test])
-    return Problem(name, prompt, names[0], test, names, reference=reference)
+    return Problem(prompt, names[0], test, names, reference=reference)
 
 
 def _read_cases(
-    name: str, prompt: str, entry_point: str, row: Mapping[str, Any], cases: Mapping[str, Any] | Sequence[Any]
+    prompt: str, entry_point: str, row: Mapping[str, Any], cases: Mapping[str, Any] | Sequence[Any]
 ) -> Problem:
     if isinstance(cases, Mapping):
         given, expected = cases.get("inputs") or (), cases.get("outputs") or ()
@@ -151,10 +149,10 @@ def _read_cases(
     reference = str(row.get("canonical_solution") or row.get("code") or "")
     if not entry_point:
         pairs = tuple((_lines(a), _lines(b)) for a, b in zip(given, expected, strict=True))
-        return Problem(name, prompt, "", stdio=pairs, reference=reference)
+        return Problem(prompt, "", stdio=pairs, reference=reference)
     calls = [(_arguments(a), _value(b)) for a, b in zip(given, expected, strict=True)]
     test = f"CASES = {calls!r}\n{_COMPARE_VALUES}"
-    return Problem(name, prompt, entry_point, test, calls_check=True, reference=reference)
+    return Problem(prompt, entry_point, test, calls_check=True, reference=reference)
 
 
 def _lines(text: Any) -> str:
