@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from harness.types import Checkpoint, Generation, Request, Sample, Score, Split, Stage, Trained, TrainRow
+from harness.types import (
+    Checkpoint,
+    Generation,
+    Request,
+    Sample,
+    SamplingParams,
+    Score,
+    Split,
+    Stage,
+    Trained,
+    TrainRow,
+)
 
 if TYPE_CHECKING:
     from harness.budget import Meter
@@ -93,6 +104,44 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
+class Judged:
+    """The verdict on all replies to one item.
+
+    scores: for each reply, by grader name; always "strict" and "lenient". metrics: what a task with metrics of its own
+    says of the item, JSON data by "metric,filter"; filtered: by filter, what it read out of the replies.
+    """
+
+    scores: Sequence[Mapping[str, Score]]
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    filtered: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request of an item: how its reply is drawn, or whose log-probability is wanted (see `Request`)."""
+
+    params: SamplingParams
+    continuation: str | None = None
+
+
+@runtime_checkable
+class ItemTask(Task, Protocol):
+    """A task that asks and judges by the item, with metrics of its own: a stock task of lm-eval."""
+
+    def asks(self, sample: Sample) -> Sequence[Ask]:
+        """The requests of an item, in order: one, or one for each repeat, or one for each choice."""
+        ...
+
+    def judge(self, sample: Sample, replies: Sequence[Generation], runner: CodeRunner | None) -> Judged:
+        """The verdict on an item, from one generation for each of `asks(sample)`."""
+        ...
+
+    def aggregate(self, metrics: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """The scores of a run, from `Judged.metrics` of every item in order; standard errors beside them."""
+        ...
+
+
+@dataclass(frozen=True)
 class TrainData:
     """What a trainer may see: train rows and the reward. reward(row, text) is the task's strict verdict."""
 
@@ -123,8 +172,11 @@ class Engine(Protocol):
         """Serve this checkpoint from now on; raises `EngineError` unless the weights in use are proven to be these."""
         ...
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
-        """One generation for each request, yielded as each finishes, in any order."""
+    def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
+        """One generation for each request, yielded as each finishes, in any order.
+
+        Takes no more of `requests` at a time than it needs to be busy, so there may be any number of them.
+        """
         ...
 
     def describe(self) -> Mapping[str, Any]:

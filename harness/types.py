@@ -28,9 +28,12 @@ def sha256_of(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+RAW = "raw"  # the role of a text that is no chat: it goes to the model as it stands, without a chat template
+
+
 @dataclass(frozen=True)
 class Message:
-    """One turn of a chat. role: "system", "user" or "assistant"."""
+    """One turn of a chat. role: "system", "user" or "assistant"; or RAW, which stands alone."""
 
     role: str
     content: str
@@ -61,17 +64,22 @@ class SamplingParams:
     max_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
+    top_k: int = 0  # 0: all tokens
     stop: tuple[str, ...] = ()
     seed: int | None = None
 
 
 @dataclass(frozen=True)
 class Request:
-    """One reply to be generated. key names it among the requests of one call: "<sample id>#<repeat>"."""
+    """One reply to be generated. key names it among the requests of one call: "<sample id>#<repeat>".
+
+    continuation: this text is the reply, and only its log-probability is wanted; needs a RAW prompt.
+    """
 
     key: str
     messages: tuple[Message, ...]
     params: SamplingParams
+    continuation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,9 @@ class Generation:
     prompt_hash: str  # hex SHA-256 of the prompt text after the chat template; "" where the engine saw none (replay)
     wall_s: float
     error: str = ""
+    prompt: str = ""  # the text that prompt_hash is of
+    logprob: float | None = None  # in nats, of the continuation asked for; None: a reply was generated
+    is_greedy: bool | None = None  # whether every token of the continuation was the likeliest one
 
 
 @dataclass(frozen=True)

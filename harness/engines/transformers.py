@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from harness.engines import check_requests
 from harness.errors import EngineError
-from harness.types import Checkpoint, Finish, Generation, Message, Request, SamplingParams
+from harness.types import RAW, Checkpoint, Finish, Generation, Message, Request, SamplingParams
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,12 @@ class Prompt:
     """A chat as the model reads it."""
 
     ids: list[int]
-    hash: str  # hex SHA-256 of the text after the chat template
+    text: str  # after the chat template
+
+    @property
+    def hash(self) -> str:
+        """Hex SHA-256 of the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def load_tokenizer(path: Path) -> Any:
@@ -52,11 +57,21 @@ def load_model(path: Path, dtype: str, device: str = "cpu") -> Any:
 
 
 def render(tokenizer: Any, messages: Sequence[Message]) -> Prompt:
-    """The chat after the checkpoint's template, with the opening of the reply; tokenized without further tokens."""
+    """The chat after the checkpoint's template, with the opening of the reply; tokenized without further tokens.
+
+    A RAW message is taken as it stands, with the tokens that the tokenizer puts around any text, as lm-eval does it.
+    Raises ValueError where the tokenizer has no template and one is needed.
+    """
+    if messages[0].role == RAW:
+        text = "".join(m.content for m in messages)
+        begun = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
+        return Prompt(tokenizer(text, add_special_tokens=not begun, verbose=False)["input_ids"], text)
+    if tokenizer.chat_template is None:
+        raise ValueError("the checkpoint's tokenizer has no chat template; evaluate with --no-apply-chat-template")
     chat = [{"role": m.role, "content": m.content} for m in messages]
     text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    return Prompt(ids, hashlib.sha256(text.encode()).hexdigest())
+    return Prompt(ids, text)
 
 
 def stop_ids(path: Path, tokenizer: Any) -> list[int]:
@@ -91,9 +106,8 @@ def too_long(n_prompt: int, limit: int | None) -> str:
 
 def failed(request: Request, why: str, prompt: Prompt | None = None) -> Generation:
     """The generation of a request that got no reply."""
-    return Generation(
-        request.key, "", len(prompt.ids) if prompt else 0, 0, "error", prompt.hash if prompt else "", 0, why
-    )
+    ids, text, digest = (prompt.ids, prompt.text, prompt.hash) if prompt else ([], "", "")
+    return Generation(request.key, "", len(ids), 0, "error", digest, 0, why, text)
 
 
 @dataclass
@@ -217,7 +231,9 @@ class TransformersEngine:
             text, _ = self._text(row, tokens[: row.n_tokens])
             n_prompt = len(row.prompt.ids)
             finish = row.finish or "length"
-            yield Generation(row.request.key, text, n_prompt, row.n_tokens, finish, row.prompt.hash, wall_s)
+            yield Generation(
+                row.request.key, text, n_prompt, row.n_tokens, finish, row.prompt.hash, wall_s, prompt=row.prompt.text
+            )
 
     def _stopper(self, rows: list[_Row], width: int) -> Callable[..., Any]:
         """Marks the rows that are done, after every token."""

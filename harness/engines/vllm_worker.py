@@ -179,7 +179,9 @@ class Worker:
         spoken = ids[:-1] if ids and ids[-1] in self.stop_ids else ids
         text, _ = reply_text(self.tokenizer, spoken, request.params.stop)
         wall_s = time.monotonic() - began
-        return Generation(request.key, text, len(prompt.ids), len(ids), finish, prompt.hash, wall_s)
+        return Generation(
+            request.key, text, len(prompt.ids), len(ids), finish, prompt.hash, wall_s, prompt=prompt.text
+        )
 
     def _probes(self) -> list[tuple[list[int], bool]]:
         """Token ids, and whether the request may read the prefix cache."""
