@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,11 @@ from tiny_models import make_model
 from harness.checkpoints import open_checkpoint
 from harness.engines import AutoEngine, open_engine, vllm_problem
 from harness.engines.scripted import ScriptedEngine
-from harness.engines.transformers import TransformersEngine
+from harness.engines.transformers import TransformersEngine, load_model, load_tokenizer
 from harness.engines.vllm import VLLMEngine
 from harness.errors import EngineError, UnknownName
 from harness.protocols import Engine
-from harness.types import Checkpoint, Generation, Message, Request, SamplingParams
+from harness.types import RAW, Checkpoint, Generation, Message, Request, SamplingParams
 
 
 def ask(key: str, content: str, max_tokens: int = 20, **params: object) -> Request:
@@ -96,6 +97,68 @@ def test_the_text_ends_before_the_stop_string_that_comes_first(engine: Engine) -
     assert stopped.text == free.text[: min(free.text.index(s) for s in stops)]
     assert stopped.finish == "stop"
     assert stopped.n_tokens < free.n_tokens
+
+
+def test_a_plain_text_goes_to_the_model_without_a_template(engine: Engine) -> None:
+    raw = Request("raw", (Message(RAW, "def add(a, b):"),), SamplingParams(12))
+    (reply,) = engine.generate([raw])
+    (chat,) = engine.generate([ask("chat", "def add(a, b):", 12)])
+    assert reply.prompt.endswith("def add(a, b):")
+    assert reply.prompt_hash == hashlib.sha256(reply.prompt.encode()).hexdigest() != chat.prompt_hash
+    assert chat.prompt_hash == hashlib.sha256(chat.prompt.encode()).hexdigest()
+    assert (reply.logprob, reply.is_greedy) == (None, None)
+
+
+def test_requests_are_taken_as_they_are_needed(model_engine: Engine) -> None:
+    taken = []
+
+    def endless() -> Iterator[Request]:
+        for i in range(1_000_000):
+            taken.append(i)
+            yield ask(f"q{i}", f"{i}", 1)
+
+    stream = model_engine.generate(endless())
+    for _ in range(10):
+        next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert len(taken) <= 2000
+
+
+def given(key: str, context: str, continuation: str) -> Request:
+    return Request(key, (Message(RAW, context),), SamplingParams(1), continuation)
+
+
+def test_log_probabilities_are_those_of_a_plain_forward_pass(model_engine: Engine, checkpoint: Checkpoint) -> None:
+    import torch
+
+    tokenizer, model = load_tokenizer(checkpoint.path), load_model(checkpoint.path, "float32")
+    pairs = {f"q{i}": (f"Question {i}: how many? Answer:" + " " * (i % 3), f" {i * 7}") for i in range(20)}
+    replies = by_key(model_engine.generate(given(k, *pair) for k, pair in pairs.items()))
+    for key, (context, continuation) in pairs.items():
+        n = len(tokenizer(context.rstrip())["input_ids"])
+        ids = tokenizer(context + continuation)["input_ids"]
+        with torch.inference_mode():
+            scores = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        expected = sum(scores[i - 1, ids[i]].item() for i in range(n, len(ids)))
+        assert replies[key].logprob == pytest.approx(expected, abs=1e-4)
+        assert replies[key].is_greedy is all(scores[i - 1].argmax() == ids[i] for i in range(n, len(ids)))
+        assert (replies[key].n_tokens, replies[key].finish) == (len(ids) - n, "stop")
+    (free,) = model_engine.generate([Request("f", (Message(RAW, "go on"),), SamplingParams(4))])
+    (same,) = model_engine.generate([given("g", "go on", free.text)])
+    assert same.is_greedy is True
+
+
+def test_what_cannot_be_scored_is_said(engine: Engine) -> None:
+    if engine.name == "scripted":
+        with pytest.raises(EngineError, match="'scripted' cannot tell the log-probability"):
+            list(engine.generate([given("a", "x", " y")]))
+        return
+    replies = by_key(engine.generate([given("none", "x", ""), given("long", "x" * 1100, " y"), given("ok", "", "y")]))
+    assert replies["none"].error == "the continuation has no token of its own"
+    assert "prompt and continuation have 1102 tokens" in replies["long"].error
+    assert replies["ok"].logprob is not None
+    with pytest.raises(EngineError, match="'chat' scores a given reply: its prompt must be plain text"):
+        list(engine.generate([Request("chat", (Message("user", "x"),), SamplingParams(1), "y")]))
 
 
 def test_the_prompt_hash_names_the_rendered_prompt(engine: Engine) -> None:

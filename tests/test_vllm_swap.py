@@ -170,7 +170,7 @@ def test_a_killed_worker_is_an_error_that_says_so_and_the_next_load_starts_anoth
     next(stream)
     os.kill(pid(engine), signal.SIGKILL)
     with pytest.raises(
-        EngineError, match=r"worker was killed by SIGKILL .*while generating \([1-3] of 4 replies done\)"
+        EngineError, match=r"worker was killed by SIGKILL .*while generating \([1-3] replies done\)"
     ):
         list(stream)
     with pytest.raises(EngineError, match="has no checkpoint"):

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from harness import registry
 from harness.errors import EngineError
 from harness.protocols import Engine
-from harness.types import Checkpoint, Generation, Request
+from harness.types import RAW, Checkpoint, Generation, Request
 
 
 class StartError(EngineError):
     """The engine could not be started at all: nothing is known about the checkpoint."""
 
 
-def check_requests(requests: Sequence[Request]) -> None:
-    """Raise `EngineError` where replies could not be told apart or not be repeated."""
+def checked(requests: Iterable[Request]) -> Iterator[Request]:
+    """The requests; raises `EngineError` at one whose reply could not be told apart or not be repeated."""
     seen: set[str] = set()
     for request in requests:
         if request.key in seen:
@@ -26,6 +26,17 @@ def check_requests(requests: Sequence[Request]) -> None:
             raise EngineError(f"request {request.key!r} samples at temperature {request.params.temperature} unseeded")
         if request.params.max_tokens < 1:
             raise EngineError(f"request {request.key!r}: max_tokens must be >= 1, got {request.params.max_tokens}")
+        if request.continuation is not None and request.messages[0].role != RAW:
+            raise EngineError(f"request {request.key!r} scores a given reply: its prompt must be plain text")
+        yield request
+
+
+def no_likelihoods(engine: str, request: Request) -> EngineError:
+    """What an engine raises that generates only, for a request that brings its own reply."""
+    return EngineError(
+        f"engine {engine!r} cannot tell the log-probability of a given text (request {request.key!r}); "
+        f"multiple-choice tasks need --engine vllm or transformers"
+    )
 
 
 def vllm_problem() -> str | None:
@@ -83,7 +94,7 @@ class AutoEngine:
             self._engine.load(checkpoint)
         self._proven = True
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         return self._engine.generate(requests)
 
     def close(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from harness.engines import check_requests
+from harness.engines import checked, no_likelihoods
 from harness.errors import EngineError
-from harness.types import Checkpoint, Generation, Request, sha256_of
+from harness.types import Checkpoint, Generation, Request
 
 
 class ScriptedEngine:
@@ -35,11 +36,12 @@ class ScriptedEngine:
     def load(self, checkpoint: Checkpoint) -> None:  # noqa: ARG002 - no weights take part in a scripted reply
         self._loaded = True
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
-        check_requests(requests)
+    def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         if not self._loaded:
             raise EngineError("engine 'scripted' has no checkpoint; call load(checkpoint) first")
-        for request in requests:
+        for request in checked(requests):
+            if request.continuation is not None:
+                raise no_likelihoods(self.name, request)
             yield self._reply(request)
 
     def close(self) -> None:
@@ -47,19 +49,20 @@ class ScriptedEngine:
 
     def _reply(self, request: Request) -> Generation:
         text = "\n".join(f"{m.role}: {m.content}" for m in request.messages)
-        n_prompt, prompt_hash = len(text.split()), sha256_of(text)
+        n_prompt, prompt_hash = len(text.split()), hashlib.sha256(text.encode()).hexdigest()
         if callable(self._replies):
             reply = self._replies(request)
         elif (asked := request.messages[-1].content) in self._replies:
             reply = self._replies[asked]
         else:
-            return Generation(
-                request.key, "", n_prompt, 0, "error", prompt_hash, 0.0, f"no reply scripted for {asked!r}"
-            )
+            why = f"no reply scripted for {asked!r}"
+            return Generation(request.key, "", n_prompt, 0, "error", prompt_hash, 0.0, why, text)
         for stop in request.params.stop:
             reply = reply.split(stop, 1)[0]
         words = reply.split()
         limit = request.params.max_tokens
         if len(words) > limit:
-            return Generation(request.key, " ".join(words[:limit]), n_prompt, limit, "length", prompt_hash, 0.0)
-        return Generation(request.key, reply, n_prompt, len(words), "stop", prompt_hash, 0.0)
+            return Generation(
+                request.key, " ".join(words[:limit]), n_prompt, limit, "length", prompt_hash, 0.0, "", text
+            )
+        return Generation(request.key, reply, n_prompt, len(words), "stop", prompt_hash, 0.0, "", text)

@@ -9,15 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.engines import check_requests
+from harness.engines import checked
 from harness.errors import EngineError
 from harness.types import RAW, Checkpoint, Finish, Generation, Message, Request, SamplingParams
+
+_WINDOW = 16  # batches of requests that are sorted by length together
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,34 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> Prompt:
     """
     if messages[0].role == RAW:
         text = "".join(m.content for m in messages)
-        begun = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
-        return Prompt(tokenizer(text, add_special_tokens=not begun, verbose=False)["input_ids"], text)
+        return Prompt(tokenize(tokenizer, text), text)
     if tokenizer.chat_template is None:
         raise ValueError("the checkpoint's tokenizer has no chat template; evaluate with --no-apply-chat-template")
     chat = [{"role": m.role, "content": m.content} for m in messages]
     text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     return Prompt(ids, text)
+
+
+def tokenize(tokenizer: Any, text: str) -> list[int]:
+    """A plain text as token ids, with those that the tokenizer puts around any text unless it begins so already."""
+    begun = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
+    return list(tokenizer(text, add_special_tokens=not begun, verbose=False)["input_ids"])
+
+
+def render_pair(tokenizer: Any, context: str, continuation: str) -> tuple[Prompt, list[int]]:
+    """The context as the model reads it, and the token ids of the continuation; blanks between belong to the latter.
+
+    As lm-eval 0.4.13 does it (api/model.py, `TemplateLM.loglikelihood`), so that the numbers are the same.
+    """
+    if not context:
+        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        ids = list(tokenizer(continuation, add_special_tokens=False, verbose=False)["input_ids"])
+        return (Prompt([first], ""), ids) if ids[:1] != [first] else (Prompt(ids[:1], ""), ids[1:])
+    stripped = context.rstrip()
+    ids = tokenize(tokenizer, stripped)
+    whole = tokenize(tokenizer, context + continuation)
+    return Prompt(ids, context), whole[len(ids) :]
 
 
 def stop_ids(path: Path, tokenizer: Any) -> list[int]:
@@ -104,10 +127,38 @@ def too_long(n_prompt: int, limit: int | None) -> str:
     return f"prompt has {n_prompt} tokens, and the model reads at most {limit}, one of them sampled"
 
 
+def cannot_score(prompt: Prompt, given: list[int], limit: int | None) -> str:
+    """Why the log-probability of a given reply cannot be told, or ""."""
+    if not given:
+        return "the continuation has no token of its own"
+    if limit is not None and len(prompt.ids) + len(given) > limit + 1:  # the last token is only predicted, never read
+        return (
+            f"prompt and continuation have {len(prompt.ids) + len(given)} tokens, and the model reads at most {limit}"
+        )
+    return ""
+
+
 def failed(request: Request, why: str, prompt: Prompt | None = None) -> Generation:
     """The generation of a request that got no reply."""
     ids, text, digest = (prompt.ids, prompt.text, prompt.hash) if prompt else ([], "", "")
     return Generation(request.key, "", len(ids), 0, "error", digest, 0, why, text)
+
+
+def scored(request: Request, prompt: Prompt, n_tokens: int, logprob: float, greedy: bool, wall_s: float) -> Generation:
+    """The generation of a request that brought its own reply."""
+    text = request.continuation or ""
+    return Generation(
+        request.key,
+        text,
+        len(prompt.ids),
+        n_tokens,
+        "stop",
+        prompt.hash,
+        wall_s,
+        prompt=prompt.text,
+        logprob=logprob,
+        is_greedy=greedy,
+    )
 
 
 @dataclass
@@ -117,6 +168,7 @@ class _Row:
     request: Request
     prompt: Prompt
     max_tokens: int  # the request's, or fewer where the context ends earlier
+    given: list[int] | None = None  # the reply, where only its log-probability is wanted
     n_tokens: int = 0
     finish: Finish | None = None  # None: still going
 
@@ -161,10 +213,14 @@ class TransformersEngine:
         self._context = context_length(checkpoint.path)
         self._model = load_model(checkpoint.path, self._resolved_dtype(device), device)
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
-        check_requests(requests)
+    def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         if self._model is None:
             raise EngineError("engine 'transformers' has no checkpoint; call load(checkpoint) first")
+        stream = checked(requests)
+        while window := list(islice(stream, _WINDOW * self.batch_size)):
+            yield from self._window(window)
+
+    def _window(self, requests: list[Request]) -> Iterator[Generation]:
         rows = []
         for request in requests:
             row = self._row(request)
@@ -172,8 +228,11 @@ class TransformersEngine:
                 yield row
             else:
                 rows.append(row)
-        for batch in self._batches(rows):
+        for batch in self._batches([row for row in rows if row.given is None]):
             yield from self._batch(batch)
+        given = sorted((r for r in rows if r.given is not None), key=lambda r: len(r.prompt.ids + (r.given or [])))
+        for start in range(0, len(given), self.batch_size):
+            yield from self._likelihoods(given[start : start + self.batch_size])
 
     def close(self) -> None:
         self._model = None
@@ -184,9 +243,15 @@ class TransformersEngine:
     def _row(self, request: Request) -> _Row | Generation:
         from jinja2 import TemplateError
 
+        if request.continuation is not None:
+            context = "".join(m.content for m in request.messages)
+            prompt, given = render_pair(self._tokenizer, context, request.continuation)
+            if why := cannot_score(prompt, given, self._context):
+                return failed(request, why, prompt)
+            return _Row(request, prompt, 0, given)
         try:
             prompt = render(self._tokenizer, request.messages)
-        except TemplateError as cause:
+        except (TemplateError, ValueError) as cause:
             return failed(request, f"chat template: {cause}")
         if why := too_long(len(prompt.ids), self._context):
             return failed(request, why, prompt)
@@ -235,6 +300,23 @@ class TransformersEngine:
                 row.request.key, text, n_prompt, row.n_tokens, finish, row.prompt.hash, wall_s, prompt=row.prompt.text
             )
 
+    def _likelihoods(self, rows: Sequence[_Row]) -> Iterator[Generation]:
+        """One forward pass over a right-padded batch: the log-probability of each row's own continuation."""
+        import torch
+
+        began = time.monotonic()
+        ids = [(row.prompt.ids + (row.given or []))[:-1] for row in rows]
+        width = max(map(len, ids))
+        padded = torch.tensor([i + [0] * (width - len(i)) for i in ids], device=self._model.device)
+        with torch.inference_mode():
+            logits = self._model(padded).logits
+        for row, read, scores in zip(rows, ids, logits, strict=True):
+            given = torch.tensor(row.given, device=scores.device)
+            rows_of = scores[len(read) - len(given) : len(read)].float().log_softmax(-1)  # (T, V)
+            logprob = float(rows_of.gather(1, given.unsqueeze(1)).sum())
+            greedy = bool((rows_of.argmax(-1) == given).all())
+            yield scored(row.request, row.prompt, len(given), logprob, greedy, time.monotonic() - began)
+
     def _stopper(self, rows: list[_Row], width: int) -> Callable[..., Any]:
         """Marks the rows that are done, after every token."""
         import torch
@@ -276,6 +358,8 @@ class _Choose:
         chosen = logits.float().clone()
         for row, params, noise in self._rows:
             scaled = chosen[row] / params.temperature
+            if params.top_k:
+                scaled[scaled < scaled.topk(min(params.top_k, len(scaled))).values[-1]] = -torch.inf
             if params.top_p < 1:
                 ranked, order = scaled.softmax(-1).sort(descending=True)
                 scaled[order[ranked.cumsum(-1) - ranked >= params.top_p]] = -torch.inf

@@ -7,6 +7,7 @@ started and said aloud; where that differs too, `load` raises.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import platform
@@ -14,7 +15,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import Pipe
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from harness.checkpoints import architecture, matmul_params
-from harness.engines import StartError, check_requests
+from harness.engines import StartError, checked
 from harness.engines.transformers import context_length
 from harness.engines.vllm_worker import Options
 from harness.errors import EngineError
@@ -43,6 +45,7 @@ _FORCED = {
     "PYTHONUNBUFFERED": "1",
 }
 _DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}  # GiB; the user's environment wins
+_AHEAD = 4  # requests at the worker, in units of those it decodes at a time
 _TINY = 20_000_000  # weights; threads do not speed such a model up, and wait for each other on a busy machine
 
 
@@ -145,8 +148,7 @@ class VLLMEngine:
             raise EngineError(f"engine 'vllm': a fresh engine does not serve {checkpoint.path}: {self._verdict()}")
         self._served = wanted
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
-        check_requests(requests)
+    def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         if self._process is None:
             raise EngineError("engine 'vllm' has no checkpoint; call load(checkpoint) first")
         if self._generating:
@@ -154,16 +156,19 @@ class VLLMEngine:
         self._generating = True
         n_done, finished = 0, False
         doing = "generating"
+        feeder = _Feeder(self._process.connection, requests, window=_AHEAD * self._options.max_num_seqs)
         try:
-            self._send(("generate", list(requests)), doing)
-            while isinstance(
-                message := self._receive(f"{doing} ({n_done} of {len(requests)} replies done)"), Generation
-            ):
+            self._send(("generate",), doing)
+            feeder.start()
+            while isinstance(message := self._receive(f"{doing} ({n_done} replies done)"), Generation):
                 n_done += 1
+                feeder.room.release()
                 yield message
             finished = True
+            feeder.finish()
             _unwrap(message, doing)
         finally:
+            feeder.leave()
             if not finished and self._process is not None:  # the caller had enough, or was interrupted
                 self._send(("stop",), doing)
                 while isinstance(self._receive(doing), Generation):
@@ -255,6 +260,61 @@ class VLLMEngine:
             f"engine 'vllm': the worker {how}{hint} while {doing}; load the checkpoint again. Its last output:\n"
             + "\n".join(tail)
         )
+
+
+class _Feeder:
+    """Sends requests from a thread of its own, so many that the worker always has some waiting, and no more.
+
+    The thread that receives can never wait for a worker that waits to be read from.
+    """
+
+    def __init__(self, connection: Connection, requests: Iterable[Request], window: int) -> None:
+        self.room = threading.Semaphore(window)
+        self._chunk = max(1, window // 8)
+        self._connection = connection
+        self._requests = iter(checked(requests))
+        self._leaving = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="feed vllm", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Wait for the thread; raises what the requests raised."""
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def leave(self) -> None:
+        """Send no more. May be called at any time."""
+        self._leaving.set()
+        self.room.release()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while batch := self._next():
+                self._connection.send(("requests", batch))
+            if not self._leaving.is_set():
+                self._connection.send(("end",))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the worker is gone: who reads from it says so
+        except BaseException as cause:
+            self._failure = cause
+            with contextlib.suppress(OSError):
+                self._connection.send(("stop",))
+
+    def _next(self) -> list[Request]:
+        """The next few requests, as many as there is room for; waits only for the first of them."""
+        batch: list[Request] = []
+        while len(batch) < self._chunk and self.room.acquire(blocking=not batch) and not self._leaving.is_set():
+            request = next(self._requests, None)
+            if request is None:
+                break
+            batch.append(request)
+        return batch
 
 
 def _unwrap(message: tuple[str, Any], doing: str) -> Any:

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,11 +18,14 @@ from typing import Any
 
 from harness.engines.transformers import (
     Prompt,
+    cannot_score,
     failed,
     load_model,
     load_tokenizer,
     render,
+    render_pair,
     reply_text,
+    scored,
     stop_ids,
     too_long,
 )
@@ -48,6 +50,16 @@ class Options:
     max_model_len: int | None
     max_num_seqs: int
     gpu_memory_utilization: float
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A request at the engine. at: when it was handed over, monotonic seconds."""
+
+    request: Request
+    prompt: Prompt
+    given: list[int] | None
+    at: float
 
 
 class Worker:
@@ -126,30 +138,52 @@ class Worker:
             worst = max(worst, sum(gaps) / len(gaps))
         return worst
 
-    def generate(self, requests: Sequence[Request], connection: Connection) -> None:
-        """Send a `Generation` for each request as it finishes; a message from the other side ends it early."""
-        from jinja2 import TemplateError
-
-        running: dict[str, tuple[Request, Prompt, float]] = {}
-        for number, request in enumerate(requests):
-            prompt = None
-            try:
-                prompt = render(self.tokenizer, request.messages)
-                if why := too_long(len(prompt.ids), self._limit()):
-                    raise ValueError(why)
-                began = time.monotonic()
-                self.engine.add_request(str(number), {"prompt_token_ids": prompt.ids}, self._sampling(request))
-            except (TemplateError, ValueError) as cause:
-                connection.send(failed(request, str(cause), prompt))
-            else:
-                running[str(number)] = (request, prompt, began)
+    def generate(self, connection: Connection) -> None:
+        """Send a `Generation` for each request that comes in, as it finishes; "stop" ends it early."""
+        running: dict[str, _Running] = {}
+        coming, number = True, 0
         try:
-            while self.engine.has_unfinished_requests() and not connection.poll():
-                for output in self.engine.step():
+            while coming or self.engine.has_unfinished_requests():
+                idle = not self.engine.has_unfinished_requests()
+                while connection.poll(None if idle and coming else 0):
+                    kind, *content = connection.recv()
+                    if kind == "stop":
+                        return
+                    coming = kind == "requests"
+                    for request in content[0] if coming else ():
+                        number += 1
+                        began = self._begin(str(number), request)
+                        if isinstance(began, Generation):
+                            connection.send(began)
+                        else:
+                            running[str(number)] = began
+                    idle = idle and not running
+                for output in self.engine.step() if running else ():
                     if output.finished:
-                        connection.send(self._generation(*running.pop(output.request_id), output.outputs[0]))
+                        connection.send(self._generation(running.pop(output.request_id), output))
         finally:
             self.engine.abort_request(list(running))
+
+    def _begin(self, name: str, request: Request) -> _Running | Generation:
+        """Hand a request to the engine; a `Generation` at once where it cannot be served."""
+        from jinja2 import TemplateError
+
+        prompt, given = None, None
+        try:
+            if request.continuation is not None:
+                context = "".join(m.content for m in request.messages)
+                prompt, given = render_pair(self.tokenizer, context, request.continuation)
+                why = cannot_score(prompt, given, self._limit() - 1)  # vLLM always samples one token more
+            else:
+                prompt = render(self.tokenizer, request.messages)
+                why = too_long(len(prompt.ids), self._limit())
+            if why:
+                raise ValueError(why)
+            ids = prompt.ids + (given or [])
+            self.engine.add_request(name, {"prompt_token_ids": ids}, self._sampling(request, given))
+        except (TemplateError, ValueError) as cause:
+            return failed(request, str(cause), prompt)
+        return _Running(request, prompt, given, time.monotonic())
 
     def _serve(self, path: Path) -> None:
         self.path = path
@@ -159,29 +193,36 @@ class Worker:
     def _limit(self) -> int:
         return int(self.engine.model_config.max_model_len)
 
-    def _sampling(self, request: Request) -> Any:
+    def _sampling(self, request: Request, given: list[int] | None) -> Any:
         from vllm import SamplingParams
 
+        if given is not None:
+            return SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=1, detokenize=False)
         params = request.params
         return SamplingParams(
             max_tokens=params.max_tokens,
             temperature=params.temperature,
             top_p=params.top_p,
+            top_k=params.top_k,
             seed=params.seed,
             stop=list(params.stop),
             stop_token_ids=self.stop_ids,
             detokenize=bool(params.stop),
         )
 
-    def _generation(self, request: Request, prompt: Prompt, began: float, output: Any) -> Generation:
-        ids = list(output.token_ids)
-        finish: Finish = "stop" if output.finish_reason == "stop" else "length"
+    def _generation(self, begun: _Running, output: Any) -> Generation:
+        request, prompt = begun.request, begun.prompt
+        wall_s = time.monotonic() - begun.at
+        if begun.given is not None:
+            entries = output.prompt_logprobs[-len(begun.given) :]
+            found = [entry[token] for token, entry in zip(begun.given, entries, strict=True)]
+            logprob, greedy = sum(e.logprob for e in found), all(e.rank == 1 for e in found)
+            return scored(request, prompt, len(found), logprob, greedy, wall_s)
+        ids = list(output.outputs[0].token_ids)
+        finish: Finish = "stop" if output.outputs[0].finish_reason == "stop" else "length"
         spoken = ids[:-1] if ids and ids[-1] in self.stop_ids else ids
         text, _ = reply_text(self.tokenizer, spoken, request.params.stop)
-        wall_s = time.monotonic() - began
-        return Generation(
-            request.key, text, len(prompt.ids), len(ids), finish, prompt.hash, wall_s, prompt=prompt.text
-        )
+        return Generation(request.key, text, len(prompt.ids), len(ids), finish, prompt.hash, wall_s, prompt=prompt.text)
 
     def _probes(self) -> list[tuple[list[int], bool]]:
         """Token ids, and whether the request may read the prefix cache."""
@@ -218,12 +259,12 @@ def serve(worker: Worker, connection: Connection) -> None:
             command, *arguments = connection.recv()
         except EOFError:
             return
-        if command == "stop":  # came after the last reply had been sent
+        if command in ("stop", "requests", "end"):  # came after the last reply had been sent
             continue
         try:
             extra = (connection,) if command == "generate" else ()
             connection.send(("done", getattr(worker, command)(*arguments, *extra)))
-        except BrokenPipeError:
+        except (BrokenPipeError, EOFError):
             return
         except Exception as cause:
             sys.excepthook(*sys.exc_info())  # the whole traceback, into the log
