@@ -170,7 +170,7 @@ def test_a_killed_worker_is_an_error_that_says_so_and_the_next_load_starts_anoth
     next(stream)
     os.kill(pid(engine), signal.SIGKILL)
     with pytest.raises(
-        EngineError, match=r"worker was killed by SIGKILL .*while generating \([1-3] replies done\)"
+        EngineError, match=r"worker is gone while generating \([1-3] replies done\).* was killed by SIGKILL"
     ):
         list(stream)
     with pytest.raises(EngineError, match="has no checkpoint"):
@@ -206,8 +206,9 @@ def test_the_worker_dies_with_its_parent_however_that_ends(tmp_path: Path) -> No
     """The worker alone, without an engine in it: its parent is killed and cannot clean up."""
     script = (
         "import os, sys, signal, time\n"
-        "from harness.engines.vllm import VLLMEngine, _spawn\n"
-        "process = _spawn(VLLMEngine().command(), {})\n"
+        "from harness.child import spawn\n"
+        "from harness.engines.vllm import VLLMEngine\n"
+        "process = spawn(VLLMEngine().command(), 'vllm', os.environ)\n"
         "process.connection.send(('stop',))\n"
         "while 'vllm_worker' not in open(f'/proc/{process.popen.pid}/cmdline').read(): time.sleep(0.05)\n"
         "time.sleep(1)\n"

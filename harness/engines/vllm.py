@@ -11,20 +11,16 @@ import contextlib
 import importlib.util
 import os
 import platform
-import signal
-import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from harness.checkpoints import architecture, matmul_params
+from harness.child import Child, python_module, spawn
 from harness.engines import StartError, checked
 from harness.engines.transformers import context_length
 from harness.engines.vllm_worker import Options
@@ -75,15 +71,6 @@ def _installed(distribution: str) -> str | None:
         return None
 
 
-@dataclass
-class _Process:
-    """A running worker, our end of its socket, and the file that takes its output."""
-
-    popen: subprocess.Popen[bytes]
-    connection: Connection
-    log: Path
-
-
 class VLLMEngine:
     """See the module. dtype "auto": float32 on a CPU, bfloat16 on a GPU, whatever the checkpoint was saved in.
 
@@ -108,7 +95,7 @@ class VLLMEngine:
         self.swaps = 0  # checkpoints loaded without a new start
         self.gap = float("nan")  # of the last verification, in nats
         self._options = Options(resolved, device, max_model_len, max_num_seqs, gpu_memory_utilization)
-        self._process: _Process | None = None
+        self._process: Child | None = None
         self._served: object = None  # what the running engine was built for
         self._generating = False
 
@@ -179,10 +166,7 @@ class VLLMEngine:
         """End the worker; the engine can be loaded again."""
         process, self._process, self._served = self._process, None, None
         if process is not None:
-            process.connection.close()
-            process.popen.kill()  # it holds nothing worth saving
-            process.popen.wait()
-            process.log.unlink(missing_ok=True)
+            process.kill()
 
     def _swapped(self, checkpoint: Checkpoint) -> bool:
         """Swap in place and verify; False, and said aloud, where the result cannot be trusted."""
@@ -200,7 +184,8 @@ class VLLMEngine:
         self.close()
         try:
             tiny = matmul_params(checkpoint.path) < _TINY
-            self._process = _spawn(self.command(), {"OMP_NUM_THREADS": "1"} if tiny else {})
+            defaults = {**_DEFAULTS, "OMP_NUM_THREADS": "1"} if tiny else _DEFAULTS
+            self._process = spawn(self.command(), "vllm", {**defaults, **os.environ, **_FORCED})
             limit = self._ask("start", checkpoint.path, self._options)
         except (EngineError, OSError) as cause:
             self.close()
@@ -211,7 +196,7 @@ class VLLMEngine:
 
     def command(self) -> list[str]:
         """How the worker is started; its socket and our process id are added."""
-        return [sys.executable, "-P", "-m", "harness.engines.vllm_worker"]
+        return python_module("harness.engines.vllm_worker")
 
     def _sound(self) -> bool:
         return self.gap <= TOLERANCE[self._options.dtype]  # False for a NaN
@@ -248,18 +233,9 @@ class VLLMEngine:
     def _died(self, doing: str) -> EngineError:
         """What to raise for a worker that is gone; also forgets it."""
         assert self._process is not None
-        code = self._process.popen.wait()
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        log = self._process.log  # in the temporary folder, which others may clean
-        tail = (
-            log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:] if log.exists() else ["(log is gone)"]
-        )
+        words = self._process.last_words()
         self.close()
-        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
-        return EngineError(
-            f"engine 'vllm': the worker {how}{hint} while {doing}; load the checkpoint again. Its last output:\n"
-            + "\n".join(tail)
-        )
+        return EngineError(f"engine 'vllm': the worker is gone while {doing}; load the checkpoint again. It {words}")
 
 
 class _Feeder:
@@ -322,23 +298,3 @@ def _unwrap(message: tuple[str, Any], doing: str) -> Any:
     if kind == "failed":
         raise EngineError(f"engine 'vllm': {doing} failed in the worker: {value}")
     return value
-
-
-def _spawn(command: list[str], defaults: dict[str, str]) -> _Process:
-    """Start a worker in a session of its own, so that Ctrl-C reaches the harness alone, which then ends it."""
-    ours, theirs = Pipe()
-    handle, log = tempfile.mkstemp(prefix="harness-vllm-", suffix=".log")
-    try:
-        popen = subprocess.Popen(
-            [*command, str(theirs.fileno()), str(os.getpid())],
-            stdin=subprocess.DEVNULL,
-            stdout=handle,
-            stderr=handle,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-            env={**_DEFAULTS, **defaults, **os.environ, **_FORCED},
-        )
-    finally:
-        os.close(handle)
-        theirs.close()
-    return _Process(popen, ours, Path(log))

@@ -6,9 +6,6 @@ Commands and replies are pickled tuples over the socket `fd`. The engine core ru
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -16,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from harness.child import attach
 from harness.engines.transformers import (
     Prompt,
     cannot_score,
@@ -31,7 +29,6 @@ from harness.engines.transformers import (
 )
 from harness.types import Finish, Generation, Request
 
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _PROBES = (
     "12 + 30 = 42, and 7 * 8 = 56.",
     "def add(a, b):\n    return a + b\n",
@@ -272,13 +269,8 @@ def serve(worker: Worker, connection: Connection) -> None:
 
 
 def main(worker: Worker) -> None:
-    """Serve over the file descriptor given as first argument; end when the parent process does, however it ends."""
-    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
-    os.set_inheritable(descriptor, False)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        return
-    serve(worker, Connection(descriptor))
+    """Serve whoever started this process, and end with it."""
+    serve(worker, attach())
 
 
 if __name__ == "__main__":
