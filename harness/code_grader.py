@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 
 from harness.problems import DEFAULT_TIMEOUT_S, BadProblem, Problem, read_problem
 from harness.protocols import CodeResult, CodeRunner
+from harness.thoughts import after_thoughts
 from harness.types import Sample, Score, canonical_json
 
-VERSION = "code-2"  # raised whenever a verdict can change
+VERSION = "code-3"  # raised whenever a verdict can change
 
 _FENCE = re.compile(r"^[ \t]*```[ \t]*(?:python|py|python3)?[ \t]*\r?\n(.*?)(?:^[ \t]*```|\Z)", re.M | re.S | re.I)
 _CODE_START = re.compile(r"^(?:async def|def|import|from|class|@)(?=[\s\w])", re.M)
@@ -70,6 +71,7 @@ def judge(
     def run(program: str) -> Judged:
         return Judged(program, run_program(problem, program, runner, timeout_s))
 
+    text = after_thoughts(text)
     program = _program(problem, text)
     strict = lenient = run(program)
     tried = {program.rstrip()}

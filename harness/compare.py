@@ -18,7 +18,8 @@ from harness import registry, stats, strategies
 from harness.checkpoints import matmul_params, open_checkpoint
 from harness.decontaminate import GRAM, Overlap, overlaps, refuse_repeats
 from harness.errors import BadConfig, DataError
-from harness.evaluate import Job, evaluate, grader_version, job
+from harness.evaluate import Job, Sampling, evaluate, grader_version, job, summarised
+from harness.graders import NO_SANDBOX, Graders
 from harness.hub import resolve_model
 from harness.leaderboard import Board, Entry, Run, build
 from harness.protocols import CodeRunner, Engine, Task
@@ -67,7 +68,7 @@ class _World:
     rows: tuple[TrainRow, ...]
     suite: list[Job]
     engine: Engine
-    runner: CodeRunner | None
+    graders: Graders
     progress: Progress
     overlap: list[Overlap] = field(default_factory=list)
     traces: str | None = None  # how many the teacher wrote and how many were kept; None: no strategy asked for any
@@ -80,6 +81,7 @@ def compare(plan: Plan, progress: Progress) -> Board:
     with owned(plan.folder), full_disk_is_named(plan.folder), _open(plan, progress) as world:
         rows_of = _training_rows(world)
         references = _references(world)
+        world.engine.rest()
         results = _train_all(world, rows_of)
         entries = [*references, *_evaluate_all(world, results)]
         facts = {name: fact for name, fact in _facts(world).items() if fact is not None}
@@ -157,7 +159,8 @@ def _open(plan: Plan, progress: Progress) -> Iterator[_World]:
             progress.say(f"sandbox: {runner.tier}")
         engine = open_engine(plan.engine, progress.say)
         closing.callback(engine.close)
-        yield _World(plan, base, teacher, tasks, rows, suite, engine, runner, progress, found)
+        graders = closing.enter_context(Graders(runner))
+        yield _World(plan, base, teacher, tasks, rows, suite, engine, graders, progress, found)
 
 
 def _load_tasks(names: Sequence[str]) -> dict[str, Task]:
@@ -210,20 +213,14 @@ def _teach(world: _World) -> tuple[tuple[TrainRow, ...], Teaching]:
             if not samples:
                 continue
             part = replace(
-                job(task, "test"),
+                job(task, "test", 1, Sampling(temperature=teaching.temperature)),
                 split="train",
                 samples=samples,
-                params=replace(
-                    job(task, "test", 1).params,
-                    temperature=teaching.temperature,
-                    seed=0 if teaching.temperature else None,
-                ),
             )
             share = _ticker(tick, number, len(world.tasks), name)
             folder = world.plan.folder / "traces"
-            records |= {
-                r.sample_id: r for r in evaluate(part, world.engine, world.teacher, world.runner, folder, share)
-            }
+            found = evaluate(part, world.engine, world.teacher, world.graders, folder, share)
+            records |= {r.sample_id: r for r in found.records()}
     kept = tuple(
         replace(row, completion=records[row.sample.id].text)
         for row in asked
@@ -247,10 +244,15 @@ def _references(world: _World) -> list[Entry]:
     """Rows for teacher and base, the teacher first: the engine it needs differs from all others'."""
     references = [("teacher", world.teacher), ("base", world.base)]
     return [
-        Entry(role, role, (Run(checkpoint.digest, _evaluate(world, role, checkpoint)),))
+        Entry(role, role, (_reference(world, role, checkpoint),))
         for role, checkpoint in references
         if checkpoint is not None
     ]
+
+
+def _reference(world: _World, role: str, checkpoint: Checkpoint) -> Run:
+    records, content = _evaluate(world, role, checkpoint)
+    return Run(checkpoint.digest, records, content=content)
 
 
 def _train_all(
@@ -297,23 +299,24 @@ def _evaluate_all(world: _World, results: Sequence[tuple[Strategy, int, list[Sta
     for strategy, seed, stages in results:
         last = stages[-1]
         label = strategy.name + (f" seed {seed}" if len(world.plan.seeds) > 1 else "")
-        records = _evaluate(world, label, last.checkpoint)
+        records, content = _evaluate(world, label, last.checkpoint)
         cost = stages[0].cost
         for stage in stages[1:]:
             cost = cost.plus(stage.cost)
-        run = Run(last.checkpoint.digest, records, seed, cost, last.status, last.why)
+        run = Run(last.checkpoint.digest, records, seed, cost, last.status, last.why, content)
         runs.setdefault(strategy.name, []).append(run)
     return [Entry(name, "strategy", tuple(of_name)) for name, of_name in runs.items()]
 
 
-def _evaluate(world: _World, label: str, checkpoint: Checkpoint) -> tuple[Record, ...]:
-    records: list[Record] = []
+def _evaluate(world: _World, label: str, checkpoint: Checkpoint) -> tuple[tuple[Record, ...], str]:
+    """The records of the suite, and the digest of their contents."""
+    found = []
     with world.progress.step(f"evaluate {label}", 1.0) as tick:
         for number, part in enumerate(world.suite):
             share = _ticker(tick, number, len(world.suite), part.task.name)
             folder = world.plan.folder / "evals"
-            records += evaluate(part, world.engine, checkpoint, world.runner, folder, share)
-    return tuple(records)
+            found.append(evaluate(part, world.engine, checkpoint, world.graders, folder, share))
+    return summarised(found)
 
 
 def _ticker(tick: Callable[[float, str], None], number: int, of: int, name: str) -> Callable[[int, int], None]:
@@ -343,7 +346,7 @@ def _facts(world: _World) -> dict[str, object]:
         },
         "engine": dict(world.engine.describe()),
         "graders": [grader_version(task) for task in world.tasks.values()],
-        "sandbox": world.runner.tier if world.runner else "none needed",
+        "sandbox": world.graders.runner.tier if world.graders.runner else NO_SANDBOX,
         "versions": {name: version(name) for name in ("torch", "transformers", "trl", "srlm-harness")},
     }
 

@@ -1,27 +1,56 @@
 """One checkpoint, one task: prompts to the engine, replies to the graders while the engine decodes, one record each.
 
-Records are appended as they come. The same call again reads what is there and generates only what is missing.
+Replies and verdicts are kept as they come. The same call again reads what is there and makes only what is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache, cached_property
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from harness import code_grader, math_grader
-from harness.errors import DataError, GraderError, boundary
-from harness.protocols import CodeRunner, Engine, Task
-from harness.records import Appender, read_records, record_to_json, write_json
-from harness.types import Checkpoint, Generation, Record, Request, Sample, SamplingParams, Score, Split, sha256_of
+from harness.errors import DataError, EngineError, boundary
+from harness.graders import Batch, Graders, tier
+from harness.protocols import Ask, Engine, Judged, Task
+from harness.records import read_records, record_to_json, write_lines
+from harness.store import Store
+from harness.types import (
+    RAW,
+    Checkpoint,
+    Message,
+    Record,
+    Request,
+    Sample,
+    SamplingParams,
+    Score,
+    Split,
+    sha256_of,
+)
 
-NO_SANDBOX = "none needed"
+Done = Callable[[int, int], None]  # called with (replies judged, replies in all)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How replies are drawn. None: as the task says. chat: whether prompts go through the model's chat template."""
+
+    repeats: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int | None = None
+    seed: int = 0
+    chat: bool = True
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is evaluated and how: everything that decides the records, so also the key they are cached under."""
+    """What is evaluated and how: everything that decides the records."""
 
     task: Task
     split: Split
@@ -29,154 +58,265 @@ class Job:
     params: SamplingParams
     repeats: int = 1
 
-    @property
+    @cached_property
     def items_hash(self) -> str:
         """Hash of the item set, order left out."""
         return sha256_of(sorted(sample.hash for sample in self.samples))
 
+    def asks(self, sample: Sample) -> Sequence[Ask]:
+        """The requests of one item, in order; repeats differ in their seed."""
+        if hasattr(self.task, "asks"):  # an ItemTask
+            asks: Sequence[Ask] = self.task.asks(sample)
+            return asks
+        return [Ask(_seeded(self.params, repeat)) for repeat in range(self.repeats)]
 
-def job(task: Task, split: Split, limit: int | None = None, temperature: float = 0.0, repeats: int = 1) -> Job:
-    """The whole split of a task, or its first `limit` items, with the task's own cap on reply length."""
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """All that decides how replies are drawn, as JSON data."""
+        if hasattr(self.task, "asks"):
+            return {"asks": sha256_of([[asdict(ask) for ask in self.task.asks(s)] for s in self.samples])}
+        return {**_plain(self.params), "repeats": self.repeats}
+
+
+def job(task: Task, split: Split, limit: int | None = None, sampling: Sampling | None = None) -> Job:
+    """The whole split of a task, or its first `limit` items. Raises `DataError` for no items, or two of one id."""
+    how = sampling or Sampling()
     with boundary(DataError, f"task {task.name!r}"):
         samples = tuple(task.samples(split)[:limit])
     if not samples:
         raise DataError(f"task {task.name!r} has no {split} items")
-    seed = 0 if temperature > 0 else None
-    return Job(task, split, samples, SamplingParams(task.max_tokens, temperature, stop=task.stop, seed=seed), repeats)
+    if len({sample.id for sample in samples}) < len(samples):
+        raise DataError(f"task {task.name!r} gives two {split} items the same id")
+    if not how.chat:
+        samples = tuple(map(_as_text, samples))
+    params = SamplingParams(
+        how.max_tokens or task.max_tokens,
+        how.temperature,
+        how.top_p,
+        how.top_k,
+        stop=task.stop,
+        seed=how.seed if how.temperature > 0 else None,
+    )
+    return Job(task, split, samples, params, how.repeats)
+
+
+def _as_text(sample: Sample) -> Sample:
+    """The item for a model without chat template: the messages one after the other, then room for the reply."""
+    if sample.messages[0].role == RAW:
+        return sample
+    return replace(sample, messages=(Message(RAW, "\n\n".join(m.content for m in sample.messages) + "\n\n"),))
 
 
 def grader_version(task: Task) -> str:
     """What judged the replies. A change here makes older verdicts incomparable."""
-    grader = code_grader.VERSION if task.needs_sandbox else math_grader.VERSION
+    grader = getattr(task, "grader", code_grader.VERSION if task.needs_sandbox else math_grader.VERSION)
     return f"{task.name} {task.version}, grader {grader}"
 
 
-def cache_key(job: Job, engine: Engine, checkpoint: Checkpoint, runner: CodeRunner | None) -> dict[str, object]:
-    """Everything the records depend on."""
-    return {
-        "checkpoint": checkpoint.digest,
-        "tokenizer": checkpoint.tokenizer_digest,
-        "task": job.task.name,
-        "task_version": job.task.version,
-        "split": job.split,
-        "items": job.items_hash,
-        "sampling": asdict(job.params),
-        "repeats": job.repeats,
-        "engine": dict(engine.describe()),
-        "grader": grader_version(job.task),
-        "sandbox": tier(job.task, runner),
-    }
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished job: nothing is missing in its folder."""
+
+    job: Job
+    checkpoint: Checkpoint
+    engine: Mapping[str, Any]  # as the engine describes itself
+    sandbox: str
+    folder: Path
+
+    @classmethod
+    def of(cls, job: Job, checkpoint: Checkpoint, engine: Engine, graders: Graders, home: Path) -> Evaluation:
+        """The evaluation of a job, finished or not, in a folder of `home` named by all its replies depend on."""
+        described = dict(engine.describe())
+        found = cls(job, checkpoint, described, tier(job.task, graders.runner), home)
+        name = job.task.name.replace("/", "-")
+        return replace(found, folder=home / f"{name}-{sha256_of(found.replies_key)[:16]}")
+
+    @cached_property
+    def replies_key(self) -> dict[str, Any]:
+        """Everything the replies depend on."""
+        return {
+            "checkpoint": self.checkpoint.digest,
+            "tokenizer": self.checkpoint.tokenizer_digest,
+            "task": self.job.task.name,
+            "split": self.job.split,
+            "prompts": sha256_of([[s.id, [asdict(m) for m in s.messages]] for s in self.job.samples]),
+            "sampling": self.job.sampling,
+            "engine": dict(self.engine),
+        }
+
+    @cached_property
+    def verdicts_key(self) -> dict[str, Any]:
+        """Everything the verdicts depend on besides the replies."""
+        return {"items": self.job.items_hash, "grader": grader_version(self.job.task), "sandbox": self.sandbox}
+
+    def open(self) -> Store:
+        """The store; close it."""
+        parts = [len(self.job.asks(sample)) for sample in self.job.samples]
+        return Store(self.folder, parts, self.replies_key, self.verdicts_key)
+
+    @property
+    def records_path(self) -> Path:
+        """The records, one a line, ordered by item and repeat; written when nothing is missing."""
+        return self.folder / f"records-{sha256_of(self.verdicts_key)[:12]}.jsonl"
+
+    def records(self) -> Iterator[Record]:
+        """One record for each reply, ordered by item and repeat."""
+        return read_records(self.records_path)
+
+    def items(self) -> Iterator[tuple[Sample, list[Record], str, Judged]]:
+        """For each item its sample, records, prompt and verdict: what the files for other tools are made of."""
+        records = self.records()
+        with self.open() as store:
+            for item, sample in enumerate(self.job.samples):
+                found = list(islice(records, len(store.places(item))))
+                yield sample, found, store.prompt(item), store.verdict(item)
+
+    def join(self, store: Store, item: int) -> list[Record]:
+        """The records of one item, made of its replies and its verdict."""
+        sample, replies, judged = self.job.samples[item], store.replies(item), store.verdict(item)
+        asks = self.job.asks(sample)
+        common = {
+            "task": self.job.task.name,
+            "task_version": self.job.task.version,
+            "checkpoint": self.checkpoint.digest,
+            "engine": f"{self.engine['engine']} {self.engine['version']} {self.engine['dtype']}",
+            "grader_version": self.verdicts_key["grader"],
+            "sandbox": self.sandbox,
+            "sample_id": sample.id,
+            "sample_hash": sample.hash,
+            "level": str(sample.metadata.get("level", "")),
+        }
+        return [
+            Record(
+                **common,
+                repeat=repeat,
+                prompt_hash=reply.prompt_hash,
+                # an engine whose replies were drawn elsewhere says so; ours are drawn as asked
+                sampling=self.engine.get("sampling") or _plain(ask.params),
+                text=reply.text,
+                n_prompt_tokens=reply.n_prompt_tokens,
+                n_tokens=reply.n_tokens,
+                finish=reply.finish,
+                wall_s=reply.wall_s,
+                scores=scores,
+                error=reply.error,
+            )
+            for repeat, (reply, scores, ask) in enumerate(zip(replies, judged.scores, asks, strict=True))
+        ]
+
+    def summary(self) -> tuple[list[Record], str]:
+        """The records without texts and reasons, small enough to hold a million; and the digest of the whole ones.
+
+        The digest is the SHA-256 of the records as JSON lines, with `wall_s` 0: equal runs have equal digests.
+        """
+        whole, small = hashlib.sha256(), []
+        for record in self.records():
+            whole.update(record_to_json(replace(record, wall_s=0.0)).encode() + b"\n")
+            small.append(_without_texts(record))
+        return small, whole.hexdigest()
 
 
-def tier(task: Task, runner: CodeRunner | None) -> str:
-    """The isolation that replies of this task are graded under."""
-    if not task.needs_sandbox:
-        return NO_SANDBOX
-    if runner is None:
-        raise DataError(f"task {task.name!r} runs model-written code, and no sandbox was given")
-    return runner.tier
+def summarised(evaluations: Iterable[Evaluation]) -> tuple[tuple[Record, ...], str]:
+    """The summaries of several evaluations as one."""
+    parts = [evaluation.summary() for evaluation in evaluations]
+    return tuple(record for records, _ in parts for record in records), sha256_of([digest for _, digest in parts])
+
+
+def _without_texts(record: Record) -> Record:
+    scores = tuple((name, s.value, s.answer is None) for name, s in record.scores.items())
+    sampling = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in record.sampling.items())
+    return replace(
+        record, text="", error="", scores=_shared_scores(scores), sampling=_shared(sampling), sample_id=record.sample_id
+    )
+
+
+@cache
+def _shared_scores(scores: tuple[tuple[str, float | None, bool], ...]) -> Mapping[str, Score]:
+    return {name: Score(value, None if unread else "") for name, value, unread in scores}
+
+
+@cache
+def _shared(pairs: tuple[tuple[str, Any], ...]) -> Mapping[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in pairs}
 
 
 def evaluate(
     job: Job,
     engine: Engine,
     checkpoint: Checkpoint,
-    runner: CodeRunner | None,
-    folder: Path,
-    done: Callable[[int, int], None] = lambda _done, _total: None,
-) -> list[Record]:
-    """One record for each sample and repeat, ordered by item and repeat; kept in `folder` under a key of all inputs.
+    graders: Graders,
+    home: Path,
+    done: Done = lambda _done, _total: None,
+) -> Evaluation:
+    """Answer and judge every item, in a folder of `home`; the engine loads the checkpoint only if replies are missing.
 
-    The engine loads the checkpoint only when something is missing. done(finished, total) follows the grading.
+    Raises `EngineError` where a reply is missing in the end; what was made so far is kept, here and wherever else this
+    raises.
     """
-    key = cache_key(job, engine, checkpoint, runner)
-    path = folder / f"{job.task.name}-{sha256_of(key)[:16]}.jsonl"
-    write_json(path.with_suffix(".json"), key)
-    wanted = {f"{s.id}#{r}": (s, r) for s in job.samples for r in range(job.repeats)}
-    records = {f"{r.sample_id}#{r.repeat}": r for r in read_records(path)}
-    missing = {name: place for name, place in wanted.items() if name not in records}
-    done(len(wanted) - len(missing), len(wanted))
-    if missing:
-        engine.load(checkpoint)
-        if cache_key(job, engine, checkpoint, runner) != key:  # the engine fell back to another one as it started
-            return evaluate(job, engine, checkpoint, runner, folder, done)
-        requests = [Request(name, s.messages, _seeded(job.params, r)) for name, (s, r) in missing.items()]
-        with Appender(path) as out:
-            for name, record in _graded(requests, missing, job, engine, checkpoint, runner):
-                out.add(record_to_json(record))
-                records[name] = record
-                done(len(records), len(wanted))
-    lost = [name for name in wanted if name not in records]
-    if lost:
-        raise DataError(f"engine {engine.name!r} gave no reply for {len(lost)} requests, first {lost[0]!r}")
-    return [records[name] for name in wanted]
+    found = Evaluation.of(job, checkpoint, engine, graders, home)
+    with found.open() as store:
+        missing = store.n_generated < store.n_replies
+        if missing:
+            engine.load(checkpoint)
+            if Evaluation.of(job, checkpoint, engine, graders, home).folder != found.folder:
+                return evaluate(job, engine, checkpoint, graders, home, done)  # the engine fell back to another one
+        if missing or store.n_judged < store.n_items:
+            with graders.start(job.task, lambda item: (job.samples[item], store.replies(item))) as batch:
+                _complete(store, batch, job, engine, done)
+        if lost := store.n_replies - store.n_generated:
+            item, part = next(store.missing())
+            raise EngineError(
+                f"engine {engine.name!r} gave no reply for {lost} of {store.n_replies} requests, first "
+                f"{job.samples[item].id!r} (repeat {part}); nothing is reported. The same command asks for them again"
+            )
+        if not found.records_path.exists():
+            records = (record for item in range(store.n_items) for record in found.join(store, item))
+            write_lines(found.records_path, map(record_to_json, records))
+    return found
 
 
-def _graded(
-    requests: Sequence[Request],
-    places: dict[str, tuple[Sample, int]],
-    job: Job,
-    engine: Engine,
-    checkpoint: Checkpoint,
-    runner: CodeRunner | None,
-) -> Iterator[tuple[str, Record]]:
-    """Graded replies, as they finish. Threads only wait here: sandboxed code runs in the sandbox's own processes."""
-    described = engine.describe()
-    common = {
-        "task": job.task.name,
-        "task_version": job.task.version,
-        "checkpoint": checkpoint.digest,
-        "engine": f"{described['engine']} {described['version']} {described['dtype']}",
-        "grader_version": grader_version(job.task),
-        "sandbox": tier(job.task, runner),
-    }
+def _complete(store: Store, batch: Batch, job: Job, engine: Engine, done: Done) -> None:
+    """Generate what is missing and judge every item whose replies are all there, as they come."""
+    items = {sample.id: item for item, sample in enumerate(job.samples)}
+    judged = 0
 
-    def grade(generation: Generation) -> tuple[str, Record]:
-        sample, repeat = places[generation.key]
-        return generation.key, Record(
-            **common,
-            sample_id=sample.id,
-            sample_hash=sample.hash,
-            repeat=repeat,
-            prompt_hash=generation.prompt_hash,
-            # an engine whose replies were drawn elsewhere says so; ours are drawn as asked
-            sampling=described.get("sampling", _plain(_seeded(job.params, repeat))),
-            text=generation.text,
-            n_prompt_tokens=generation.n_prompt_tokens,
-            n_tokens=generation.n_tokens,
-            finish=generation.finish,
-            wall_s=generation.wall_s,
-            scores=verdicts(job.task, sample, generation, runner),
-            error=generation.error,
-            level=str(sample.metadata.get("level", "")),
-        )
+    def keep(wait: bool) -> None:
+        nonlocal judged
+        for item, verdict in batch.finished(wait):
+            store.add_verdict(item, verdict)
+            judged += len(store.places(item))
+            done(judged, store.n_replies)
 
-    with ThreadPoolExecutor(max_workers=4, thread_name_prefix="grade") as pool:
-        waiting = []
-        for generation in engine.generate(requests):
-            waiting.append(pool.submit(grade, generation))
-            while waiting and waiting[0].done():
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
+    for item in range(store.n_items):
+        if store.judged(item):
+            judged += len(store.places(item))
+        elif store.complete(item):
+            batch.submit(item)
+    done(judged, store.n_replies)
+    if store.n_generated < store.n_replies:
+        for generation in engine.generate(_requests(store, job)):
+            name, _, part = generation.key.rpartition("#")
+            store.add_reply(items[name], int(part), generation)
+            if store.complete(items[name]):
+                batch.submit(items[name])
+            keep(wait=False)
+    keep(wait=True)
 
 
-def verdicts(task: Task, sample: Sample, generation: Generation, runner: CodeRunner | None) -> dict[str, Score]:
-    """The task's verdicts, with the two rules no task may bend: no reply is no verdict, a cut reply is not right."""
-    if generation.finish == "error":
-        nothing = Score(None, why=f"no reply: {generation.error}")
-        return {"strict": nothing, "lenient": nothing}
-    with boundary(GraderError, f"grader of task {task.name!r}, item {sample.id!r}"):
-        scores = dict(task.score(sample, generation.text, runner))
-    if generation.finish == "length" and scores["strict"].value:
-        scores["strict"] = replace(scores["strict"], value=0.0, why="right, but cut off at max_tokens")
-    return scores
+def _requests(store: Store, job: Job) -> Iterator[Request]:
+    """The requests whose replies are missing."""
+    last, asks = -1, list[Ask]()
+    for item, part in store.missing():
+        sample = job.samples[item]
+        if item != last:
+            last, asks = item, list(job.asks(sample))
+        yield Request(f"{sample.id}#{part}", sample.messages, asks[part].params, asks[part].continuation)
 
 
 def _seeded(params: SamplingParams, repeat: int) -> SamplingParams:
     return params if params.seed is None else replace(params, seed=params.seed + repeat)
 
 
-def _plain(params: SamplingParams) -> dict[str, object]:
+def _plain(params: SamplingParams) -> dict[str, Any]:
     """As JSON gives it back, so that a record read again equals the one written."""
     return asdict(params) | {"stop": list(params.stop)}

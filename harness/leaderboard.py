@@ -12,14 +12,17 @@ from typing import Any
 
 from harness import stats
 from harness.errors import NotComparable
-from harness.types import Cost, Record, sha256_of
+from harness.types import Cost, Record
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class Run:
-    """One checkpoint's records. seed None: no training seed (base, teacher, recorded generations)."""
+    """One checkpoint's records; their texts are not read. content: the digest of the whole ones, with texts.
+
+    seed None: no training seed (base, teacher, recorded generations).
+    """
 
     digest: str
     records: tuple[Record, ...]
@@ -27,6 +30,7 @@ class Run:
     cost: Cost | None = None
     status: str = "done"
     why: str = ""
+    content: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,23 @@ class Board:
     schema: int = SCHEMA
 
 
-def build(title: str, entries: Sequence[Entry], facts: Mapping[str, Any], notes: Sequence[str] = ()) -> Board:
-    """The board of these entries, best strict score first. Raises `NotComparable` naming the field that differs."""
+def build(
+    title: str,
+    entries: Sequence[Entry],
+    facts: Mapping[str, Any],
+    notes: Sequence[str] = (),
+    defects: Mapping[str, Mapping[str, str]] | None = None,
+) -> Board:
+    """The board of these entries, best strict score first. Raises `NotComparable` naming the field that differs.
+
+    defects: for each task, items that are known to be faulty (id -> why); a second score leaves them out.
+    """
     refuse_mixed(entries)
     base = next((e for e in entries if e.role == "base"), None)
     tasks = list(dict.fromkeys(record.task for record in entries[0].runs[0].records))
-    rows = sorted((_row(e, base, tasks) for e in entries), key=lambda r: -_or(r["strict"]["value"], -1.0))
+    rows = sorted(
+        (_row(e, base, tasks, defects or {}) for e in entries), key=lambda r: -_or(r["strict"]["value"], -1.0)
+    )
     counts = {t: len({r.sample_id for r in entries[0].runs[0].records if r.task == t}) for t in tasks}
     return Board(title, rows, tasks, counts, dict(facts), list(notes))
 
@@ -95,7 +110,9 @@ def refuse_mixed(entries: Iterable[Entry]) -> None:
                         )
 
 
-def _row(entry: Entry, base: Entry | None, tasks: Sequence[str]) -> dict[str, Any]:
+def _row(
+    entry: Entry, base: Entry | None, tasks: Sequence[str], defects: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
     records = [r for run in entry.runs for r in run.records]
     row: dict[str, Any] = {
         "name": entry.name,
@@ -104,7 +121,7 @@ def _row(entry: Entry, base: Entry | None, tasks: Sequence[str]) -> dict[str, An
         "strict": _score(entry.runs, "strict"),
         "lenient": _score(entry.runs, "lenient"),
         "counts": counts(records),
-        "tasks": {t: _task(entry.runs, t) for t in tasks},
+        "tasks": {t: _task(entry.runs, t, defects.get(t, {})) for t in tasks},
         "tokens_per_item": sum(r.n_tokens for r in records) / len(records),
         "runs": [_run(run) for run in entry.runs],
     }
@@ -116,19 +133,29 @@ def _row(entry: Entry, base: Entry | None, tasks: Sequence[str]) -> dict[str, An
     return row
 
 
-def _task(runs: Sequence[Run], task: str) -> dict[str, Any]:
-    only = [Run(run.digest, tuple(r for r in run.records if r.task == task)) for run in runs]
+def _task(runs: Sequence[Run], task: str, defects: Mapping[str, str]) -> dict[str, Any]:
+    only = [replace(run, records=tuple(r for r in run.records if r.task == task)) for run in runs]
     records = [r for run in only for r in run.records]
     levels: dict[str, list[float]] = defaultdict(list)
     for r in records:
         if (value := r.scores["strict"].value) is not None:
             levels[r.level].append(value)
-    return {
+    found = {
         "strict": _score(only, "strict"),
         "lenient": _score(only, "lenient"),
         "counts": counts(records),
         "levels": {level: sum(v) / len(v) for level, v in sorted(levels.items())},
     }
+    faulty = {r.sample_id for r in records} & defects.keys()
+    if faulty:
+        sound = [replace(run, records=tuple(r for r in run.records if r.sample_id not in faulty)) for run in only]
+        found["without_defects"] = {
+            "n_defects": len(faulty),
+            "n": sum(len(run.records) for run in sound),
+            "strict": _score(sound, "strict"),
+            "lenient": _score(sound, "lenient"),
+        }
+    return found
 
 
 def counts(records: Sequence[Record]) -> dict[str, int]:
@@ -189,7 +216,7 @@ def _run(run: Run) -> dict[str, Any]:
         "why": run.why,
         "strict": _score([run], "strict"),
         "cost": asdict(run.cost) | {"flops": run.cost.flops, "tokens": run.cost.tokens} if run.cost else None,
-        "records": sha256_of([asdict(r) | {"wall_s": 0} for r in run.records]),
+        "records": run.content,
     }
 
 
@@ -352,6 +379,11 @@ def _task_table(board: Board) -> list[str]:
             levels = ", ".join(f"{level or 'all'}: {100 * v:.0f}" for level, v in t["levels"].items())
             ends = [str(c[k]) for k in ("n", "scored", "truncated", "errored", "unparsable")]
             rows.append([row["name"], task, percent(t["strict"]), percent(t["lenient"]), *ends, levels])
+            if "without_defects" in t:
+                sound = t["without_defects"]
+                name = f"{task} without {sound['n_defects']} items known to be faulty"
+                rest = [str(sound["n"]), *["–"] * 5]
+                rows.append([row["name"], name, percent(sound["strict"]), percent(sound["lenient"]), *rest])
     return table(head, rows)
 
 

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harness.thoughts import after_thoughts
+
 MAX_TEXT = 100_000  # characters, from the end, that are read
 MAX_MARKERS = 100  # markers tried, from the last one back
 MAX_BOXES = 300  # opened boxes looked at, the last ones
@@ -28,7 +30,6 @@ class Found:
 
 
 _BOX = re.compile(r"\\{1,2}(?:boxed|fbox|framebox)\s{0,9}(?=[{\w$])")
-_THOUGHTS_END = "</think>"
 _TAG = re.compile(r"<answer>((?:(?!</?answer>).){1,2000}?)</answer>", re.DOTALL | re.IGNORECASE)
 _ANSWERED = re.compile(r"####|\\boxed\{|[\"']answer[\"']\s{0,20}:|\banswer is\b|I hope it is correct", re.IGNORECASE)
 _NEXT_TURN = re.compile(
@@ -97,9 +98,7 @@ def read_lenient(text: str, choice: bool = False) -> Found:
 
 def _reply(text: str) -> str:
     """The reply after its last `</think>`, or all of it where nothing follows; its end where it is long."""
-    text = text[-MAX_TEXT:]
-    after = text[text.rfind(_THOUGHTS_END) + len(_THOUGHTS_END) :] if _THOUGHTS_END in text else text
-    return after if after.strip() else text
+    return after_thoughts(text[-MAX_TEXT:])
 
 
 def _before_next_turn(text: str) -> str:

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from harness.thoughts import after_thoughts
 from harness.types import Score
 
 VERSION = "number-1"  # raised whenever a verdict can change
@@ -65,7 +66,7 @@ def score_number(text: str, target: str) -> dict[str, Score]:
     if gold is None:
         unknown = Score(None, None, f"the target {target[:80]!r} is not a number")
         return {"strict": unknown, "lenient": unknown}
-    reply = _before_next_question(_after_thoughts(text))
+    reply = _before_next_question(after_thoughts(text))
     strict = _read_strict(reply)
     lenient = strict if strict.value is not None else read_lenient(reply)
     return {"strict": _judge(strict, gold, target), "lenient": _judge(lenient, gold, target)}
@@ -76,12 +77,6 @@ def _judge(reading: Reading, gold: Fraction, target: str) -> Score:
         return Score(0.0, None, reading.why)
     right = abs(reading.value - gold) <= TOLERANCE
     return Score(float(right), reading.text, f"{reading.why}: {'equals' if right else 'is not'} {target[:80]}")
-
-
-def _after_thoughts(text: str) -> str:
-    """The reply after its last `</think>`, or all of it where nothing follows."""
-    answer = text[text.rfind("</think>") + len("</think>") :] if "</think>" in text else text
-    return answer if answer.strip() else text
 
 
 def _before_next_question(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Records as JSON lines: written once, appended only, read back whole even after a crash."""
+"""Values as JSON lines, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def record_to_json(record: Record) -> str:
     return canonical_json(asdict(record))
 
 
-def record_from_json(line: str) -> Record:
+def record_from_json(line: str | bytes) -> Record:
     values = json.loads(line)
     values["scores"] = {name: Score(**score) for name, score in values["scores"].items()}
     return Record(**values)
@@ -54,48 +54,25 @@ def read_lines(path: Path) -> list[str]:
     return text.split("\n")[:-1]  # not splitlines: a reply may hold U+2028
 
 
-def read_records(path: Path) -> list[Record]:
-    """All whole records of a file. Raises `DataError` naming the line that is none."""
-    records = []
-    for number, line in enumerate(read_lines(path), 1):
-        try:
-            records.append(record_from_json(line))
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError(
-                f"{path}, line {number}: not a record ({error}); move the file away to make it anew"
-            ) from None
-    return records
-
-
-class Appender:
-    """Appends lines to a file, each flushed whole; first cuts off a last line that a crash left incomplete."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            whole = path.read_bytes()
-            keep = whole.rfind(b"\n") + 1
-            if keep < len(whole):
-                os.truncate(path, keep)
-        self._file = path.open("a", encoding="utf-8")
-
-    def add(self, line: str) -> None:
-        self._file.write(line + "\n")
-        self._file.flush()
-
-    def __enter__(self) -> Appender:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+def read_records(path: Path) -> Iterator[Record]:
+    """The records of a file, one at a time. Raises `DataError` naming the line that is none."""
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    yield record_from_json(line)
+                except (ValueError, TypeError, KeyError) as error:
+                    raise DataError(
+                        f"{path}, line {number}: not a record ({error}); remove the file to have it written anew"
+                    ) from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; is it a records file of `harness eval`?") from None
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all (a temporary name, then a rename)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    _write_parts(path, [text])
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -104,7 +81,19 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    write_text(path, "".join(line + "\n" for line in lines))
+    """Write lines whole or not at all, one at a time, so that there may be any number of them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_parts(path, (line + "\n" for line in lines))
+
+
+def _write_parts(path: Path, parts: Iterable[str]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(parts)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_rows(path: Path) -> Iterator[TrainRow]:

@@ -1,4 +1,4 @@
-"""Names to tasks, trainers, engines and recipes, by entry point. Listing names imports no plugin."""
+"""Names to tasks, suites, trainers, engines and recipes, by entry point. Listing names imports no plugin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.errors import HarnessError, UnknownName
 
-KINDS = ("trainer", "engine", "task", "recipe")
+KINDS = ("trainer", "engine", "task", "suite", "recipe")
 
 
 def _found(kind: str) -> dict[str, EntryPoint]:
@@ -24,7 +24,7 @@ def _found(kind: str) -> dict[str, EntryPoint]:
 
 
 def names(kind: str) -> list[str]:
-    """Installed names of a kind ("trainer", "engine", "task", "recipe"), sorted."""
+    """Installed names of a kind ("trainer", "engine", "task", "suite", "recipe"), sorted."""
     return sorted(_found(kind))
 
 

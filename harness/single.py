@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import generations, registry
+from harness import benchmarks, generations, k_metrics
 from harness.checkpoints import open_checkpoint
 from harness.compare import Progress
 from harness.errors import UsageError
-from harness.evaluate import Job, evaluate, grader_version, job
+from harness.evaluate import Evaluation, Job, Sampling, evaluate, grader_version, job, summarised
+from harness.graders import Graders
 from harness.hub import resolve_model
-from harness.leaderboard import Board, Entry, Run, build
-from harness.protocols import CodeRunner, Engine, Task
+from harness.k_metrics import KMetric
+from harness.leaderboard import Board, Entry, Run, build, percent
+from harness.protocols import CodeRunner, Engine, ItemTask, Task
 from harness.records import write_json
 from harness.storage import full_disk_is_named, owned, writable
-from harness.types import Checkpoint, Record, Split
+from harness.types import Checkpoint, Split
+
+READINGS = ("strict", "lenient")
 
 
 @dataclass(frozen=True)
@@ -28,43 +32,149 @@ class Asked:
 
     tasks: tuple[str, ...]
     folder: Path
-    model: str = ""
+    models: tuple[str, ...] = ()
     generations: Path | None = None
     field: str = ""
     name: str = ""
     engine: str = "auto"
+    engine_options: tuple[tuple[str, str], ...] = ()  # arguments of the engine's constructor
     split: Split = "test"
     limit: int | None = None
+    repeats: int = 1
+    temperature: float | None = None  # None: greedy; a task of lm-eval: its own
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    seed: int = 0
+    chat: bool | None = None  # None: chats for our tasks, plain text for those of lm-eval
+    num_fewshot: int | None = None
+    metrics: tuple[KMetric, ...] = ()
     allow_weak_sandbox: bool = False
+
+    @property
+    def sampling(self) -> Sampling:
+        """How replies to our own tasks are drawn."""
+        return Sampling(
+            self.repeats,
+            temperature=self.temperature or 0.0,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            top_k=self.top_k or 0,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+            chat=self.chat is not False,
+        )
+
+    def row(self, model: str) -> str:
+        """The name of a row: as asked for, else the model's folder, else the file and column."""
+        if self.generations is None:
+            own = Path(model).name
+            same = [other for other in self.models if Path(other).name == own]
+            return self.name or (own if len(same) == 1 else model)
+        stem = self.generations.name.removesuffix(".gz").removesuffix(".jsonl")
+        return self.name or stem + (f" {self.field}" if self.field else "")
 
 
 @dataclass(frozen=True)
 class Result:
-    """board: one row. path: its facts as JSON. agreement: how our verdicts compare with the file's own, for people."""
+    """board: a row for each model. paths: their facts as JSON. more: what else a person wants to know, by line."""
 
     board: Board
-    path: Path
-    agreement: list[str]
+    paths: list[Path]
+    more: list[str]
 
 
 def run(asked: Asked, progress: Progress) -> Result:
     """Evaluate and write the result. Raises `UsageError` for options that do not go together."""
     if (asked.engine == "replay") != (asked.generations is not None):
         raise UsageError("--engine replay and --generations FILE go together: the one names what the other reads")
-    if (asked.generations is None) != bool(asked.model):
+    if (asked.generations is None) != bool(asked.models):
         raise UsageError("give either --model, or --engine replay with --generations")
-    if asked.generations is not None and len(asked.tasks) != 1:
-        raise UsageError(f"recorded replies belong to one task, got {', '.join(asked.tasks)}")
-    tasks = [registry.load("task", name)() for name in asked.tasks]
+    if asked.name and len(asked.models) > 1:
+        raise UsageError(f"--name is for one model, got {len(asked.models)}: {', '.join(asked.models)}")
+    names = benchmarks.expand(asked.tasks, asked.split)
+    if asked.generations is not None and len(names) != 1:
+        raise UsageError(f"recorded replies belong to one task, got {', '.join(names)}")
+    checkpoints = {model: _checkpoint(asked, model) for model in dict.fromkeys(asked.models)}
+    tasks = [_open(name, asked, next(iter(checkpoints.values()), None)) for name in names]
+    _refuse_odd_sampling(tasks, asked)
     writable(asked.folder)
     with owned(asked.folder), full_disk_is_named(asked.folder), contextlib.ExitStack() as closing:
-        runner = _sandbox(tasks, asked, closing)
+        graders = closing.enter_context(Graders(_sandbox(tasks, asked, closing)))
         if asked.generations is not None:
-            return _replay(asked, asked.generations, tasks[0], runner, progress)
-        return _answer(asked, tasks, runner, progress, closing)
+            return _replay(asked, asked.generations, tasks[0], graders, progress)
+        from harness.engines import open_engine
+
+        engine = open_engine(asked.engine, progress.say, dict(asked.engine_options))
+        closing.callback(engine.close)
+        jobs = [job(task, asked.split, _smaller(asked.limit, names[task.name]), asked.sampling) for task in tasks]
+        results = []
+        for model, checkpoint in checkpoints.items():
+            found = _evaluate(jobs, engine, checkpoint, graders, asked, progress, model)
+            results.append(_write(asked, asked.row(model), found, {}))
+    return _together(results)
 
 
-def _sandbox(tasks: list[Task], asked: Asked, closing: contextlib.ExitStack) -> CodeRunner | None:
+def _together(results: Sequence[Result]) -> Result:
+    """One board of all rows, in the order they were asked for; each row was made under the same rules."""
+    first = results[0].board
+    if len(results) == 1:
+        return results[0]
+    rows = sorted((row for r in results for row in r.board.rows), key=lambda row: -(row["strict"]["value"] or 0.0))
+    board = replace(first, title=f"{len(results)} models", rows=rows)
+    return Result(board, [p for r in results for p in r.paths], [line for r in results for line in r.more])
+
+
+def _checkpoint(asked: Asked, model: str) -> Checkpoint:
+    if asked.engine == "openai":
+        from harness.engines.openai import served
+
+        return served(dict(asked.engine_options).get("base_url", ""), model)
+    return open_checkpoint(resolve_model(model))
+
+
+def _open(name: str, asked: Asked, checkpoint: Checkpoint | None) -> Task:
+    if not name.startswith(benchmarks.STOCK):
+        return benchmarks.open_task(name)
+    return benchmarks.open_task(
+        name,
+        chat_from=checkpoint.path if asked.chat and checkpoint else None,
+        num_fewshot=asked.num_fewshot,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        top_k=asked.top_k,
+        max_gen_toks=asked.max_tokens,
+    )
+
+
+def _smaller(limit: int | None, other: int | None) -> int | None:
+    return min((n for n in (limit, other) if n is not None), default=None)
+
+
+def _refuse_odd_sampling(tasks: Sequence[Task], asked: Asked) -> None:
+    """Raise `UsageError` for settings that cannot give what was asked for."""
+    stock = [task.name for task in tasks if isinstance(task, ItemTask)]
+    if asked.num_fewshot is not None and len(stock) < len(tasks):
+        raise UsageError("--num-fewshot is for the tasks of lm-eval (lm_eval/NAME); ours are zero-shot")
+    if stock and (asked.repeats > 1 or asked.metrics):
+        raise UsageError(
+            f"{stock[0]} draws as many replies as lm-eval says and has metrics of its own; --samples and --metrics are "
+            f"for our tasks"
+        )
+    if asked.generations is None:
+        if asked.repeats > 1 and not asked.temperature:
+            raise UsageError(
+                f"--samples {asked.repeats} at temperature 0 would be the same reply {asked.repeats} times; add "
+                f"--temperature 0.6, or leave --samples out"
+            )
+        _check_metrics(tasks, asked.metrics, asked.repeats, asked.temperature or 0.0)
+
+
+def _check_metrics(tasks: Sequence[Task], metrics: Sequence[KMetric], repeats: int, temperature: float | None) -> None:
+    for task in tasks:
+        k_metrics.check(metrics, repeats, temperature, short_answers=not task.needs_sandbox, task=task.name)
+
+
+def _sandbox(tasks: Sequence[Task], asked: Asked, closing: contextlib.ExitStack) -> CodeRunner | None:
     if not any(task.needs_sandbox for task in tasks):
         return None
     from harness.sandbox import Sandbox
@@ -72,31 +182,17 @@ def _sandbox(tasks: list[Task], asked: Asked, closing: contextlib.ExitStack) -> 
     return closing.enter_context(Sandbox(allow_weak=asked.allow_weak_sandbox))
 
 
-def _answer(
-    asked: Asked, tasks: list[Task], runner: CodeRunner | None, progress: Progress, closing: contextlib.ExitStack
-) -> Result:
-    from harness.engines import open_engine
-
-    checkpoint = open_checkpoint(resolve_model(asked.model))
-    engine = open_engine(asked.engine, progress.say)
-    closing.callback(engine.close)
-    jobs = [job(task, asked.split, asked.limit) for task in tasks]
-    records = _evaluate(jobs, engine, checkpoint, runner, asked, progress)
-    return _write(asked, asked.name or Path(asked.model).name, records, jobs, engine, {})
-
-
-def _replay(asked: Asked, path: Path, task: Task, runner: CodeRunner | None, progress: Progress) -> Result:
+def _replay(asked: Asked, path: Path, task: Task, graders: Graders, progress: Progress) -> Result:
     from harness.engines.replay import ReplayEngine
 
     engine = ReplayEngine(path, task, asked.split, asked.field)
     covered = engine.covered[: asked.limit]
     part = replace(job(task, asked.split, 1), samples=covered, repeats=engine.n_repeats)
-    checkpoint = Checkpoint(path, engine.digest, "")
-    records = _evaluate([part], engine, checkpoint, runner, asked, progress)
-    found = generations.differences(records, covered, engine.matched)
-    verdicts = [engine.matched.verdicts[r.sample_id, r.repeat] for r in records]
-    stem = path.name.removesuffix(".gz").removesuffix(".jsonl")
-    name = asked.name or stem + (f" {asked.field}" if asked.field else "")
+    _check_metrics([task], asked.metrics, part.repeats, None)
+    (found,) = _evaluate([part], engine, Checkpoint(path, engine.digest, ""), graders, asked, progress, "")
+    differing = list(generations.differences(found.records(), covered, engine.matched))
+    own = engine.matched.verdicts
+    verdicts = [own[s.id, repeat] for s in covered for repeat in range(part.repeats)]
     recorded: dict[str, Any] = {
         "file": path.name,
         "field": asked.field,
@@ -105,53 +201,110 @@ def _replay(asked: Asked, path: Path, task: Task, runner: CodeRunner | None, pro
         "items_of_task": len(task.samples(asked.split)),
         "with_verdict": sum(v is not None for v in verdicts),
         "correct": sum(v is True for v in verdicts),
-        "differences": [asdict(d) for d in found],
+        "differences": [asdict(d) for d in differing],
     }
-    result = _write(asked, name, records, [part], engine, {"recorded": recorded})
-    return replace(result, agreement=_agreement(recorded, records, generations.count_kinds(found)))
+    result = _write(asked, asked.row(""), [found], {"recorded": recorded})
+    more = _agreement(recorded, result.board.rows[0], generations.count_kinds(differing))
+    return replace(result, more=result.more + more)
 
 
-def _agreement(recorded: dict[str, Any], records: list[Record], kinds: dict[str, int]) -> list[str]:
+def _agreement(recorded: dict[str, Any], row: dict[str, Any], kinds: dict[str, int]) -> list[str]:
     n = recorded["with_verdict"]
     if not n:
         return ["\nThe file has no verdicts of its own to compare with."]
-    ours = sum(r.scores["lenient"].value == 1.0 for r in records)
-    lines = [f"\nThe file's own verdicts: {recorded['correct']} of {n} right; ours, lenient: {ours} of {len(records)}."]
+    ours, of = round(row["lenient"]["value"] * row["counts"]["n"]), row["counts"]["n"]
+    lines = [f"\nThe file's own verdicts: {recorded['correct']} of {n} right; ours, lenient: {ours} of {of}."]
     lines += [f"  {count} differ: {kind}" for kind, count in kinds.items()]
     return lines
 
 
 def _evaluate(
-    jobs: list[Job],
+    jobs: Sequence[Job],
     engine: Engine,
     checkpoint: Checkpoint,
-    runner: CodeRunner | None,
+    graders: Graders,
     asked: Asked,
     progress: Progress,
-) -> list[Record]:
-    records: list[Record] = []
+    model: str,
+) -> list[Evaluation]:
+    found = []
     for part in jobs:
-        with progress.step(part.task.name, 1.0) as tick:
-            records += evaluate(part, engine, checkpoint, runner, asked.folder / "evals", _shown(tick))
-    return records
+        label = part.task.name if len(asked.models) < 2 else f"{asked.row(model)} {part.task.name}"
+        with progress.step(label, 1.0) as tick:
+            shown = _shown(tick)
+            found.append(evaluate(part, engine, checkpoint, graders, asked.folder / "evals", shown))
+    return found
 
 
 def _shown(tick: Callable[[float, str], None]) -> Callable[[int, int], None]:
     return lambda done, total: tick(done / total, f"{done}/{total}")
 
 
-def _write(
-    asked: Asked, name: str, records: list[Record], jobs: list[Job], engine: Engine, more: dict[str, Any]
-) -> Result:
-    digest = records[0].checkpoint
+def _write(asked: Asked, name: str, found: Sequence[Evaluation], more: dict[str, Any]) -> Result:
+    """The result file of one row, and beside it what a person is told."""
+    jobs = [evaluation.job for evaluation in found]
+    records, content = summarised(found)
     facts = {
-        "engine": dict(engine.describe()),
+        "engine": dict(found[0].engine),
         "suite": {j.task.name: f"{len(j.samples)} {j.split} items, set {j.items_hash[:12]}" for j in jobs},
         "graders": [grader_version(j.task) for j in jobs],
-        "sandbox": sorted({r.sandbox for r in records}),
+        "sandbox": sorted({evaluation.sandbox for evaluation in found}),
     }
-    board = build(name, [Entry(name, "model", (Run(digest, tuple(records)),))], facts)
+    defects = {j.task.name: getattr(j.task, "defects", {}) for j in jobs}
+    run = Run(records[0].checkpoint, records, content=content)
+    board = build(name, [Entry(name, "model", (run,))], facts, defects=defects)
+    measured = {e.job.task.name: _measured(e, asked.metrics) for e in found} if asked.metrics else {}
+    stock = {e.job.task.name: _stock(e.job.task, e) for e in found if isinstance(e.job.task, ItemTask)}
     safe = re.sub(r"[^\w.+-]+", "_", name)
-    path = asked.folder / "results" / f"{safe}-{'-'.join(asked.tasks)}.json"
-    write_json(path, {"board": asdict(board), **more})
-    return Result(board, path, [])
+    tasks = "-".join(name.replace("/", "-") for name in asked.tasks)
+    path = asked.folder / "results" / f"{safe}-{tasks}.json"
+    extra = {"metrics": measured, "stock": stock}
+    write_json(path, {"board": asdict(board), **{k: v for k, v in extra.items() if v}, **more})
+    return Result(board, [path], [*_metric_lines(measured), *_stock_lines(stock)])
+
+
+def _measured(evaluation: Evaluation, metrics: Sequence[KMetric]) -> dict[str, Any]:
+    """Each metric by reading: its estimate, and how many items have too few verdicts for it."""
+    values: dict[tuple[str, str], list[float | None]] = {(r, m.name): [] for r in READINGS for m in metrics}
+    with evaluation.open() as store:
+        for item in range(store.n_items):
+            judged = store.verdict(item)
+            for reading in READINGS:
+                scores = [of[reading] for of in judged.scores]
+                for metric in metrics:
+                    values[reading, metric.name].append(k_metrics.item_value(metric, scores))
+    found: dict[str, Any] = {}
+    for (reading, name), column in values.items():
+        there = [value for value in column if value is not None]
+        estimate = asdict(k_metrics.across_items(there)) if there else None
+        found.setdefault(name, {})[reading] = {"estimate": estimate, "items_without": len(column) - len(there)}
+    return found
+
+
+def _stock(task: ItemTask, evaluation: Evaluation) -> dict[str, Any]:
+    """The task's own scores, by lm-eval's own code."""
+    with evaluation.open() as store:
+        return dict(task.aggregate(store.verdict(item).metrics for item in range(store.n_items)))
+
+
+def _metric_lines(measured: dict[str, Any]) -> list[str]:
+    lines = []
+    for task, metrics in measured.items():
+        for name, readings in metrics.items():
+            parts = [f"{r} {percent(readings[r]['estimate'])}" for r in READINGS if readings[r]["estimate"]]
+            without = readings["strict"]["items_without"]
+            lines.append(f"{task} {name}: {', '.join(parts)}" + (f"; {without} items without" if without else ""))
+    return ["", *lines] if lines else []
+
+
+def _stock_lines(stock: dict[str, Any]) -> list[str]:
+    """The metrics of lm-eval's tasks, as its own table names them."""
+    lines = []
+    for task, scores in stock.items():
+        for name, value in scores.items():
+            metric, _, reading = name.partition(",")
+            if isinstance(value, float) and not metric.endswith("_stderr"):
+                error = scores.get(f"{metric}_stderr,{reading}")
+                shown = f" ± {error:.4f}" if isinstance(error, float) else ""
+                lines.append(f"{task} {metric} ({reading}): {value:.4f}{shown}")
+    return ["", "By lm-eval's own rules:", *lines] if lines else []

@@ -225,7 +225,7 @@ class Trained:
     why: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One graded reply: the product. Every number on a board is a pure function of records."""
 

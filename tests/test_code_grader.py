@@ -41,6 +41,7 @@ SAMPLE = Sample("area", (), "", {"prompt": PROMPT, "entry_point": "area", "test"
 # reply, strict, lenient
 REPLIES: dict[str, tuple[str, float, float]] = {
     "a body": ("    return math.pi * r * r\n", 1, 1),
+    "a body after thoughts": ("<think>\ndef area(r): return 0\n</think>\n    return math.pi * r * r\n", 1, 1),
     "a body that uses the helper": ("    return math.pi * (twice(r) / 2) ** 2", 1, 1),
     "a whole function without the imports": ("def area(r):\n    return math.pi * (twice(r) / 2) ** 2", 1, 1),
     "a whole program": ("import math as m\n\ndef area(r):\n    return m.pi * r ** 2\n\nassert area(1) > 3", 1, 1),

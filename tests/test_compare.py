@@ -77,7 +77,7 @@ def world(tmp_path_factory):
     family = children(first.pid)
     first.send_signal(signal.SIGINT)
     output = first.communicate(timeout=60)[0]
-    kept = {path: path.read_bytes() for path in folder.glob("run/*/*.jsonl")}
+    kept = {path: path.read_bytes() for part in ("evals", "traces") for path in folder.glob(f"run/{part}/*/*.jsonl")}
     second = finish(folder)
     return {"folder": folder, "first": (first.returncode, output, family), "kept": kept, "second": second}
 
@@ -148,9 +148,14 @@ def test_transformers_gives_the_same_greedy_replies(world):
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    ours = {r.sample_id: r for path in (folder / "hf/evals").glob("*.jsonl") for r in read_records(path)}
+    ours = {r.sample_id: r for path in (folder / "hf/evals").glob("*/records-*.jsonl") for r in read_records(path)}
     base = next(iter(ours.values())).checkpoint
-    theirs = [r for path in (folder / "run/evals").glob("*.jsonl") for r in read_records(path) if r.checkpoint == base]
+    theirs = [
+        r
+        for path in (folder / "run/evals").glob("*/records-*.jsonl")
+        for r in read_records(path)
+        if r.checkpoint == base
+    ]
     assert len(theirs) == len(ours) == 2 * LIMIT
     for record in theirs:
         other = ours[record.sample_id]

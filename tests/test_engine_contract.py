@@ -175,6 +175,14 @@ def test_a_caller_may_leave_early_and_ask_again(engine: Engine) -> None:
     assert [g.key for g in engine.generate([ask("next", "x")])] == ["next"]
 
 
+def test_after_a_rest_the_next_load_serves_the_same(engine: Engine, checkpoint: Checkpoint) -> None:
+    (before,) = engine.generate([ask("a", "x")])
+    engine.rest()
+    engine.load(checkpoint)
+    (after,) = engine.generate([ask("a", "x")])
+    assert content(after) == content(before)
+
+
 def test_requests_that_could_not_be_told_apart_or_repeated_are_refused(engine: Engine) -> None:
     with pytest.raises(EngineError, match="two requests have the key 'a'"):
         list(engine.generate([ask("a", "x"), ask("a", "y")]))

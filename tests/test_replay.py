@@ -16,6 +16,8 @@ from harness import evaluate
 from harness.engines.replay import ReplayEngine
 from harness.errors import DataError
 from harness.generations import count_kinds, differences, match, read_generations
+from harness.graders import Graders
+from harness.math_grader import score_number
 from harness.protocols import Task
 from harness.sandbox import Sandbox
 from harness.types import Checkpoint, Message, Request, Sample, SamplingParams, Score
@@ -45,7 +47,7 @@ class TwoQuestions:
         ]
 
     def score(self, sample: Sample, text: str, runner: object = None) -> dict[str, Score]:  # noqa: ARG002
-        return dict(static.score_number(text, sample.target))
+        return dict(score_number(text, sample.target))
 
 
 NUMBER_ROWS: dict[str, dict[str, Any]] = {
@@ -257,8 +259,7 @@ def test_a_difference_from_the_file_is_explained_by_what_each_took(tmp_path: Pat
     ]
     engine = ReplayEngine(write(tmp_path / "f.jsonl", *rows), TwoQuestions())
     job = evaluate.Job(TwoQuestions(), "test", engine.covered, PARAMS, engine.n_repeats)
-    nowhere = Checkpoint(tmp_path, engine.digest, "")
-    records = evaluate.evaluate(job, engine, nowhere, None, tmp_path / "records")
+    records = judged_job(job, engine, None, tmp_path / "records")
     found = differences(records, engine.covered, engine.matched)
     assert [(d.repeat, d.recorded, d.ours, d.answer, d.kind) for d in found] == [
         (0, False, 1.0, "21", "the file's rule missed the number that its text states"),
@@ -329,7 +330,13 @@ def real(name: str) -> Path:
 
 def judged(engine: ReplayEngine, task: Task, runner: Sandbox | None, folder: Path) -> list[evaluate.Record]:
     job = evaluate.Job(task, "test", engine.covered, PARAMS, min(engine.n_repeats, 3))
-    return evaluate.evaluate(job, engine, Checkpoint(folder, engine.digest, ""), runner, folder)
+    return judged_job(job, engine, runner, folder)
+
+
+def judged_job(job: evaluate.Job, engine: ReplayEngine, runner: Sandbox | None, folder: Path) -> list[evaluate.Record]:
+    with Graders(runner) as graders:
+        found = evaluate.evaluate(job, engine, Checkpoint(folder, engine.digest, ""), graders, folder)
+    return list(found.records())
 
 
 @pytest.mark.data

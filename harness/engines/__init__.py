@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from harness import registry
-from harness.errors import EngineError
+from harness.errors import BadConfig, EngineError
 from harness.protocols import Engine
 from harness.types import RAW, Checkpoint, Generation, Request
 
@@ -46,18 +48,40 @@ def vllm_problem() -> str | None:
     return problem()
 
 
-def open_engine(name: str, notify: Callable[[str], None]) -> Engine:
+def open_engine(name: str, notify: Callable[[str], None], options: Mapping[str, str] | None = None) -> Engine:
     """The engine of that name, not started yet; notify gets what a person should know about it, as it happens.
 
-    "auto": vLLM, or transformers where vLLM cannot run. Raises `UnknownName`. An engine with a `notify` attribute is
-    handed the callback through it.
+    "auto": vLLM, or transformers where vLLM cannot run. options: arguments of its constructor, as text. An engine with
+    a `notify` attribute is handed the callback through it. Raises `UnknownName`, and `BadConfig` for an option.
     """
     if name == "auto":
-        return AutoEngine(notify)
-    engine: Engine = registry.load("engine", name)()
+        return AutoEngine(notify, options or {})
+    maker = registry.load("engine", name)
+    engine: Engine = maker(**_typed(name, maker, options or {}))
     if hasattr(engine, "notify"):
         engine.notify = notify
     return engine
+
+
+def _typed(name: str, maker: Callable[..., Engine], options: Mapping[str, str]) -> dict[str, Any]:
+    """Options in the types of the constructor's own defaults."""
+    known = {k: p for k, p in inspect.signature(maker).parameters.items() if isinstance(p.default, str | int | float)}
+    known |= {k: p for k, p in inspect.signature(maker).parameters.items() if p.default is None}
+    found: dict[str, Any] = {}
+    for key, text in options.items():
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise BadConfig(
+                f"engine {name!r} has no option {key!r}: {hint}options: {', '.join(sorted(known)) or 'none'}"
+            )
+        default = known[key].default
+        kind = int if default is None else type(default)
+        try:
+            found[key] = text.lower() in ("1", "true", "yes") if kind is bool else kind(text)
+        except ValueError:
+            raise BadConfig(f"engine {name!r}: option {key} wants {kind.__name__}, got {text!r}") from None
+    return found
 
 
 class AutoEngine:
@@ -65,12 +89,13 @@ class AutoEngine:
 
     name: ClassVar[str] = "auto"
 
-    def __init__(self, notify: Callable[[str], None]) -> None:
+    def __init__(self, notify: Callable[[str], None], options: Mapping[str, str] | None = None) -> None:
         self._notify = notify
+        self._options = options or {}  # vLLM's; transformers is the fallback, with its defaults
         self._proven = False  # vLLM served a checkpoint: from then on its failures are errors
         why = vllm_problem()
         if why is None:
-            self._engine = open_engine("vllm", notify)
+            self._engine = open_engine("vllm", notify, self._options)
         else:
             self._fall_back(why)
 
@@ -96,6 +121,9 @@ class AutoEngine:
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         return self._engine.generate(requests)
+
+    def rest(self) -> None:
+        self._engine.rest()
 
     def close(self) -> None:
         self._engine.close()

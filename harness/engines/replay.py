@@ -5,7 +5,7 @@ It renders no prompt and counts no tokens, and what the reply was sampled with i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -49,7 +49,7 @@ class ReplayEngine:
     def load(self, checkpoint: Checkpoint) -> None:
         """Nothing to do: the replies are there already."""
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         """The recorded reply for each "<sample id>#<repeat>"; finish "error" where the file has none."""
         for request in requests:
             item, _, repeat = request.key.rpartition("#")
@@ -71,6 +71,9 @@ class ReplayEngine:
             "field": self.file.field,
             "sampling": {"as recorded": self.file.shape},
         }
+
+    def rest(self) -> None:
+        """Nothing is held."""
 
     def close(self) -> None:
         """Nothing is held."""

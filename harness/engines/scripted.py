@@ -44,6 +44,9 @@ class ScriptedEngine:
                 raise no_likelihoods(self.name, request)
             yield self._reply(request)
 
+    def rest(self) -> None:
+        """Nothing is held."""
+
     def close(self) -> None:
         self._loaded = False
 

@@ -24,7 +24,7 @@ from harness.child import Child, python_module, spawn
 from harness.engines import StartError, checked
 from harness.engines.transformers import context_length
 from harness.engines.vllm_worker import Options
-from harness.errors import EngineError
+from harness.errors import BadConfig, EngineError
 from harness.types import Checkpoint, Generation, Request
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -74,7 +74,8 @@ def _installed(distribution: str) -> str | None:
 class VLLMEngine:
     """See the module. dtype "auto": float32 on a CPU, bfloat16 on a GPU, whatever the checkpoint was saved in.
 
-    max_model_len: tokens of prompt and reply; None: the checkpoint's own. gpu_memory_utilization: share of the GPU.
+    max_model_len: tokens of prompt and reply; None: the checkpoint's own. gpu_memory_utilization: share of each GPU.
+    tensor_parallel_size: GPUs that share one model.
     notices: what a person should know, in order; each also went to `notify`.
     Load from a thread that lives as long as the engine: Linux ends the worker with the thread that started it.
     """
@@ -87,6 +88,7 @@ class VLLMEngine:
         max_model_len: int | None = None,
         gpu_memory_utilization: float = 0.5,
         max_num_seqs: int = 256,
+        tensor_parallel_size: int = 1,
     ) -> None:
         device = "cpu" if _cpu_build() else "cuda"
         resolved = dtype if dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
@@ -94,7 +96,11 @@ class VLLMEngine:
         self.notify: Callable[[str], None] = lambda _message: None
         self.swaps = 0  # checkpoints loaded without a new start
         self.gap = float("nan")  # of the last verification, in nats
-        self._options = Options(resolved, device, max_model_len, max_num_seqs, gpu_memory_utilization)
+        if resolved not in TOLERANCE:
+            raise BadConfig(f"engine 'vllm': dtype must be auto, {', '.join(TOLERANCE)}, got {dtype!r}")
+        self._options = Options(
+            resolved, device, max_model_len, max_num_seqs, gpu_memory_utilization, tensor_parallel_size
+        )
         self._process: Child | None = None
         self._served: object = None  # what the running engine was built for
         self._generating = False
@@ -115,6 +121,7 @@ class VLLMEngine:
             "dtype": self._options.dtype,
             "device": self._options.device,
             "max_model_len": self._options.max_model_len,
+            **({"tensor_parallel_size": n} if (n := self._options.tensor_parallel_size) > 1 else {}),
         }
 
     def load(self, checkpoint: Checkpoint) -> None:
@@ -161,6 +168,15 @@ class VLLMEngine:
                 while isinstance(self._receive(doing), Generation):
                     pass
             self._generating = False
+
+    def rest(self) -> None:
+        """Give a GPU's memory back to whoever trains; the next `load` wakes the engine."""
+        if self._process is not None and self._options.device == "cuda":
+            try:
+                self._ask("rest")
+            except EngineError as cause:
+                self._say(f"{cause}; the engine is ended instead, and started again when needed")
+                self.close()
 
     def close(self) -> None:
         """End the worker; the engine can be loaded again."""

@@ -47,6 +47,7 @@ class Options:
     max_model_len: int | None
     max_num_seqs: int
     gpu_memory_utilization: float
+    tensor_parallel_size: int = 1
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class Worker:
                 max_num_seqs=options.max_num_seqs,
                 enforce_eager=on_cpu,  # compiling costs 20 s at every start there
                 gpu_memory_utilization=options.gpu_memory_utilization,
+                tensor_parallel_size=options.tensor_parallel_size,
+                enable_sleep_mode=not on_cpu,
                 generation_config="vllm",  # the checkpoint's own temperatures and penalties must not leak in
                 seed=0,
                 enable_prefix_caching=True,
@@ -93,10 +96,19 @@ class Worker:
 
     def swap(self, path: Path) -> int:
         """Put another checkpoint of the same architecture into the running engine; returns as `start` does."""
+        resting = self.engine.is_sleeping()
+        if resting:
+            self.engine.wake_up(["weights"])
         self.reload(path)
+        if resting:
+            self.engine.wake_up(["kv_cache"])
         self.drop_prefixes()
         self._serve(path)
         return self._limit()
+
+    def rest(self) -> None:
+        """Drop weights and cache; only `swap` may follow."""
+        self.engine.sleep(level=2)
 
     def reload(self, path: Path) -> None:
         """Read the weights in place, and repack what vLLM 0.32 forgets on a CPU: the tied output head."""
