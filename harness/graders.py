@@ -196,11 +196,13 @@ class _Worker:
 
 def _pickled(task: Task) -> bytes:
     try:
+        if type(task).__module__ == "__main__":
+            raise pickle.PicklingError("it is made in the script that is run")
         return pickle.dumps(task)
     except Exception as cause:
         raise GraderError(
-            f"task {task.name!r} cannot be sent to a grading process ({type(cause).__name__}: {cause}); a task must be "
-            f"picklable: a class at the top of an importable module"
+            f"task {task.name!r} cannot be sent to a grading process ({type(cause).__name__}: {cause}); its class must "
+            f"stand at the top of an importable module"
         ) from cause
 
 

@@ -143,6 +143,14 @@ def test_a_grader_with_a_fault_stops_the_run_and_the_replies_are_kept(tmp_path: 
     assert not list(tmp_path.glob("*/records-*"))
 
 
+def test_a_task_that_no_other_process_can_have_is_refused(tmp_path: Path, graders: Graders) -> None:
+    class Local(Sums):
+        pass
+
+    with pytest.raises(GraderError, match=r"task 'sums' cannot be sent to a grading process .* importable module"):
+        run(tmp_path, graders, of=job(Local(), "test"))
+
+
 def test_a_reply_that_never_came_is_an_error_and_nothing_is_reported(tmp_path: Path, graders: Graders) -> None:
     class Forgetful(Counting):
         def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:

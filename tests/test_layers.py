@@ -9,11 +9,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"types", "errors"},
+    {"types", "errors", "thoughts"},
     {
         "protocols",
         "budget",
+        "child",
         "stats",
+        "k_metrics",
+        "literal_grader",
         "records",
         "decontaminate",
         "math_grader",
@@ -25,18 +28,30 @@ LAYERS = [
         "strategies",
         "registry",
     },
-    {"checkpoints", "hub", "storage", "generations", "rows"},
+    {"checkpoints", "hub", "storage", "inspect_log", "generations", "rows"},
     {"math_worker"},
     {"math_equal"},
     {"answer_grader"},
-    {"sandbox", "engines", "train", "stage", "recipes", "evaluate"},
-    {"grading"},
+    {"store"},
+    {"graders"},
+    {"sandbox", "engines", "train", "stage", "recipes", "evaluate", "stock", "lm_eval_files"},
+    {"grading", "benchmarks"},
     {"leaderboard", "compare", "single", "collection", "doctor", "rewards"},
     {"progress", "cli"},
 ]
 STANDARD = {
     *("types", "protocols", "errors", "budget", "records", "strategies", "registry"),
-    *("math_grader", "math_extract", "math_forms", "math_second", "math_equal", "answer_grader"),
+    *(
+        "math_grader",
+        "math_extract",
+        "math_forms",
+        "math_second",
+        "math_equal",
+        "answer_grader",
+        "thoughts",
+        "child",
+        "store",
+    ),
 }
 
 

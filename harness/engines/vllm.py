@@ -103,6 +103,7 @@ class VLLMEngine:
         )
         self._process: Child | None = None
         self._served: object = None  # what the running engine was built for
+        self._verified = ""  # digests of the weights and tokenizer that are proven to be in use
         self._generating = False
 
     def __enter__(self) -> VLLMEngine:
@@ -127,10 +128,14 @@ class VLLMEngine:
     def load(self, checkpoint: Checkpoint) -> None:
         if self._generating:
             raise EngineError("engine 'vllm': load while replies are still being generated; finish or close them first")
+        if self._process is not None and self._verified == checkpoint.digest + checkpoint.tokenizer_digest:
+            return
+        self._verified = ""
         wanted = (architecture(checkpoint.path), checkpoint.tokenizer_digest)
         if self._process is not None and self._served == wanted:
             if self._swapped(checkpoint):
                 self.swaps += 1
+                self._verified = checkpoint.digest + checkpoint.tokenizer_digest
                 return
             self._say(
                 f"engine 'vllm': swapped-in weights of {checkpoint.path} are not trusted; starting a fresh engine"
@@ -141,6 +146,7 @@ class VLLMEngine:
             self.close()
             raise EngineError(f"engine 'vllm': a fresh engine does not serve {checkpoint.path}: {self._verdict()}")
         self._served = wanted
+        self._verified = checkpoint.digest + checkpoint.tokenizer_digest
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         if self._process is None:
@@ -172,6 +178,7 @@ class VLLMEngine:
     def rest(self) -> None:
         """Give a GPU's memory back to whoever trains; the next `load` wakes the engine."""
         if self._process is not None and self._options.device == "cuda":
+            self._verified = ""
             try:
                 self._ask("rest")
             except EngineError as cause:

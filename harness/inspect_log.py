@@ -1,0 +1,460 @@
+"""Logs of Inspect (inspect_ai): ours written so that its viewer and readers open them, other people's read.
+
+A `.eval` file is a zip: `_journal/start.json`, `samples/<id>_epoch_<n>.json` (an id may hold "/", there as here),
+`summaries.json` (what the viewer lists) and `header.json`. Format version 2, as inspect_ai 0.3.285 writes it, whose
+`log/_log.py` names every field; nothing of it is needed here. A `.json` log is one object with all samples in it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from harness.errors import DataError
+from harness.types import RAW, Message, Record, Sample, Score, sha256_of
+
+FORMAT = 2
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip's own times: equal input gives equal bytes
+_ZSTD = 93  # how Inspect compresses; Python's zipfile can read it from 3.14 on
+_THIN = 1000  # characters of a text in a summary, Inspect's own bound
+_STOP_REASONS = {"stop": "stop", "length": "max_tokens", "error": "unknown"}
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class InspectRun:
+    """What a log says of a run as a whole. created, started, completed: ISO 8601 with its offset; no clock is read."""
+
+    task: str
+    task_version: str
+    model: str  # "org/name", or a strategy's name
+    created: str
+    n_items: int
+    graders: tuple[str, ...] = ("strict", "lenient")  # the first is the headline
+    repeats: int = 1
+    started: str = ""
+    completed: str = ""
+    split: str = "test"
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: str = ""  # weights digest
+    strategy: str = ""
+    seed: int | None = None  # of the training run
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # JSON data: engine, grader version, hardware, ...
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """22 characters that stand for this run: equal runs, equal id."""
+        what = (self.task, self.task_version, self.split, self.model, self.checkpoint, self.strategy, self.seed)
+        return _short_id([*what, dict(self.sampling), self.repeats, self.created])
+
+    @property
+    def file_name(self) -> str:
+        """The name Inspect would give the file, so that its listing shows the time and the task."""
+        parts = (re.sub(r"[^\w-]+", "-", part) for part in (self.created, self.task))
+        return f"{'_'.join(parts)}_{self.id}.eval"
+
+
+def write_inspect_log(path: Path, run: InspectRun, samples: Iterable[tuple[Sample, Record]]) -> Path:
+    """The file written, whole or not at all; the same input gives the same bytes.
+
+    samples: each item with one of its records, in any order, read once and one at a time. Memory holds one line for
+    each item (its sums) and what a zip's list of contents needs. The results are per grader the mean over items (of an
+    item's mean over its repeats) and its standard error, as Inspect computes them; a verdict of None is unscored, not
+    wrong. Raises `DataError` for a pair given twice, or an id that no file name in a zip may have.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with (
+            tempfile.TemporaryFile("w+b", dir=path.parent) as summaries,
+            zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
+            _write(archive, run, samples, summaries)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _write(
+    archive: zipfile.ZipFile, run: InspectRun, samples: Iterable[tuple[Sample, Record]], summaries: IO[bytes]
+) -> None:
+    spec = _spec(run)
+    plan = {"name": "plan", "steps": [], "config": spec["model_generate_config"]}
+    _add(archive, "_journal/start.json", _json({"version": FORMAT, "eval": spec, "plan": plan}))
+    totals = _Totals(run)
+    n = 0
+    for sample, record in samples:
+        if record.sample_id != sample.id:
+            raise ValueError(f"item {sample.id!r} came with a record of item {record.sample_id!r}")
+        name = _member_name(sample.id, record.repeat + 1)
+        if name in archive.NameToInfo:
+            raise DataError(f"{sample.id!r}, repeat {record.repeat} came twice; a log holds each reply once")
+        summaries.write(b"," if n else b"[")
+        n += 1
+        whole = _sample(run, sample, record)
+        _add(archive, name, _json(whole))
+        summaries.write(_json(_summary(whole)))
+        totals.add(record)
+    summaries.write(b"]" if n else b"[]")
+    summaries.seek(0)
+    with archive.open(_info("summaries.json"), "w") as out:
+        while block := summaries.read(1 << 20):
+            out.write(block)
+    header = {
+        "version": FORMAT,
+        "status": "success",
+        "eval": spec,
+        "plan": plan,
+        "results": totals.results(),
+        "stats": {
+            "started_at": run.started or run.created,
+            "completed_at": run.completed or run.started or run.created,
+            "model_usage": {run.model: totals.usage},
+            "role_usage": {},
+        },
+        "invalidated": False,
+        "tags": spec["tags"],
+        "metadata": spec["metadata"],
+    }
+    _add(archive, "header.json", _json(header))
+
+
+def _spec(run: InspectRun) -> dict[str, Any]:
+    """Inspect's EvalSpec: what was run."""
+    tags = [tag for tag in (run.strategy, f"seed {run.seed}" if run.seed is not None else "", *run.tags) if tag]
+    about = {"checkpoint": run.checkpoint, "strategy": run.strategy, "seed": run.seed}
+    metrics = [{"name": "inspect_ai/accuracy", "options": {}}, {"name": "inspect_ai/stderr", "options": {}}]
+    return {
+        "eval_id": _short_id([run.id, "eval"]),
+        "run_id": _short_id([run.id, "run"]),
+        "created": run.created,
+        "task": run.task,
+        "task_id": run.id,
+        "task_version": run.task_version,
+        "task_display_name": run.task,
+        "task_attribs": {},
+        "task_args": {},
+        "task_args_passed": {},
+        "tags": tags,
+        "dataset": {"name": f"{run.task}/{run.split}", "samples": run.n_items, "shuffled": False},
+        "model": run.model,
+        "model_generate_config": _generate_config(run.sampling),
+        "model_args": {},
+        "config": {"epochs": run.repeats, "epochs_reducer": ["mean"], "fail_on_error": False, "log_samples": True},
+        "packages": dict(run.packages),
+        "metadata": {**{k: v for k, v in about.items() if v not in ("", None)}, **run.metadata},
+        "scorers": [{"name": name, "options": {}, "metrics": metrics, "metadata": {}} for name in run.graders],
+    }
+
+
+def _generate_config(sampling: Mapping[str, Any]) -> dict[str, Any]:
+    """Sampling parameters by Inspect's names; those it has no name for are left to the samples' metadata."""
+    named = {"max_tokens": "max_tokens", "temperature": "temperature", "top_p": "top_p", "seed": "seed"}
+    config = {theirs: sampling[ours] for ours, theirs in named.items() if sampling.get(ours) is not None}
+    if sampling.get("top_k"):
+        config["top_k"] = sampling["top_k"]
+    if sampling.get("stop"):
+        config["stop_seqs"] = list(sampling["stop"])
+    return config
+
+
+def _sample(run: InspectRun, sample: Sample, record: Record) -> dict[str, Any]:
+    """Inspect's EvalSample. Its input is plain text where one message asks, else the chat."""
+    chat = [_chat_message(message, i, run, sample) for i, message in enumerate(sample.messages)]
+    single = len(chat) == 1 and chat[0]["role"] == "user"
+    epoch = record.repeat + 1
+    uuid = _short_id([run.id, sample.id, epoch])
+    usage = {
+        "input_tokens": record.n_prompt_tokens,
+        "output_tokens": record.n_tokens,
+        "total_tokens": record.n_prompt_tokens + record.n_tokens,
+    }
+    reply = {"id": uuid, "content": record.text, "source": "generate", "role": "assistant", "model": run.model}
+    failed = record.finish == "error"
+    choices = [] if failed else [{"message": reply, "stop_reason": _STOP_REASONS[record.finish]}]
+    whole: dict[str, Any] = {
+        "id": sample.id,
+        "epoch": epoch,
+        "input": chat[0]["content"] if single else chat,
+        "target": sample.target,
+        "messages": chat if failed else [*chat, reply],
+        "output": {
+            "model": run.model,
+            "choices": choices,
+            "completion": record.text,
+            "usage": usage,
+            "time": record.wall_s,
+        },
+        "scores": {} if failed else {name: _score(record.scores[name]) for name in run.graders},
+        "metadata": {
+            "level": record.level,
+            "sample_hash": record.sample_hash,
+            "prompt_hash": record.prompt_hash,
+            "checkpoint": record.checkpoint,
+            "engine": record.engine,
+            "grader": record.grader_version,
+            "sandbox": record.sandbox,
+            "sampling": dict(record.sampling),
+        },
+        "store": {},
+        "events": [],
+        "model_usage": {run.model: usage},
+        "role_usage": {},
+        "total_time": record.wall_s,
+        "working_time": record.wall_s,
+        "uuid": uuid,
+        "error_retries": [],
+        "attachments": {},
+        "turn_count": int(not failed),
+    }
+    if failed:
+        message = record.error or "no reply"
+        whole["error"] = {"message": message, "traceback": message, "traceback_ansi": message}
+        whole["output"]["error"] = message
+    return whole
+
+
+def _chat_message(message: Message, place: int, run: InspectRun, sample: Sample) -> dict[str, Any]:
+    role = "user" if message.role == RAW else message.role
+    number = _short_id([run.id, sample.id, "message", place])
+    return {"id": number, "content": message.content, "source": "input", "role": role}
+
+
+def _score(score: Score) -> dict[str, Any]:
+    """Inspect's Score. "C" and "I" where right or wrong; None is NaN, its own mark for "unscored".
+
+    Its "N" would not do: Inspect counts that as wrong.
+    """
+    value: Any = {None: math.nan, 1.0: "C", 0.0: "I"}.get(score.value, score.value)
+    found = {"value": value, "answer": score.answer, "explanation": score.why or None}
+    return {key: part for key, part in found.items() if part is not None}
+
+
+def _summary(whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Inspect's EvalSampleSummary: what its list of samples shows, long texts cut."""
+    same = ("id", "epoch", "model_usage", "role_usage", "total_time", "working_time", "uuid", "turn_count")
+    metadata = {k: v for k, v in whole["metadata"].items() if not isinstance(v, str | dict) or len(str(v)) < _THIN}
+    return {
+        **{key: whole[key] for key in same},
+        "input": _thin(whole["input"]),
+        "target": _thin(whole["target"]),
+        "metadata": metadata,
+        "scores": {name: {k: _thin(v) for k, v in score.items()} for name, score in whole["scores"].items()},
+        **({"error": _thin(whole["error"]["message"])} if "error" in whole else {}),
+        "retries": 0,
+        "completed": True,
+        "message_count": len(whole["messages"]),
+    }
+
+
+def _thin(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= _THIN else value[:_THIN] + "..."
+    if isinstance(value, list):
+        return [{**part, "content": _thin(part["content"])} for part in value]
+    return value
+
+
+class _Totals:
+    """What the header says of all samples: per grader a sum and a count for each item, and tokens."""
+
+    def __init__(self, run: InspectRun) -> None:
+        self._run = run
+        self._sums: dict[str, dict[str, tuple[float, int]]] = {name: {} for name in run.graders}
+        self._n = self._failed = 0
+        self.usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+
+    def add(self, record: Record) -> None:
+        self._n += 1
+        self._failed += record.finish == "error"
+        self.usage["input_tokens"] += record.n_prompt_tokens
+        self.usage["output_tokens"] += record.n_tokens
+        self.usage["total_tokens"] += record.n_prompt_tokens + record.n_tokens
+        for name, sums in self._sums.items():
+            value = record.scores[name].value
+            total, n = sums.get(record.sample_id, (0.0, 0))
+            sums[record.sample_id] = (total, n) if value is None else (total + value, n + 1)
+
+    def results(self) -> dict[str, Any]:
+        """Inspect's EvalResults."""
+        first = self._run.graders[0]
+        return {
+            "total_samples": self._n,
+            "completed_samples": self._n - self._failed,
+            "scores": [self._scored(name) for name in self._run.graders],
+            "headline": {"scorer": first, "score": first, "metric": "accuracy"},
+        }
+
+    def _scored(self, name: str) -> dict[str, Any]:
+        values = [total / n for total, n in self._sums[name].values() if n]
+        mean, error = mean_and_stderr(values)
+        metrics = {"accuracy": mean, "stderr": error}
+        return {
+            "name": name,
+            "scorer": name,
+            "reducer": "mean",
+            "scored_samples": len(values),
+            "unscored_samples": len(self._sums[name]) - len(values),
+            "params": {},
+            "metrics": {key: {"name": key, "value": value, "params": {}} for key, value in metrics.items()},
+        }
+
+
+def mean_and_stderr(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and its standard error, sample deviation / sqrt(n); NaN for no values, error 0.0 for one, as Inspect has."""
+    n = len(values)
+    if n == 0:
+        return math.nan, math.nan
+    mean = math.fsum(values) / n
+    return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n) if n > 1 else 0.0
+
+
+def _member_name(sample_id: str, epoch: int) -> str:
+    """The name by which Inspect looks a sample up. Raises `DataError` for an id that would leave the folder."""
+    parts = sample_id.split("/")
+    if not sample_id or "" in parts or ".." in parts or "." in parts or re.search(r"[\\\x00-\x1f]", sample_id):
+        raise DataError(f"item id {sample_id!r} cannot name a file in a log: give the item an id like 'task/test/0001'")
+    return f"samples/{sample_id}_epoch_{epoch}.json"
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    archive.writestr(_info(name), content)
+
+
+def _info(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.create_system = 3
+    info.external_attr = 0o644 << 16
+    return info
+
+
+def _json(value: Any) -> bytes:
+    """JSON, with NaN as Inspect writes it; a lone surrogate in a reply becomes "?"."""
+    return json.dumps(value, ensure_ascii=False).encode(errors="replace")
+
+
+def _short_id(parts: Any) -> str:
+    """22 letters and digits, the length of Inspect's own ids."""
+    return sha256_of(parts)[:22]
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+_READ = ("id", "epoch", "input", "target", "output", "scores", "metadata", "error", "attachments")
+
+
+def read_inspect_samples(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The samples of a log less their events, by epoch and then in the order of the file; a `.eval` is read as it goes.
+
+    Raises `DataError` for a file that is damaged or no log.
+    """
+    if path.suffix == ".json":
+        yield from _read_json(path)
+        return
+    try:
+        with zipfile.ZipFile(path) as archive, path.open("rb") as content:
+            names = [info for info in archive.infolist() if re.match(r"samples/.*_epoch_[0-9]+\.json$", info.filename)]
+            if "header.json" not in archive.namelist() and "_journal/start.json" not in archive.namelist():
+                raise DataError(f"{path} is a zip, but no Inspect log: it holds no header.json")
+            for info in sorted(names, key=lambda info: int(info.filename.rpartition("_epoch_")[2][:-5])):
+                sample = json.loads(_member(archive, content, info))
+                yield {key: sample[key] for key in _READ if key in sample}
+    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile, struct.error) as error:
+        raise DataError(f"Inspect log {path}: {error}; expected a .eval file (a zip) or a .json log") from error
+
+
+def _read_json(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        log = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"Inspect log {path}: {error}; expected one JSON object") from error
+    if not isinstance(log, dict) or not isinstance(log.get("eval"), dict) or not isinstance(log.get("samples"), list):
+        raise DataError(f"{path} is no Inspect log with samples: expected an object with 'eval' and 'samples'")
+    for sample in sorted(log["samples"], key=lambda sample: int(sample["epoch"])):
+        yield {key: sample[key] for key in _READ if key in sample}
+
+
+def _member(archive: zipfile.ZipFile, content: IO[bytes], info: zipfile.ZipInfo) -> bytes:
+    """One member of a log. Raises `DataError` where Zstandard is needed and pyarrow is missing."""
+    if info.compress_type != _ZSTD:
+        return archive.read(info)
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise DataError(f"{archive.filename} is compressed with Zstandard: pip install pyarrow to read it") from error
+    content.seek(info.header_offset)
+    header = content.read(30)
+    name, extra = struct.unpack("<HH", header[26:30])  # lengths, which may differ from the zip's list of contents
+    content.seek(name + extra, os.SEEK_CUR)
+    packed = content.read(info.compress_size)
+    with pyarrow.CompressedInputStream(pyarrow.BufferReader(packed), "zstd") as stream:
+        found = bytes(stream.read())
+    if zlib.crc32(found) != info.CRC:
+        raise zipfile.BadZipFile(f"{info.filename} is damaged")
+    return found
+
+
+def reply_text(sample: Mapping[str, Any]) -> str | None:
+    """What the model answered last; None where the sample ended in an error before any reply."""
+    choices = sample["output"].get("choices") or []
+    if not choices:
+        return sample["output"].get("completion") or (None if sample.get("error") else "")
+    return content_text(choices[0]["message"]["content"], sample)
+
+
+def was_cut(sample: Mapping[str, Any]) -> bool:
+    """Whether the reply ended at a limit on tokens."""
+    choices = sample["output"].get("choices") or [{}]
+    return choices[0].get("stop_reason") in ("max_tokens", "model_length")
+
+
+def asked_text(sample: Mapping[str, Any]) -> str:
+    """The question as the data set has it, else the last thing the user said in the sample's input."""
+    metadata = sample.get("metadata") or {}
+    named = (metadata.get(name) for name in ("question", "prompt", "problem", "Problem"))
+    question = next((text for text in named if isinstance(text, str)), None)
+    if question is not None:
+        return question
+    if isinstance(sample["input"], str):
+        return content_text(sample["input"], sample)
+    turns = [turn["content"] for turn in sample["input"] if turn.get("role") == "user"]
+    return content_text(turns[-1], sample) if turns else ""
+
+
+def content_text(content: Any, sample: Mapping[str, Any]) -> str:
+    """The text of a message: of several parts the text ones; what was stored apart is put in."""
+    if isinstance(content, list):
+        return "\n".join(content_text(part["text"], sample) for part in content if part.get("type") == "text")
+    text = str(content)
+    stored = sample.get("attachments") or {}
+    return str(stored.get(text.removeprefix("attachment://"), text)) if text.startswith("attachment://") else text
+
+
+def verdict(sample: Mapping[str, Any]) -> tuple[bool | None, str | None]:
+    """Whether the log's first scorer found the reply right, and the answer it read. None: neither right nor wrong."""
+    score = next(iter((sample.get("scores") or {}).values()), None)
+    if score is None:
+        return None, None
+    value = score.get("value")
+    right = {"C": True, "I": False}.get(value) if isinstance(value, str) else None
+    if isinstance(value, int | float) and value in (0, 1):  # True and False are numbers too
+        right = bool(value)
+    answer = score.get("answer")
+    return right, answer if isinstance(answer, str) else None
