@@ -273,6 +273,9 @@ def eval(**options: Any) -> None:
     for line in result.more:
         click.echo(line)
     click.echo(f"\nfacts: {', '.join(map(str, result.paths))}; records: {asked.folder / 'evals'}")
+    click.echo(
+        f"for lm-eval's readers: {asked.folder / 'lm_eval'}; for `inspect view --log-dir`: {asked.folder / 'logs'}"
+    )
 
 
 def _option(text: str) -> tuple[str, str]:
@@ -440,7 +443,7 @@ def tasks_list(as_json: bool) -> None:
             sizes = ["made"] * 3
         elif not task["here"]:
             sizes = ["-"] * 3
-        rows.append([task["name"], *sizes, task["grader"], task["known_defects"] or "", task["licence"]])
+        rows.append([task["name"], *sizes, task["judged_by"], task["known_defects"] or "", task["licence"]])
     head = ["task", "train", "dev", "test", "judged by", "defects", "licence"]
     click.echo(tabulate(rows, head, disable_numparse=True, colalign=("left", *["right"] * 3, "left", "right", "left")))
     click.echo()
@@ -475,7 +478,7 @@ def _show_suite(suite: dict[str, Any]) -> None:
     for task in suite["tasks"]:
         finds = f"finds differences of {task['detectable']} points" if task["n"] else "generated items"
         click.echo(
-            f"{task['name']} {task['version']}: {task['n'] or '?'} test items, judged by {task['grader']}, {finds}"
+            f"{task['name']} {task['version']}: {task['n'] or '?'} test items, judged by {task['judged_by']}, {finds}"
         )
     click.echo("\n(80 % power, one fifth of items differing)")
 
@@ -487,7 +490,7 @@ def _show_task(task: dict[str, Any]) -> None:
     if published != task["n"]:
         click.echo(f"the data here is not as published: {published} items are expected")
     click.echo(
-        f"replies: at most {task['max_tokens']} tokens; judged by {task['grader']}"
+        f"replies: at most {task['max_tokens']} tokens; judged by {task['judged_by']}"
         f"{', in the sandbox' if task['needs_sandbox'] else ''}"
     )
     if task["licence"]:

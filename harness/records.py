@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError
 from harness.types import Budget, Cost, Message, Record, Sample, Score, Stage, TrainRow, canonical_json
 
+_FIELDS = tuple(field.name for field in fields(Record))
+
 
 def record_to_json(record: Record) -> str:
     """One line, keys sorted, no line break inside."""
-    return canonical_json(asdict(record))
+    values = {name: getattr(record, name) for name in _FIELDS}  # asdict copies every value, and is ten times slower
+    return canonical_json({**values, "scores": {name: vars(score) for name, score in record.scores.items()}})
 
 
 def record_from_json(line: str | bytes) -> Record:

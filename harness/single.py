@@ -14,6 +14,7 @@ from harness.checkpoints import open_checkpoint
 from harness.compare import Progress
 from harness.errors import UsageError
 from harness.evaluate import Evaluation, Job, Sampling, evaluate, grader_version, job, summarised
+from harness.export import export
 from harness.graders import Graders
 from harness.hub import resolve_model
 from harness.k_metrics import KMetric
@@ -260,6 +261,7 @@ def _write(asked: Asked, name: str, found: Sequence[Evaluation], more: dict[str,
     path = asked.folder / "results" / f"{safe}-{tasks}.json"
     extra = {"metrics": measured, "stock": stock}
     write_json(path, {"board": asdict(board), **{k: v for k, v in extra.items() if v}, **more})
+    export(asked.folder, name, found)
     return Result(board, [path], [*_metric_lines(measured), *_stock_lines(stock)])
 
 

@@ -18,7 +18,6 @@ import os
 import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -160,7 +159,7 @@ class Store:
         """Keep a reply, and with an item's first one its prompt."""
         if reply.prompt and item not in self._prompts:
             self._prompts.add(item, {"hash": reply.prompt_hash, "text": _speakable(reply.prompt)})
-        values = {k: v for k, v in asdict(reply).items() if k not in ("key", "prompt")}
+        values = {k: v for k, v in vars(reply).items() if k not in ("key", "prompt")}
         self._replies.add(self._starts[item] + part, {**values, "text": _speakable(reply.text)})
 
     def complete(self, item: int) -> bool:

@@ -35,7 +35,7 @@ LAYERS = [
     {"store"},
     {"graders"},
     {"sandbox", "engines", "train", "stage", "recipes", "evaluate", "stock", "lm_eval_files"},
-    {"grading", "benchmarks"},
+    {"grading", "benchmarks", "export"},
     {"leaderboard", "compare", "single", "collection", "doctor", "rewards"},
     {"progress", "cli"},
 ]
