@@ -14,8 +14,8 @@ import math
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ QUESTIONS = ("question", "prompt", "problem", "Problem")  # by these names data 
 CODE = {"test", "test_list"}  # and by these the tests of a program
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reply:
     """One recorded reply and what its file says about it."""
 
@@ -65,17 +65,40 @@ class Shape:
 
 @dataclass(frozen=True)
 class RecordedFile:
-    """A file of generations. digest, in place of a checkpoint's: "recorded:<sha256 of the file>".
+    """A file of generations, read anew whenever its entries are asked for: it may hold millions.
 
-    With a column chosen it is the SHA-256 of "<sha256 of the file>#<column>": each column is another model.
+    digest, in place of a checkpoint's: "recorded:<sha256 of the file>". With a column chosen it is the SHA-256 of
+    "<sha256 of the file>#<column>": each column is another model.
     """
 
     path: Path
-    shape: str
+    form: Shape
     digest: str
-    field: str  # the column that was read; "" where the shape has none
-    rule: str  # how its own verdicts were reached
-    entries: tuple[Entry, ...]
+    field: str  # the column that is read; "" where the shape has none
+    filter: str | None  # lm-eval writes each reply once for every filter: the rows of this one are read
+
+    @property
+    def shape(self) -> str:
+        """The name of the file's format."""
+        return self.form.name
+
+    @property
+    def rule(self) -> str:
+        """How the file's own verdicts were reached."""
+        return self.form.rule
+
+    @property
+    def entries(self) -> Iterator[Entry]:
+        """The entries, one at a time. Raises `DataError` at a damaged row."""
+        for row in _rows(self.path):
+            if self.filter is not None and row.get("filter") != self.filter:
+                continue
+            try:
+                yield self.form.read(row, self.field)
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+                raise DataError(
+                    f"{self.path} looks like {self.shape}, but a row is not: {type(error).__name__} {error}"
+                ) from error
 
 
 @dataclass(frozen=True)
@@ -292,40 +315,49 @@ SHAPES = (
 
 
 def read_generations(path: Path, field: str = "") -> RecordedFile:
-    """All replies of a .jsonl or .jsonl.gz file, or of an Inspect log (.eval or .json).
+    """A .jsonl or .jsonl.gz file, or an Inspect log (.eval or .json), by the shape of its first row.
 
     field: the column to read, where rows hold several models.
     Raises `DataError` for a file that is missing, damaged, of no known shape, or of several columns with none chosen.
     """
-    try:
-        content = path.read_bytes()
-        if path.suffix in (".eval", ".json"):
-            rows = list(read_inspect_samples(path))
-        else:
-            text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"recorded generations {path}: {error}; expected JSON lines, plain or gzip") from error
-    shape = _shape_of(path, rows)
-    field = _checked_field(path, shape, rows[0], field)
-    try:
-        entries = tuple(shape.read(row, field) for row in _one_filter(shape, rows))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise DataError(f"{path} looks like {shape.name}, but a row is not: {type(error).__name__} {error}") from error
-    digest = hashlib.sha256(content).hexdigest()
+    first = next(_rows(path), None)
+    if first is None:
+        raise DataError(f"recorded generations {path}: no rows; expected one JSON object on each line")
+    shape = _shape_of(path, first)
+    field = _checked_field(path, shape, first, field)
+    with path.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
     if field:
         digest = hashlib.sha256(f"{digest}#{field}".encode()).hexdigest()
-    return RecordedFile(path, shape.name, f"recorded:{digest}", field, shape.rule, entries)
+    one_filter = first.get("filter") if shape.read is _lm_eval else None
+    return RecordedFile(path, shape, f"recorded:{digest}", field, one_filter)
 
 
-def _shape_of(path: Path, rows: Sequence[Row]) -> Shape:
-    if not rows or not isinstance(rows[0], dict):
-        raise DataError(f"recorded generations {path}: no rows; expected one JSON object on each line")
+def _rows(path: Path) -> Iterator[Row]:
+    """The rows of a file, one at a time. Raises `DataError`."""
+    number = 0
+    try:
+        if path.suffix in (".eval", ".json"):
+            yield from read_inspect_samples(path)
+            return
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise ValueError(f"line {number} is no JSON object but a {type(row).__name__}")
+                    yield row
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        where = f", line {number}" if isinstance(error, json.JSONDecodeError) else ""
+        raise DataError(f"recorded generations {path}{where}: {error}; expected JSON lines, plain or gzip") from error
+
+
+def _shape_of(path: Path, row: Row) -> Shape:
     for shape in SHAPES:
-        if shape.keys <= rows[0].keys():
+        if shape.keys <= row.keys():
             return shape
     known = "; ".join(f"{shape.name}: {', '.join(sorted(shape.keys))}" for shape in SHAPES)
-    raise DataError(f"{path} has rows with the keys {', '.join(sorted(rows[0]))}; known shapes are {known}")
+    raise DataError(f"{path} has rows with the keys {', '.join(sorted(row))}; known shapes are {known}")
 
 
 def _checked_field(path: Path, shape: Shape, row: Row, field: str) -> str:
@@ -338,19 +370,28 @@ def _checked_field(path: Path, shape: Shape, row: Row, field: str) -> str:
     return field
 
 
-def _one_filter(shape: Shape, rows: Sequence[Row]) -> list[Row]:
-    """lm-eval writes each reply once for every filter: the rows of the first filter. Other shapes: all rows."""
-    return [row for row in rows if row.get("filter") == rows[0].get("filter")] if shape.read is _lm_eval else list(rows)
+def match(file: RecordedFile, samples: Sequence[Sample], texts: bool = True) -> Matched:
+    """The file's replies by sample id, in the order of `samples`. Several rows for one item are its repeats.
+
+    texts: whether to keep what the replies say; without, a million of them fit into memory.
+    """
+    found: dict[str, list[Reply]] = {}
+    unmatched = []
+    for i, (sample, replies, why) in enumerate(places(file, samples)):
+        if sample is None:
+            unmatched.append(f"row {i}: {why}")
+        else:
+            kept = replies if texts else [replace(reply, text="") for reply in replies]
+            found.setdefault(sample.id, []).extend(kept)
+    return Matched({s.id: found[s.id] for s in samples if s.id in found}, unmatched, file.rule)
 
 
-def match(file: RecordedFile, samples: Sequence[Sample]) -> Matched:
-    """The file's replies by sample id, in the order of `samples`. Several rows for one item are its repeats."""
+def places(file: RecordedFile, samples: Sequence[Sample]) -> Iterator[tuple[Sample | None, tuple[Reply, ...], str]]:
+    """For each entry of the file the item it belongs to, its replies, and why it belongs to none."""
     by_text = _openings(samples) | {_normal(text): sample for sample in samples for text in _texts(sample)}
     by_own = {_trailing_number(sample.metadata.get("task_id")): sample for sample in samples}
     by_place = {_trailing_number(sample.id): sample for sample in samples}
-    found: dict[str, list[Reply]] = {}
-    unmatched = []
-    for i, entry in enumerate(file.entries):
+    for entry in file.entries:
         sample = by_text.get(_normal(entry.text)) if entry.text else None
         why = "no item has its text"
         if sample is None and entry.number is not None:
@@ -360,12 +401,8 @@ def match(file: RecordedFile, samples: Sequence[Sample]) -> Matched:
         elif sample is not None:
             why = _other_test(entry, sample)
         if not entry.replies:
-            unmatched.append(f"row {i}: it holds no reply")
-        elif sample is None or why:
-            unmatched.append(f"row {i}: {why}")
-        else:
-            found.setdefault(sample.id, []).extend(entry.replies)
-    return Matched({s.id: found[s.id] for s in samples if s.id in found}, unmatched, file.rule)
+            sample, why = None, "it holds no reply"
+        yield (None if why else sample), entry.replies, why
 
 
 def _mismatch(entry: Entry, sample: Sample | None) -> str:
@@ -448,9 +485,9 @@ def differences(
             continue
         sample = by_id[record.sample_id]
         if not CODE.isdisjoint(sample.metadata):
-            kind, why = _why_code(reply, score, record.scores["strict"], sample)
+            kind, why = _why_code(reply, record.text, score, record.scores["strict"], sample)
         else:
-            kind, why = _why_number(reply, score, sample.target, matched.rule)
+            kind, why = _why_number(reply, record.text, score, sample.target, matched.rule)
         item = (record.sample_id, record.repeat, reply.verdict, score.value, score.answer)
         found.append(Difference(*item, sample.target, kind, why))
     return found
@@ -461,13 +498,13 @@ def count_kinds(found: Iterable[Difference]) -> dict[str, int]:
     return dict(Counter(difference.kind for difference in found).most_common())
 
 
-def _why_code(reply: Reply, score: Score, strict: Score, sample: Sample) -> tuple[str, str]:
+def _why_code(reply: Reply, text: str, score: Score, strict: Score, sample: Sample) -> tuple[str, str]:
     """What the same tests said there and here, and the known reasons why that can differ."""
     there = f"recorded as {reply.answer or ('passed' if reply.verdict else 'failed')}"
     why = f"{there}; here: {score.why}"
     prompt, test = (str(sample.metadata.get(name, "")) for name in ("prompt", "test"))
     helpers = set(re.findall(r"^def (\w+)\(", prompt, re.MULTILINE)) - {sample.metadata.get("entry_point")}
-    absent = sorted(n for n in helpers if re.search(rf"\b{n}\b", test) and f"def {n}(" not in reply.text)
+    absent = sorted(n for n in helpers if re.search(rf"\b{n}\b", test) and f"def {n}(" not in text)
     if absent and strict.value:
         return "the file ran the tests without the prompt's helper function", f"{why}; the tests call {absent[0]}"
     if score.value and strict.value == 0.0:
@@ -477,7 +514,7 @@ def _why_code(reply: Reply, score: Score, strict: Score, sample: Sample) -> tupl
     return f"{there}, {'not judged' if score.value is None else 'passed' if score.value else 'failed'} here", why
 
 
-def _why_number(reply: Reply, score: Score, target: str, rule: str) -> tuple[str, str]:
+def _why_number(reply: Reply, text: str, score: Score, target: str, rule: str) -> tuple[str, str]:
     """Which number each of the two took, told from the text that the file's rule kept as the answer."""
     kept = reply.answer or ""
     kept_right = score_number(kept, target)["lenient"].value == 1.0
@@ -488,6 +525,6 @@ def _why_number(reply: Reply, score: Score, target: str, rule: str) -> tuple[str
         return "the file's rule missed the number that its text states", why
     if not score.value and not kept_right:
         return "the file's rule accepts what does not equal the target", why
-    if kept in reply.text and score.answer is not None:
+    if kept in text and score.answer is not None:
         return "the reply states two answers, and the file kept the other one", why
     return "unexplained", why

@@ -225,7 +225,7 @@ def _judge(
     known = _Known(problems, task)
     if not known.needs_sandbox:
         assert task is not None
-        version = f"{math_grader.VERSION} task {task.name} {task.version}"
+        version = f"{getattr(task, 'grader', math_grader.VERSION)} task {task.name} {task.version}"
         return Judge(lambda row: _by_task(known, task, row), version, reading or "strict", "none needed", threads, "")
     if runner is None:
         from harness.sandbox import Sandbox

@@ -71,7 +71,7 @@ class Asked:
             own = Path(model).name
             same = [other for other in self.models if Path(other).name == own]
             return self.name or (own if len(same) == 1 else model)
-        stem = self.generations.name.removesuffix(".gz").removesuffix(".jsonl")
+        stem = self.generations.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".eval")
         return self.name or stem + (f" {self.field}" if self.field else "")
 
 
@@ -192,8 +192,7 @@ def _replay(asked: Asked, path: Path, task: Task, graders: Graders, progress: Pr
     _check_metrics([task], asked.metrics, part.repeats, None)
     (found,) = _evaluate([part], engine, Checkpoint(path, engine.digest, ""), graders, asked, progress, "")
     differing = list(generations.differences(found.records(), covered, engine.matched))
-    own = engine.matched.verdicts
-    verdicts = [own[s.id, repeat] for s in covered for repeat in range(part.repeats)]
+    verdicts = [reply.verdict for s in covered for reply in engine.matched.replies[s.id][: part.repeats]]
     recorded: dict[str, Any] = {
         "file": path.name,
         "field": asked.field,

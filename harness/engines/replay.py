@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from harness.engines import checked, no_likelihoods
 from harness.errors import DataError
-from harness.generations import match, read_generations
+from harness.generations import match, places, read_generations
 from harness.protocols import Task
 from harness.types import Checkpoint, Generation, Request, Sample, Split
 
-VERSION = "1"  # raised whenever another text of a file is taken as the reply
+VERSION = "2"  # raised whenever another text of a file is taken as the reply
 
 
 class ReplayEngine:
@@ -28,7 +29,8 @@ class ReplayEngine:
     def __init__(self, path: Path, task: Task, split: Split = "test", field: str = "") -> None:
         self.file = read_generations(path, field)
         samples = task.samples(split)
-        self.matched = match(self.file, samples)
+        self.matched = match(self.file, samples, texts=False)
+        self._samples = samples
         if not self.matched.replies:
             raise DataError(
                 f"{path} ({self.file.shape}) answers none of the {len(samples)} {split} items of task {task.name!r} "
@@ -50,15 +52,25 @@ class ReplayEngine:
         """Nothing to do: the replies are there already."""
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
-        """The recorded reply for each "<sample id>#<repeat>"; finish "error" where the file has none."""
-        for request in requests:
-            item, _, repeat = request.key.rpartition("#")
-            replies = self.matched.replies.get(item, ())
-            if int(repeat) < len(replies):
-                yield Generation(request.key, replies[int(repeat)].text, 0, 0, "stop", "", 0.0)
-            else:
-                why = f"{self.file.path.name} holds {len(replies)} replies for item {item}, none for repeat {repeat}"
-                yield Generation(request.key, "", 0, 0, "error", "", 0.0, why)
+        """The recorded reply for each "<sample id>#<repeat>", in the file's order; "error" where the file has none."""
+        wanted: dict[str, set[int]] = {}
+        for request in checked(requests):
+            if request.continuation is not None:
+                raise no_likelihoods(self.name, request)
+            item, _, number = request.key.rpartition("#")
+            wanted.setdefault(item, set()).add(int(number))
+        met = dict.fromkeys(wanted, 0)
+        for sample, replies, _ in places(self.file, self._samples):
+            if sample is None or sample.id not in met:
+                continue
+            for reply in replies:
+                repeat, met[sample.id] = met[sample.id], met[sample.id] + 1
+                if repeat in wanted[sample.id]:
+                    yield Generation(f"{sample.id}#{repeat}", reply.text, 0, 0, reply.finish, "", 0.0)
+        for item, repeats in wanted.items():
+            for missing in sorted(r for r in repeats if r >= met[item]):
+                why = f"{self.file.path.name} holds {met[item]} replies for item {item}, none for repeat {missing}"
+                yield Generation(f"{item}#{missing}", "", 0, 0, "error", "", 0.0, why)
 
     def describe(self) -> Mapping[str, Any]:
         """The file, its shape and column."""

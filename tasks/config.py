@@ -1,0 +1,198 @@
+"""What a task's YAML says, read into frozen values. Every key is checked: a misspelt one is an error that names it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.errors import BadConfig
+
+GRADERS = ("number", "math", "literal", "code")
+SPLITS = ("train", "dev", "test")
+
+# The keys of lm-eval's TaskConfig that mean the same here. Those that would change a prompt or a reply in stock lm-eval
+# only (description, gen_prefix, process_docs, fewshot_*, repeats, ...) are left out: the two would not ask the same.
+TASK_KEYS = frozenset(
+    {
+        *("task", "task_alias", "tag", "dataset_path", "dataset_name", "dataset_kwargs", "output_type"),
+        *("training_split", "validation_split", "test_split", "num_fewshot", "doc_to_text", "doc_to_target"),
+        *("generation_kwargs", "filter_list", "metric_list", "metadata"),
+    }
+)
+GENERATION_KEYS = frozenset({"until", "do_sample", "temperature", "max_gen_toks"})
+METADATA_KEYS = frozenset(
+    {
+        *("version", "grader", "licence", "source", "sizes", "data", "question", "id", "keep", "optional"),
+        *("solution", "tolerance", "known_defects"),
+    }
+)
+FILE_KEYS = frozenset({"file", "rows", "columns", "where", "unlike", "hub"})
+HUB_KEYS = frozenset({"path", "name", "split", "columns"})
+DEFECT_KEYS = frozenset({"items", "why"})
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Where a split lies on the Hugging Face hub. columns: new column to Jinja expression over those of the hub."""
+
+    path: str
+    name: str | None
+    split: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the rows of a split come from, and which of them."""
+
+    file: str  # below $HARNESS_DATA, or "package:<package>/<path>"
+    hub: Hub
+    rows: tuple[int, int | None] = (0, None)  # of the file, as a Python slice
+    columns: Mapping[str, str] = field(default_factory=dict)  # new column to Jinja expression over those of the file
+    where: str = ""  # Jinja expression over the columns; rows for which it is false are left out
+    unlike: tuple[str, ...] = ()  # rows that ask the same as a row of these splits are left out
+
+
+@dataclass(frozen=True)
+class Defect:
+    """Test items that are known to be faulty. items: positions in the split (int), or values of the id column (str)."""
+
+    items: tuple[int | str, ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class Config:
+    """One task file."""
+
+    name: str
+    version: str
+    grader: str  # one of GRADERS
+    licence: str
+    source: str  # paper or home of the benchmark; "" where the file does not say
+    text: str  # Jinja template of the prompt
+    target: str  # Jinja template of the right answer
+    solution: str  # Jinja template of a reply that strict accepts; "" : the target in the form that strict wants
+    tolerance: str  # Jinja template of how far a number may be from the target; "" where it must be equal
+    max_tokens: int
+    stop: tuple[str, ...]
+    sources: Mapping[str, Source]
+    sizes: Mapping[str, int]  # items by split, as published
+    question: str  # the column that asks
+    id: str  # the column that names a row; "" where the benchmark has none
+    keep: tuple[str, ...]
+    optional: tuple[str, ...]  # columns that may be null
+    defects: tuple[Defect, ...]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds. Raises `BadConfig` naming the file and, where known, the line."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise BadConfig(f"{path}: expected a mapping of keys, got {type(found).__name__}")
+    return found
+
+
+def read_config(path: Path) -> Config:
+    """The task of a YAML file. Raises `BadConfig` naming the file and the key: unknown, missing, or of no use."""
+    top = read_yaml(path)
+    check_keys(path, "", top, TASK_KEYS)
+    ours: Mapping[str, Any] = _needs(path, top, "metadata", dict)
+    check_keys(path, "metadata.", ours, METADATA_KEYS)
+    settings = _needs(path, top, "generation_kwargs", dict)
+    check_keys(path, "generation_kwargs.", settings, GENERATION_KEYS)
+    if top.get("num_fewshot") != 0 or top.get("output_type") != "generate_until":
+        raise BadConfig(f"{path}: expected num_fewshot: 0 and output_type: generate_until, a chat with one question")
+    grader = _needs(path, ours, "grader", str, "metadata.")
+    if grader not in GRADERS:
+        raise BadConfig(f"{path}: metadata.grader must be one of {', '.join(GRADERS)}, got {grader!r}")
+    data = _needs(path, ours, "data", dict, "metadata.")
+    check_keys(path, "metadata.data.", data, frozenset(SPLITS))
+    if "test" not in data:
+        raise BadConfig(f"{path}: metadata.data names no test split; every task has held-out items")
+    sizes = ours.get("sizes") or {}
+    check_keys(path, "metadata.sizes.", sizes, frozenset(data))
+    return Config(
+        name=_needs(path, top, "task", str),
+        version=str(ours.get("version", "")) or _missing(path, "metadata.version"),
+        grader=grader,
+        licence=_needs(path, ours, "licence", str, "metadata."),
+        source=str(ours.get("source", "")),
+        text=_needs(path, top, "doc_to_text", str),
+        target=_needs(path, top, "doc_to_target", str),
+        solution=str(ours.get("solution", "")),
+        tolerance=str(ours.get("tolerance", "")),
+        max_tokens=_needs(path, settings, "max_gen_toks", int, "generation_kwargs."),
+        stop=tuple(_needs(path, settings, "until", list, "generation_kwargs.")),
+        sources={split: _source(path, split, data[split], top) for split in SPLITS if split in data},
+        sizes=sizes,
+        question=_needs(path, ours, "question", str, "metadata."),
+        id=str(ours.get("id", "")),
+        keep=tuple(ours.get("keep") or ()),
+        optional=tuple(ours.get("optional") or ()),
+        defects=tuple(_defect(path, i, each) for i, each in enumerate(ours.get("known_defects") or ())),
+    )
+
+
+def check_keys(path: Path, where: str, given: object, known: Set[str]) -> None:
+    """Raise `BadConfig` with a "did you mean" unless `given` is a mapping of known keys."""
+    if not isinstance(given, Mapping):
+        raise BadConfig(f"{path}: {where.rstrip('.')} must be a mapping, got {given!r}")
+    for key in given:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise BadConfig(f"{path}: unknown key {f'{where}{key}'!r}: {hint}known keys: {', '.join(sorted(known))}")
+
+
+def _source(path: Path, split: str, given: Any, top: Mapping[str, Any]) -> Source:
+    named = {"train": "training_split", "dev": "validation_split", "test": "test_split"}
+    published = Hub(str(top.get("dataset_path", "")), top.get("dataset_name"), top.get(named[split]) or split)
+    if isinstance(given, str):
+        return Source(given, published)
+    where = f"metadata.data.{split}."
+    check_keys(path, where, given, FILE_KEYS)
+    hub = given.get("hub") or {}
+    check_keys(path, f"{where}hub.", hub, HUB_KEYS)
+    if hub.get("path"):
+        published = Hub(hub["path"], hub.get("name"), hub.get("split") or split)
+    rows = given.get("rows") or [0, None]
+    unlike = tuple(given.get("unlike") or ())
+    if len(rows) != 2 or not isinstance(rows[0], int) or not isinstance(rows[1], int | None):
+        raise BadConfig(f"{path}: {where}rows must be [from, to] as in a Python slice, got {rows!r}")
+    if split in unlike or not set(unlike) <= set(SPLITS):
+        raise BadConfig(f"{path}: {where}unlike must name other splits of {', '.join(SPLITS)}, got {list(unlike)!r}")
+    return Source(
+        _needs(path, given, "file", str, where),
+        Hub(published.path, published.name, hub.get("split") or published.split, hub.get("columns") or {}),
+        (rows[0], rows[1]),
+        given.get("columns") or {},
+        str(given.get("where", "")),
+        unlike,
+    )
+
+
+def _defect(path: Path, i: int, given: Any) -> Defect:
+    check_keys(path, f"metadata.known_defects[{i}].", given, DEFECT_KEYS)
+    items = _needs(path, given, "items", list, f"metadata.known_defects[{i}].")
+    return Defect(tuple(items), _needs(path, given, "why", str, f"metadata.known_defects[{i}]."))
+
+
+def _needs(path: Path, given: Mapping[str, Any], key: str, kind: type, where: str = "") -> Any:
+    if key not in given:
+        _missing(path, f"{where}{key}")
+    if not isinstance(given[key], kind):
+        raise BadConfig(f"{path}: {where}{key} must be of type {kind.__name__}, got {given[key]!r}")
+    return given[key]
+
+
+def _missing(path: Path, key: str) -> Any:
+    raise BadConfig(f"{path}: no key {key!r}, which every task needs")

