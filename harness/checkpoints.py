@@ -41,12 +41,18 @@ class _Tensor:
     n_bytes: int
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(path: Path, chat: bool = True) -> Checkpoint:
     """The checkpoint in the folder `path`, with its digests; reads every byte of the weights.
 
-    Raises `BadCheckpoint` unless the folder holds a full model: config, whole safetensors, tokenizer, chat template.
+    Raises `BadCheckpoint` unless the folder holds a full model: config, whole safetensors, tokenizer, and with `chat`
+    a chat template.
     """
     architecture(path)
+    if chat and not _chat_template(path):
+        raise BadCheckpoint(
+            f"{path}: no chat template; put one in chat_template.jinja or tokenizer_config.json, or evaluate in plain "
+            f"text (harness eval --no-apply-chat-template)"
+        )
     return Checkpoint(path.resolve(), _weights_digest(_tensors(path)), _tokenizer_digest(path))
 
 
@@ -160,10 +166,9 @@ def _tokenizer_digest(path: Path) -> str:
 
 
 def _chat_template(path: Path) -> str:
+    """The template; "" where there is none."""
     file = path / "chat_template.jinja"
     if file.exists():
         return file.read_text(encoding="utf-8")
     template = _json(path / "tokenizer_config.json").get("chat_template")
-    if not isinstance(template, str):
-        raise BadCheckpoint(f"{path}: no chat template; put one in chat_template.jinja or tokenizer_config.json")
-    return template
+    return template if isinstance(template, str) else ""

@@ -223,6 +223,7 @@ def _write_board(board: Any, out: Path) -> None:
     "--run", "folder", type=click.Path(file_okay=False, path_type=Path), help="Run folder [default: runs/eval]."
 )
 @click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even where no real isolation can be had.")
+@click.option("--allow-errors", is_flag=True, help="Report although some replies failed; the score leaves them out.")
 def eval(**options: Any) -> None:
     """Evaluate models, or score the recorded replies of one.
 
@@ -257,7 +258,7 @@ def eval(**options: Any) -> None:
             name: options[name]
             for name in (
                 *("repeats", "temperature", "top_p", "top_k", "max_tokens", "seed", "chat", "num_fewshot"),
-                "allow_weak_sandbox",
+                *("allow_weak_sandbox", "allow_errors"),
             )
         },
         metrics=tuple(k_metrics.parse(text) for text in _listed(options["metrics"])),

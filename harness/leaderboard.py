@@ -234,7 +234,10 @@ def markdown(board: Board) -> str:
     lines += table(head, [_cells(row, board, wide) for row in board.rows])
     lines += ["", *_legend(board), *[f"> {note}" for note in board.notes], ""]
     lines += _fold("Cost of every run", _cost_table(board)) if trained else []
-    lines += _fold("Every task: n, how replies ended, difficulty", _task_table(board))
+    if wide or trained:
+        lines += _fold("Every task: n, how replies ended, difficulty", _task_table(board))
+    else:  # what a reader came for
+        lines += [*_task_table(board), ""]
     lines += _fold("How this was made", [f"- {key}: {_text(value)}" for key, value in board.facts.items()])
     return "\n".join(lines).rstrip() + "\n"
 

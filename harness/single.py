@@ -12,7 +12,7 @@ from typing import Any
 from harness import benchmarks, generations, k_metrics
 from harness.checkpoints import open_checkpoint
 from harness.compare import Progress
-from harness.errors import UsageError
+from harness.errors import EngineError, UsageError
 from harness.evaluate import Evaluation, Job, Sampling, evaluate, grader_version, job, summarised
 from harness.export import export
 from harness.graders import Graders
@@ -22,7 +22,7 @@ from harness.leaderboard import Board, Entry, Run, build, percent
 from harness.protocols import CodeRunner, Engine, ItemTask, Task
 from harness.records import write_json
 from harness.storage import full_disk_is_named, owned, writable
-from harness.types import Checkpoint, Split
+from harness.types import Checkpoint, Record, Split
 
 READINGS = ("strict", "lenient")
 
@@ -51,6 +51,7 @@ class Asked:
     num_fewshot: int | None = None
     metrics: tuple[KMetric, ...] = ()
     allow_weak_sandbox: bool = False
+    allow_errors: bool = False  # report although some replies failed; they are counted, and not part of the score
 
     @property
     def sampling(self) -> Sampling:
@@ -95,7 +96,8 @@ def run(asked: Asked, progress: Progress) -> Result:
     names = benchmarks.expand(asked.tasks, asked.split)
     if asked.generations is not None and len(names) != 1:
         raise UsageError(f"recorded replies belong to one task, got {', '.join(names)}")
-    checkpoints = {model: _checkpoint(asked, model) for model in dict.fromkeys(asked.models)}
+    chats = asked.chat or (asked.chat is None and not all(name.startswith(benchmarks.STOCK) for name in names))
+    checkpoints = {model: _checkpoint(asked, model, bool(chats)) for model in dict.fromkeys(asked.models)}
     tasks = [_open(name, asked, next(iter(checkpoints.values()), None)) for name in names]
     _refuse_odd_sampling(tasks, asked)
     writable(asked.folder)
@@ -125,12 +127,12 @@ def _together(results: Sequence[Result]) -> Result:
     return Result(board, [p for r in results for p in r.paths], [line for r in results for line in r.more])
 
 
-def _checkpoint(asked: Asked, model: str) -> Checkpoint:
+def _checkpoint(asked: Asked, model: str, chats: bool) -> Checkpoint:
     if asked.engine == "openai":
         from harness.engines.openai import served
 
         return served(dict(asked.engine_options).get("base_url", ""), model)
-    return open_checkpoint(resolve_model(model))
+    return open_checkpoint(resolve_model(model), chats)
 
 
 def _open(name: str, asked: Asked, checkpoint: Checkpoint | None) -> Task:
@@ -244,6 +246,7 @@ def _write(asked: Asked, name: str, found: Sequence[Evaluation], more: dict[str,
     """The result file of one row, and beside it what a person is told."""
     jobs = [evaluation.job for evaluation in found]
     records, content = summarised(found)
+    _refuse_failed(found, records, asked)
     facts = {
         "engine": dict(found[0].engine),
         "suite": {j.task.name: f"{len(j.samples)} {j.split} items, set {j.items_hash[:12]}" for j in jobs},
@@ -262,6 +265,18 @@ def _write(asked: Asked, name: str, found: Sequence[Evaluation], more: dict[str,
     write_json(path, {"board": asdict(board), **{k: v for k, v in extra.items() if v}, **more})
     export(asked.folder, name, found)
     return Result(board, [path], [*_metric_lines(measured), *_stock_lines(stock)])
+
+
+def _refuse_failed(found: Sequence[Evaluation], records: Sequence[Record], asked: Asked) -> None:
+    """Raise `EngineError` where replies failed: a score without them is another score."""
+    n = sum(record.finish == "error" for record in records)
+    if n and not asked.allow_errors:
+        first = next(r for evaluation in found for r in evaluation.records() if r.finish == "error")
+        raise EngineError(
+            f"{n} of {len(records)} replies failed, first {first.sample_id!r} (repeat {first.repeat}): {first.error}. "
+            f"Nothing is reported, and what was made is kept in {asked.folder / 'evals'}; --allow-errors reports the "
+            f"score of the others"
+        )
 
 
 def _measured(evaluation: Evaluation, metrics: Sequence[KMetric]) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from tiny_models import make_model
 
 from harness.checkpoints import open_checkpoint
@@ -173,6 +175,28 @@ def test_a_caller_may_leave_early_and_ask_again(engine: Engine) -> None:
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert [g.key for g in engine.generate([ask("next", "x")])] == ["next"]
+
+
+def test_a_special_token_may_be_a_stop_string(
+    vllm_engine: VLLMEngine, transformers_engine: TransformersEngine, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    """The model is bent to say its start token, which the text of a reply never shows."""
+    folder = Path(shutil.copytree(checkpoint.path, tmp_path / "bent"))
+    weights = load_file(folder / "model.safetensors")
+    start = load_tokenizer(folder).convert_tokens_to_ids("<|im_start|>")
+    weights["model.embed_tokens.weight"][start] *= 4.0
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    bent = open_checkpoint(folder)
+    asked = [ask(f"q{i}", f"say {i}", 40, stop=("<|im_start|>", "zzz")) for i in range(12)]
+    found = []
+    for engine in (vllm_engine, transformers_engine):
+        engine.load(bent)
+        found.append({key: content(g) for key, g in by_key(engine.generate(asked)).items()})
+        free = by_key(engine.generate(ask(f"q{i}", f"say {i}", 40) for i in range(12)))
+        engine.load(checkpoint)
+    assert found[0] == found[1]
+    stopped = [key for key, reply in found[0].items() if reply[4] == "stop" and reply[3] < free[key].n_tokens]
+    assert stopped, "no reply met the token: the test shows nothing"
 
 
 def test_after_a_rest_the_next_load_serves_the_same(engine: Engine, checkpoint: Checkpoint) -> None:

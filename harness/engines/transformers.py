@@ -107,6 +107,12 @@ def stop_ids(path: Path, tokenizer: Any) -> list[int]:
     return sorted(found - {None})
 
 
+def special_stops(tokenizer: Any, stop: Sequence[str]) -> list[int]:
+    """Stop strings that are special tokens, as ids: the text of a reply does not show them."""
+    special = {token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return [special[text] for text in stop if text in special]
+
+
 def context_length(path: Path) -> int | None:
     """Positions the model was made for; None where config.json does not say."""
     value = json.loads((path / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
@@ -169,6 +175,7 @@ class _Row:
     prompt: Prompt
     max_tokens: int  # the request's, or fewer where the context ends earlier
     given: list[int] | None = None  # the reply, where only its log-probability is wanted
+    stop_ids: Sequence[int] = ()  # tokens that end this reply besides those that end all
     n_tokens: int = 0
     finish: Finish | None = None  # None: still going
 
@@ -259,7 +266,8 @@ class TransformersEngine:
         if why := too_long(len(prompt.ids), self._context):
             return failed(request, why, prompt)
         left = request.params.max_tokens if self._context is None else self._context - len(prompt.ids)
-        return _Row(request, prompt, min(request.params.max_tokens, left))
+        stops = special_stops(self._tokenizer, request.params.stop)
+        return _Row(request, prompt, min(request.params.max_tokens, left), stop_ids=stops)
 
     def _batches(self, rows: list[_Row]) -> Iterator[list[_Row]]:
         """Rows of similar prompt length; none is carried past the end of the context by a longer-running neighbour."""
@@ -328,7 +336,8 @@ class TransformersEngine:
             for row, tokens in zip(rows, input_ids[:, width:].tolist(), strict=True):
                 if row.finish is None:
                     row.n_tokens = len(tokens)
-                    if tokens[-1] in self._stop_ids or (row.request.params.stop and self._text(row, tokens)[1]):
+                    ended = tokens[-1] in self._stop_ids or tokens[-1] in row.stop_ids
+                    if ended or (row.request.params.stop and self._text(row, tokens)[1]):
                         row.finish = "stop"
                     elif row.n_tokens >= row.max_tokens:
                         row.finish = "length"
@@ -337,7 +346,7 @@ class TransformersEngine:
         return done
 
     def _text(self, row: _Row, tokens: list[int]) -> tuple[str, bool]:
-        ended = bool(tokens) and tokens[-1] in self._stop_ids
+        ended = bool(tokens) and (tokens[-1] in self._stop_ids or tokens[-1] in row.stop_ids)
         return reply_text(self._tokenizer, tokens[:-1] if ended else tokens, row.request.params.stop)
 
 

@@ -24,6 +24,7 @@ from harness.engines.transformers import (
     render_pair,
     reply_text,
     scored,
+    special_stops,
     stop_ids,
     too_long,
 )
@@ -215,7 +216,7 @@ class Worker:
             top_k=params.top_k,
             seed=params.seed,
             stop=list(params.stop),
-            stop_token_ids=self.stop_ids,
+            stop_token_ids=[*self.stop_ids, *special_stops(self.tokenizer, params.stop)],
             detokenize=bool(params.stop),
         )
 
@@ -229,7 +230,8 @@ class Worker:
             return scored(request, prompt, len(found), logprob, greedy, wall_s)
         ids = list(output.outputs[0].token_ids)
         finish: Finish = "stop" if output.outputs[0].finish_reason == "stop" else "length"
-        spoken = ids[:-1] if ids and ids[-1] in self.stop_ids else ids
+        ends = {*self.stop_ids, *special_stops(self.tokenizer, request.params.stop)}
+        spoken = ids[:-1] if ids and ids[-1] in ends else ids
         text, _ = reply_text(self.tokenizer, spoken, request.params.stop)
         return Generation(request.key, text, len(prompt.ids), len(ids), finish, prompt.hash, wall_s, prompt=prompt.text)
 
