@@ -264,7 +264,9 @@ def _write(asked: Asked, name: str, found: Sequence[Evaluation], more: dict[str,
     extra = {"metrics": measured, "stock": stock}
     write_json(path, {"board": asdict(board), **{k: v for k, v in extra.items() if v}, **more})
     export(asked.folder, name, found)
-    return Result(board, [path], [*_metric_lines(measured), *_stock_lines(stock)])
+    n_failed = board.rows[0]["counts"]["errored"]
+    failed = [f"\n{n_failed} of {len(records)} replies have no verdict and are not part of the scores."]
+    return Result(board, [path], [*(failed if n_failed else []), *_metric_lines(measured), *_stock_lines(stock)])
 
 
 def _refuse_failed(found: Sequence[Evaluation], records: Sequence[Record], asked: Asked) -> None:

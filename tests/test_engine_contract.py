@@ -17,7 +17,7 @@ from harness.engines import AutoEngine, open_engine, vllm_problem
 from harness.engines.scripted import ScriptedEngine
 from harness.engines.transformers import TransformersEngine, load_model, load_tokenizer
 from harness.engines.vllm import VLLMEngine
-from harness.errors import EngineError, UnknownName
+from harness.errors import BadConfig, EngineError, UnknownName
 from harness.protocols import Engine
 from harness.types import RAW, Checkpoint, Generation, Message, Request, SamplingParams
 
@@ -197,6 +197,23 @@ def test_a_special_token_may_be_a_stop_string(
     assert found[0] == found[1]
     stopped = [key for key, reply in found[0].items() if reply[4] == "stop" and reply[3] < free[key].n_tokens]
     assert stopped, "no reply met the token: the test shows nothing"
+
+
+def test_two_engines_share_the_requests_of_one_call(vllm_engine: VLLMEngine, checkpoint: Checkpoint) -> None:
+    asked = [ask(f"q{i}", f"say {i}", 10, temperature=1.0, seed=i) for i in range(40)]
+    with open_engine("vllm", print, {"data_parallel_size": "2", "max_num_seqs": "2"}) as fleet:  # type: ignore[attr-defined]
+        assert fleet.describe() == {**VLLMEngine().describe(), "data_parallel_size": 2}
+        fleet.load(checkpoint)
+        stream = fleet.generate(asked)
+        next(stream)
+        stream.close()
+        shared = by_key(fleet.generate(asked))
+    alone = by_key(vllm_engine.generate(asked))
+    assert {key: content(g) for key, g in shared.items()} == {key: content(g) for key, g in alone.items()}
+    with pytest.raises(BadConfig, match="data_parallel_size wants a number of engines, got 'two'"):
+        open_engine("vllm", print, {"data_parallel_size": "two"})
+    with pytest.raises(BadConfig, match="engine 'transformers' has no option 'data_parallel_size'"):
+        open_engine("transformers", print, {"data_parallel_size": "2"})
 
 
 def test_after_a_rest_the_next_load_serves_the_same(engine: Engine, checkpoint: Checkpoint) -> None:

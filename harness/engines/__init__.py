@@ -51,13 +51,26 @@ def vllm_problem() -> str | None:
 def open_engine(name: str, notify: Callable[[str], None], options: Mapping[str, str] | None = None) -> Engine:
     """The engine of that name, not started yet; notify gets what a person should know about it, as it happens.
 
-    "auto": vLLM, or transformers where vLLM cannot run. options: arguments of its constructor, as text. An engine with
-    a `notify` attribute is handed the callback through it. Raises `UnknownName`, and `BadConfig` for an option.
+    "auto": vLLM, or transformers where vLLM cannot run. options: arguments of its constructor, as text; with
+    data_parallel_size=N so many of them share the requests, where the constructor takes a `rank`. An engine with a
+    `notify` attribute is handed the callback through it. Raises `UnknownName`, and `BadConfig` for an option.
     """
     if name == "auto":
         return AutoEngine(notify, options or {})
     maker = registry.load("engine", name)
-    engine: Engine = maker(**_typed(name, maker, options or {}))
+    wanted = dict(options or {})
+    n = wanted.pop("data_parallel_size", "1")
+    if n == "1" or "rank" not in inspect.signature(maker).parameters:
+        return _made(maker, _typed(name, maker, dict(options or {}) if n != "1" else wanted), notify)
+    from harness.engines.fleet import Fleet
+
+    if not n.isdecimal() or int(n) < 1:
+        raise BadConfig(f"engine {name!r}: option data_parallel_size wants a number of engines, got {n!r}")
+    return Fleet([_made(maker, _typed(name, maker, wanted) | {"rank": rank}, notify) for rank in range(int(n))])
+
+
+def _made(maker: Callable[..., Engine], options: Mapping[str, Any], notify: Callable[[str], None]) -> Engine:
+    engine = maker(**options)
     if hasattr(engine, "notify"):
         engine.notify = notify
     return engine

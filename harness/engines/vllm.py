@@ -75,7 +75,7 @@ class VLLMEngine:
     """See the module. dtype "auto": float32 on a CPU, bfloat16 on a GPU, whatever the checkpoint was saved in.
 
     max_model_len: tokens of prompt and reply; None: the checkpoint's own. gpu_memory_utilization: share of each GPU.
-    tensor_parallel_size: GPUs that share one model.
+    tensor_parallel_size: GPUs that share one model; rank: of several such engines (data_parallel_size), which this is.
     notices: what a person should know, in order; each also went to `notify`.
     Load from a thread that lives as long as the engine: Linux ends the worker with the thread that started it.
     """
@@ -89,6 +89,7 @@ class VLLMEngine:
         gpu_memory_utilization: float = 0.5,
         max_num_seqs: int = 256,
         tensor_parallel_size: int = 1,
+        rank: int = 0,
     ) -> None:
         device = "cpu" if _cpu_build() else "cuda"
         resolved = dtype if dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
@@ -101,6 +102,7 @@ class VLLMEngine:
         self._options = Options(
             resolved, device, max_model_len, max_num_seqs, gpu_memory_utilization, tensor_parallel_size
         )
+        self._rank = rank
         self._process: Child | None = None
         self._served: object = None  # what the running engine was built for
         self._verified = ""  # digests of the weights and tokenizer that are proven to be in use
@@ -208,7 +210,7 @@ class VLLMEngine:
         try:
             tiny = matmul_params(checkpoint.path) < _TINY
             defaults = {**_DEFAULTS, "OMP_NUM_THREADS": "1"} if tiny else _DEFAULTS
-            self._process = spawn(self.command(), "vllm", {**defaults, **os.environ, **_FORCED})
+            self._process = spawn(self.command(), "vllm", {**defaults, **os.environ, **_FORCED, **self._gpus()})
             limit = self._ask("start", checkpoint.path, self._options)
         except (EngineError, OSError) as cause:
             self.close()
@@ -216,6 +218,18 @@ class VLLMEngine:
         own = context_length(checkpoint.path)
         if self._options.max_model_len is None and own is not None and limit < own:
             self._say(f"engine 'vllm': memory for {limit} of the model's {own} tokens of context; longer ones are cut")
+
+    def _gpus(self) -> dict[str, str]:
+        """The GPUs of this rank, where there are several engines."""
+        each = self._options.tensor_parallel_size
+        first = self._rank * each
+        if self._options.device == "cpu" or not first:
+            return {}
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        ours = visible.split(",")[first : first + each] if visible else list(map(str, range(first, first + each)))
+        if len(ours) < each:
+            raise EngineError(f"rank {self._rank} needs GPUs {first} to {first + each - 1} of {visible!r}")
+        return {"CUDA_VISIBLE_DEVICES": ",".join(ours)}
 
     def command(self) -> list[str]:
         """How the worker is started; its socket and our process id are added."""

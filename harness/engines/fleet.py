@@ -1,0 +1,94 @@
+"""Data parallel: several engines, each with the whole model, that share the requests of one call."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from harness.engines import checked
+from harness.protocols import Engine
+from harness.types import Checkpoint, Generation, Request
+
+
+class Fleet:
+    """Engines of one kind. Each takes requests as it has room, so none waits for another."""
+
+    name: ClassVar[str] = "fleet"
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self._engines = engines
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def describe(self) -> Mapping[str, Any]:
+        return {**self._engines[0].describe(), "data_parallel_size": len(self._engines)}
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        for engine in self._engines:
+            engine.load(checkpoint)
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
+        shared = _Shared(checked(requests))
+        done: queue.SimpleQueue[Generation | BaseException | None] = queue.SimpleQueue()
+        threads = [threading.Thread(target=_run, args=(e, shared, done), daemon=True) for e in self._engines]
+        for thread in threads:
+            thread.start()
+        try:
+            running = len(threads)
+            while running:
+                found = done.get()
+                if isinstance(found, BaseException):
+                    raise found
+                if found is None:
+                    running -= 1
+                else:
+                    yield found
+        finally:
+            shared.left.set()
+            for thread in threads:
+                thread.join()
+
+    def rest(self) -> None:
+        for engine in self._engines:
+            engine.rest()
+
+    def close(self) -> None:
+        for engine in self._engines:
+            engine.close()
+
+
+class _Shared:
+    """An iterator that several threads may take from."""
+
+    def __init__(self, requests: Iterator[Request]) -> None:
+        self.left = threading.Event()  # the caller wants no more
+        self._requests = requests
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Request]:
+        while not self.left.is_set():
+            with self._lock:
+                request = next(self._requests, None)
+            if request is None:
+                return
+            yield request
+
+
+def _run(engine: Engine, shared: _Shared, done: queue.SimpleQueue[Generation | BaseException | None]) -> None:
+    stream = engine.generate(shared)
+    try:
+        for generation in stream:
+            done.put(generation)
+            if shared.left.is_set():
+                break
+        done.put(None)
+    except BaseException as cause:
+        done.put(cause)
+    finally:
+        stream.close()  # type: ignore[attr-defined]
