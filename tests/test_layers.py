@@ -28,7 +28,7 @@ LAYERS = [
         "strategies",
         "registry",
     },
-    {"checkpoints", "hub", "storage", "inspect_log", "generations", "rows"},
+    {"checkpoints", "hub", "storage", "inspect_log", "generations", "rows", "stock_data", "stock_names"},
     {"math_worker"},
     {"math_equal"},
     {"answer_grader"},
