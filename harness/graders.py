@@ -209,6 +209,7 @@ def _pickled(task: Task) -> bytes:
 def _serve() -> None:
     """The worker process: judge what comes in until the other side hangs up."""
     connection = attach()
+    os.nice(5)  # where both share the cores, the engine goes first
     task: Any = None
     while True:
         try:

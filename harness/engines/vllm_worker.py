@@ -68,6 +68,7 @@ class Worker:
         """Build the engine; the tokens of context it has room for."""
         from vllm import EngineArgs
         from vllm.platforms import current_platform
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
 
         if current_platform.device_type != options.device:
@@ -89,7 +90,8 @@ class Worker:
                 # on a CPU, vLLM 0.32 cannot rewind a seeded request's generator after a prompt that was cut in two
                 enable_chunked_prefill=not on_cpu,
                 disable_log_stats=True,
-            )
+            ),
+            usage_context=UsageContext.LLM_CLASS,  # decides how many tokens a step may hold: as in offline use
         )
         self.on_cpu = on_cpu
         self._serve(path)

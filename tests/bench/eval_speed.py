@@ -227,7 +227,7 @@ def grading(n_replies: int) -> None:
     says = {s.messages[-1].content: reply for s, reply in zip(of.samples, _replies(of.samples), strict=True)}
     with tempfile.TemporaryDirectory() as home, Graders() as graders:
         engine = ScriptedEngine(says)
-        warm = job(task, "test", 4)
+        warm = job(task, "test", 40)
         evaluate(warm, engine, Checkpoint(Path(home), "warm", ""), graders, Path(home))  # processes are started once
         started = time.perf_counter()
         found = evaluate(of, engine, Checkpoint(Path(home), "bench", ""), graders, Path(home))
@@ -239,7 +239,7 @@ def grading(n_replies: int) -> None:
     started = time.perf_counter()
     counts = {"exact_match": 0, "math_verify": 0}
     for sample in of.samples:
-        doc = {"problem": sample.metadata["problem"], "solution": sample.metadata["solution"]}
+        doc = {"problem": sample.messages[-1].content, "solution": sample.metadata["solution"]}
         doc = utils.process_docs(_OneDoc(doc))[0]
         for name, value in utils.process_results(doc, [says[sample.messages[-1].content]]).items():
             counts[name] += value
@@ -259,14 +259,15 @@ class _OneDoc(list):  # type: ignore[type-arg]
 
 
 def _replies(samples: Sequence[Any]) -> Iterator[str]:
-    """What models write: the right answer in a box, in the phrase stock looks for, a wrong one, or none at all."""
+    """What models write: a derivation, then a right or a wrong answer, boxed or in the phrase that stock looks for."""
     for i, (sample, other) in enumerate(zip(samples, [*samples[7:], *samples[:7]], strict=True)):
         answer = sample.target if i % 2 else other.target
+        derivation = sample.metadata["solution"].replace("\\boxed", "")
         yield [
-            f"{sample.metadata['solution']}\nFinal Answer: The final answer is ${answer}$. I hope it is correct.",
-            f"Let us see. The result is $\\boxed{{{answer}}}$.",
-            f"So we get $x = {answer}$.\nThe final answer is {answer}.",
-            f"It is \\[ \\boxed{{ {answer} }} \\]\nFinal Answer: The final answer is {answer}. I hope it is correct.",
+            f"{derivation}\nFinal Answer: The final answer is ${answer}$. I hope it is correct.",
+            f"{derivation}\nThe result is $\\boxed{{{answer}}}$.",
+            f"{derivation}\nSo the final answer is {answer}.",
+            f"{derivation}\n\\[ \\boxed{{ {answer} }} \\]\nFinal Answer: The final answer is {answer}. I hope so.",
         ][i % 4]
 
 
