@@ -48,7 +48,7 @@ def open_checkpoint(path: Path, chat: bool = True) -> Checkpoint:
     a chat template.
     """
     architecture(path)
-    if chat and not _chat_template(path):
+    if chat and not chat_template(path):
         raise BadCheckpoint(
             f"{path}: no chat template; put one in chat_template.jinja or tokenizer_config.json, or evaluate in plain "
             f"text (harness eval --no-apply-chat-template)"
@@ -162,11 +162,11 @@ def _tokenizer_digest(path: Path) -> str:
     """Over tokenizer.json without its padding and truncation, which trainers switch on and save, and the template."""
     tokenizer = _json(path / "tokenizer.json")
     rules = {key: value for key, value in tokenizer.items() if key not in {"padding", "truncation"}}
-    return sha256_of([rules, _chat_template(path)])
+    return sha256_of([rules, chat_template(path)])
 
 
-def _chat_template(path: Path) -> str:
-    """The template; "" where there is none."""
+def chat_template(path: Path) -> str:
+    """The chat template of a model folder; "" where there is none."""
     file = path / "chat_template.jinja"
     if file.exists():
         return file.read_text(encoding="utf-8")

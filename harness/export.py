@@ -11,11 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from harness.checkpoints import chat_template
 from harness.evaluate import Evaluation
 from harness.inspect_log import InspectRun, write_inspect_log
 from harness.lm_eval_files import results_file, sample_rows, task_scores, write_lm_eval
 from harness.protocols import Judged
-from harness.types import Generation, Record, Sample
+from harness.types import RAW, Generation, Record, Sample
 
 MAX_LOGGED = 100_000  # replies in one Inspect log: its viewer lists them all at once
 
@@ -85,8 +86,16 @@ def _results(model: str, found: Sequence[Evaluation]) -> dict[str, Any]:
         "model_args": {"pretrained": model, **{k: v for k, v in first.engine.items() if k != "engine"}},
         "weights_digest": first.checkpoint.digest,
     }
-    began = min(_began(evaluation) for evaluation in found)
-    results = results_file(scores, configs, config, date=began.timestamp(), lm_eval_version=version("lm_eval"))
+    chats = any(sample.messages[0].role != RAW for evaluation in ours for sample in evaluation.job.samples[:1])
+    folder = first.checkpoint.path
+    results = results_file(
+        scores,
+        configs,
+        config,
+        date=min(_began(evaluation) for evaluation in found).timestamp(),
+        lm_eval_version=version("lm_eval"),
+        chat_template=chat_template(folder) if chats and folder.is_dir() else None,
+    )
     for evaluation in found:
         task: Any = evaluation.job.task
         if hasattr(task, "describe"):

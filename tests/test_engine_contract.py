@@ -15,7 +15,14 @@ from tiny_models import make_model
 from harness.checkpoints import open_checkpoint
 from harness.engines import AutoEngine, open_engine, vllm_problem
 from harness.engines.scripted import ScriptedEngine
-from harness.engines.transformers import TransformersEngine, load_model, load_tokenizer
+from harness.engines.transformers import (
+    Prompt,
+    TransformersEngine,
+    load_model,
+    load_tokenizer,
+    render,
+    render_pair,
+)
 from harness.engines.vllm import VLLMEngine
 from harness.errors import BadConfig, EngineError, UnknownName
 from harness.protocols import Engine
@@ -175,6 +182,24 @@ def test_a_caller_may_leave_early_and_ask_again(engine: Engine) -> None:
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert [g.key for g in engine.generate([ask("next", "x")])] == ["next"]
+
+
+def test_the_tokenizers_own_opening_is_there_once_with_and_without_a_template() -> None:
+    """As for Llama: both the tokenizer and the template put the first token before everything."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({"<s>": 0, "what": 1, "is": 2, "it": 3, "[U]": 4}, "[U]"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    template = "<s> {% for m in messages %}{{ m['content'] }}{% endfor %}"
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, bos_token="<s>", unk_token="[U]", eos_token="[U]", chat_template=template
+    )
+    assert render(tokenizer, [Message("user", "what is it")]).ids == [0, 1, 2, 3]
+    assert render(tokenizer, [Message(RAW, "what is it")]).ids == [0, 1, 2, 3]
+    assert render(tokenizer, [Message(RAW, "<s> what is it")]).ids == [0, 1, 2, 3]
+    assert render_pair(tokenizer, "what is", " it") == (Prompt([0, 1, 2], "what is"), [3])
 
 
 def test_a_special_token_may_be_a_stop_string(

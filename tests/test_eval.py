@@ -95,7 +95,9 @@ def test_the_files_for_other_tools_hold_the_records(models: list[str], tmp_path:
     assert [text for row in strict for text in row["resps"][0]] == [r.text for r in records]
     assert all(row["arguments"]["gen_args_0"]["arg_0"].endswith("<|im_start|>assistant\n") for row in rows)
     (results,) = tmp_path.glob("lm_eval/m0/results_*.json")
-    scored = json.loads(results.read_text())["results"]["pico_math"]
+    written = json.loads(results.read_text())
+    assert "add_generation_prompt" in written["chat_template"]
+    scored = written["results"]["pico_math"]
     assert scored["exact_match,strict"] == result.board.rows[0]["strict"]["value"]
     assert scored["sample_len"] == 6
 

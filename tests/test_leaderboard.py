@@ -109,3 +109,16 @@ def test_markdown_survives_a_round_trip_through_json():
 
 def test_tables_escape_bars_and_keep_trailing_zeros():
     assert leaderboard.table(["a|b"], [["61.30"]]) == ["| a\\|b |", "| --- |", "| 61.30 |"]
+
+
+def test_a_second_score_leaves_out_items_known_to_be_faulty():
+    defects = {"t": {"t/test/0": "the gold is wrong", "t/test/999": "not evaluated here"}}
+    records = tuple(record(f"t/test/{i}", float(i > 0)) for i in range(4))
+    board = leaderboard.build("x", [Entry("m", "model", (Run("d", records),))], {}, defects=defects)
+    task = board.rows[0]["tasks"]["t"]
+    assert task["strict"]["value"] == 0.75
+    sound = task["without_defects"]
+    assert (sound["n_defects"], sound["n"], sound["strict"]["value"]) == (1, 3, 1.0)
+    assert "| m | t without 1 items known to be faulty | 100.0" in leaderboard.markdown(board)
+    plain = leaderboard.build("x", [Entry("m", "model", (Run("d", records),))], {})
+    assert "without_defects" not in plain.rows[0]["tasks"]["t"]

@@ -6,6 +6,7 @@ Stock lm-eval runs in a process of its own, with its own model class, data by it
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -14,7 +15,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ import pytest
 import yaml
 from tiny_models import make_model
 
-from harness import stock
+from harness import single, stock
 from harness.checkpoints import open_checkpoint
+from harness.engines import vllm_problem
 from harness.engines.transformers import TransformersEngine
 from harness.errors import DataError, GraderError, UnknownName, UnknownSplit, UsageError
 from harness.protocols import CodeRunner, Judged
@@ -290,6 +292,11 @@ MODEL = [
     Run("arc_easy", "arc_easy"),
 ]
 
+WHOLE = [
+    Run(f"{task} whole path", task, gen_kwargs=SHORT if task != "arc_easy" else {}, limit=2)
+    for task in ("gsm8k", "gsm8k_cot", "minerva_math500", "hendrycks_math500", "humaneval", "mbpp", "arc_easy")
+]
+
 RUN_STOCK = r"""
 import json, sys
 from functools import cache
@@ -435,7 +442,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stocks(tmp_path_factory: pytest.TempPathFactory, hub: Path, model: Path) -> dict[str, Stock]:
-    return run_stock(tmp_path_factory.mktemp("stock") / "runs", hub, model, [*FIXED, *MODEL])
+    return run_stock(tmp_path_factory.mktemp("stock") / "runs", hub, model, [*FIXED, *MODEL, *WHOLE])
 
 
 @pytest.fixture(scope="module")
@@ -539,6 +546,41 @@ def test_a_model_gives_stock_replies_and_stock_metrics(
     replies = drawn_replies(task, samples, model)
     compare(run, stocks[run.key], task, samples, replies, runner)
     assert any(reply.text for item in replies for reply in item)
+
+
+def test_the_whole_path_on_vllm_writes_the_files_of_stock_lm_eval(
+    stocks: Mapping[str, Stock], model: Path, tmp_path: Path
+) -> None:
+    """`harness eval`: engine, store, grading processes, sandbox and export; stock ran on transformers."""
+    if why := vllm_problem():
+        pytest.skip(why)
+    names = tuple(f"lm_eval/{run.task}" for run in WHOLE)
+    single.run(single.Asked(names, tmp_path, (str(model),), engine="vllm", limit=2, max_tokens=24), Quiet())
+    (results,) = tmp_path.glob("lm_eval/model/results_*.json")
+    written = json.loads(results.read_text())
+    for run in WHOLE:
+        stock = stocks[run.key]
+        (samples,) = tmp_path.glob(f"lm_eval/model/samples_{run.task}_2*.jsonl")
+        rows = [json.loads(line) for line in samples.read_text().split("\n")[:-1]]
+        assert len(rows) == len(stock.rows)
+        for ours, theirs in zip(rows, stock.rows, strict=True):
+            rounded = {"resps", "filtered_resps"} if run.task == "arc_easy" else set()  # log-probabilities: last digits
+            assert {k: ours[k] for k in theirs if k not in rounded} == {
+                k: theirs[k] for k in theirs if k not in rounded
+            }
+        assert written["results"][run.task] == stock.results["results"][run.task]
+        assert written["task_hashes"][run.task] == stock.results["task_hashes"][run.task]
+
+
+class Quiet:
+    """Progress that nobody sees."""
+
+    def say(self, text: str) -> None:
+        """Not said."""
+
+    @contextlib.contextmanager
+    def step(self, name: str, weight: float) -> Iterator[Callable[[float, str], None]]:  # noqa: ARG002
+        yield lambda _fraction, _text: None
 
 
 def test_the_comparison_fails_on_another_prompt_another_reply_and_another_metric(
