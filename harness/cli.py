@@ -224,6 +224,7 @@ def _write_board(board: Any, out: Path) -> None:
 )
 @click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even where no real isolation can be had.")
 @click.option("--allow-errors", is_flag=True, help="Report although some replies failed; the score leaves them out.")
+@click.option("--dry-run", is_flag=True, help="Print what would be asked and how many tokens that may take, then stop.")
 def eval(**options: Any) -> None:
     """Evaluate models, or score the recorded replies of one.
 
@@ -264,6 +265,9 @@ def eval(**options: Any) -> None:
         metrics=tuple(k_metrics.parse(text) for text in _listed(options["metrics"])),
         folder=options["folder"] or Path("runs") / "eval",
     )
+    if options["dry_run"]:
+        click.echo("\n".join(single.outline(asked)))
+        return
     steps = len(benchmarks.expand(asked.tasks, asked.split)) * max(1, len(asked.models))
     progress = ShellProgress(float(steps))
     try:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import benchmarks, generations, k_metrics
+from harness import benchmarks, generations, k_metrics, stats
 from harness.checkpoints import open_checkpoint
 from harness.compare import Progress
 from harness.errors import EngineError, UsageError
@@ -115,6 +115,27 @@ def run(asked: Asked, progress: Progress) -> Result:
             found = _evaluate(jobs, engine, checkpoint, graders, asked, progress, model)
             results.append(_write(asked, asked.row(model), found, {}))
     return _together(results)
+
+
+def outline(asked: Asked) -> list[str]:
+    """What `run` would ask, one line a task, without an engine; reads the data, not the models."""
+    names = benchmarks.expand(asked.tasks, asked.split)
+    tasks = [_open(name, asked, None) for name in names]
+    _refuse_odd_sampling(tasks, asked)
+    lines, total = [], 0
+    for task in tasks:
+        part = job(task, asked.split, _smaller(asked.limit, names[task.name]), asked.sampling)
+        asks = [ask for sample in part.samples for ask in part.asks(sample)]
+        most = sum(ask.params.max_tokens for ask in asks if ask.continuation is None)
+        total += most
+        n, found = len(part.samples), 100 * stats.detectable(0.2, len(part.samples))
+        drawn = f"at most {most:,} tokens" if most else "log-probabilities only"
+        lines.append(
+            f"{task.name}: {n:,} {asked.split} items, {len(asks):,} requests, {drawn}; tells {found:.1f} points"
+        )
+    models = max(1, len(asked.models))
+    lines.append(f"in all at most {models * total:,} generated tokens for {models} model{'s' if models > 1 else ''}")
+    return [*lines, "(points: the smallest difference found with 80 % power, one fifth of items differing)"]
 
 
 def _together(results: Sequence[Result]) -> Result:

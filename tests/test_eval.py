@@ -139,6 +139,15 @@ def test_settings_that_cannot_give_what_is_asked_for_are_refused(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_says_how_much_would_be_asked_and_asks_nothing(tmp_path: Path) -> None:
+    arguments = ("--model", "none,other", "--task", "pico_math,pico_code", "--limit", "10", "--dry-run")
+    run = evaluate(tmp_path, *arguments, "--samples", "4", "--temperature", "1")
+    assert run.returncode == 0, run.stderr
+    assert "pico_math: 10 test items, 40 requests, at most 2,880 tokens" in run.stdout
+    assert "in all at most 13,440 generated tokens for 2 models" in run.stdout
+    assert not list(tmp_path.iterdir())
+
+
 def test_unknown_names_and_options_are_refused(models: list[str], tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"unknown task or suite 'pico_mat': did you mean 'pico_math'\?"):
         run(tmp_path, models, "pico_mat")
