@@ -14,13 +14,13 @@ import pytest
 
 from harness import evaluate
 from harness.engines.replay import ReplayEngine
-from harness.errors import DataError
+from harness.errors import DataError, EngineError
 from harness.generations import count_kinds, differences, match, read_generations
 from harness.graders import Graders
 from harness.math_grader import score_number
 from harness.protocols import Task
 from harness.sandbox import Sandbox
-from harness.types import Checkpoint, Message, Request, Sample, SamplingParams, Score
+from harness.types import RAW, Checkpoint, Message, Request, Sample, SamplingParams, Score
 from harness_tasks import static
 
 ASKED = ("Ann has 2 boxes of 12 eggs.  How many?", "Bo runs 3 miles a day.\nHow many in a week?")
@@ -368,3 +368,25 @@ def test_real_humaneval_runs_score_as_recorded_or_every_difference_is_explained(
     ours = [sum(r.scores[grader].value == 1.0 for r in records) for grader in ("lenient", "strict")]
     assert (len(records), recorded, *ours) == counts
     assert count_kinds(differences(records, engine.covered, engine.matched)) == kinds
+
+
+def test_recorded_replies_keep_the_promises_of_every_engine(tmp_path: Path) -> None:
+    """Those of test_engine_contract.py that do not hang on what is asked."""
+    row = NUMBER_ROWS["ToRA"]
+    engine = ReplayEngine(write(tmp_path / "f.jsonl", *[row] * 5), TwoQuestions())
+    keys = [f"gsm8k/test/0001#{i}" for i in range(6)]
+    asked = [Request(key, (Message("user", "x"),), PARAMS) for key in keys]
+    replies = {g.key: g for g in engine.generate(iter(asked))}
+    assert set(replies) == set(keys)
+    assert [replies[key].finish for key in keys] == ["stop"] * 5 + ["error"]
+    stream = engine.generate(asked)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert [g.key for g in engine.generate(asked[2:3])] == [keys[2]]
+    with pytest.raises(EngineError, match="two requests have the key"):
+        list(engine.generate([asked[0], asked[0]]))
+    with pytest.raises(EngineError, match="'replay' cannot tell the log-probability"):
+        list(engine.generate([Request("a#0", (Message(RAW, "x"),), PARAMS, " y")]))
+    assert set(engine.describe()) >= {"engine", "version", "dtype"}
+    engine.rest()
+    engine.close()

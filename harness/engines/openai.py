@@ -1,0 +1,457 @@
+"""Any server that speaks the OpenAI protocol: vLLM serve, SGLang, llama.cpp, a hosted model.
+
+The server renders the chat template and does not show the result, so the `prompt` of a chat is its messages as JSON,
+marked as such, and `prompt_hash` is of that text. Nobody can verify a server's weights: where a digest of weights
+belongs, records say "served:" and a hash of the address and the model's name. A server that splits the thinking of a
+reasoning model off gets it put back in front of the reply as "<think>...</think>", so no part of a reply is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import json
+import math
+import os
+import random
+import re
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread, current_thread
+from typing import Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from harness.engines import checked, no_likelihoods
+from harness.errors import EngineError, UsageError
+from harness.types import RAW, Checkpoint, Finish, Generation, Request, canonical_json, sha256_of
+
+T = TypeVar("T")
+_Work = Callable[[httpx.AsyncClient], Coroutine[Any, Any, T]]
+
+SERVED = "served:"  # what the digest of a checkpoint begins with that a server holds
+_DEFAULT_URL = "http://localhost:8000/v1"
+_NO_KEY = "EMPTY"
+_REFUSED = {400, 413, 422}  # the server will not answer this one request
+_BUSY = {408, 409, 429}  # and 5xx: worth asking again
+_CHECK = {
+    401: "check the key in OPENAI_API_KEY",
+    403: "check the key in OPENAI_API_KEY",
+    404: "check the model's name, and the address: most end in /v1",
+}
+
+# What a request leaves out, these servers take from the checkpoint's generation_config.json or from their own defaults
+# (a repetition penalty, a top_k), which must not leak into the replies. They name themselves in their list of models.
+_PLAIN: dict[str, dict[str, float]] = {
+    "vllm": {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
+    "sglang": {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
+    "llamacpp": {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0},
+}
+
+
+class _Refused(Exception):
+    """The server will not answer this request, however often it is asked."""
+
+
+class _ServerError(EngineError):
+    """The server will not answer any request."""
+
+
+def served(base_url: str, model: str) -> Checkpoint:
+    """What stands for the checkpoint of a model that a server holds; an empty address is found as the engine does."""
+    return Checkpoint(Path(model), SERVED + sha256_of([_address(base_url), model]), tokenizer_digest="")
+
+
+class OpenAIEngine:
+    """See the module. Empty arguments: OPENAI_BASE_URL or localhost:8000, the checkpoint's name, OPENAI_API_KEY.
+
+    concurrency: requests in flight at a time. A server that is busy or down is asked again `retries` times, after
+    pauses that double from half a second to eight, or as long as it says. timeout_s: for one reply.
+    `notify` may be called from another thread. Raises `UsageError` for an address that is none.
+    """
+
+    name: ClassVar[str] = "openai"
+
+    def __init__(
+        self,
+        base_url: str = "",
+        model: str = "",
+        api_key: str = "",
+        concurrency: int = 32,
+        retries: int = 5,
+        timeout_s: float = 600.0,
+    ) -> None:
+        if concurrency < 1 or retries < 0 or timeout_s <= 0:
+            raise UsageError(
+                f"engine 'openai': expected concurrency >= 1, retries >= 0 and timeout_s > 0, "
+                f"got {concurrency}, {retries} and {timeout_s:g}"
+            )
+        self.base_url = _address(base_url)
+        self.concurrency = concurrency
+        self.notify: Callable[[str], None] = lambda _message: None
+        self._asked_model = model
+        self._key = _key(api_key)
+        self._retries = retries
+        self._timeout_s = timeout_s
+        self._model = ""  # as the server spells it
+        self._loaded = False
+        self._plain: dict[str, float] = {}
+        self._version: str | None = None  # None: the server could not be asked yet
+
+    def __enter__(self) -> OpenAIEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def describe(self) -> Mapping[str, Any]:
+        """The same before and after `load`: the server is asked for its version here.
+
+        version "unknown": it does not answer, or has no /version as vLLM has.
+        """
+        if self._version is None:
+            self._version = self._ask_version()
+        return {
+            "engine": self.name,
+            "version": self._version or "unknown",
+            "dtype": "served",
+            "device": urlsplit(self.base_url).netloc,
+            "model": self._asked_model,
+        }
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Use the model that `served` names, which the server must offer; weights cannot be put into a server."""
+        if not checkpoint.digest.startswith(SERVED):
+            raise EngineError(
+                f"engine 'openai' was given the checkpoint {checkpoint.path}, and the weights that a server uses "
+                f"cannot be verified: name the model that {self.base_url} serves, or take --engine vllm or transformers"
+            )
+        if self._asked_model and Path(self._asked_model) != checkpoint.path:
+            raise EngineError(
+                f"engine 'openai' was made for the model {self._asked_model!r}, not for {str(checkpoint.path)!r}"
+            )
+        if checkpoint != served(self.base_url, str(checkpoint.path)):
+            raise EngineError(
+                f"engine 'openai': {checkpoint.digest!r} is not the model {str(checkpoint.path)!r} of {self.base_url}; "
+                f"make the checkpoint by harness.engines.openai.served"
+            )
+        self._loaded, self._model = False, str(checkpoint.path)
+        with self._client() as start:
+            offered = start(partial(self._ask, "models", None, _offered)).result()
+        model = next((name for name in offered if Path(name) == checkpoint.path), None)
+        if model is None:
+            raise EngineError(
+                f"engine 'openai': {self.base_url} does not offer the model {str(checkpoint.path)!r}; "
+                f"it offers {_listed(offered)}"
+            )
+        self._loaded, self._model, self._plain = True, model, _PLAIN.get(offered[model], {})
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
+        """As `Engine` has it. Raises `EngineError` where the server stays away; what it replied till then comes first.
+
+        At most 2 * concurrency requests are taken ahead of the replies; those in flight when the caller leaves are
+        cancelled. A request that the server refuses is a generation with finish "error".
+        """
+        if not self._loaded:
+            raise EngineError("engine 'openai' has no checkpoint; call load(checkpoint) first")
+        free = asyncio.Semaphore(self.concurrency)
+        running: set[Future[Generation]] = set()
+        finished: SimpleQueue[Future[Generation]] = SimpleQueue()
+        n_replies = 0
+
+        def take() -> Generation:
+            future = finished.get()
+            running.discard(future)
+            return future.result()
+
+        with self._client() as start:
+            try:
+                for request in checked(requests):
+                    if request.continuation is not None:
+                        raise no_likelihoods(self.name, request)
+                    running.add(future := start(partial(self._reply, free, request)))
+                    future.add_done_callback(finished.put)
+                    while len(running) >= 2 * self.concurrency or not finished.empty():
+                        yield take()
+                        n_replies += 1
+                while running:
+                    yield take()
+                    n_replies += 1
+            except _ServerError as cause:
+                while not finished.empty():
+                    if (future := finished.get()).exception() is None:
+                        yield future.result()
+                        n_replies += 1
+                raise EngineError(f"{cause} ({n_replies} replies came in before)") from cause
+
+    def rest(self) -> None:
+        """Nothing is held here."""
+
+    def close(self) -> None:
+        """Forget the model; the server goes on."""
+        self._loaded = False
+
+    @contextmanager
+    def _client(self) -> Iterator[Callable[[_Work[T]], Future[T]]]:
+        """What starts a piece of work in an event loop of its own thread; what still runs at the end is cancelled."""
+        self._told = False
+        client = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {self._key}"},
+            timeout=httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, 30.0)),
+            # `generate` limits connections; a server drops an idle one after 5 s, which is no reason for an alarm
+            limits=httpx.Limits(max_keepalive_connections=self.concurrency, keepalive_expiry=2.0),
+        )
+        runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        loop, ended = runner.get_loop(), asyncio.Event()
+
+        async def live() -> None:
+            async with client:
+                await ended.wait()
+                work = asyncio.all_tasks() - {asyncio.current_task()}
+                for task in work:
+                    task.cancel()
+                await asyncio.gather(*work, return_exceptions=True)
+
+        def run() -> None:
+            with runner:
+                runner.run(live())
+
+        thread = Thread(target=run, name="engine openai", daemon=True)
+        thread.start()
+        try:
+            yield lambda work: asyncio.run_coroutine_threadsafe(work(client), loop)
+        finally:
+            # A generator that nobody closed may end in any thread, or after this one was stopped at the program's end.
+            if not sys.is_finalizing():
+                loop.call_soon_threadsafe(ended.set)
+                if thread is not current_thread():
+                    thread.join()
+
+    async def _reply(self, free: asyncio.Semaphore, request: Request, client: httpx.AsyncClient) -> Generation:
+        raw = request.messages[0].role == RAW
+        path, body = ("completions" if raw else "chat/completions"), self._body(request)
+        async with free:
+            try:
+                return await self._ask(path, body, partial(_generation, request), client)
+            except _Refused as cause:
+                return _failed(request, str(cause))
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        """What is sent: the prompt or the chat, and nothing of the sampling that the server could choose otherwise."""
+        params = request.params
+        body: dict[str, Any] = {"model": self._model, "max_tokens": params.max_tokens, **self._plain}
+        body |= {"temperature": params.temperature, "top_p": params.top_p}
+        if params.top_k > 0:
+            body["top_k"] = params.top_k
+        if params.stop:
+            body["stop"] = list(params.stop)
+        if params.seed is not None:
+            body["seed"] = params.seed
+        if request.messages[0].role == RAW:
+            return body | {"prompt": _raw_text(request)}
+        return body | {"messages": [{"role": m.role, "content": m.content} for m in request.messages]}
+
+    async def _ask(
+        self, path: str, body: dict[str, Any] | None, read: Callable[[httpx.Response], T], client: httpx.AsyncClient
+    ) -> T:
+        """What `read` finds in the server's answer; asked again while that is none. POST where there is a body.
+
+        read: raises ValueError for an answer that is not what was asked for.
+        Raises `_Refused` for this request alone, `_ServerError` where every other would fare the same.
+        """
+        method = "GET" if body is None else "POST"
+        began = time.monotonic()
+        for n_asked in itertools.count(1):
+            pause = 0.0
+            try:
+                response = await client.request(method, f"{self.base_url}/{path}", json=body)
+                status = response.status_code
+                if response.is_success:
+                    return read(response)
+                why = f"HTTP {status}: {self._said(response)}"
+                if status in _REFUSED and body is not None:
+                    raise _Refused(f"the server answered {why}")
+                if status not in _BUSY and status < 500:
+                    raise await self._unusable(client, status, why)
+                pause = _retry_after(response)
+            except httpx.HTTPError as cause:
+                why = f"{type(cause).__name__}: {cause}".removesuffix(": ")
+            except ValueError as cause:
+                why = f"it sent {self._hide(str(cause))}"
+            if n_asked > self._retries or pause > self._timeout_s:
+                asked = f"asked {n_asked} times in {time.monotonic() - began:.0f} s"
+                wait = f", and it wants a pause of {pause:.0f} s" if pause > self._timeout_s else ""
+                raise _ServerError(
+                    f"engine 'openai': no answer from {self.base_url} ({asked}{wait}; model {self._model!r}): {why}. "
+                    f"See that the server runs, then give the same command again: replies that came in are kept"
+                )
+            if not self._told:
+                self._told = True
+                self.notify(
+                    f"engine 'openai': {self.base_url} does not answer ({why}); asking again, {self._retries} times"
+                )
+            await asyncio.sleep(max(pause, min(8.0, 2.0 ** (n_asked - 2)) * random.uniform(0.75, 1.0)))
+        raise AssertionError("unreachable")
+
+    async def _unusable(self, client: httpx.AsyncClient, status: int, why: str) -> _ServerError:
+        """What to raise for a wrong key, model or address; names the models that there are."""
+        try:
+            response = await client.get(f"{self.base_url}/models")
+            offers = _listed(_offered(response)) if response.is_success else "no list of models"
+        except (httpx.HTTPError, ValueError):
+            offers = "no list of models"
+        hint = f"; {_CHECK[status]}" if status in _CHECK else ""
+        return _ServerError(
+            f"engine 'openai': {self.base_url} says for the model {self._model!r}: {why}. It offers {offers}{hint}"
+        )
+
+    def _said(self, response: httpx.Response) -> str:
+        """The server's own words about an error."""
+        try:
+            value = _json(response)
+            error = value.get("error", value)
+            said = error.get("message") or error.get("detail") or error if isinstance(error, dict) else error
+        except (ValueError, AttributeError):
+            said = response.content.decode(errors="replace") or response.reason_phrase
+        return self._hide(_clean(str(said)))[:500]
+
+    def _hide(self, text: str) -> str:
+        """The text without the key, should the server repeat that."""
+        return text if self._key == _NO_KEY else text.replace(self._key, "***")
+
+    def _ask_version(self) -> str | None:
+        """What /version beside /v1 says; "": nothing of use; None: nobody was there to say it."""
+        try:
+            response = httpx.get(self.base_url.removesuffix("/v1") + "/version", timeout=5.0)
+            version = _json(response)["version"] if response.is_success else ""
+        except httpx.HTTPError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            return ""
+        return version if isinstance(version, str) else ""
+
+
+def _address(base_url: str) -> str:
+    """The address in full, without a slash at its end. Raises `UsageError` for one that is none, or that has a key."""
+    address = (base_url or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_URL).strip().rstrip("/")
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        httpx.URL(address)
+    except (ValueError, httpx.InvalidURL):
+        usable = False
+    if "@" in address or "?" in address:  # not shown: it may hold a password
+        raise UsageError("engine 'openai': base_url must be an address alone; a key belongs into OPENAI_API_KEY")
+    if not usable:
+        raise UsageError(f"engine 'openai': base_url must be an address such as {_DEFAULT_URL}, got {address!r}")
+    return address
+
+
+def _key(api_key: str) -> str:
+    """The key, from the environment where none is given; "EMPTY" where that has none: some servers want any."""
+    key = (api_key or os.environ.get("OPENAI_API_KEY") or "").strip() or _NO_KEY
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError("engine 'openai': the key has characters that no key has; look at OPENAI_API_KEY")
+    return key
+
+
+def _prompt(request: Request) -> str:
+    """The text that stands for the prompt and that prompt_hash is of; real for RAW alone."""
+    if request.messages[0].role == RAW:
+        return _raw_text(request)
+    chat = [{"role": m.role, "content": m.content} for m in request.messages]
+    return canonical_json({"messages": chat, "template": "the server's"})
+
+
+def _raw_text(request: Request) -> str:
+    return "".join(message.content for message in request.messages)
+
+
+def _failed(request: Request, why: str, n_prompt_tokens: int = 0, n_tokens: int = 0, wall_s: float = 0.0) -> Generation:
+    prompt = _prompt(request)
+    digest = hashlib.sha256(prompt.encode()).hexdigest()
+    return Generation(request.key, "", n_prompt_tokens, n_tokens, "error", digest, wall_s, why, prompt)
+
+
+def _generation(request: Request, response: httpx.Response) -> Generation:
+    """The reply that the server sent. Raises ValueError where that is not a completion, or one the server broke off."""
+    try:
+        answer = _json(response)
+        choice, usage = answer["choices"][0], answer["usage"]
+        n_prompt, n_tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
+        reason = choice["finish_reason"]
+        message = choice["message"] if "message" in choice else {"content": choice["text"]}
+        content = message.get("content") or ""
+        thinking = message.get("reasoning_content") or message.get("reasoning") or ""
+        text = _clean(_joined(thinking, content, reason))
+    except (LookupError, TypeError, AttributeError, OverflowError) as cause:
+        excerpt = response.content[:200].decode(errors="replace")
+        raise ValueError(f"no completion with token counts ({type(cause).__name__}: {cause}): {excerpt!r}") from cause
+    if reason == "abort":  # vLLM, as it shuts down
+        raise ValueError("a reply that it broke off itself")
+    wall_s = response.elapsed.total_seconds()
+    if reason not in ("stop", "length"):
+        why = f"the server ended the reply for the reason {reason!r}, expected 'stop' or 'length'"
+        return _failed(request, why, n_prompt, n_tokens, wall_s)
+    finish: Finish = reason
+    prompt = _prompt(request)
+    digest = hashlib.sha256(prompt.encode()).hexdigest()
+    return Generation(request.key, text, n_prompt, n_tokens, finish, digest, wall_s, prompt=prompt)
+
+
+def _joined(thinking: str, content: str, reason: str) -> str:
+    """A reply in one text; thinking that was cut off stays open."""
+    if not thinking:
+        return content + ""  # raises TypeError for anything but text
+    return f"<think>{thinking}" if reason == "length" and not content else f"<think>{thinking}</think>{content}"
+
+
+def _offered(response: httpx.Response) -> dict[str, str]:
+    """The models a server offers, and who it says owns each: vLLM and others name themselves there."""
+    try:
+        return {str(model["id"]): str(model.get("owned_by")) for model in _json(response)["data"]}
+    except (LookupError, TypeError, AttributeError) as cause:
+        excerpt = response.content[:200].decode(errors="replace")
+        raise ValueError(f"no list of models: {excerpt!r}") from cause
+
+
+def _listed(models: Iterable[str]) -> str:
+    names = sorted(models)
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or "none"
+
+
+def _json(response: httpx.Response) -> Any:
+    """The JSON in an answer, broken UTF-8 replaced. Raises ValueError where there is none."""
+    text = response.content.decode(errors="replace")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as cause:
+        raise ValueError(f"no JSON: {text[:200]!r}") from cause
+
+
+def _clean(text: str) -> str:
+    """The text with half characters, which JSON can hold and UTF-8 cannot, replaced."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds the server wants to be left alone; 0 where it does not say."""
+    value = response.headers.get("retry-after", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):  # no date, or one without a zone
+            return 0.0
+    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
