@@ -65,6 +65,7 @@ class Graders:
         self._n = threads or len(os.sched_getaffinity(0))
         self._todo: queue.SimpleQueue[tuple[Batch, int] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._workers: list[_Worker] = []
 
     def __enter__(self) -> Graders:
         return self
@@ -73,23 +74,28 @@ class Graders:
         self.close()
 
     def close(self) -> None:
-        """End threads and processes. A later use starts them again."""
+        """End threads and processes, whatever they are at. A later use starts them again."""
         for _ in self._threads:
             self._todo.put(None)
+        for worker in self._workers:
+            worker.interrupt()
         for thread in self._threads:
             thread.join()
-        self._threads = []
+        self._threads, self._workers = [], []
 
     def start(self, task: Task, read: Callable[[int], tuple[Sample, Sequence[Generation]]]) -> Batch:
         """Begin to judge items of a task; read(item) is called from other threads when an item's turn comes."""
         while len(self._threads) < self._n:
-            thread = threading.Thread(target=self._serve, name=f"grade {len(self._threads)}", daemon=True)
+            worker = _Worker()
+            name = f"grade {len(self._threads)}"
+            thread = threading.Thread(target=self._serve, args=(worker,), name=name, daemon=True)
             thread.start()
+            self._workers.append(worker)
             self._threads.append(thread)
         return Batch(task, read, self._todo)
 
-    def _serve(self) -> None:
-        with contextlib.closing(_Worker()) as worker:
+    def _serve(self, worker: _Worker) -> None:
+        with contextlib.closing(worker):
             while (order := self._todo.get()) is not None:
                 batch, item = order
                 if not batch.left:
@@ -184,6 +190,12 @@ class _Worker:
             raise GraderError(found)
         assert isinstance(found, Judged)
         return found
+
+    def interrupt(self) -> None:
+        """End the process from another thread: what it is at gets no verdict."""
+        child = self._child
+        if child is not None:
+            child.popen.kill()
 
     def close(self) -> None:
         child, self._child = self._child, None

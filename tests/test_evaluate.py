@@ -133,6 +133,22 @@ def test_a_grader_that_hangs_or_dies_costs_one_reply_its_verdict(tmp_path: Path)
     assert strict(mixed) == [1.0, None, 1.0, 0.0, None, 0.0]
 
 
+def test_an_interrupt_does_not_wait_for_a_grader_that_hangs(tmp_path: Path) -> None:
+    def interrupted(done: int, _total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    def hanging() -> None:
+        engine = ScriptedEngine(lambda r: "hang" if "1 + 1" in str(r) else right(r))
+        with Graders(threads=2) as graders:
+            evaluate(job(Deadly(6), "test"), engine, NOWHERE, graders, tmp_path, interrupted)
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        hanging()
+    assert time.monotonic() - began < 20
+
+
 def test_a_grader_with_a_fault_stops_the_run_and_the_replies_are_kept(tmp_path: Path, graders: Graders) -> None:
     engine = ScriptedEngine(lambda request: "raise" if "2 + 2" in str(request) else right(request))
     why = r"grader of task 'deadly', item 'sums/test/000002': ZeroDivisionError: no such thing"
