@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from harness import __version__
-from harness.errors import BadConfig, HarnessError
+from harness.errors import BadConfig, DataError, HarnessError
 
 
 class _Commands(click.Group):
@@ -492,7 +492,9 @@ def _show_task(task: dict[str, Any]) -> None:
     levels = f", levels {', '.join(task['levels'])}" if task["levels"] else ""
     click.echo(f"{task['name']} {task['version']}, {task['split']}: {task['n']} items{levels}")
     published = task["items"].get(task["split"], task["n"])
-    if published != task["n"]:
+    if task["missing"]:
+        click.echo("the items themselves are not here")
+    elif published != task["n"]:
         click.echo(f"the data here is not as published: {published} items are expected")
     click.echo(
         f"replies: at most {task['max_tokens']} tokens; judged by {task['judged_by']}"
@@ -500,11 +502,15 @@ def _show_task(task: dict[str, Any]) -> None:
     )
     if task["licence"]:
         click.echo(f"licence: {task['licence']}" + (f"; source: {task['source']}" if task["source"] else ""))
-    click.echo(f"smallest difference found with 80 % power, one fifth of items differing: {task['detectable']} points")
+    if task["detectable"]:
+        found = f"{task['detectable']} points"
+        click.echo(f"smallest difference found with 80 % power, one fifth of items differing: {found}")
     for defect in task["defects"]:
         items = defect["items"]
         more = f" and {len(items) - 8} more" if len(items) > 8 else ""
         click.echo(f"known defects: {', '.join(items[:8])}{more}: {defect['why']}")
+    if task["missing"]:
+        raise DataError(task["missing"])
     click.echo()
     for message in task["prompt"]:
         click.echo(f"[{message['role']}] {message['content']}")

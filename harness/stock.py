@@ -93,6 +93,7 @@ class StockTask:
             stated = self._loaded().task.VERSION if "class" in config else "Yaml"
         self.version = str(stated)
         ours = code_grader.VERSION if self.needs_sandbox else f"{math_grader.VERSION}, {answer_grader.MATH_VERSION}"
+        self.judged_by = "lm-eval's own filters and metrics"
         self.grader = f"lm-eval {version('lm_eval')}, {ours}"
 
     def samples(self, split: Split) -> Sequence[Sample]:

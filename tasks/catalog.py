@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness import registry
-from harness.errors import UnknownName
+from harness import benchmarks, registry
+from harness.errors import DataError, UnknownName
 from harness.protocols import Task
 from harness.types import Split
 
@@ -60,6 +60,8 @@ def shown(name: str, split: Split) -> dict[str, Any]:
         suite = registry.load("suite", name)()
         cards = [task_card(registry.load("task", member)()) for member in suite.test]
         return {**suite_card(suite), "tasks": [_limited(card, suite.limit) for card in cards]}
+    if name.startswith(benchmarks.STOCK):
+        return _task(benchmarks.open_task(name), split)
     raise UnknownName("task or suite", name, [*tasks, *suites])
 
 
@@ -70,11 +72,17 @@ def _limited(card: dict[str, Any], limit: int | None) -> dict[str, Any]:
 
 
 def _task(task: Task, split: Split) -> dict[str, Any]:
-    samples = task.samples(split)
+    """A task in full; without its data what its YAML says, and under "missing" why there is no more."""
+    card: dict[str, Any] = {**task_card(task), "split": split, "missing": ""}
+    try:
+        samples = task.samples(split)
+    except DataError as why:
+        n = card["items"].get(split)
+        return {**card, "n": n, "missing": str(why), "levels": [], "defects": [], "prompt": [], "target": None,
+                "detectable": detectable(n) if n else None}  # fmt: skip
     first = samples[0]
     return {
-        **task_card(task),
-        "split": split,
+        **card,
         "n": len(samples),
         "levels": sorted({str(s.metadata.get("level", "")) for s in samples} - {""}),
         "detectable": detectable(len(samples)),
