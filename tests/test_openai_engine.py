@@ -284,9 +284,7 @@ def test_a_server_that_dies_midway_is_an_error_that_loses_no_reply_and_invents_n
     assert 4 <= len(kept) < 24
     assert len(notices) == 1
     assert "does not answer" in notices[0]
-    if (
-        how == signal.SIGKILL
-    ):  # the same command again, when the server is back; the other case would cost a third start
+    if how == signal.SIGKILL:  # the same command again; after the other signal that would cost a third start
         server.up()
         engine.load(served(server.url, "tiny"))
         kept |= by_key(engine.generate(r for r in requests if r.key not in kept))

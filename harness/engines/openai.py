@@ -213,14 +213,23 @@ class OpenAIEngine:
         )
         runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         loop, ended = runner.get_loop(), asyncio.Event()
+        ours: set[asyncio.Task[Any]] = set()  # the client has tasks of its own, which are not ours to cancel
+
+        async def tracked(work: _Work[T]) -> T:
+            task = asyncio.current_task()
+            assert task is not None
+            ours.add(task)
+            try:
+                return await work(client)
+            finally:
+                ours.remove(task)
 
         async def live() -> None:
             async with client:
                 await ended.wait()
-                work = asyncio.all_tasks() - {asyncio.current_task()}
-                for task in work:
+                for task in ours:
                     task.cancel()
-                await asyncio.gather(*work, return_exceptions=True)
+                await asyncio.gather(*ours, return_exceptions=True)
 
         def run() -> None:
             with runner:
@@ -229,7 +238,7 @@ class OpenAIEngine:
         thread = Thread(target=run, name="engine openai", daemon=True)
         thread.start()
         try:
-            yield lambda work: asyncio.run_coroutine_threadsafe(work(client), loop)
+            yield lambda work: asyncio.run_coroutine_threadsafe(tracked(work), loop)
         finally:
             # A generator that nobody closed may end in any thread, or after this one was stopped at the program's end.
             if not sys.is_finalizing():
