@@ -137,7 +137,6 @@ class VLLMEngine:
         if self._process is not None and self._served == wanted:
             if self._swapped(checkpoint):
                 self.swaps += 1
-                self._verified = checkpoint.digest + checkpoint.tokenizer_digest
                 return
             self._say(
                 f"engine 'vllm': swapped-in weights of {checkpoint.path} are not trusted; starting a fresh engine"
@@ -195,6 +194,7 @@ class VLLMEngine:
 
     def _swapped(self, checkpoint: Checkpoint) -> bool:
         """Swap in place and verify; False, and said aloud, where the result cannot be trusted."""
+        self._verified = ""
         try:
             self._ask("swap", checkpoint.path)
             self.gap = self._ask("verify")
@@ -203,7 +203,9 @@ class VLLMEngine:
             return False
         if not self._sound():
             self._say(f"engine 'vllm': after a swap, {self._verdict()}")
-        return self._sound()
+            return False
+        self._verified = checkpoint.digest + checkpoint.tokenizer_digest
+        return True
 
     def _start(self, checkpoint: Checkpoint) -> None:
         self.close()
