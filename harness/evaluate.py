@@ -225,9 +225,7 @@ def summarised(evaluations: Iterable[Evaluation]) -> tuple[tuple[Record, ...], s
 def _without_texts(record: Record) -> Record:
     scores = tuple((name, s.value, s.answer is None) for name, s in record.scores.items())
     sampling = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in record.sampling.items())
-    return replace(
-        record, text="", error="", scores=_shared_scores(scores), sampling=_shared(sampling), sample_id=record.sample_id
-    )
+    return replace(record, text="", error="", scores=_shared_scores(scores), sampling=_shared(sampling))
 
 
 @cache

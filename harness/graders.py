@@ -41,7 +41,7 @@ def judge(task: Task, sample: Sample, replies: Sequence[Generation], runner: Cod
 
 def _honest(reply: Generation, scores: Any) -> dict[str, Score]:
     if reply.finish == "error":
-        return dict.fromkeys(_READINGS, Score(None, why=f"no reply: {reply.error}"))
+        return _lost(f"no reply: {reply.error}")
     if reply.finish == "length" and scores["strict"].value:
         return {**scores, "strict": replace(scores["strict"], value=0.0, why="right, but cut off at max_tokens")}
     return dict(scores)
@@ -183,7 +183,7 @@ class _Worker:
                 return f"the grader was still at it after {wall_s * len(replies):g} s"
             kind, found = self._child.connection.recv()
         except (EOFError, OSError):
-            words = self._child.last_words() if self._child else ""
+            words = self._child.last_words() if self._child else "could not be started"
             self.close()
             return f"the grader's process {words.splitlines()[0].removesuffix(' Its last output:')}"
         if kind == "failed":

@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from test_engine_contract import (
+from test_engine_contract import (  # noqa: F401 - what every engine promises, run here over the server as well
     test_a_caller_may_leave_early_and_ask_again,
     test_a_plain_text_goes_to_the_model_without_a_template,
     test_every_request_gets_one_generation_with_its_own_length,
@@ -58,17 +58,6 @@ SERVE_ENV = {
     "OMP_NUM_THREADS": "1",
     "VLLM_NO_USAGE_STATS": "1",
 }
-
-
-CONTRACT = (  # what every engine promises, run here over the server as well
-    test_a_caller_may_leave_early_and_ask_again,
-    test_a_plain_text_goes_to_the_model_without_a_template,
-    test_every_request_gets_one_generation_with_its_own_length,
-    test_requests_that_could_not_be_told_apart_or_repeated_are_refused,
-    test_the_prompt_hash_names_the_rendered_prompt,
-    test_the_text_ends_before_the_stop_string_that_comes_first,
-    test_what_cannot_be_scored_is_said,
-)
 
 
 class Server:

@@ -6,7 +6,6 @@ Stock lm-eval runs in a process of its own, with its own model class, data by it
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import json
 import os
@@ -15,13 +14,14 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from test_eval import Quiet
 from tiny_models import make_model
 
 from harness import single, stock
@@ -572,17 +572,6 @@ def test_the_whole_path_on_vllm_writes_the_files_of_stock_lm_eval(
         assert written["task_hashes"][run.task] == stock.results["task_hashes"][run.task]
 
 
-class Quiet:
-    """Progress that nobody sees."""
-
-    def say(self, text: str) -> None:
-        """Not said."""
-
-    @contextlib.contextmanager
-    def step(self, name: str, weight: float) -> Iterator[Callable[[float, str], None]]:  # noqa: ARG002
-        yield lambda _fraction, _text: None
-
-
 def test_the_comparison_fails_on_another_prompt_another_reply_and_another_metric(
     stocks: Mapping[str, Stock], runner: CodeRunner
 ) -> None:
@@ -779,7 +768,7 @@ def test_what_cannot_be_served_is_said(tmp_path: Path, monkeypatch: pytest.Monke
 
 # --- real items -----------------------------------------------------------------------------------------------------
 
-REAL = {  # task -> rows of the layout of /work/shared/data, as the hub has them
+REAL = {  # task -> a file below HARNESS_DATA, with the hub's columns
     "gsm8k": ("math/gsm8k/{split}.jsonl.gz", ("question", "answer"), (0, 8)),
     "hendrycks_math500": (
         "math/math/math500.jsonl",
