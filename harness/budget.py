@@ -1,47 +1,70 @@
 """The meter: what a stage has spent, in one enforced unit, with everything else recorded beside it.
 
-FLOPs by formula (2 per weight and token forward, twice that backward; attention scores left out):
-training 6·N per token, sampling 2·N per token read or written, N = weights that take part in a matrix product
-(input embedding left out, output head counted also when tied). Source: arXiv:2001.08361, section 2.1.
+FLOPs by formula (2 per weight and token forward, twice that backward; attention scores and recomputation left out):
+training 6·N per token (4·N with an adapter: no gradient of frozen weights), reading or sampling 2·N per token, N =
+weights that take part in a matrix product (input embedding left out, output head counted also when tied). Source:
+arXiv:2001.08361, section 2.1.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.types import Budget, Cost
+
+OVERSHOOT = 0.02  # share of the budget by which the last step may pass it
+FULL, ADAPTER = 6.0, 4.0  # FLOPs per weight and token of a training step
+
+Phase = Literal["train", "generate", "reward", "score"]
 
 
 class Meter:
     """Counts one stage. The trainer charges it; the loop reads it; a checkpoint saves it, so a resumed stage goes on.
 
     n_params, n_teacher_params: matmul weights of student and teacher. progress: a JSONL file that others may follow.
+    devices: how many the stage holds; a second of the clock is charged as so many.
     """
 
-    def __init__(self, budget: Budget, n_params: int, n_teacher_params: int = 0, progress: Path | None = None) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        n_params: int,
+        n_teacher_params: int = 0,
+        progress: Path | None = None,
+        devices: int = 1,
+    ) -> None:
         self.budget = budget
         self.n_params = n_params
         self.n_teacher_params = n_teacher_params
+        self.devices = devices
         self.cost = Cost()
+        self.step_flops = FULL
+        self._largest_step = 0.0  # in the budget's unit
+        self._stepped = 0.0  # `used` after the last step
         self._progress = progress
-        self._mark = time.monotonic()
+        self._mark = self._phase_mark = time.monotonic()
+        self._phase: Phase | None = None
 
-    def train(self, tokens: int, trained: int, steps: int = 1) -> None:
-        """One or more optimizer steps over `tokens` real tokens, of which the loss counted `trained`."""
+    def train(self, tokens: int, trained: int) -> None:
+        """An optimizer step over `tokens` real tokens, of which the loss counted `trained`."""
         c = self.cost
         self.cost = replace(
             c,
-            steps=c.steps + steps,
+            steps=c.steps + 1,
             train_tokens=c.train_tokens + tokens,
             trained_tokens=c.trained_tokens + trained,
-            flops_train=c.flops_train + 6.0 * self.n_params * tokens,
+            flops_train=c.flops_train + self.step_flops * self.n_params * tokens,
         )
+        self._charge_time()
+        self._largest_step = max(self._largest_step, self.used - self._stepped)
+        self._stepped = self.used
 
     def generate(self, prompt_tokens: int, tokens: int, rollouts: int = 0, zero_advantage: int = 0) -> None:
         """The student read `prompt_tokens` and sampled `tokens`."""
@@ -55,15 +78,32 @@ class Meter:
             flops_generate=c.flops_generate + 2.0 * self.n_params * (prompt_tokens + tokens),
         )
 
-    def teach(self, prompt_tokens: int, tokens: int) -> None:
-        """The teacher read `prompt_tokens` and sampled `tokens`, rejected traces included."""
+    def score(self, tokens: int) -> None:
+        """The teacher read `tokens` in the loop, to say how likely they are."""
         c = self.cost
+        self.cost = replace(
+            c,
+            scored_tokens=c.scored_tokens + tokens,
+            flops_teacher=c.flops_teacher + 2.0 * self.n_teacher_params * tokens,
+        )
+
+    def once(self, prompt_tokens: int = 0, tokens: int = 0, scored: int = 0, seconds: float = 0.0) -> None:
+        """What the teacher did once, before the loop: read, sampled (rejected traces too), scored; `seconds` of it.
+
+        Every stage that uses it is charged for all of it, so a strategy's cost does not hang on what ran beside it.
+        """
+        c = self.cost
+        writing, scoring = (0.0, seconds) if scored else (seconds, 0.0)
         self.cost = replace(
             c,
             teacher_prompt_tokens=c.teacher_prompt_tokens + prompt_tokens,
             teacher_tokens=c.teacher_tokens + tokens,
-            flops_teacher=c.flops_teacher + 2.0 * self.n_teacher_params * (prompt_tokens + tokens),
+            scored_tokens=c.scored_tokens + scored,
+            flops_teacher=c.flops_teacher + 2.0 * self.n_teacher_params * (prompt_tokens + tokens + scored),
+            teacher_s=c.teacher_s + writing,
+            score_s=c.score_s + scoring,
         )
+        self._stepped = self.used
 
     def verify(self, cpu_s: float) -> None:
         """A grader used `cpu_s` CPU seconds."""
@@ -73,10 +113,29 @@ class Meter:
         """So many different prompts have been used up to now."""
         self.cost = replace(self.cost, unique_prompts=unique_prompts)
 
+    @contextlib.contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Charge the time until the end to a phase; a phase within takes its time from the one around it."""
+        self._charge_time()
+        outer, self._phase = self._phase, name
+        try:
+            yield
+        finally:
+            self._charge_time()
+            self._phase = outer
+
+    def _charge_time(self) -> None:
+        now = time.monotonic()
+        if self._phase is not None:
+            spent = self.devices * (now - self._phase_mark)
+            field = f"{self._phase}_s"
+            self.cost = replace(self.cost, **{field: getattr(self.cost, field) + spent})
+        self._phase_mark = now
+
     @property
     def used(self) -> float:
         """Spent so far, in the budget's unit."""
-        return float(self.cost.flops if self.budget.unit == "flops" else self.cost.tokens)
+        return self.cost.spent(self.budget.unit)
 
     @property
     def fraction(self) -> float:
@@ -85,10 +144,14 @@ class Meter:
 
     @property
     def exhausted(self) -> bool:
-        return self.used >= self.budget.amount
+        """No step may follow: the budget is spent, or a step as large as the largest so far would overshoot it."""
+        if self.used >= self.budget.amount:
+            return True
+        return self.cost.steps > 0 and self.used + self._largest_step > (1 + OVERSHOOT) * self.budget.amount
 
     def state(self) -> dict[str, Any]:
         """JSON to save beside a checkpoint."""
+        self._charge_time()
         now = time.monotonic()
         rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         self.cost = replace(
@@ -97,12 +160,18 @@ class Meter:
             peak_rss_bytes=max(self.cost.peak_rss_bytes, rss),
         )
         self._mark = now
-        return asdict(self.cost)
+        return {"cost": asdict(self.cost), "largest_step": self._largest_step}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
-        self.cost = Cost(**state)
-        self._mark = time.monotonic()
+        self.cost = Cost(**state["cost"])
+        self._largest_step = state["largest_step"]
+        self._stepped = self.used
+        self._mark = self._phase_mark = time.monotonic()
+
+    def held(self, device_bytes: int) -> None:
+        """The accelerator's memory in use was at most this at its peak."""
+        self.cost = replace(self.cost, peak_device_bytes=max(self.cost.peak_device_bytes, device_bytes))
 
     def report(self, **values: float | int | str | None) -> None:
         """Append one line {"fraction", "used", "steps", ...values} to the progress file."""

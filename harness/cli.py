@@ -37,18 +37,26 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--strategies", default="sft,kd,rl,kd+rl", show_default=True, help="Comma-separated; a+b is a sequence.")
+@click.option(
+    "--strategies",
+    default="sft,kd,rl,kd+rl",
+    show_default=True,
+    help="Comma-separated: a+b a sequence, a:0.3+b:0.7 with shares, a&b both in one loop (quote it), a.x a variant.",
+)
 @click.option("--recipe", default="pico", show_default=True, help="Installed recipe, or a .toml file.")
 @click.option("--seeds", default="1", show_default=True, help="Training seeds, comma-separated: 1,2,3,4.")
 @click.option("--base", help="Base model: a folder or a Hugging Face name (default: the recipe's).")
 @click.option("--teacher", help="Teacher model for distillation (default: the recipe's).")
-@click.option("--tasks", help="Comma-separated tasks to train on and to be judged by (default: the recipe's).")
+@click.option("--tasks", help="Comma-separated tasks or suites to be judged by (default: the recipe's).")
+@click.option("--train-tasks", help="Comma-separated tasks to train on (default: the recipe's, else --tasks).")
 @click.option(
     "--train-data", type=click.Path(dir_okay=False, path_type=Path), help="JSONL train set instead of the tasks' own."
 )
 @click.option("--budget", type=float, help="What every strategy may spend, in --budget-unit (default: the recipe's).")
 @click.option(
-    "--budget-unit", type=click.Choice(["flops", "tokens"]), help="The enforced unit (default: the recipe's)."
+    "--budget-unit",
+    type=click.Choice(["flops", "tokens", "generated", "device_s"]),
+    help="The enforced unit; all are recorded (default: the recipe's).",
 )
 @click.option("--set", "settings", multiple=True, metavar="TRAINER.KEY=VALUE", help="Change a training setting.")
 @click.option("--engine", default="auto", show_default=True, help="vllm, transformers, or auto.")
@@ -63,7 +71,17 @@ def cli() -> None:
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Leaderboard [default: leaderboards/<recipe>.md]."
 )
 @click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even where no real isolation can be had.")
-@click.option("--dry-run", is_flag=True, help="Print what would be done and what it may spend, then stop.")
+@click.option(
+    "--devices", type=click.IntRange(min=1), help="Devices that train one stage together (accelerate launch)."
+)
+@click.option(
+    "--report-to",
+    default="tensorboard",
+    show_default=True,
+    help="Where to watch training: tensorboard, wandb, mlflow, trackio, ..., comma-separated, or none.",
+)
+@click.option("--keep-checkpoints", is_flag=True, help="Keep the weights of checkpoints that were not chosen.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, cost and find out, then stop.")
 def compare(**options: Any) -> None:
     """Train every strategy from one base and write an honest leaderboard.
 
@@ -72,11 +90,13 @@ def compare(**options: Any) -> None:
       harness compare
       harness compare --strategies sft,rl --seeds 1,2,3,4
       harness compare --strategies kd:0.3+rl:0.7,rl --set rl.learning_rate=2e-4
+      harness compare --strategies 'sft,sft.lora,kd.onpolicy,kd&rl,noop' --dry-run
       harness compare --base Qwen/Qwen2.5-0.5B --recipe my.toml --dry-run
 
     Everything is kept in the run folder: the same command goes on where it stopped and never trains a stage twice.
     """
     from harness import compare as work
+    from harness import outline
     from harness.leaderboard import markdown
     from harness.progress import ShellProgress
     from harness.records import write_text
@@ -84,7 +104,9 @@ def compare(**options: Any) -> None:
 
     plan = _plan(options)
     if options["dry_run"]:
-        click.echo("\n".join(work.outline(plan)))
+        work.check(plan)
+        for line in outline.lines(plan):
+            click.echo(line)
         return
     out = options["out"] or Path("leaderboards") / f"{plan.recipe.name}.md"
     writable(out.parent)
@@ -93,17 +115,21 @@ def compare(**options: Any) -> None:
         board = work.compare(plan, progress)
     finally:
         progress.close()
-    _write_board(board, out)
-    text = markdown(board)
+    drawn = plan.folder / "curves" / "dev.svg"
+    write_text(out.with_suffix(".svg"), drawn.read_text(encoding="utf-8"))
+    _write_board(board, out, out.with_suffix(".svg").name)
+    text = markdown(board, "curves/dev.svg")
     write_text(plan.folder / "leaderboard.md", text)
     click.echo("\n" + text.split("<details>")[0].rstrip())
     click.echo(f"\nleaderboard: {out} (facts: {out.with_suffix('.json')}); records and checkpoints: {plan.folder}")
+    if "tensorboard" in plan.report_to:
+        click.echo(f"training curves: {plan.folder / 'curves'}, or: tensorboard --logdir {plan.folder / 'stages'}")
 
 
 def _plan(options: dict[str, Any]) -> Any:
     from dataclasses import replace
 
-    from harness import recipes, registry, strategies
+    from harness import benchmarks, recipes, registry, strategies
     from harness.compare import Plan
     from harness.rows import read_train_data
 
@@ -112,10 +138,14 @@ def _plan(options: dict[str, Any]) -> Any:
         if options[name] is not None:
             recipe = replace(recipe, **{name: options[name]})
     if options["tasks"]:
-        names = tuple(_listed(options["tasks"]))
-        for name in names:
+        recipe = replace(recipe, tasks=tuple(_listed(options["tasks"])))
+        benchmarks.expand(recipe.tasks, "test")
+    if options["train_tasks"]:
+        recipe = replace(recipe, train=tuple(_listed(options["train_tasks"])))
+        for name in recipe.train:
             registry.check("task", name)
-        recipe = replace(recipe, tasks=names)
+    if options["devices"]:
+        recipe = replace(recipe, devices=options["devices"])
     if options["budget"] is not None or options["budget_unit"]:
         if options["budget"] is None and options["budget_unit"] != recipe.budget.unit:
             raise BadConfig(
@@ -133,10 +163,12 @@ def _plan(options: dict[str, Any]) -> Any:
         folder=options["folder"] or Path("runs") / recipe.name,
         engine=_engine(options["engine"]),
         limit=options["limit"],
-        train_rows=read_train_data(train_data, recipe.tasks) if train_data else None,
+        train_rows=read_train_data(train_data, recipe.train or recipe.tasks) if train_data else None,
         train_source=str(train_data) if train_data else "the tasks' train split",
         jobs=options["jobs"] or _default_jobs(),
         allow_weak_sandbox=options["allow_weak_sandbox"],
+        report_to=tuple(name for name in _listed(options["report_to"]) if name != "none"),
+        keep_checkpoints=options["keep_checkpoints"],
     )
 
 
@@ -170,19 +202,19 @@ def _listed(text: str) -> list[str]:
 
 
 def _default_jobs() -> int:
-    from harness.doctor import has_gpu
+    from harness.machine import has_gpu
 
     return 1 if has_gpu() else max(1, len(os.sched_getaffinity(0)))
 
 
-def _write_board(board: Any, out: Path) -> None:
+def _write_board(board: Any, out: Path, picture: str = "") -> None:
     from dataclasses import asdict
 
     from harness.leaderboard import markdown
     from harness.records import write_json, write_text
 
     write_json(out.with_suffix(".json"), asdict(board))
-    write_text(out, markdown(board))
+    write_text(out, markdown(board, picture))
 
 
 @cli.command()

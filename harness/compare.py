@@ -6,27 +6,34 @@ Everything is kept under keys of its inputs in one run folder, so the same comma
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Protocol
 
-from harness import registry, stats, strategies
-from harness.checkpoints import matmul_params, open_checkpoint
-from harness.decontaminate import GRAM, Overlap, overlaps, refuse_repeats
-from harness.errors import BadConfig, DataError
-from harness.evaluate import Job, Sampling, evaluate, grader_version, job, summarised
+from harness import benchmarks, curves, registry, strategies
+from harness.checkpoints import open_checkpoint
+from harness.decontaminate import GRAM
+from harness.errors import BadConfig
+from harness.evaluate import Job, evaluate, grader_version, job, summarised
 from harness.graders import NO_SANDBOX, Graders
 from harness.hub import resolve_model
 from harness.leaderboard import Board, Entry, Run, build
-from harness.protocols import CodeRunner, Engine, Task
+from harness.looks import Ledger, Look
+from harness.material import Items, Traces, gather, teach, teacher_params, ticker, write_dropped
+from harness.protocols import CodeRunner, Engine, Task, Trainer
 from harness.recipes import Recipe
+from harness.records import read_lines, write_text
+from harness.selection import Candidate, candidates, choose
 from harness.storage import enough_space, full_disk_is_named, owned, writable
-from harness.train import StageResult, Teaching, plan_stage, resolve_config, run_stage
-from harness.types import Budget, Checkpoint, Record, Strategy, TrainRow
+from harness.train import Material, Place, StageResult, plan_stage, resolve_config, run_stage
+from harness.types import Budget, Checkpoint, Cost, Record, Strategy, TrainRow, sha256_of
 
 
 class Progress(Protocol):
@@ -52,9 +59,36 @@ class Plan:
     engine: str = "auto"
     limit: int | None = None  # evaluate the first so many items of each task only
     train_rows: tuple[TrainRow, ...] | None = None
-    train_source: str = "train split"
+    train_source: str = "the tasks' train split"
     jobs: int = 1  # stages trained at the same time
     allow_weak_sandbox: bool = False
+    report_to: tuple[str, ...] = ()  # where else training is shown, by transformers' names
+    keep_checkpoints: bool = False  # whether checkpoints that were not chosen stay on disk
+
+    @cached_property
+    def trained_on(self) -> tuple[str, ...]:
+        """The tasks whose train split is learnt from."""
+        return self.recipe.train or tuple(benchmarks.expand(self.recipe.tasks, "test"))
+
+    def trainers(self) -> Iterator[tuple[str, Trainer]]:
+        """Every trainer of every strategy, by name."""
+        for name in dict.fromkeys(stage.trainer for s in self.strategies for stage in s.stages):
+            yield name, registry.load("trainer", name)
+
+    def needs(self, what: str) -> bool:
+        """Whether any trainer asks for this."""
+        return any(what in trainer.needs for _, trainer in self.trainers())
+
+    def suite(self) -> list[Job]:
+        """What is judged at the end: test items as the recipe draws the replies."""
+        parts = benchmarks.expand(self.recipe.tasks, "test")
+        limits = ((name, min((n for n in (most, self.limit) if n), default=None)) for name, most in parts.items())
+        return [job(benchmarks.open_task(name), "test", n, self.recipe.sampling) for name, n in limits]
+
+    def items(self) -> Items:
+        """What is learnt from; read from disk or the hub each time."""
+        tasks = {name: benchmarks.open_task(name) for name in self.trained_on}
+        return gather(tasks, self.suite(), self.train_rows, self.recipe.dev_items, self.limit, self.train_source)
 
 
 @dataclass
@@ -64,26 +98,43 @@ class _World:
     plan: Plan
     base: Checkpoint
     teacher: Checkpoint | None
-    tasks: dict[str, Task]
-    rows: tuple[TrainRow, ...]
+    tasks: dict[str, Task]  # trained on
+    items: Items
     suite: list[Job]
     engine: Engine
     graders: Graders
     progress: Progress
-    overlap: list[Overlap] = field(default_factory=list)
-    traces: str | None = None  # how many the teacher wrote and how many were kept; None: no strategy asked for any
+    ledger: Ledger
+    traces: Traces | None = None
+    base_dev: float | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
+@dataclass(frozen=True)
+class _Finished:
+    """A strategy trained with one seed: its last stage, and that stage's checkpoints judged on dev."""
+
+    strategy: Strategy
+    seed: int
+    stages: tuple[StageResult, ...]
+    candidates: tuple[Candidate, ...] = ()
+    points: tuple[curves.Point, ...] = ()
+
+    @property
+    def label(self) -> str:
+        return f"{self.strategy.name} seed {self.seed}"
+
+
 def compare(plan: Plan, progress: Progress) -> Board:
-    """Train, evaluate and tabulate. Raises a `HarnessError` for anything a person can mend; nothing done is lost."""
+    """Train, choose, evaluate and tabulate. Raises a `HarnessError` for what one can mend; nothing done is lost."""
     writable(plan.folder)
     with owned(plan.folder), full_disk_is_named(plan.folder), _open(plan, progress) as world:
-        rows_of = _training_rows(world)
+        materials = _materials(world)
         references = _references(world)
         world.engine.rest()
-        results = _train_all(world, rows_of)
-        entries = [*references, *_evaluate_all(world, results)]
+        finished = [_judge_on_dev(world, chain) for chain in _train_all(world, materials)]
+        entries = [*references, *_evaluate_all(world, finished)]
+        _draw(world, finished)
         facts = {name: fact for name, fact in _facts(world).items() if fact is not None}
         return build(f"Which training works: {plan.recipe.name}", entries, facts, _notes(world))
 
@@ -91,40 +142,24 @@ def compare(plan: Plan, progress: Progress) -> Board:
 def weight(plan: Plan) -> float:
     """The sum of the weights of all steps of a plan, for a progress bar."""
     chains = len(plan.strategies) * len(plan.seeds)
-    return 3.0 * _needs_teacher(plan) + 1.0 + bool(plan.recipe.teacher) + 11.0 * chains
+    return 3.0 * plan.needs("traces") + 1.5 + bool(plan.recipe.teacher) + 12.0 * chains
 
 
-def outline(plan: Plan) -> list[str]:
-    """What `compare` would do, one line a step, without doing it."""
-    tasks = _load_tasks(plan.recipe.tasks)
-    base = open_checkpoint(resolve_model(plan.recipe.base))
-    n_params = matmul_params(base.path)
-    budget = plan.recipe.budget
-    per_token = 6 * n_params if budget.unit == "flops" else 1
-    lines = [f"base {base.path} ({n_params:,} matmul weights, digest {base.digest[:12]})"]
-    n_rows = len(plan.train_rows or _own_rows(tasks))
-    n_items = {name: len(job(task, "test", plan.limit).samples) for name, task in tasks.items()}
-    lines.append(f"train items: {n_rows:,} from {plan.train_source}")
-    if _needs_teacher(plan):
-        lines.append(
-            f"teacher {plan.recipe.teacher}: one trace for each of {plan.recipe.teaching.prompts:,} train items"
-        )
-    for strategy in plan.strategies:
-        for seed in plan.seeds:
-            parts = [
-                f"{stage.trainer} for {part.amount:.3g} {part.unit} (at most {part.amount / per_token:,.0f} tokens)"
-                for stage, part in zip(strategy.stages, strategies.slices(strategy, budget), strict=True)
-            ]
-            lines.append(f"train {strategy.name}, seed {seed}: " + ", then ".join(parts))
-    models = 1 + bool(plan.recipe.teacher) + len(plan.strategies) * len(plan.seeds)
-    total = sum(n_items.values())
-    lines.append(f"evaluate {models} checkpoints on {total} held-out items ({_sizes(n_items)})")
-    lines.append(
-        f"smallest difference this suite finds (80 % power, one fifth of items differing): "
-        f"{100 * stats.detectable(0.2, total):.1f} points between two checkpoints"
-    )
-    lines.append(f"total training budget {budget.amount * len(plan.strategies) * len(plan.seeds):.3g} {budget.unit}")
-    return lines
+def check(plan: Plan) -> None:
+    """Raise `BadConfig` for what can be known to be wrong before anything is loaded."""
+    unit = plan.recipe.budget.unit
+    for name, trainer in plan.trainers():
+        resolve_config(name, plan.recipe.trainers.get(name, {}))
+        if unit == "generated" and not trainer.samples:
+            raise BadConfig(
+                f"trainer {name!r} samples nothing, so a budget of generated tokens would never end it; "
+                "use --budget-unit flops, tokens or device_s"
+            )
+        if trainer.needs & {"traces", "teacher"} and not plan.recipe.teacher:
+            raise BadConfig(
+                f"trainer {name!r} distils from a teacher, and none is named; add teacher = ... to the recipe, "
+                "or --teacher"
+            )
 
 
 @contextlib.contextmanager
@@ -133,179 +168,178 @@ def _open(plan: Plan, progress: Progress) -> Iterator[_World]:
     from harness.engines import open_engine
     from harness.sandbox import Sandbox
 
-    for strategy in plan.strategies:
-        for stage in strategy.stages:
-            resolve_config(stage.trainer, plan.recipe.trainers.get(stage.trainer, {}))
-    tasks = _load_tasks(plan.recipe.tasks)
+    check(plan)
     base = open_checkpoint(resolve_model(plan.recipe.base))
-    if _needs_teacher(plan) and not plan.recipe.teacher:
-        raise BadConfig(
-            "a strategy distils from a teacher, and none is named; add teacher = ... to the recipe, or --teacher"
-        )
     teacher = open_checkpoint(resolve_model(plan.recipe.teacher)) if plan.recipe.teacher else None
     stages = sum(len(s.stages) for s in plan.strategies) * len(plan.seeds)
     enough_space(plan.folder, _space_needed(base, stages))
-    suite = [job(task, "test", plan.limit) for task in tasks.values()]
-    rows = plan.train_rows if plan.train_rows is not None else _own_rows(tasks)
-    if not rows:
-        raise DataError(f"no training items in {plan.train_source}")
-    found = overlaps((row.sample for row in rows), (s for j in suite for s in j.samples))
-    refuse_repeats(found, plan.train_source)
+    tasks = {name: benchmarks.open_task(name) for name in plan.trained_on}
+    suite, items = plan.suite(), plan.items()
+    write_dropped(plan.folder / "dropped.jsonl", items.dropped)
+    if items.dropped:
+        progress.say(f"train items: {len(items.dropped)} of {items.n_offered:,} hold a held-out question: left out")
     runner: CodeRunner | None = None
     with contextlib.ExitStack() as closing:
-        if any(task.needs_sandbox for task in tasks.values()):
+        if any(task.needs_sandbox for task in (*tasks.values(), *(part.task for part in suite))):
             runner = Sandbox(allow_weak=plan.allow_weak_sandbox)
             closing.callback(runner.close)
             progress.say(f"sandbox: {runner.tier}")
         engine = open_engine(plan.engine, progress.say)
         closing.callback(engine.close)
         graders = closing.enter_context(Graders(runner))
-        yield _World(plan, base, teacher, tasks, rows, suite, engine, graders, progress, found)
-
-
-def _load_tasks(names: Sequence[str]) -> dict[str, Task]:
-    return {name: registry.load("task", name)() for name in names}
-
-
-def _own_rows(tasks: Mapping[str, Task]) -> tuple[TrainRow, ...]:
-    """The train splits of the tasks, taking turns, so that any first part holds all of them."""
-    columns = [
-        [TrainRow(name, s, s.metadata.get("solution")) for s in task.samples("train")] for name, task in tasks.items()
-    ]
-    longest = max(map(len, columns))
-    return tuple(column[i] for i in range(longest) for column in columns if i < len(column))
-
-
-def _needs_teacher(plan: Plan) -> bool:
-    return any(
-        registry.load("trainer", stage.trainer).needs == "teacher" for s in plan.strategies for stage in s.stages
-    )
+        yield _World(plan, base, teacher, tasks, items, suite, engine, graders, progress, Ledger(plan.folder))
 
 
 def _space_needed(base: Checkpoint, stages: int) -> int:
-    """Bytes: each stage keeps its weights once; the one that runs also two checkpoints with optimizer state."""
+    """Bytes: each stage keeps its weights once; the one that runs also resumable checkpoints and points on the way."""
     weights = sum(f.stat().st_size for f in base.path.glob("*.safetensors"))
-    return stages * weights + 2 * 4 * weights + 200_000_000
+    return stages * weights + (2 * 3 + 3) * weights + 200_000_000
 
 
 # ------------------------------------------------------------------------------------------------ steps
 
 
-def _training_rows(world: _World) -> dict[str, tuple[tuple[TrainRow, ...], Teaching]]:
-    """What each kind of trainer learns from, by its `needs`."""
-    prompts = tuple(replace(row, completion=None) for row in world.rows)
-    kinds: dict[str, tuple[tuple[TrainRow, ...], Teaching]] = {"prompts": (prompts, Teaching())}
-    kinds["completions"] = (tuple(row for row in world.rows if row.completion is not None), Teaching())
-    if _needs_teacher(world.plan):
-        kinds["teacher"] = _teach(world)
-    return kinds
-
-
-def _teach(world: _World) -> tuple[tuple[TrainRow, ...], Teaching]:
-    """The teacher's replies to train items, those the strict grader calls right; and what all of them cost."""
-    assert world.teacher is not None
-    teaching = world.plan.recipe.teaching
-    asked = world.rows[: teaching.prompts]
-    records: dict[str, Record] = {}
-    with world.progress.step("teacher writes traces", 3.0) as tick:
-        for number, (name, task) in enumerate(world.tasks.items()):
-            samples = tuple(row.sample for row in asked if row.task == name)
-            if not samples:
-                continue
-            part = replace(
-                job(task, "test", 1, Sampling(temperature=teaching.temperature)),
-                split="train",
-                samples=samples,
+def _materials(world: _World) -> Callable[[Trainer], Material]:
+    """What each trainer learns from, by its `needs`."""
+    rows = world.items.rows
+    prompts = tuple(replace(row, completion=None) for row in rows)
+    references = tuple(row for row in rows if row.completion is not None)
+    if world.plan.needs("traces"):
+        assert world.teacher is not None
+        asked = world.plan.recipe.teaching
+        with world.progress.step("teacher writes traces", 3.0) as tick:
+            world.traces = teach(
+                world.teacher, asked, world.tasks, world.items, world.engine, world.graders, world.plan.folder, tick
             )
-            share = _ticker(tick, number, len(world.tasks), name)
-            folder = world.plan.folder / "traces"
-            found = evaluate(part, world.engine, world.teacher, world.graders, folder, share)
-            records |= {r.sample_id: r for r in found.records()}
-    kept = tuple(
-        replace(row, completion=records[row.sample.id].text)
-        for row in asked
-        if records[row.sample.id].scores["strict"].value == 1.0
-    )
-    world.traces = f"one for each of the first {len(asked):,} train items, {len(kept):,} graded right and kept"
-    world.progress.say(f"teacher's traces: {world.traces}")
-    if not kept:
-        raise DataError(
-            f"the teacher {world.teacher.path} answered none of {len(asked)} train items right; nothing to distil"
-        )
-    cost = Teaching(
-        matmul_params(world.teacher.path),
-        sum(r.n_prompt_tokens for r in records.values()),
-        sum(r.n_tokens for r in records.values()),
-    )
-    return kept, cost
+        world.progress.say(f"teacher's traces: {world.traces}")
+    traces = world.traces
+
+    def material(trainer: Trainer) -> Material:
+        needs = trainer.needs
+        teacher = world.teacher if "teacher" in needs else None
+        n_params = teacher_params(world.teacher) if needs & {"teacher", "traces"} else 0
+        if "traces" in needs:
+            assert traces is not None
+            return Material(traces.rows, traces.teaching, teacher, n_params)
+        return Material(references if "completions" in needs else prompts, teacher=teacher, n_teacher_params=n_params)
+
+    return material
 
 
 def _references(world: _World) -> list[Entry]:
     """Rows for teacher and base, the teacher first: the engine it needs differs from all others'."""
     references = [("teacher", world.teacher), ("base", world.base)]
-    return [
-        Entry(role, role, (_reference(world, role, checkpoint),))
-        for role, checkpoint in references
-        if checkpoint is not None
-    ]
+    entries = []
+    for role, checkpoint in references:
+        if checkpoint is not None:
+            records, content = _evaluate(world, role, checkpoint)
+            entries.append(Entry(role, role, (Run(checkpoint.digest, records, content=content),)))
+    with world.progress.step("evaluate base on dev", 0.5) as tick:
+        world.base_dev = _dev_score(world, world.base, tick)
+    return entries
 
 
-def _reference(world: _World, role: str, checkpoint: Checkpoint) -> Run:
-    records, content = _evaluate(world, role, checkpoint)
-    return Run(checkpoint.digest, records, content=content)
-
-
-def _train_all(
-    world: _World, rows_of: Mapping[str, tuple[tuple[TrainRow, ...], Teaching]]
-) -> list[tuple[Strategy, int, list[StageResult]]]:
+def _train_all(world: _World, material: Callable[[Trainer], Material]) -> list[_Finished]:
     """All stages of all strategies and seeds; `jobs` chains at the same time. The first failure stops the rest."""
-    chains = [(strategy, seed) for strategy in world.plan.strategies for seed in world.plan.seeds]
+    chains = [(strategy, seed) for seed in world.plan.seeds for strategy in world.plan.strategies]
+    locks = _Locks()
     with ThreadPoolExecutor(max_workers=world.plan.jobs, thread_name_prefix="train") as pool:
-        futures = [pool.submit(_chain, world, rows_of, strategy, seed) for strategy, seed in chains]
+        futures = [pool.submit(_chain, world, material, strategy, seed, locks) for strategy, seed in chains]
         try:
-            return [(*chain, future.result()) for chain, future in zip(chains, futures, strict=True)]
+            return [future.result() for future in futures]
         except BaseException:
             world.stopping.set()
             pool.shutdown(cancel_futures=True)
             raise
 
 
+class _Locks:
+    """One lock for each stage: two strategies may begin with the same one, and it is trained once."""
+
+    def __init__(self) -> None:
+        self._own = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+
+    def __getitem__(self, key: str) -> threading.Lock:
+        with self._own:
+            return self._locks.setdefault(key, threading.Lock())
+
+
 def _chain(
-    world: _World, rows_of: Mapping[str, tuple[tuple[TrainRow, ...], Teaching]], strategy: Strategy, seed: int
-) -> list[StageResult]:
-    """The stages of one strategy in order, each from the checkpoint of the one before."""
-    parent, results = world.base, []
-    budgets: Sequence[Budget] = strategies.slices(strategy, world.plan.recipe.budget)
+    world: _World, material: Callable[[Trainer], Material], strategy: Strategy, seed: int, locks: _Locks
+) -> _Finished:
+    """The stages of one strategy in order, each from the checkpoint of the one before.
+
+    What a stage spent beyond or short of its share, the next one gets less or more of.
+    """
+    plan, parent, results = world.plan, world.base, list[StageResult]()
     names = [f"{name}@{task.version}" for name, task in world.tasks.items()]
-    for number, (spec, budget) in enumerate(zip(strategy.stages, budgets, strict=True), 1):
-        trainer = registry.load("trainer", spec.trainer)
-        rows, teaching = rows_of[trainer.needs]
-        config = resolve_config(spec.trainer, world.plan.recipe.trainers.get(spec.trainer, {}))
-        stage = plan_stage(spec.trainer, config, parent, rows, names, seed, budget)
+    place = Place(plan.folder, plan.recipe.devices, plan.report_to)
+    total, planned, spent = plan.recipe.budget, 0.0, 0.0
+    for number, spec in enumerate(strategy.stages, 1):
+        planned += strategies.share_of(spec, total)
+        budget = Budget(planned - spent, total.unit)
+        config = resolve_config(spec.trainer, plan.recipe.trainers.get(spec.trainer, {}))
+        source = material(registry.load("trainer", spec.trainer))
+        stage = plan_stage(spec.trainer, config, parent, source, names, seed, budget, place.devices)
         label = f"train {strategy.name}" + (f" stage {number} ({spec.trainer})" if len(strategy.stages) > 1 else "")
-        label += f" seed {seed}" if len(world.plan.seeds) > 1 else ""
-        with world.progress.step(label, 10.0 * spec.share) as tick:
-            result = run_stage(stage, parent, rows, teaching, world.plan.folder / "stages", tick, world.stopping)
+        label += f" seed {seed}" if len(plan.seeds) > 1 else ""
+        with world.progress.step(label, 10.0 * spec.share) as tick, locks[stage.key]:
+            result = run_stage(stage, parent, source, place, tick, world.stopping)
         results.append(result)
         if result.status != "done":
             world.progress.say(f"{label} ended early: {result.status}: {result.why}")
             break
-        parent = result.checkpoint
-    return results
+        parent, spent = result.checkpoint, spent + result.cost.spent(total.unit)
+    return _Finished(strategy, seed, tuple(results))
 
 
-def _evaluate_all(world: _World, results: Sequence[tuple[Strategy, int, list[StageResult]]]) -> list[Entry]:
+def _judge_on_dev(world: _World, chain: _Finished) -> _Finished:
+    """The chain with the checkpoints of all its stages judged on dev; those of the last may be chosen."""
+    key = sha256_of([[part.items_hash, part.sampling, grader_version(part.task)] for part in world.items.dev])
+    before = Cost()
+    points = [_point(chain, before, world.base_dev)]
+    found: list[Candidate] = []
+    with world.progress.step(f"evaluate {chain.label} on dev", 1.0) as tick:
+        for stage in chain.stages:
+            judge = lambda checkpoint: _dev_score(world, checkpoint, tick)  # noqa: E731
+            found = candidates(stage, before, key, judge, world.plan.keep_checkpoints)
+            points += [_point(chain, candidate.cost, candidate.dev) for candidate in found]
+            before = before.plus(stage.cost)
+    return replace(chain, candidates=tuple(found), points=tuple(points))
+
+
+def _point(chain: _Finished, cost: Cost, dev: float | None) -> curves.Point:
+    costs = {unit: cost.spent(unit) for unit in ("flops", "tokens", "generated", "device_s")}
+    return curves.Point(chain.strategy.name, chain.seed, dev or 0.0, costs)
+
+
+def _evaluate_all(world: _World, finished: Sequence[_Finished]) -> list[Entry]:
     runs: dict[str, list[Run]] = {}
-    for strategy, seed, stages in results:
-        last = stages[-1]
-        label = strategy.name + (f" seed {seed}" if len(world.plan.seeds) > 1 else "")
-        records, content = _evaluate(world, label, last.checkpoint)
-        cost = stages[0].cost
-        for stage in stages[1:]:
-            cost = cost.plus(stage.cost)
-        run = Run(last.checkpoint.digest, records, seed, cost, last.status, last.why, content)
-        runs.setdefault(strategy.name, []).append(run)
+    for chain in finished:
+        chosen, last = choose(chain.candidates), chain.stages[-1]
+        records, content = _evaluate(world, chain.label, chosen.checkpoint)
+        run = Run(
+            chosen.checkpoint.digest,
+            records,
+            chain.seed,
+            chain.candidates[-1].cost,
+            last.status,
+            last.why,
+            content,
+            dev={candidate.name: candidate.dev for candidate in chain.candidates},
+            chosen=chosen.name,
+            reward=_last_reward(last),
+        )
+        runs.setdefault(chain.strategy.name, []).append(run)
     return [Entry(name, "strategy", tuple(of_name)) for name, of_name in runs.items()]
+
+
+def _last_reward(stage: StageResult) -> float | None:
+    """Mean reward over the last tenth of a stage's steps; None where it was trained on none."""
+    lines = [json.loads(line) for line in read_lines(stage.folder / "progress.jsonl")]
+    rewards = [line["reward"] for line in lines if line.get("reward") is not None and line["fraction"] > 0.9]
+    return fmean(rewards) if rewards else None
 
 
 def _evaluate(world: _World, label: str, checkpoint: Checkpoint) -> tuple[tuple[Record, ...], str]:
@@ -313,42 +347,87 @@ def _evaluate(world: _World, label: str, checkpoint: Checkpoint) -> tuple[tuple[
     found = []
     with world.progress.step(f"evaluate {label}", 1.0) as tick:
         for number, part in enumerate(world.suite):
-            share = _ticker(tick, number, len(world.suite), part.task.name)
-            folder = world.plan.folder / "evals"
-            found.append(evaluate(part, world.engine, checkpoint, world.graders, folder, share))
+            share = ticker(tick, number, len(world.suite), part.task.name)
+            found.append(evaluate(part, world.engine, checkpoint, world.graders, world.plan.folder / "evals", share))
+    looks = [Look(part.items_hash, checkpoint.digest, part.task.name, label) for part in world.suite]
+    world.ledger.add(looks)
     return summarised(found)
 
 
-def _ticker(tick: Callable[[float, str], None], number: int, of: int, name: str) -> Callable[[int, int], None]:
-    """Progress of part `number` of `of` equal parts."""
-    return lambda done, total: tick((number + done / total) / of, f"{name} {done}/{total}")
+def _dev_score(world: _World, checkpoint: Checkpoint, tick: Callable[[float, str], None]) -> float:
+    """Share of the dev items answered right by the strict reading; one that could not be judged counts as wrong."""
+    values: list[float] = []
+    for number, part in enumerate(world.items.dev):
+        share = ticker(tick, number, len(world.items.dev), part.task.name)
+        found = evaluate(part, world.engine, checkpoint, world.graders, world.plan.folder / "dev", share)
+        values += [record.scores["strict"].value or 0.0 for record in found.records()]
+    return fmean(values)
 
 
-# ------------------------------------------------------------------------------------------------ provenance
+# ------------------------------------------------------------------------------------------------ what is shown
+
+
+def _draw(world: _World, finished: Sequence[_Finished]) -> None:
+    """`curves/` in the run folder: dev score against every cost, and what each strategy's stages logged."""
+    folder = world.plan.folder / "curves"
+    folder.mkdir(exist_ok=True)
+    name = world.plan.recipe.name
+    points = [point for chain in finished for point in chain.points]
+    write_text(folder / "dev.svg", curves.learning_curves(points, f"{name}: dev score along training", world.base_dev))
+    for strategy in dict.fromkeys(chain.strategy.name for chain in finished):
+        series = {}
+        for chain in finished:
+            for number, stage in enumerate(chain.stages, 1):
+                if chain.strategy.name == strategy:
+                    label = f"seed {chain.seed}" + (f" stage {number}" if len(chain.stages) > 1 else "")
+                    series[label] = [json.loads(line) for line in read_lines(stage.folder / "progress.jsonl")]
+        if any(series.values()):
+            picture = curves.training_series(series, f"{name}: training {strategy}")
+            write_text(folder / f"{file_name(strategy)}.svg", picture)
+
+
+def file_name(strategy: str) -> str:
+    """A strategy's name as a file is called: "kd:0.3+rl" is "kd-0.3-then-rl"."""
+    return strategy.replace("+", "-then-").replace("&", "-and-").replace(":", "-")
 
 
 def _facts(world: _World) -> dict[str, object]:
-    plan, recipe = world.plan, world.plan.recipe
-    found = [o for o in world.overlap if o.kind not in ("exact", "normalised")]
+    plan, recipe, items = world.plan, world.plan.recipe, world.items
+    looks = {part.task.name: world.ledger.count(part.items_hash) for part in world.suite}
+    kinds = ", ".join(f"{n} {kind}" for kind in ("exact", "normalised", f"{GRAM}-gram") if (n := _kinds(items, kind)))
+    sampling = recipe.sampling
     return {
         "base": f"{recipe.base if not Path(recipe.base).is_dir() else Path(recipe.base).name} {world.base.digest[:16]}",
         "teacher": f"{Path(recipe.teacher).name} {world.teacher.digest[:16]}" if world.teacher else "none",
-        "budget of every strategy": f"{recipe.budget.amount:.3g} {recipe.budget.unit}, teacher's share included",
-        "train items": f"{len(world.rows)} from {plan.train_source}, the same for every strategy",
-        "teacher's traces": world.traces,
-        "train items that repeat a held-out question": "0 (the run refuses any)",
-        f"train items that share a {GRAM}-gram with the suite": len(found),
+        "budget": {"amount": recipe.budget.amount, "unit": recipe.budget.unit},
+        "train items": f"{len(items.rows)} from {plan.train_source}, the same for every strategy",
+        "train items dropped for holding a held-out question": f"{len(items.dropped)} of {items.n_offered}"
+        + (f" ({kinds}; dropped.jsonl lists them)" if kinds else ""),
+        "teacher's traces": str(world.traces) if world.traces else None,
+        "dev items": {part.task.name: _dev_source(part) for part in items.dev},
+        "checkpoint of a run": "the best on dev of four over its last stage, the latest of equals",
+        "looks at the test items": {task: f"{n} checkpoints" for task, n in looks.items()},
         "training settings": {name: dict(settings) for name, settings in recipe.trainers.items()},
         "suite": {j.task.name: f"{len(j.samples)} test items, set {j.items_hash[:12]}" for j in world.suite},
         "decoding": {
             j.task.name: f"temperature {j.params.temperature:g}, at most {j.params.max_tokens} tokens"
+            + (f", {sampling.repeats} replies an item" if sampling.repeats > 1 else "")
             for j in world.suite
         },
         "engine": dict(world.engine.describe()),
-        "graders": [grader_version(task) for task in world.tasks.values()],
+        "graders": [grader_version(part.task) for part in world.suite],
         "sandbox": world.graders.runner.tier if world.graders.runner else NO_SANDBOX,
+        "devices that train a stage": recipe.devices,
         "versions": {name: version(name) for name in ("torch", "transformers", "trl", "srlm-harness")},
     }
+
+
+def _kinds(items: Items, kind: str) -> int:
+    return sum(overlap.kind == kind for overlap in items.dropped)
+
+
+def _dev_source(part: Job) -> str:
+    return f"{len(part.samples)}" + (" taken from the end of the train split" if part.split == "train" else "")
 
 
 def _notes(world: _World) -> list[str]:
@@ -361,7 +440,3 @@ def _notes(world: _World) -> list[str]:
             f"Only the first {world.plan.limit} items of each task were used (--limit): not a result to quote."
         )
     return notes
-
-
-def _sizes(n_items: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {n}" for name, n in n_items.items())

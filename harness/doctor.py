@@ -14,6 +14,7 @@ from typing import Literal
 from harness import registry
 from harness.engines import vllm_problem
 from harness.errors import SandboxError
+from harness.machine import has_gpu
 from harness.protocols import CodeJob
 from harness.sandbox import Sandbox, kernel
 from harness.sandbox.pool import OUTER
@@ -28,11 +29,6 @@ class Finding:
     state: Literal["ok", "warn", "fail"]
     what: str
     text: str
-
-
-def has_gpu() -> bool:
-    """Whether the NVIDIA driver shows a device. Imports no torch."""
-    return Path("/dev/nvidiactl").exists()
 
 
 def examine() -> list[Finding]:

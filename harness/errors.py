@@ -7,7 +7,6 @@ HarnessError                 1  anything below, shown without a traceback
 │   └── BadConfig               a recipe key or value
 ├── BadCheckpoint            2  a model folder that is none
 ├── DataError                2  train or test data missing, malformed, or held-out items in the train set
-├── Contaminated             5  train rows that overlap the held-out suite
 ├── NotComparable            5  rows that differ in prompt, decoding, grader, engine or items
 ├── Locked                   6  another run is using this folder
 ├── StorageError             7  no permission to write, disk full, or too little left to start
@@ -58,10 +57,6 @@ class BadCheckpoint(HarnessError):
 
 class DataError(HarnessError):
     exit_code = 2
-
-
-class Contaminated(HarnessError):
-    exit_code = 5
 
 
 class NotComparable(HarnessError):

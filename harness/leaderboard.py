@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 from harness import stats
 from harness.errors import NotComparable
-from harness.types import Cost, Record
+from harness.types import BudgetUnit, Cost, Record
 
 SCHEMA = 1
 
@@ -21,7 +21,8 @@ SCHEMA = 1
 class Run:
     """One checkpoint's records; their texts are not read. content: the digest of the whole ones, with texts.
 
-    seed None: no training seed (base, teacher, recorded generations).
+    seed None: no training seed (base, teacher, recorded generations). dev: strict share on dev of each checkpoint that
+    could be chosen, by the share of the budget spent; chosen: the one that was. reward: mean over the last tenth.
     """
 
     digest: str
@@ -31,6 +32,9 @@ class Run:
     status: str = "done"
     why: str = ""
     content: str = ""
+    dev: Mapping[str, float] = field(default_factory=dict)
+    chosen: str = ""
+    reward: float | None = None
 
 
 @dataclass(frozen=True)
@@ -215,16 +219,29 @@ def _run(run: Run) -> dict[str, Any]:
         "status": run.status,
         "why": run.why,
         "strict": _score([run], "strict"),
-        "cost": asdict(run.cost) | {"flops": run.cost.flops, "tokens": run.cost.tokens} if run.cost else None,
+        "cost": _cost(run.cost) if run.cost else None,
         "records": run.content,
+        "dev": dict(run.dev),
+        "chosen": run.chosen,
+        "reward": run.reward,
     }
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    """All fields, the totals in every unit, and what they would be had the teacher been free."""
+    units: tuple[BudgetUnit, ...] = get_args(BudgetUnit)
+    totals = {unit: cost.spent(unit) for unit in units}
+    return asdict(cost) | totals | {"without_teacher": {unit: cost.without_teacher(unit) for unit in units}}
 
 
 # ------------------------------------------------------------------------------------------------ markdown
 
 
-def markdown(board: Board) -> str:
-    """The board as GitHub markdown: one table a reader needs, everything else folded under it."""
+def markdown(board: Board, picture: str = "") -> str:
+    """The board as GitHub markdown: one table a reader needs, everything else folded under it.
+
+    picture: where the learning curves lie, seen from the file this is written to.
+    """
     wide = len(board.tasks) <= 3
     trained = _trained(board)
     head = ["Strategy", "Strict %", "Δ vs base"] if trained else ["Model", "Strict %"]
@@ -233,7 +250,11 @@ def markdown(board: Board) -> str:
     lines = [f"# {board.title}", "", _caption(board), ""]
     lines += table(head, [_cells(row, board, wide) for row in board.rows])
     lines += ["", *_legend(board), *[f"> {note}" for note in board.notes], ""]
-    lines += _fold("Cost of every run", _cost_table(board)) if trained else []
+    if picture:
+        lines += [f"![Dev score along training, against every cost]({picture})", ""]
+    if trained:
+        lines += _fold("Cost of every run", _cost_table(board))
+        lines += _fold("Dev scores along training, and what the reward said", _dev_table(board))
     if wide or trained:
         lines += _fold("Every task: n, how replies ended, difficulty", _task_table(board))
     else:  # what a reader came for
@@ -267,7 +288,12 @@ def _or(value: float | None, otherwise: float) -> float:
 
 def _caption(board: Board) -> str:
     sizes = ", ".join(f"{task} {n}" for task, n in board.n_items.items())
-    return f"n = {sum(board.n_items.values())} held-out items ({sizes}). Intervals are 95 %."
+    text = f"n = {sum(board.n_items.values())} held-out items ({sizes}). Intervals are 95 %."
+    if looks := board.facts.get("looks at the test items"):
+        text += f" Looks at these items so far: {_text(looks)}."
+    if dropped := board.facts.get("train items dropped for holding a held-out question"):
+        text += f" Train items dropped for holding a held-out question: {dropped}."
+    return text
 
 
 def _cells(row: Mapping[str, Any], board: Board, wide: bool) -> list[str]:
@@ -333,32 +359,60 @@ def _legend(board: Board) -> list[str]:
 
 
 def _cost_table(board: Board) -> list[str]:
-    head = ["Run", "Seed", "Strict %", "Steps", "Tokens trained", "Tokens generated", "Teacher tokens"]
-    head += ["FLOPs train / generate / teacher", "Seconds", "Prompts", "Rollouts without signal", "Peak memory MB"]
+    budget = board.facts.get("budget")
+    head = ["Run", "Seed", "Strict %", "Of the budget %", "Steps", "Tokens trained / processed", "Tokens generated"]
+    head += ["Teacher's tokens written / scored", "FLOPs train / generate / teacher", "FLOPs without the teacher's"]
+    head += ["Device-seconds train / generate / reward / teacher", "Seconds", "Verifier CPU-seconds", "Prompts"]
+    head += ["Rollouts without signal", "Peak memory MB"]
     rows = []
     for row in board.rows:
         for run in row["runs"]:
             c = run["cost"]
             start = [f"{row['name']} `{run['id']}`", str(run["seed"] or "–"), _mean(run["strict"])]
             if c is None:
-                rows.append([*start, *["–"] * 9])
+                rows.append([*start, *["–"] * 13])
                 continue
             silent = f"{100 * c['zero_advantage'] / c['rollouts']:.0f} %" if c["rollouts"] else "–"
+            share = f"{100 * c[budget['unit']] / budget['amount']:.1f}" if budget else "–"
+            seconds = (c["train_s"], c["generate_s"], c["reward_s"], c["score_s"] + c["teacher_s"])
             rows.append(
                 [
                     *start,
+                    share,
                     f"{c['steps']:,}",
-                    f"{c['trained_tokens']:,}",
+                    f"{c['trained_tokens']:,} / {c['tokens']:,.0f}",
                     f"{c['generated_tokens']:,}",
-                    f"{c['teacher_tokens']:,}",
+                    f"{c['teacher_tokens']:,} / {c['scored_tokens']:,}",
                     f"{c['flops_train']:.1e} / {c['flops_generate']:.1e} / {c['flops_teacher']:.1e}",
+                    f"{c['without_teacher']['flops']:.2e}",
+                    " / ".join(f"{s:.0f}" for s in seconds),
                     f"{c['wall_s']:.0f}",
+                    f"{c['verifier_cpu_s']:.0f}",
                     f"{c['unique_prompts']:,}",
                     silent,
-                    f"{c['peak_rss_bytes'] / 1e6:.0f}",
+                    f"{(c['peak_device_bytes'] or c['peak_rss_bytes']) / 1e6:.0f}",
                 ]
             )
     return table(head, rows)
+
+
+def _dev_table(board: Board) -> list[str]:
+    """Dev scores of the checkpoints that could be chosen; and for RL the reward, which a policy may learn to please."""
+    runs = [(row, run) for row in board.rows for run in row["runs"] if run["dev"]]
+    names = sorted({name for _, run in runs for name in run["dev"]})
+    head = ["Run", "Seed", *[f"Dev strict % at {int(name)} %" for name in names], "Chosen at", "Test strict %"]
+    head += ["Last train reward %", "Reward less dev"]
+    rows = []
+    for row, run in runs:
+        dev, reward = run["dev"], run["reward"]
+        cells = [f"{100 * dev[name]:.1f}" if name in dev else "–" for name in names]
+        gap = ["–", "–"] if reward is None else [f"{100 * reward:.1f}", f"{100 * (reward - dev[run['chosen']]):+.1f}"]
+        rows.append([row["name"], str(run["seed"]), *cells, f"{int(run['chosen'])} %", _mean(run["strict"]), *gap])
+    text = (
+        "The reward is the mean over the last tenth of the train rollouts, sampled at temperature 1; dev is judged on "
+        "items never trained on, greedily. A reward far above dev is a policy that pleases the reward and not the task."
+    )
+    return [*table(head, rows), "", text]
 
 
 def _task_table(board: Board) -> list[str]:

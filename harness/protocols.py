@@ -141,24 +141,43 @@ class ItemTask(Task, Protocol):
         ...
 
 
+Need = Literal["completions", "traces", "teacher"]
+
+
 @dataclass(frozen=True)
 class TrainData:
-    """What a trainer may see: train rows and the reward. reward(row, text) is the task's strict verdict."""
+    """What a trainer may see: train rows, and what it asked for in `needs`.
+
+    judge(row, text): the task's strict verdict; its value is the reward. teacher: the teacher's checkpoint. shared: a
+    folder all stages of a run have in common, for what is made once (hold a lock while making it). report_to: where the
+    user watches training ("tensorboard", "wandb", ...: transformers' names).
+    """
 
     rows: Sequence[TrainRow]
-    reward: Callable[[TrainRow, str], float | None]
+    judge: Callable[[TrainRow, str], Score]
+    teacher: Checkpoint | None = None
+    shared: Path | None = None
+    report_to: Sequence[str] = ()
 
 
 class Trainer(Protocol):
-    """One training method. Importing the module that holds it must not import torch; `train` may."""
+    """One training method. Importing the module that holds it must not import torch; `train` may.
+
+    needs: "completions": rows hold reference solutions; "traces": rows hold the teacher's solutions that were judged
+    right; "teacher": the teacher itself. None of the first two: rows are prompts. samples: whether the loop samples, so
+    that a budget of generated tokens ends it.
+    """
 
     Config: ClassVar[type]  # frozen dataclass with a default for every field
-    needs: ClassVar[str]  # "completions": reference solutions; "teacher": the teacher's; "prompts": none
+    needs: ClassVar[frozenset[Need]]
+    samples: ClassVar[bool]
 
     def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:
         """Train from `parent` until `meter` says the budget is spent; end in a full checkpoint under `out`.
 
         `out` may hold what an interrupted earlier call left: go on from there. Report progress with `meter.report`.
+        Checkpoints on the way may be left in `out/snapshots/<name>` with `cost.json` beside the weights: all are judged
+        on dev, and the best is the one that counts.
         """
         ...
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from harness import registry
+from harness.benchmarks import expand
 from harness.errors import BadConfig, UnknownName
+from harness.evaluate import Sampling
 from harness.train import resolve_config
 from harness.types import Budget, BudgetUnit
 
@@ -20,6 +22,7 @@ class Teaching:
 
     prompts: int = 1000
     temperature: float = 0.7
+    max_tokens: int | None = None  # None: as the task says
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,13 @@ class Recipe:
 
     name: str
     base: str
-    tasks: tuple[str, ...]
+    tasks: tuple[str, ...]  # judged on; suites stand for their tasks
     budget: Budget
+    train: tuple[str, ...] = ()  # trained on; none: `tasks`
     teacher: str = ""
+    dev_items: int = 200  # of each task trained on; checkpoints are chosen by them
+    devices: int = 1  # that train one stage together
+    sampling: Sampling = field(default_factory=Sampling)  # of the replies that are judged
     teaching: Teaching = field(default_factory=Teaching)
     trainers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # trainer -> settings that differ
 
@@ -52,11 +59,15 @@ def read(name_or_path: str) -> Recipe:
 def from_values(values: Mapping[str, Any], path: Path) -> Recipe:
     """The recipe in parsed TOML. Every key is checked: an unknown one is an error with a suggestion."""
     where = f"recipe {path.name}"
-    _known(where, values, ("base", "teacher", "tasks", "budget", "teaching", "trainers"))
+    _known(where, values, [f.name for f in fields(Recipe) if f.name != "name"])
     for key, kind in (("base", str), ("tasks", list), ("budget", dict)):
         if not isinstance(values.get(key), kind):
             raise BadConfig(f"{where}: {key} is missing or no {kind.__name__}, got {values.get(key)!r}")
-    for task in values["tasks"]:
+    for key in ("dev_items", "devices"):
+        if not isinstance(values.get(key, 1), int) or values.get(key, 1) < 1:
+            raise BadConfig(f"{where}: {key} must be a whole number > 0, got {values[key]!r}")
+    expand([str(task) for task in values["tasks"]], "test")
+    for task in values.get("train", ()):
         registry.check("task", str(task))
     trainers = values.get("trainers", {})
     for trainer, settings in trainers.items():
@@ -67,6 +78,10 @@ def from_values(values: Mapping[str, Any], path: Path) -> Recipe:
         teacher=_beside(path, values.get("teacher", "")),
         tasks=tuple(values["tasks"]),
         budget=budget(where, values["budget"]),
+        train=tuple(values.get("train", ())),
+        dev_items=values.get("dev_items", Recipe.dev_items),
+        devices=values.get("devices", Recipe.devices),
+        sampling=_sampling(where, values.get("sampling", {})),
         teaching=_teaching(where, values.get("teaching", {})),
         trainers=trainers,
     )
@@ -87,7 +102,7 @@ def override(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
     """The recipe with `--set trainer.key=value` applied; values are read as TOML. Raises `BadConfig`."""
     trainers = {name: dict(values) for name, values in recipe.trainers.items()}
     for dotted, text in settings.items():
-        trainer, _, key = dotted.partition(".")
+        trainer, _, key = dotted.rpartition(".")  # a trainer's own name may hold a dot: sft.lora.lora_rank
         registry.check("trainer", trainer)
         try:
             value = tomllib.loads(f"v = {text}")["v"]
@@ -104,6 +119,16 @@ def _teaching(where: str, values: Mapping[str, Any]) -> Teaching:
     if teaching.prompts < 1 or teaching.temperature < 0:
         raise BadConfig(f"{where}: teaching needs prompts >= 1 and temperature >= 0, got {dict(values)!r}")
     return teaching
+
+
+def _sampling(where: str, values: Mapping[str, Any]) -> Sampling:
+    _known(f"{where}, sampling", values, [f.name for f in fields(Sampling)])
+    sampling = Sampling(**values)
+    if sampling.repeats < 1 or sampling.temperature < 0 or not 0 < sampling.top_p <= 1:
+        raise BadConfig(f"{where}: sampling needs repeats >= 1, temperature >= 0 and top_p in (0, 1], got {values!r}")
+    if sampling.repeats > 1 and sampling.temperature == 0:
+        raise BadConfig(f"{where}: {sampling.repeats} replies to each item are all the same at temperature 0")
+    return sampling
 
 
 def _beside(path: Path, model: str) -> str:

@@ -16,50 +16,64 @@ from harness.checkpoints import open_checkpoint
 from harness.errors import HarnessError, TrainerError
 from harness.protocols import CodeRunner, Task, TrainData
 from harness.records import read_rows, stage_from_json, write_json
-from harness.types import Checkpoint, Stage, Trained, TrainRow
+from harness.types import Checkpoint, Score, Stage, Trained, TrainRow
 
 
 def main(home: Path) -> int:
-    """Train the stage described in `home`; result.json on success, error.json with the reason otherwise."""
+    """Train the stage described in `home`; result.json on success, error.json with the reason otherwise.
+
+    With several devices this runs once for each; the first alone writes what others read.
+    """
     _die_with_parent()
-    (home / "error.json").unlink(missing_ok=True)
+    first = int(os.environ.get("RANK", "0")) == 0
+    if first:
+        (home / "error.json").unlink(missing_ok=True)
     try:
-        _train(home)
+        _train(home, first)
     except Exception as error:
         traceback.print_exc()
         why = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
-        write_json(home / "error.json", {"why": why})
+        if first or not (home / "error.json").exists():
+            write_json(home / "error.json", {"why": why})
         return 1
     return 0
 
 
-def _train(home: Path) -> None:
+def _train(home: Path, first: bool) -> None:
     order = json.loads((home / "stage.json").read_text(encoding="utf-8"))
     stage = stage_from_json(order["stage"])
-    parent = open_checkpoint(Path(order["parent_path"]))
-    if parent.digest != stage.parent:
-        raise TrainerError(f"the parent checkpoint {parent.path} changed since the stage was planned")
-    teaching = order["teaching"]
-    meter = Meter(stage.budget, order["n_params"], teaching["n_params"], home / "progress.jsonl")
-    meter.teach(teaching["prompt_tokens"], teaching["tokens"])  # a resumed stage restores a meter that holds this
+    parent = _unchanged("parent", Path(order["parent_path"]), stage.parent)
+    teacher = _unchanged("teacher", Path(order["teacher_path"]), stage.teacher) if stage.teacher else None
+    progress = home / "progress.jsonl" if first else None
+    meter = Meter(stage.budget, order["n_params"], order["n_teacher_params"], progress, stage.devices)
+    meter.once(**order["teaching"])  # a resumed stage restores a meter that holds this
     if meter.exhausted:
         raise TrainerError(
             f"the teacher's traces alone cost {meter.used:.3g} {stage.budget.unit}, the stage may spend "
-            f"{stage.budget.amount:.3g}; ask for fewer traces (teacher.prompts) or raise the budget"
+            f"{stage.budget.amount:.3g}; ask for fewer traces (teaching.prompts) or raise the budget"
         )
     rows = tuple(read_rows(home / "rows.jsonl"))
-    with _Reward(stage) as reward:
-        trainer = registry.load("trainer", stage.trainer)()
-        trained = trainer.train(stage, parent, TrainData(rows, reward), meter, home / "work")
+    with _Judge(stage) as judge:
+        data = TrainData(rows, judge, teacher, Path(order["shared"]), tuple(order["report_to"]))
+        trained = registry.load("trainer", stage.trainer)().train(stage, parent, data, meter, home / "work")
+    if not first:
+        return
     checkpoint = verify(trained, parent)
     result = {
         "checkpoint": str(trained.path.relative_to(home)),
         "digest": checkpoint.digest,
-        "cost": meter.state(),
+        "cost": meter.state()["cost"],
         "status": trained.status,
         "why": trained.why,
     }
     write_json(home / "result.json", result)
+
+
+def _unchanged(role: str, path: Path, digest: str) -> Checkpoint:
+    found = open_checkpoint(path)
+    if found.digest != digest:
+        raise TrainerError(f"the {role} checkpoint {path} changed since the stage was planned")
+    return found
 
 
 def verify(trained: Trained, parent: Checkpoint) -> Checkpoint:
@@ -82,8 +96,8 @@ def verify(trained: Trained, parent: Checkpoint) -> Checkpoint:
     return checkpoint
 
 
-class _Reward:
-    """The tasks' own strict verdict as a reward, with the sandbox kept open. Many threads may ask at once."""
+class _Judge:
+    """The tasks' own strict verdict, with the sandbox kept open. Many threads may ask at once."""
 
     def __init__(self, stage: Stage) -> None:
         named = dict(entry.split("@") for entry in stage.tasks)
@@ -93,10 +107,10 @@ class _Reward:
                 raise TrainerError(f"task {name!r} is version {task.version}, the stage was planned for {named[name]}")
         self._runner: CodeRunner | None = None
 
-    def __call__(self, row: TrainRow, text: str) -> float | None:
-        return self._tasks[row.task].score(row.sample, text, self._runner)["strict"].value
+    def __call__(self, row: TrainRow, text: str) -> Score:
+        return self._tasks[row.task].score(row.sample, text, self._runner)["strict"]
 
-    def __enter__(self) -> _Reward:
+    def __enter__(self) -> _Judge:
         if any(task.needs_sandbox for task in self._tasks.values()):
             from harness.sandbox import Sandbox
 

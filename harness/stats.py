@@ -109,3 +109,15 @@ def _seed_variance(arm: np.ndarray) -> tuple[float, float]:
 def detectable(discordant: float, n: int, power: float = 0.8) -> float:
     """Smallest paired difference found with `power` at 5 % two-sided, for a share `discordant` of differing items."""
     return float((stats.norm.ppf(0.975) + stats.norm.ppf(power)) * math.sqrt(discordant / n))
+
+
+def detectable_across_seeds(discordant: float, n: int, seed_sd: float, seeds: int, power: float = 0.8) -> float:
+    """Smallest difference of two strategies found with `power` at 5 % two-sided, from `seeds` runs of each on n items.
+
+    seed_sd: of a strategy's score from seed to seed. discordant: share of items a pair of runs answers differently; it
+    is not divided by the seeds, as what one strategy solves and another does not stays so, hence a careful figure. The
+    test is `across_seeds` with df = 2 (seeds - 1).
+    """
+    df = 2 * (seeds - 1)
+    spread = math.sqrt(2 * seed_sd**2 / seeds + discordant / n)
+    return float((stats.t.ppf(0.975, df) + stats.t.ppf(power, df)) * spread)

@@ -1,4 +1,8 @@
-"""The strategy grammar: `kd+rl` is two stages in order that share one budget; `kd:0.3+rl:0.7` states the shares."""
+"""The strategy grammar.
+
+`kd+rl`: two stages in order that share one budget; `kd:0.3+rl:0.7` states the shares. `kd&rl`: one stage, both losses
+in one loop. `sft.lora`: a variant of a trainer. The last two are trainers of their own, looked up by the whole name.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +23,7 @@ def parse(text: str) -> Strategy:
         name, _, share = part.partition(":")
         if not name:
             raise BadConfig(f"strategy {text!r}: a stage has no trainer; write it like 'kd+rl' or 'kd:0.3+rl:0.7'")
-        registry.check("trainer", name)
-        trainers.append(name)
+        trainers.append(_trainer(name))
         shares.append(_share(text, share) if share else None)
     stated = sum(s for s in shares if s is not None)
     open_stages = shares.count(None)
@@ -43,9 +46,19 @@ def parse_list(text: str) -> tuple[Strategy, ...]:
     return tuple(parse(name) for name in names)
 
 
-def slices(strategy: Strategy, total: Budget) -> tuple[Budget, ...]:
-    """The budget of each stage; they add up to `total`."""
-    return tuple(Budget(total.amount * stage.share, total.unit) for stage in strategy.stages)
+def share_of(stage: StageSpec, total: Budget) -> float:
+    """What a stage may spend of the strategy's budget, in its unit."""
+    return total.amount * stage.share
+
+
+def _trainer(name: str) -> str:
+    """The installed trainer of that name; the losses of a joint one may stand in any order."""
+    installed = registry.names("trainer")
+    parts = sorted(part.strip() for part in name.split("&"))
+    joint = (known for known in installed if len(parts) > 1 and sorted(known.split("&")) == parts)
+    found = next(joint, name)
+    registry.check("trainer", found)
+    return found
 
 
 def _share(text: str, share: str) -> float:

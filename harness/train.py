@@ -22,20 +22,28 @@ from typing import Any
 from harness import registry
 from harness.checkpoints import matmul_params, open_checkpoint
 from harness.errors import BadConfig, TrainerError, UnknownName
+from harness.machine import has_gpu
 from harness.records import cost_from_json, read_lines, row_to_json, write_json, write_lines
 from harness.storage import enough_space
-from harness.types import Budget, Checkpoint, Cost, Stage, TrainRow, sha256_of
+from harness.types import Budget, Checkpoint, Cost, Stage, Status, TrainRow, sha256_of
 
-PACKAGES = ("torch", "transformers", "trl", "accelerate", "srlm-harness")  # those that can change trained weights
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "srlm-harness",
+)  # those that can change trained weights
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """A finished stage. status "diverged": `checkpoint` is the last sound one, `why` says what happened."""
+    """A finished stage. Where the status is not "done", `checkpoint` is the last sound one and `why` says why."""
 
     checkpoint: Checkpoint
     cost: Cost
-    status: str
+    status: Status
     why: str
     folder: Path
 
@@ -44,9 +52,31 @@ class StageResult:
 class Teaching:
     """What the teacher's traces cost, kept or rejected; charged to every stage that uses them."""
 
-    n_params: int = 0
     prompt_tokens: int = 0
     tokens: int = 0
+    seconds: float = 0.0  # device-seconds
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a stage learns from: its rows, what they cost to make, and the teacher where the trainer asked for it."""
+
+    rows: Sequence[TrainRow]
+    teaching: Teaching = Teaching()
+    teacher: Checkpoint | None = None
+    n_teacher_params: int = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and on what stages run; none of it changes what they produce, but the number of devices.
+
+    folder: `stages/` and `shared/` are made in it. report_to: transformers' names of places to watch training.
+    """
+
+    folder: Path
+    devices: int = 1
+    report_to: tuple[str, ...] = ()
 
 
 def resolve_config(trainer: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,31 +100,33 @@ def plan_stage(
     trainer: str,
     config: Mapping[str, Any],
     parent: Checkpoint,
-    rows: Sequence[TrainRow],
+    material: Material,
     tasks: Sequence[str],
     seed: int,
     budget: Budget,
+    devices: int = 1,
 ) -> Stage:
     """The identity of a stage: equal inputs, equal key."""
     return Stage(
         trainer=trainer,
         config=dict(config),
         parent=parent.digest,
+        teacher=material.teacher.digest if material.teacher else "",
         tokenizer=parent.tokenizer_digest,
-        data=sha256_of([json.loads(row_to_json(row)) for row in rows]),
+        data=sha256_of([json.loads(row_to_json(row)) for row in material.rows]),
         tasks=tuple(tasks),
         seed=seed,
         budget=budget,
         versions={name: _version(name) for name in PACKAGES},
+        devices=devices,
     )
 
 
 def run_stage(
     stage: Stage,
     parent: Checkpoint,
-    rows: Sequence[TrainRow],
-    teaching: Teaching,
-    folder: Path,
+    material: Material,
+    place: Place,
     progress: Callable[[float, str], None],
     stopping: threading.Event,
 ) -> StageResult:
@@ -102,19 +134,23 @@ def run_stage(
 
     `stopping`, once set, ends the stage's process; what it saved is kept, and the same call goes on from there.
     """
-    home = folder / f"{stage.trainer}-{stage.key[:16]}"
+    home = place.folder / "stages" / f"{stage.trainer.replace('&', '-and-')}-{stage.key[:16]}"
     if (home / "result.json").exists():
         return read_result(home)
     home.mkdir(parents=True, exist_ok=True)
-    write_lines(home / "rows.jsonl", map(row_to_json, rows))
+    write_lines(home / "rows.jsonl", map(row_to_json, material.rows))
     order = {
         "stage": asdict(stage),
         "parent_path": str(parent.path),
+        "teacher_path": str(material.teacher.path) if material.teacher else "",
         "n_params": matmul_params(parent.path),
-        "teaching": asdict(teaching),
+        "n_teacher_params": material.n_teacher_params,
+        "teaching": asdict(material.teaching),
+        "shared": str(place.folder / "shared"),
+        "report_to": place.report_to,
     }
     write_json(home / "stage.json", order)
-    _run(home, progress, stopping)
+    _run(home, stage.devices, progress, stopping)
     if not (home / "result.json").exists():
         enough_space(home, 10_000_000)  # a full disk is the likelier story than the trainer's own
         raise TrainerError(_failure(stage, home))
@@ -133,18 +169,19 @@ def read_result(home: Path) -> StageResult:
     return StageResult(checkpoint, cost_from_json(result["cost"]), result["status"], result["why"], home)
 
 
-def _run(home: Path, progress: Callable[[float, str], None], stopping: threading.Event) -> None:
+def _run(home: Path, devices: int, progress: Callable[[float, str], None], stopping: threading.Event) -> None:
     """Run the stage's process to its end, whatever that is, or until we are told to stop."""
     environment = {
         **os.environ,
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",
+        "TENSORBOARD_LOGGING_DIR": str(home / "tensorboard"),
     }
     environment.setdefault("OMP_NUM_THREADS", "1")  # two threads made tiny models ten times slower on a busy machine
     with (home / "log.txt").open("ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "harness.stage", str(home)],
+            [sys.executable, "-m", *_launcher(devices), "harness.stage", str(home)],
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -159,6 +196,19 @@ def _run(home: Path, progress: Callable[[float, str], None], stopping: threading
             if child.poll() is None:
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
+
+
+def _launcher(devices: int) -> list[str]:
+    """What starts a process for each device; nothing for one."""
+    if devices == 1:
+        return []
+    settings = {"num_processes": devices, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
+    options = [f"--{name}={value}" for name, value in settings.items()]
+    return ["accelerate.commands.launch", *options, "--main_process_port=0", *_where(), "-m"]
+
+
+def _where() -> list[str]:
+    return ["--multi_gpu"] if has_gpu() else ["--cpu", "--num_cpu_threads_per_process=1"]
 
 
 def latest(home: Path) -> tuple[float, str]:

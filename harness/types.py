@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 Split = Literal["train", "dev", "test"]
 Finish = Literal["stop", "length", "error"]
-BudgetUnit = Literal["flops", "tokens"]
+BudgetUnit = Literal["flops", "tokens", "generated", "device_s"]
+Status = Literal["done", "collapsed", "refused"]
 
 
 def canonical_json(value: Any) -> str:
@@ -130,24 +131,34 @@ class Budget:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage really spent. Token counts are exact; FLOPs are by the formula in `budget.Meter`."""
+    """What a stage really spent. Token counts are exact; FLOPs are by the formula in `budget.Meter`.
+
+    Seconds of a phase are device-seconds: the clock's, times the devices the stage holds, busy or not.
+    """
 
     steps: int = 0
     train_tokens: int = 0  # tokens that went through a training forward and backward pass, padding left out
     trained_tokens: int = 0  # of these, the tokens the loss counts
     generated_tokens: int = 0  # sampled by the student
-    generate_prompt_tokens: int = 0  # read by the student before it sampled
+    generate_prompt_tokens: int = 0  # read by the student before it sampled, or to score what it had sampled
     teacher_tokens: int = 0  # sampled by the teacher
-    teacher_prompt_tokens: int = 0
+    teacher_prompt_tokens: int = 0  # read by the teacher before it sampled
+    scored_tokens: int = 0  # read by the teacher to score what is trained on
     flops_train: float = 0.0
     flops_generate: float = 0.0
     flops_teacher: float = 0.0
     unique_prompts: int = 0
     zero_advantage: int = 0  # rollouts whose group had no reward variance, so they taught nothing
     rollouts: int = 0
-    wall_s: float = 0.0
+    train_s: float = 0.0
+    generate_s: float = 0.0
+    reward_s: float = 0.0
+    score_s: float = 0.0  # the teacher scores, in the loop or once before it
+    teacher_s: float = 0.0  # the teacher writes traces
+    wall_s: float = 0.0  # of the stage's process, start-up and saving included
     verifier_cpu_s: float = 0.0
     peak_rss_bytes: int = 0
+    peak_device_bytes: int = 0  # 0: no accelerator
 
     @property
     def flops(self) -> float:
@@ -163,19 +174,48 @@ class Cost:
             + self.generate_prompt_tokens
             + self.teacher_tokens
             + self.teacher_prompt_tokens
+            + self.scored_tokens
         )
+
+    @property
+    def generated(self) -> int:
+        """Tokens sampled, by the student or the teacher."""
+        return self.generated_tokens + self.teacher_tokens
+
+    @property
+    def device_s(self) -> float:
+        """Device-seconds of all phases; loading models and saving checkpoints left out."""
+        return self.train_s + self.generate_s + self.reward_s + self.score_s + self.teacher_s
+
+    def spent(self, unit: BudgetUnit) -> float:
+        """The total in a budget's unit."""
+        return float(getattr(self, unit))
+
+    def without_teacher(self, unit: BudgetUnit) -> float:
+        """The total in a budget's unit had the teacher's work been free."""
+        own = replace(
+            self,
+            teacher_tokens=0,
+            teacher_prompt_tokens=0,
+            scored_tokens=0,
+            flops_teacher=0.0,
+            score_s=0.0,
+            teacher_s=0.0,
+        )
+        return own.spent(unit)
 
     def plus(self, other: Cost) -> Cost:
         """Both together: sums, except peak memory, which is the larger."""
         total = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
-        return Cost(**{**total, "peak_rss_bytes": max(self.peak_rss_bytes, other.peak_rss_bytes)})
+        peaks = {name: max(getattr(self, name), getattr(other, name)) for name in total if name.startswith("peak_")}
+        return Cost(**{**total, **peaks})
 
 
 @dataclass(frozen=True)
 class StageSpec:
     """One stage of a strategy as the user wrote it: "kd:0.3" is trainer "kd", share 0.3."""
 
-    trainer: str
+    trainer: str  # "sft", a variant "sft.lora", or a joint loss "kd&rl"
     share: float
 
 
@@ -194,12 +234,14 @@ class Stage:
     trainer: str
     config: Mapping[str, Any]  # the trainer's Config, every field resolved
     parent: str  # weights digest of the checkpoint it starts from
+    teacher: str  # weights digest; "" where the trainer needs no teacher in the loop
     tokenizer: str  # tokenizer digest
     data: str  # hash of the training rows, in order
     tasks: tuple[str, ...]  # "name@version" of the tasks whose graders are the reward
     seed: int
     budget: Budget
     versions: Mapping[str, str]  # packages that can change the result
+    devices: int = 1
 
     @property
     def key(self) -> str:
@@ -218,10 +260,13 @@ class TrainRow:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a trainer hands back. status "diverged" keeps the last sound checkpoint and says why."""
+    """What a trainer hands back. Where it ended early, `path` is the last sound checkpoint and `why` says why.
+
+    "collapsed": training went wrong on the way. "refused": it could not have taught anything, so it was not begun.
+    """
 
     path: Path  # folder of a full, merged checkpoint
-    status: Literal["done", "diverged"] = "done"
+    status: Status = "done"
     why: str = ""
 
 

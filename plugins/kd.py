@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from harness.protocols import Need
+
 from .sft import SFT
 
 
 class KD(SFT):
     """As `SFT`; the completions are the teacher's, sampled, filtered and charged before this trainer sees them."""
 
-    needs: ClassVar[str] = "teacher"
+    needs: ClassVar[frozenset[Need]] = frozenset({"traces"})

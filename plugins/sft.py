@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.budget import Meter
-from harness.protocols import TrainData
+from harness.protocols import Need, TrainData
 from harness.types import Checkpoint, Stage, Trained
 
 
@@ -21,13 +21,16 @@ class SFTConfig:
     max_tokens: int = 2048  # prompt and completion; longer rows are left out, never cut
     warmup: float = 0.05  # share of the budget
     max_overlong: float = 0.02  # share of rows left out above which the stage refuses
+    lora_rank: int = 0  # 0: all weights are trained
+    lora_alpha: int = 32
 
 
 class SFT:
     """Next-token loss on the completion only, rendered by the checkpoint's chat template, end of turn included."""
 
     Config: ClassVar[type] = SFTConfig
-    needs: ClassVar[str] = "completions"
+    needs: ClassVar[frozenset[Need]] = frozenset({"completions"})
+    samples: ClassVar[bool] = False
 
     def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:
         """Train on `row.completion` until the budget is spent.
@@ -36,4 +39,4 @@ class SFT:
         """
         from .trl_sft import train_on_completions
 
-        return train_on_completions(stage, SFTConfig(**stage.config), parent, data, meter, out)
+        return train_on_completions(stage, self.Config(**stage.config), parent, data, meter, out)

@@ -1,80 +1,89 @@
-"""The loop behind `rl`. Imports torch and TRL: import it inside `train` only."""
+"""The loop behind `rl` and `kd&rl`. Imports torch and TRL: import it inside `train` only."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from trl import import_utils
 
 from harness.budget import Meter
 from harness.protocols import TrainData
-from harness.types import Checkpoint, Stage, Trained
+from harness.types import Checkpoint, Score, Stage, Trained
 
+from .collapse import Collapsed, LossWatch, Rollouts, RolloutWatch
 from .rl import GRPOConfig
-from .trl_glue import Diverged, Ledger, Metered, Order, arguments, finished, fit, load
-
-_CPU_CACHE_BYTES = 1 << 28  # vLLM would take a share of the whole machine's memory
+from .rollouts import sampler
+from .trl_glue import Ledger, Metered, Order, adapter, arguments, devices, finished, fit
+from .weights import load, load_teacher
 
 
 class Judge:
-    """The reward function TRL calls: `data.reward` in threads, since a code reward waits for a sandbox process."""
+    """The reward function TRL calls: `data.judge` in threads, since a code reward waits for a sandbox process."""
 
     __name__ = "reward"
 
     def __init__(self, data: TrainData, meter: Meter, group_size: int, pool: ThreadPoolExecutor) -> None:
         self.data, self.meter, self.group_size, self.pool = data, meter, group_size, pool
-        self.zero_advantage = 0  # rollouts of the last call whose group had no variance
+        # of the last call: rollouts, those that could be judged, unread ones, those of silent groups
+        self.n = self.rewarded = self.unread = self.silent = 0
+        self.sample = ""  # one of the last replies
 
     def __call__(self, completions: list[Any], row: list[int], **_: Any) -> list[float | None]:
         asked = [(i, completion[0]["content"]) for i, completion in zip(row, completions, strict=True)]
         different = list(dict.fromkeys(asked))  # a group often holds the same reply several times
-        judged = dict(zip(different, self.pool.map(self._judge, different), strict=True))
+        with self.meter.phase("reward"):
+            judged = dict(zip(different, self.pool.map(self._judge, different), strict=True))
         self.meter.verify(sum(cpu_s for _, cpu_s in judged.values()))
-        rewards = [judged[pair][0] for pair in asked]
-        if all(reward is None for reward in rewards):
-            raise Diverged(f"none of the {len(rewards)} rollouts of a step could be judged")
+        scores = [judged[pair][0] for pair in asked]
+        rewards = [score.value for score in scores]
         groups = [rewards[i : i + self.group_size] for i in range(0, len(rewards), self.group_size)]
-        self.zero_advantage = sum(len(g) for g in groups if len({r for r in g if r is not None}) <= 1)
+        self.silent = sum(len(g) for g in groups if len({r for r in g if r is not None}) <= 1)
+        self.n, self.unread = len(scores), sum(score.answer is None for score in scores)
+        self.rewarded = sum(reward is not None for reward in rewards)
+        self.sample = asked[0][1]
         return rewards
 
-    def _judge(self, asked: tuple[int, str]) -> tuple[float | None, float]:
+    def _judge(self, asked: tuple[int, str]) -> tuple[Score, float]:
         begun = time.thread_time()
-        return self.data.reward(self.data.rows[asked[0]], asked[1]), time.thread_time() - begun
+        return self.data.judge(self.data.rows[asked[0]], asked[1]), time.thread_time() - begun
 
 
 def train_on_rewards(
-    stage: Stage, config: GRPOConfig, parent: Checkpoint, data: TrainData, meter: Meter, out: Path
+    stage: Stage,
+    config: GRPOConfig,
+    parent: Checkpoint,
+    data: TrainData,
+    meter: Meter,
+    out: Path,
+    teacher_coef: float = 0.0,
 ) -> Trained:
-    """See `GRPO.train`."""
+    """See `GRPO.train`; with a teacher_coef `KDRL.train`."""
     if (earlier := finished(meter, out)) is not None:
         return earlier
-    use_vllm = config.rollouts == "vllm" or (config.rollouts == "auto" and torch.cuda.is_available())
-    _prepare_vllm() if use_vllm else _leave_vllm_out()
+    sampling = sampler(config.rollouts, config.vllm_memory)
     from trl import GRPOConfig as TRLConfig
 
+    if config.prompts_per_step % devices():
+        raise ValueError(
+            f"trainer {stage.trainer!r}: {devices()} devices must divide prompts_per_step={config.prompts_per_step}"
+        )
     per_step = config.prompts_per_step * config.group_size
     args = TRLConfig(
-        **arguments(stage, out, config.learning_rate, config.micro_batch, per_step),
+        **arguments(stage, data, out, config.learning_rate, config.micro_batch, per_step),
+        **sampling,
         num_generations=config.group_size,
         max_completion_length=config.max_tokens,
-        temperature=1.0,  # anything else would bias the importance ratio
-        top_p=1.0,
-        top_k=0,
         loss_type=config.loss_type,
         scale_rewards=config.scale_rewards,
         epsilon=config.clip_low,
         epsilon_high=config.clip_high,
+        mask_truncated_completions=config.mask_truncated,
         beta=config.kl_coef,
-        use_vllm=use_vllm,
-        vllm_mode="colocate",
-        shuffle_dataset=False,
     )
     model, tokenizer = load(parent)
     prompts = [[{"role": m.role, "content": m.content} for m in row.sample.messages] for row in data.rows]
@@ -82,32 +91,84 @@ def train_on_rewards(
     order = Order(data.rows, stage.seed, config.prompts_per_step, config.group_size, args.steps_per_generation)
     with ThreadPoolExecutor(config.reward_threads) as pool:
         judge = Judge(data, meter, config.group_size, pool)
-        trainer = _trainer_class()(model, judge, args, train_dataset=dataset, processing_class=tokenizer)
+        trainer = _trainer_class()(
+            model, judge, args, train_dataset=dataset, processing_class=tokenizer, peft_config=adapter(config, meter)
+        )
         trainer.judge, trainer.max_logp_gap = judge, config.max_logp_gap
-        return fit(trainer, Ledger(meter, order, config.warmup), parent, out)
+        if teacher_coef:
+            assert data.teacher is not None
+            trainer.add_teacher(load_teacher(data.teacher, parent), teacher_coef)
+        ledger = Ledger(meter, order, config.warmup, LossWatch(max_kl=config.max_kl))
+        ledger.rollouts = RolloutWatch(stage.trainer, config.patience, config.max_tokens, config.max_clipped)
+        return fit(trainer, ledger, parent, out)
 
 
 def _trainer_class() -> Any:
-    """The metered GRPOTrainer, made late: what importing it costs depends on `_leave_vllm_out`."""
+    """The metered GRPOTrainer, made late: what importing it costs depends on `rollouts.sampler`."""
     from trl import GRPOTrainer
+    from trl.trainer.utils import add_fused_lm_head
 
     class Trainer(Metered, GRPOTrainer):  # type: ignore[misc]
         judge: Judge
         max_logp_gap: float
+        teacher: Any = None
+        teacher_coef = 0.0
+
+        def add_teacher(self, teacher: Any, coef: float) -> None:
+            add_fused_lm_head(teacher, temperature=self.temperature)
+            self.teacher, self.teacher_coef = teacher.to(self.accelerator.device), coef
 
         def masks(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
             trained = inputs["completion_mask"]
             return torch.cat([inputs["prompt_mask"], trained], dim=1), trained
 
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-            out: dict[str, Any] = super()._generate_and_score_completions(inputs)
-            read, sampled = int(out["prompt_mask"].sum()), int(out["completion_mask"].sum())
-            self.ledger.meter.generate(read, sampled, len(inputs), self.judge.zero_advantage)
+            meter = self.ledger.meter
+            with meter.phase("generate"):
+                out: dict[str, Any] = super()._generate_and_score_completions(inputs)
+            judge, metrics = self.judge, self._metrics["train"]
+            counts = int(out["prompt_mask"].sum()), judge.n, judge.silent, judge.unread, judge.rewarded
+            read, n, silent, unread, rewarded = self.ledger.total(*counts)
+            sampled = round(n * metrics["completions/mean_length"][-1])  # the mask leaves out what is not trained on
+            meter.generate(read, sampled, n, silent)
             for extra in ("ref_per_token_logps", "old_per_token_logps"):  # one more forward pass each
                 if extra in out:
-                    self.ledger.meter.generate(read + sampled, 0)
+                    meter.generate(read + sampled, 0)
             self._check_engine()
+            if not rewarded:
+                step = self.state.global_step
+                raise Collapsed(f"none of the {n} rollouts of a step could be judged", step)
+            metrics["unread"].append(unread / n)
+            clipped = metrics["completions/clipped_ratio"][-1]
+            reward = metrics["reward"][-1]
+            seen = Rollouts(n, reward, unread / n, clipped, silent / n)
+            assert self.ledger.rollouts is not None
+            self.ledger.rollouts.see(self.state.global_step, seen, judge.sample)
+            if self.teacher is not None:
+                with meter.phase("score"):
+                    self._ask_teacher(out)
+                meter.score(read + sampled)
+                meter.generate(read + sampled, 0)
             return out
+
+        def _ask_teacher(self, out: dict[str, Any]) -> None:
+            """Add the teacher's log-ratio to the advantage of every token."""
+            mask = out["completion_mask"]
+            tokens = torch.cat([out["prompt_ids"], out["completion_ids"]], dim=1)
+            real = torch.cat([out["prompt_mask"], mask], dim=1)
+            batch = self.args.per_device_train_batch_size
+            with torch.no_grad():
+                theirs, ours = (
+                    self._get_per_token_logps_and_entropies(model, tokens, real, mask.size(1), batch)[0]
+                    for model in (self.teacher, self.model)
+                )
+            pull = self.teacher_coef * (theirs - ours) * mask
+            push = out["advantages"].unsqueeze(1)
+            metrics = self._metrics["train"]
+            metrics["teacher_kl"].append(float(((ours - theirs) * mask).sum() / mask.sum()))
+            # the two terms' sizes: where one is a hundredth of the other, the row is of the other method alone
+            metrics["teacher_advantage"].append(float(pull.abs().sum() / (pull.abs() + (push * mask).abs()).sum()))
+            out["advantages"] = push + pull
 
         def _check_engine(self) -> None:
             gaps = self._metrics["train"]["sampling/sampling_logp_difference/mean"]
@@ -119,25 +180,3 @@ def _trainer_class() -> Any:
                 )
 
     return Trainer
-
-
-def _leave_vllm_out() -> None:
-    """TRL imports vLLM wherever it is installed, used or not (6 s on a laptop core)."""
-    import_utils.is_vllm_available = lambda *_, **__: False
-
-
-def _prepare_vllm() -> None:
-    """Pass the engine arguments TRL has no option for; on CPU, keep weights in a form that can be updated."""
-    import trl.generation.vllm_generation as seam
-
-    if torch.cuda.is_available():
-        seam.LLM = partial(seam.LLM, dtype="bfloat16")  # the trainer computes in bfloat16 too
-        return
-    import vllm.model_executor.layers.utils as layers
-
-    seam.LLM = partial(seam.LLM, dtype="float32", enforce_eager=True, kv_cache_memory_bytes=_CPU_CACHE_BYTES)
-    layers.dispatch_cpu_unquantized_gemm = _plain_linear  # vLLM's own repacks a weight once and drops the original
-
-
-def _plain_linear(layer: Any, remove_weight: bool) -> None:  # noqa: ARG001  (vLLM passes it by name)
-    layer.cpu_linear = torch.nn.functional.linear

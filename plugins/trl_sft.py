@@ -15,7 +15,8 @@ from harness.protocols import TrainData
 from harness.types import Checkpoint, Stage, Trained, TrainRow
 
 from .sft import SFTConfig
-from .trl_glue import Ledger, Metered, Order, arguments, eos_ids, finished, fit, load
+from .trl_glue import Ledger, Metered, Order, adapter, arguments, finished, fit
+from .weights import eos_ids, load
 
 
 class _Trainer(Metered, SFTTrainer):  # type: ignore[misc]
@@ -28,20 +29,27 @@ def train_on_completions(
     """See `SFT.train`."""
     if (earlier := finished(meter, out)) is not None:
         return earlier
+    trainer, order = prepare(_Trainer, stage, config, parent, data, meter, out)
+    return fit(trainer, Ledger(meter, order, config.warmup), parent, out)
+
+
+def prepare(
+    kind: type, stage: Stage, config: SFTConfig, parent: Checkpoint, data: TrainData, meter: Meter, out: Path
+) -> tuple[Any, Order]:
+    """A trainer of a kind of SFTTrainer over the usable rows, tokenised, and the order they are trained in."""
     model, tokenizer = load(parent)
     args = TRLConfig(
-        **arguments(stage, out, config.learning_rate, config.micro_batch, config.batch_size),
+        **arguments(stage, data, out, config.learning_rate, config.micro_batch, config.batch_size),
         max_length=None,
         completion_only_loss=True,
         packing=False,
         shuffle_dataset=False,
     )
     dataset = Dataset.from_list([_conversation(stage, row) for row in data.rows])
-    trainer = _Trainer(model, args, train_dataset=dataset, processing_class=tokenizer)
+    trainer = kind(model, args, train_dataset=dataset, processing_class=tokenizer, peft_config=adapter(config, meter))
     kept = _usable(stage, config, trainer.train_dataset, eos_ids(model, tokenizer))
     trainer.train_dataset = trainer.train_dataset.select(kept)
-    order = Order([data.rows[i] for i in kept], stage.seed, config.batch_size)
-    return fit(trainer, Ledger(meter, order, config.warmup), parent, out)
+    return trainer, Order([data.rows[i] for i in kept], stage.seed, config.batch_size)
 
 
 def _conversation(stage: Stage, row: TrainRow) -> dict[str, Any]:

@@ -1,6 +1,12 @@
 """Small values for tests."""
 
-from harness.types import Record, Score
+from harness.decontaminate import HeldOut, sift
+from harness.types import Record, Score, TrainRow
+
+
+def overlaps(samples, others):
+    """Overlaps of a split's questions and solutions with another split's questions, one for each item that has any."""
+    return sift([TrainRow("", sample) for sample in samples], HeldOut(others))[1]
 
 
 def record(item="t/test/0", value=1.0, lenient=None, *, task="t", **changes):

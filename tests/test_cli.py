@@ -41,9 +41,17 @@ def refused(run, code, *parts):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (("--strategies", "sft,kdd"), ("unknown trainer 'kdd': did you mean 'kd'?", "known trainers: kd, rl, sft")),
+        (
+            ("--strategies", "sft,kdd"),
+            ("unknown trainer 'kdd': did you mean 'kd'?", "known trainers: kd, kd&rl, kd.logits,"),
+        ),
         (("--strategies", "kd:0.9+rl:0.9"), ("shares must add up to 1, got 1.8",)),
-        (("--tasks", "pico_mat"), ("unknown task 'pico_mat': did you mean 'pico_math'?",)),
+        (("--tasks", "pico_mat"), ("unknown task or suite 'pico_mat': did you mean 'pico_math'?",)),
+        (
+            ("--strategies", "sft", "--budget", "1e5", "--budget-unit", "generated"),
+            ("trainer 'sft' samples nothing, so a budget of generated tokens would never end it",),
+        ),
+        (("--teacher", "", "--strategies", "kd&rl"), ("trainer 'kd&rl' distils from a teacher, and none is named",)),
         (("--engine", "vlm"), ("unknown engine 'vlm': did you mean 'vllm'?",)),
         (("--recipe", "pic"), ("unknown recipe 'pic': did you mean 'pico'?",)),
         (("--recipe", "none.toml"), ("none.toml: No such file",)),
@@ -72,17 +80,18 @@ def test_a_folder_that_is_no_model_is_named_with_what_is_missing(tmp_path):
     refused(harness("compare", "--base", "cut", *SUFFICIENT, cwd=tmp_path), 2, "model.safetensors")
 
 
-def test_a_train_set_with_held_out_items_is_refused_by_name(tmp_path):
+def test_held_out_items_of_a_train_set_are_left_out_and_counted(tmp_path):
     held_out = PicoMath().samples("test")[3]
     rows = [
         {"prompt": "What is 1 plus 1?", "target": "2", "completion": "#### 2"},
         {"prompt": held_out.messages[-1].content.upper(), "target": held_out.target, "completion": "#### 1"},
     ]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    arguments = ("compare", "--tasks", "pico_math", "--train-data", "t.jsonl", *SUFFICIENT)
-    refused(
-        harness(*arguments, cwd=tmp_path), 5, "t.jsonl holds 1 items of the held-out suite", held_out.id, "normalised"
-    )
+    arguments = ("compare", "--tasks", "pico_math", "--train-data", "t.jsonl", "--dry-run", "--strategies", "sft")
+    run = harness(*arguments, cwd=tmp_path)
+    assert "train items: 1 of 2 from t.jsonl; 1 dropped for holding a held-out question" in run.stdout, run.stderr
+    (tmp_path / "t.jsonl").write_text(json.dumps(rows[1]) + "\n")
+    refused(harness(*arguments, cwd=tmp_path), 2, "all 1 training items of t.jsonl repeat a held-out question")
 
 
 @pytest.mark.parametrize(
@@ -129,13 +138,22 @@ def test_eval_options_that_do_not_go_together_are_refused(tmp_path):
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
-    run = harness("compare", "--dry-run", "--strategies", "sft,kd:0.25+rl", "--seeds", "1,2", cwd=tmp_path)
+    strategies = "sft,sft:0.5+rl,sft:0.5+kd,kd:0.25+rl"
+    run = harness("compare", "--dry-run", "--strategies", strategies, "--seeds", "1,2,3,4", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
-    assert sum(line.startswith("train sft, seed") for line in lines) == 2
-    assert any("kd for" in line and ", then rl for" in line for line in lines)
-    assert "evaluate 6 checkpoints" in run.stdout
+    assert "train sft, 4 seeds: sft for 3e+12 flops" in lines
+    assert "train kd:0.25+rl, 4 seeds: kd for 7.5e+11 flops, then rl for 2.25e+12 flops" in lines
+    shared = "train sft:0.5+kd, 4 seeds: sft for 1.5e+12 flops (as in sft:0.5+rl), then kd for 1.5e+12 flops"
+    assert shared in lines  # but not the sft alone: another budget is another schedule
+    assert "training in all: 4.2e+13 flops, shared stages once" in lines
+    assert "choose checkpoints on 200 dev items (pico_math 100, pico_code 100)" in lines
+    assert "evaluate 18 checkpoints" in run.stdout
+    assert any(line.startswith("time for training: ") and "measured just now" in line for line in lines)
+    assert any(line.startswith("between two strategies, 4 seeds each") and line.endswith("points") for line in lines)
     assert list(tmp_path.iterdir()) == []
+    one = harness("compare", "--dry-run", "--strategies", "sft", cwd=tmp_path)
+    assert "between two strategies: nothing can be claimed from 1 seed; it takes at least 4" in one.stdout
 
 
 def test_doctor_tells_engine_sandbox_and_what_is_missing(tmp_path):

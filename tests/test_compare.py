@@ -23,6 +23,9 @@ teacher = "{pico.TEACHER}"
 tasks = ["pico_math", "pico_code"]
 budget = {{ amount = {BUDGET} }}
 teaching = {{ prompts = 48, temperature = 0.7 }}
+dev_items = {LIMIT}
+[trainers.noop]
+max_tokens = 256
 [trainers.sft]
 learning_rate = 1e-3
 [trainers.kd]
@@ -37,7 +40,8 @@ max_tokens = 72
 def command(folder, *more):
     return [
         HARNESS, "compare", "--recipe", str(folder / "small.toml"), "--run", str(folder / "run"),
-        "--out", str(folder / "board.md"), "--limit", str(LIMIT), *more,
+        "--out", str(folder / "board.md"), "--limit", str(LIMIT),
+        "--strategies", "sft,kd,rl,kd+rl,noop", *more,
     ]  # fmt: skip
 
 
@@ -101,7 +105,7 @@ def test_the_same_command_goes_on_and_keeps_what_was_finished(world):
 def test_the_board_has_every_row_with_interval_cost_and_seed(world):
     facts = json.loads((world["folder"] / "board.json").read_text())
     rows = {row["name"]: row for row in facts["rows"]}
-    assert set(rows) == {"base", "teacher", "sft", "kd", "rl", "kd+rl"}
+    assert set(rows) == {"base", "teacher", "sft", "kd", "rl", "kd+rl", "noop"}
     assert facts["facts"]["engine"]["engine"] == "vllm"
     for name, row in rows.items():
         assert row["strict"]["n"] == 2 * LIMIT
@@ -110,7 +114,10 @@ def test_the_board_has_every_row_with_interval_cost_and_seed(world):
         assert ("difference" in row) == (name != "base")
     for name in ("sft", "kd", "rl", "kd+rl"):
         cost = rows[name]["runs"][0]["cost"]
-        assert cost["flops"] >= BUDGET, "a stage stopped before its budget was spent"
+        assert 0.85 * BUDGET < cost["flops"] <= 1.02 * BUDGET, "a stage did not spend its budget, or more"
+        assert cost["train_s"] > 0
+        assert (cost["generate_s"] > 0) == (cost["reward_s"] > 0) == ("rl" in name)
+        assert cost["without_teacher"]["flops"] == cost["flops_train"] + cost["flops_generate"]
         assert cost["trained_tokens"] > 0
         assert (cost["generated_tokens"] > 0) == ("rl" in name)
         assert (cost["teacher_tokens"] > 0) == ("kd" in name)
@@ -118,10 +125,46 @@ def test_the_board_has_every_row_with_interval_cost_and_seed(world):
     assert len(digests) == 6, "a strategy handed back another's weights"
 
 
+def test_doing_nothing_equals_the_base_in_weights_scores_and_every_reply(world):
+    facts = json.loads((world["folder"] / "board.json").read_text())
+    base, noop = ({row["name"]: row for row in facts["rows"]}[name] for name in ("base", "noop"))
+    assert noop["runs"][0]["digest"] == base["runs"][0]["digest"]
+    assert noop["runs"][0]["records"] == base["runs"][0]["records"]
+    assert noop["strict"] == base["strict"]
+    assert noop["difference"]["value"] == 0.0
+
+
+def test_the_checkpoint_of_a_run_is_the_best_on_dev_and_the_others_are_gone(world):
+    facts = json.loads((world["folder"] / "board.json").read_text())
+    for row in facts["rows"]:
+        run = row["runs"][0]
+        if row["role"] == "strategy":
+            assert run["dev"][run["chosen"]] == max(run["dev"].values())
+    snapshots = list(world["folder"].glob("run/stages/*/work/snapshots/*"))
+    chosen = [row["runs"][0]["chosen"] for row in facts["rows"] if row["role"] == "strategy"]
+    assert len(snapshots) == sum(name != "100" for name in chosen)
+
+
+def test_every_checkpoint_scored_on_test_items_is_in_the_ledger_once(world):
+    looks = [json.loads(line) for line in (world["folder"] / "test-looks.jsonl").read_text().splitlines()]
+    assert len(looks) == len({(look["items"], look["checkpoint"]) for look in looks}) == 2 * 6  # noop is the base
+    text = (world["folder"] / "board.md").read_text()
+    assert "Looks at these items so far: pico_math 6 checkpoints, pico_code 6 checkpoints." in text
+
+
+def test_training_can_be_watched_in_tensorboard_and_as_pictures(world):
+    run = world["folder"] / "run"
+    events = {path.parent.parent.name.split("-")[0] for path in run.glob("stages/*/tensorboard/events.out.*")}
+    assert events == {"sft", "kd", "rl", "noop"}
+    assert {path.name for path in (run / "curves").iterdir()} >= {"dev.svg", "sft.svg", "kd-then-rl.svg"}
+    assert (world["folder"] / "board.svg").read_bytes() == (run / "curves" / "dev.svg").read_bytes()
+    assert "](board.svg)" in (world["folder"] / "board.md").read_text()
+
+
 def test_the_printed_board_is_the_written_one(world):
     text = (world["folder"] / "board.md").read_text()
     facts = json.loads((world["folder"] / "board.json").read_text())
-    assert leaderboard.markdown(Board(**facts)) == text
+    assert leaderboard.markdown(Board(**facts), "board.svg") == text
     assert "| single run |" in text
     table = [line for line in text.splitlines() if line.startswith("|")][:8]
     assert all(line in world["second"].stdout for line in table)

@@ -232,11 +232,17 @@ def test_two_engines_share_the_requests_of_one_call(vllm_engine: VLLMEngine, che
     asked = [ask(f"q{i}", f"say {i}", 10, temperature=1.0, seed=i) for i in range(40)]
     with open_engine("vllm", print, {"data_parallel_size": "2", "max_num_seqs": "2"}) as fleet:  # type: ignore[attr-defined]
         assert fleet.describe() == {**VLLMEngine().describe(), "data_parallel_size": 2}
-        fleet.load(checkpoint)
-        stream = fleet.generate(asked)
-        next(stream)
-        stream.close()
-        shared = by_key(fleet.generate(asked))
+        first, second = fleet._engines
+        first._process, first._served = vllm_engine._process, vllm_engine._served  # runs already: a start takes 20 s
+        try:
+            fleet.load(checkpoint)
+            assert (first.swaps, second.swaps) == (1, 0)
+            stream = fleet.generate(asked)
+            next(stream)
+            stream.close()
+            shared = by_key(fleet.generate(asked))
+        finally:
+            first._process = None
     alone = by_key(vllm_engine.generate(asked))
     assert {key: content(g) for key, g in shared.items()} == {key: content(g) for key, g in alone.items()}
     with pytest.raises(BadConfig, match="data_parallel_size wants a number of engines, got 'two'"):

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from factories import overlaps
 
 from harness.code_grader import score_code
-from harness.decontaminate import overlaps
 from harness.errors import UnknownSplit
 from harness.protocols import Task
 from harness.sandbox import Sandbox

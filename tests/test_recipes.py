@@ -36,7 +36,7 @@ def test_defaults_are_filled_and_models_beside_the_file_are_found(tmp_path):
         (GOOD.replace("1e9", "0"), "budget.amount must be > 0, got 0"),
         (
             GOOD.replace("amount = 1e9", "amount = 1e9, unit = 'steps'"),
-            "budget.unit must be one of flops, tokens, got 'steps'",
+            "budget.unit must be one of flops, tokens, generated, device_s, got 'steps'",
         ),
         (GOOD.replace('base = "b"\n', ""), "base is missing or no str, got None"),
         (
@@ -53,7 +53,7 @@ def test_a_bad_recipe_names_the_key_and_what_was_expected(tmp_path, text, messag
 
 
 def test_unknown_names_are_suggested(tmp_path):
-    with pytest.raises(UnknownName, match="unknown task 'pico_meth': did you mean 'pico_math'"):
+    with pytest.raises(UnknownName, match="unknown task or suite 'pico_meth': did you mean 'pico_math'"):
         recipes.read(write(tmp_path, GOOD.replace("pico_math", "pico_meth")))
     with pytest.raises(UnknownName, match="unknown recipe 'pcio': did you mean 'pico'"):
         recipes.read("pcio")

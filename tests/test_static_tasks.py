@@ -20,10 +20,10 @@ import made_up_rows
 import pytest
 import yaml
 from click.testing import CliRunner
+from factories import overlaps
 
 from harness import answer_grader, code_grader, literal_grader, math_grader, registry
 from harness.cli import cli
-from harness.decontaminate import overlaps
 from harness.engines.replay import ReplayEngine
 from harness.errors import BadConfig, DataError, UnknownSplit
 from harness.protocols import CodeRunner, Task

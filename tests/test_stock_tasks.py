@@ -14,8 +14,9 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -381,13 +382,12 @@ def write_data(root: Path, data: Mapping[str, Mapping[str, Sequence[Mapping[str,
             path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def run_stock(folder: Path, data: Path, model: Path | None, runs: Iterable[Run]) -> dict[str, Stock]:
-    """Every run by stock lm-eval, in one process of its own."""
+def begin_stock(folder: Path, model: Path, runs: Sequence[tuple[Path, Run]]) -> subprocess.Popen[str]:
+    """Every run, each with the folder of its data, by stock lm-eval, begun in one process of its own."""
     folder.mkdir()
     (folder / "none").mkdir()
-    listed = list(runs)
     stated = []
-    for number, run in enumerate(listed):
+    for number, (data, run) in enumerate(runs):
         places = {path.name.partition(".")[0]: str(path) for path in (data / WHERE[run.task]).iterdir()}
         config = {
             "include": str(stock.find(run.task)),
@@ -400,16 +400,20 @@ def run_stock(folder: Path, data: Path, model: Path | None, runs: Iterable[Run])
         stated.append({**vars(run), "yaml": str(path), "model": str(model)})
     (folder / "runs.json").write_text(json.dumps(stated))
     clean = {name: value for name, value in os.environ.items() if name != "HARNESS_DATA"}
-    ran = subprocess.run(
-        [sys.executable, "-c", RUN_STOCK, str(folder)],
-        env={**clean, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub"), "TQDM_DISABLE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    with (folder / "log").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", RUN_STOCK, str(folder)],
+            env={**clean, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub"), "TQDM_DISABLE": "1"},
+            stdout=log,
+            stderr=log,
+            text=True,
+        )
+
+
+def read_stock(folder: Path, runs: Sequence[tuple[Path, Run]]) -> dict[str, Stock]:
+    """What it wrote of each run, by its key."""
     found = {}
-    for number, run in enumerate(listed):
+    for number, (_, run) in enumerate(runs):
         (results,) = (folder / f"out{number}").glob("*/results_*.json")
         (samples,) = (folder / f"out{number}").glob("*/samples_*.jsonl")
         rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
@@ -441,8 +445,26 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stocks(tmp_path_factory: pytest.TempPathFactory, hub: Path, model: Path) -> dict[str, Stock]:
-    return run_stock(tmp_path_factory.mktemp("stock") / "runs", hub, model, [*FIXED, *MODEL, *WHOLE])
+def stock_at_work(
+    tmp_path_factory: pytest.TempPathFactory, hub: Path, real: tuple[Path, list[Run]], model: Path
+) -> Iterator[Callable[[], Mapping[str, Stock]]]:
+    """Stock lm-eval, begun: it works while we do. Called, what it wrote, once it has ended."""
+    folder = tmp_path_factory.mktemp("stock") / "runs"
+    runs = [(hub, run) for run in (*FIXED, *MODEL, *WHOLE)] + [(real[0], run) for run in real[1]]
+
+    @cache
+    def ended() -> Mapping[str, Stock]:
+        assert process.wait() == 0, (folder / "log").read_text(errors="replace")[-3000:]
+        return read_stock(folder, runs)
+
+    with begin_stock(folder, model, runs) as process:
+        yield ended
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def stocks(stock_at_work: Callable[[], Mapping[str, Stock]]) -> Mapping[str, Stock]:
+    return stock_at_work()
 
 
 @pytest.fixture(scope="module")
@@ -526,6 +548,30 @@ def _but_data(config: Mapping[str, Any]) -> dict[str, Any]:
 # --- equality -------------------------------------------------------------------------------------------------------
 
 
+def test_the_whole_path_on_vllm_writes_the_files_of_stock_lm_eval(
+    stock_at_work: Callable[[], Mapping[str, Stock]], model: Path, tmp_path: Path
+) -> None:
+    """`harness eval`: engine, store, grading processes, sandbox and export; stock runs on transformers meanwhile."""
+    if why := vllm_problem():
+        pytest.skip(why)
+    names = tuple(f"lm_eval/{run.task}" for run in WHOLE)
+    single.run(single.Asked(names, tmp_path, (str(model),), engine="vllm", limit=2, max_tokens=24), Quiet())
+    (results,) = tmp_path.glob("lm_eval/model/results_*.json")
+    written = json.loads(results.read_text())
+    for run in WHOLE:
+        stock = stock_at_work()[run.key]
+        (samples,) = tmp_path.glob(f"lm_eval/model/samples_{run.task}_2*.jsonl")
+        rows = [json.loads(line) for line in samples.read_text().split("\n")[:-1]]
+        assert len(rows) == len(stock.rows)
+        for ours, theirs in zip(rows, stock.rows, strict=True):
+            rounded = {"resps", "filtered_resps"} if run.task == "arc_easy" else set()  # log-probabilities: last digits
+            assert {k: ours[k] for k in theirs if k not in rounded} == {
+                k: theirs[k] for k in theirs if k not in rounded
+            }
+        assert written["results"][run.task] == stock.results["results"][run.task]
+        assert written["task_hashes"][run.task] == stock.results["task_hashes"][run.task]
+
+
 @pytest.mark.parametrize(("run", "expected"), RIGHT_OR_NOT, ids=[run.key for run in FIXED])
 def test_given_replies_have_stock_metrics(
     run: Run, expected: Mapping[str, float], stocks: Mapping[str, Stock], runner: CodeRunner
@@ -546,30 +592,6 @@ def test_a_model_gives_stock_replies_and_stock_metrics(
     replies = drawn_replies(task, samples, model)
     compare(run, stocks[run.key], task, samples, replies, runner)
     assert any(reply.text for item in replies for reply in item)
-
-
-def test_the_whole_path_on_vllm_writes_the_files_of_stock_lm_eval(
-    stocks: Mapping[str, Stock], model: Path, tmp_path: Path
-) -> None:
-    """`harness eval`: engine, store, grading processes, sandbox and export; stock ran on transformers."""
-    if why := vllm_problem():
-        pytest.skip(why)
-    names = tuple(f"lm_eval/{run.task}" for run in WHOLE)
-    single.run(single.Asked(names, tmp_path, (str(model),), engine="vllm", limit=2, max_tokens=24), Quiet())
-    (results,) = tmp_path.glob("lm_eval/model/results_*.json")
-    written = json.loads(results.read_text())
-    for run in WHOLE:
-        stock = stocks[run.key]
-        (samples,) = tmp_path.glob(f"lm_eval/model/samples_{run.task}_2*.jsonl")
-        rows = [json.loads(line) for line in samples.read_text().split("\n")[:-1]]
-        assert len(rows) == len(stock.rows)
-        for ours, theirs in zip(rows, stock.rows, strict=True):
-            rounded = {"resps", "filtered_resps"} if run.task == "arc_easy" else set()  # log-probabilities: last digits
-            assert {k: ours[k] for k in theirs if k not in rounded} == {
-                k: theirs[k] for k in theirs if k not in rounded
-            }
-        assert written["results"][run.task] == stock.results["results"][run.task]
-        assert written["task_hashes"][run.task] == stock.results["task_hashes"][run.task]
 
 
 def test_the_comparison_fails_on_another_prompt_another_reply_and_another_metric(
@@ -788,44 +810,50 @@ REAL = {  # task -> a file below HARNESS_DATA, with the hub's columns
 }
 
 
-@pytest.mark.data
-def test_the_first_real_items_are_asked_and_judged_as_by_stock_lm_eval(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: CodeRunner
-) -> None:
-    root = Path(_REAL_DATA or "")
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Run]]:
+    """The first real items in a folder in the hub's layout, and what is run on them; nothing without HARNESS_DATA."""
+    hub = tmp_path_factory.mktemp("real")
     if not _REAL_DATA:
-        pytest.skip("HARNESS_DATA is not set: no real benchmarks here")
+        return hub, []
     data: dict[str, Any] = {}
     for task, (place, columns, (first, last)) in REAL.items():
         for split in ("train", "test") if "{split}" in place else ("test",):
-            content = (root / place.format(split=split)).read_bytes()
+            content = (Path(_REAL_DATA) / place.format(split=split)).read_bytes()
             text = (gzip.decompress(content) if place.endswith(".gz") else content).decode()
             rows = [{c: row[c] for c in columns} for row in map(json.loads, text.splitlines())]
             data.setdefault(WHERE[task], {})[split] = rows if split == "train" else rows[first:last]
-    write_data(tmp_path / "hub", data)
+    write_data(hub, data)
 
     def texts(place: str, field: str, also: str = "") -> list[list[str]]:
         return [[f" {row[field]}{also}"] for row in data[place]["test"]]
 
     gsm8k, math, humaneval, mbpp = (WHERE[task] for task in REAL)
-    runs = [
-        Run("gsm8k", "gsm8k", texts(gsm8k, "answer"), limit=8),
-        Run("gsm8k_cot", "gsm8k_cot", texts(gsm8k, "answer", "\nThe answer is 18."), limit=8),
-        Run("minerva_math500", "minerva_math500", texts(math, "solution"), limit=8),
-        Run("hendrycks_math500", "hendrycks_math500", texts(math, "answer"), limit=8),
-        Run("humaneval", "humaneval", [[row["canonical_solution"]] for row in data[humaneval]["test"]], limit=8),
-        Run("mbpp", "mbpp", [[row["code"]] for row in data[mbpp]["test"]], limit=8),
+    return hub, [
+        Run("gsm8k, real", "gsm8k", texts(gsm8k, "answer"), limit=8),
+        Run("gsm8k_cot, real", "gsm8k_cot", texts(gsm8k, "answer", "\nThe answer is 18."), limit=8),
+        Run("minerva_math500, real", "minerva_math500", texts(math, "solution"), limit=8),
+        Run("hendrycks_math500, real", "hendrycks_math500", texts(math, "answer"), limit=8),
+        Run("humaneval, real", "humaneval", [[row["canonical_solution"]] for row in data[humaneval]["test"]], limit=8),
+        Run("mbpp, real", "mbpp", [[row["code"]] for row in data[mbpp]["test"]], limit=8),
     ]
-    found = run_stock(tmp_path / "runs", tmp_path / "hub", None, runs)
-    monkeypatch.setenv("HARNESS_DATA", str(root))
+
+
+@pytest.mark.data
+def test_the_first_real_items_are_asked_and_judged_as_by_stock_lm_eval(
+    real: tuple[Path, list[Run]], stocks: Mapping[str, Stock], monkeypatch: pytest.MonkeyPatch, runner: CodeRunner
+) -> None:
+    if not _REAL_DATA:
+        pytest.skip("HARNESS_DATA is not set: no real benchmarks here")
+    monkeypatch.setenv("HARNESS_DATA", _REAL_DATA)
     sizes = {"gsm8k": 1319, "gsm8k_cot": 1319, "humaneval": 164}
-    for run in runs:
+    for run in real[1]:
         task = StockTask(run.task)
         samples = task.samples("test")
         assert len(samples) == sizes.get(run.task, 500)
-        stocks = found[run.key]
-        stocks.results["n-samples"][run.task]["original"] = len(samples)  # the other side was given 8
-        compare(run, stocks, task, samples[:8], fixed_replies(task, samples[:8], run), runner)
-    assert found["humaneval"].results["results"]["humaneval"]["pass@1,create_test"] == 1.0
-    assert found["mbpp"].results["results"]["mbpp"]["pass_at_1,none"] == 1.0
-    assert found["minerva_math500"].results["results"]["minerva_math500"]["math_verify,none"] == 1.0
+        stocks[run.key].results["n-samples"][run.task]["original"] = len(samples)  # the other side was given 8
+        compare(run, stocks[run.key], task, samples[:8], fixed_replies(task, samples[:8], run), runner)
+    results = {run.task: stocks[run.key].results["results"][run.task] for run in real[1]}
+    assert results["humaneval"]["pass@1,create_test"] == 1.0
+    assert results["mbpp"]["pass_at_1,none"] == 1.0
+    assert results["minerva_math500"]["math_verify,none"] == 1.0

@@ -8,12 +8,27 @@ from harness.types import Budget, StageSpec
 def test_a_sequence_shares_one_budget_equally_unless_told():
     strategy = strategies.parse("kd+rl")
     assert strategy.stages == (StageSpec("kd", 0.5), StageSpec("rl", 0.5))
-    assert strategies.slices(strategy, Budget(10.0)) == (Budget(5.0), Budget(5.0))
+    assert [strategies.share_of(stage, Budget(10.0)) for stage in strategy.stages] == [5.0, 5.0]
 
 
 def test_stated_shares_are_kept_and_the_rest_is_divided():
     assert strategies.parse("kd:0.3+rl:0.7").stages == (StageSpec("kd", 0.3), StageSpec("rl", 0.7))
     assert [s.share for s in strategies.parse("sft:0.5+kd+rl").stages] == [0.5, 0.25, 0.25]
+
+
+def test_variants_and_joint_losses_are_trainers_of_their_own():
+    assert strategies.parse("sft.lora:0.25+kd.onpolicy").stages == (
+        StageSpec("sft.lora", 0.25),
+        StageSpec("kd.onpolicy", 0.75),
+    )
+    assert strategies.parse("kd&rl").stages == (StageSpec("kd&rl", 1.0),)
+    assert strategies.parse("sft+rl&kd").stages == (StageSpec("sft", 0.5), StageSpec("kd&rl", 0.5))
+
+
+@pytest.mark.parametrize("text", ["sft&rl", "sft.x", "kd&rl&sft"])
+def test_a_joint_loss_or_variant_nobody_offers_is_named(text):
+    with pytest.raises(UnknownName, match=f"unknown trainer {text!r}"):
+        strategies.parse(text)
 
 
 def test_an_unknown_trainer_is_named_with_a_suggestion():

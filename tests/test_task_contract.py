@@ -3,9 +3,9 @@
 from itertools import combinations
 
 import pytest
+from factories import overlaps
 
 from harness import registry
-from harness.decontaminate import overlaps
 from harness.errors import DataError, UnknownSplit
 from harness.sandbox import Sandbox
 

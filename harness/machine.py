@@ -1,0 +1,10 @@
+"""What kind of machine this is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def has_gpu() -> bool:
+    """Whether the NVIDIA driver shows a device. Imports no torch."""
+    return Path("/dev/nvidiactl").exists()

@@ -1,0 +1,39 @@
+"""Distillation and reinforcement learning in one loop: GRPO with the teacher's log-ratio in every token's advantage.
+
+advantage of a token = advantage of its reply in its group + teacher_coef * (log p_teacher - log p_student), both at
+temperature 1. Groups without reward variance still learn from the teacher. Related: arXiv:2506.02208.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from harness.budget import Meter
+from harness.protocols import Need, TrainData
+from harness.types import Checkpoint, Stage, Trained
+
+from .rl import GRPOConfig
+
+
+@dataclass(frozen=True)
+class JointConfig(GRPOConfig):
+    """As `rl`, and the weight of the teacher."""
+
+    teacher_coef: float = 0.3
+
+
+class KDRL:
+    """`GRPO` whose every token is also pulled towards the teacher."""
+
+    Config: ClassVar[type] = JointConfig
+    needs: ClassVar[frozenset[Need]] = frozenset({"teacher"})
+    samples: ClassVar[bool] = True
+
+    def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:
+        """As `GRPO.train`; raises ValueError where teacher and student do not share a vocabulary."""
+        from .trl_grpo import train_on_rewards
+
+        config = JointConfig(**stage.config)
+        return train_on_rewards(stage, config, parent, data, meter, out, config.teacher_coef)

@@ -1,0 +1,31 @@
+"""No training at all: the base through every step of the path. Its row must equal the base's in every item."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from harness.budget import Meter
+from harness.protocols import Need, TrainData
+from harness.types import Budget, Checkpoint, Stage, Trained
+
+from .sft import SFTConfig
+
+
+class NoOp:
+    """One step of `SFT` at learning rate 0: loads, steps, saves and is judged as any other trainer."""
+
+    Config: ClassVar[type] = SFTConfig
+    needs: ClassVar[frozenset[Need]] = frozenset({"completions"})
+    samples: ClassVar[bool] = False
+
+    def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:
+        """The parent's weights, bit for bit where they are float32."""
+        from .trl_sft import train_on_completions
+
+        still = replace(self.Config(**stage.config), learning_rate=0.0)
+        one_step = Meter(Budget(1.0, "tokens"), meter.n_params)
+        trained = train_on_completions(stage, still, parent, data, one_step, out)
+        meter.restore(one_step.state())
+        return trained

@@ -1,0 +1,22 @@
+"""GRPO done right (arXiv:2503.20783): no division by the length of a reply, nor by the spread of its group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from .rl import GRPO, GRPOConfig
+
+
+@dataclass(frozen=True)
+class DrGRPOConfig(GRPOConfig):
+    """Section 3.2 of the paper; all else as `rl`."""
+
+    loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = "dr_grpo"
+    scale_rewards: Literal["group", "batch", "none"] = "none"
+
+
+class DrGRPO(GRPO):
+    """`GRPO` without its two biases."""
+
+    Config: ClassVar[type] = DrGRPOConfig

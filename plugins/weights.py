@@ -1,0 +1,161 @@
+"""Checkpoints of a trainer on TRL: load the parent, find the newest whole one, write the final folder.
+
+Imports torch: import it inside `train` only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from harness.types import Checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def load(parent: Checkpoint) -> tuple[Any, Any]:
+    """The parent's model in float32 (on CUDA the trainer computes in bfloat16 over it) and its tokenizer."""
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    model = load_model(parent.path, torch.float32)
+    unknown = tensor_names(parent.path) - model.state_dict().keys()
+    if unknown:
+        raise ValueError(
+            f"checkpoint {parent.path} holds {len(unknown)} tensors its model class does not know, such as "
+            f"{min(unknown)!r}: give a full checkpoint (merge an adapter first)"
+        )
+    return model, AutoTokenizer.from_pretrained(parent.path, local_files_only=True)
+
+
+def load_model(path: Path, dtype: Any) -> Any:
+    """The causal language model in a folder."""
+    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
+
+
+def load_teacher(teacher: Checkpoint, parent: Checkpoint) -> Any:
+    """The teacher, frozen, its output cut to the student's vocabulary: bfloat16 on CUDA, float32 on a CPU.
+
+    Models of one family pad the same vocabulary to different sizes; what is cut off are rows no token has. Raises
+    ValueError where the vocabularies differ in more than that.
+    """
+    student = AutoTokenizer.from_pretrained(parent.path, local_files_only=True)
+    other = AutoTokenizer.from_pretrained(teacher.path, local_files_only=True)
+    mine, theirs = student.get_vocab(), other.get_vocab()
+    if mine != theirs or student.eos_token != other.eos_token:
+        odd = sorted(mine.items() ^ theirs.items())[:1] or [("end of turn", f"{student.eos_token}, {other.eos_token}")]
+        raise ValueError(
+            f"the teacher {teacher.path.name} and the student {parent.path.name} have different vocabularies (first "
+            f"difference: {odd[0]}): their log-probabilities cannot be compared token by token. Distil its text: kd"
+        )
+    model = load_model(teacher.path, torch.bfloat16 if torch.cuda.is_available() else torch.float32)
+    size = json.loads((parent.path / "config.json").read_text())["vocab_size"]
+    if model.config.vocab_size < size:
+        raise ValueError(
+            f"the teacher {teacher.path.name} pads its vocabulary to {model.config.vocab_size} rows, the student to "
+            f"{size}: the teacher must have at least as many. Distil its text: kd"
+        )
+    if model.config.vocab_size > size:
+        model.resize_token_embeddings(size)
+    return model.eval().requires_grad_(False)
+
+
+def eos_ids(model: Any, tokenizer: Any) -> set[int]:
+    """Token ids that end a reply."""
+    declared = model.generation_config.eos_token_id
+    ids = {tokenizer.eos_token_id, *(declared if isinstance(declared, list) else [declared])}
+    return {i for i in ids if i is not None}
+
+
+def merged(model: Any) -> dict[str, torch.Tensor]:
+    """All weights under the names of the model without an adapter; the model itself is left as it is."""
+    if not hasattr(model, "peft_config"):
+        return dict(model.state_dict())
+    base = model.get_base_model()
+    state = {
+        name.replace(".base_layer.", "."): tensor for name, tensor in base.state_dict().items() if ".lora_" not in name
+    }
+    for name, module in base.named_modules():
+        if hasattr(module, "get_delta_weight"):
+            state[f"{name}.weight"] = state[f"{name}.weight"] + module.get_delta_weight("default")
+    return state
+
+
+def save(model: Any, parent: Checkpoint, folder: Path) -> Path:
+    """`folder`: the parent's folder, file for file, with the model's weights in float32 under the parent's names."""
+    partial = folder.with_name(folder.name + ".partial")
+    for old in (partial, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for file in parent.path.iterdir():
+        weights_or_cost = file.suffix == ".safetensors" or file.name.endswith((".index.json", "cost.json"))
+        if file.is_file() and not weights_or_cost:
+            shutil.copyfile(file, partial / file.name)
+    config = json.loads((partial / "config.json").read_text())
+    config.pop("torch_dtype", None)
+    write(partial / "config.json", {**config, "dtype": "float32"})
+    state = merged(model)
+    weights = {name: state[name].detach().cpu().float().clone() for name in sorted(tensor_names(parent.path))}
+    save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})
+    return partial.rename(folder)
+
+
+def restored(parent: Checkpoint, saved: Path | None) -> Any:
+    """The model a trainer saved in `saved` (whole, or an adapter on the parent); the parent's own for None."""
+    if saved is None:
+        return load_model(parent.path, torch.float32)
+    if (saved / "adapter_config.json").exists():
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(load_model(parent.path, torch.float32), saved)
+    return load_model(saved, torch.float32)
+
+
+def newest(folder: Path, before: int | None = None) -> Path | None:
+    """The newest whole checkpoint under `folder`, of step `before` at most; newer ones are removed."""
+    steps = {int(checkpoint.name.split("-")[1]): checkpoint for checkpoint in folder.glob("checkpoint-*")}
+    for step in sorted(steps, reverse=True):
+        if (before is None or step <= before) and _whole(steps[step]):
+            return steps[step]
+        log.warning("%s is half written or no good: removed", steps[step])
+        shutil.rmtree(steps[step])
+    return None
+
+
+def _whole(folder: Path) -> bool:
+    """True if all a resume needs is there; `meter.json` is written last."""
+    try:
+        for name in ("meter.json", "trainer_state.json"):
+            json.loads((folder / name).read_text())
+        torch_files = [folder / "optimizer.pt", *folder.glob("rng_state*.pth")]
+        return bool(tensor_names(folder)) and len(torch_files) > 1 and all(map(zipfile.is_zipfile, torch_files))
+    except (OSError, ValueError, SafetensorError):
+        return False
+
+
+def tensor_names(folder: Path) -> set[str]:
+    """Names of all tensors stored in a folder."""
+    names: set[str] = set()
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            names.update(tensors.keys())
+    return names
+
+
+def write(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=1))
+    partial.rename(path)
