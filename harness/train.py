@@ -22,7 +22,6 @@ from typing import Any
 from harness import registry
 from harness.checkpoints import matmul_params, open_checkpoint
 from harness.errors import BadConfig, TrainerError, UnknownName
-from harness.machine import has_gpu
 from harness.records import cost_from_json, read_lines, row_to_json, write_json, write_lines
 from harness.storage import enough_space
 from harness.types import Budget, Checkpoint, Cost, Stage, Status, TrainRow, sha256_of
@@ -181,7 +180,7 @@ def _run(home: Path, devices: int, progress: Callable[[float, str], None], stopp
     environment.setdefault("OMP_NUM_THREADS", "1")  # two threads made tiny models ten times slower on a busy machine
     with (home / "log.txt").open("ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", *_launcher(devices), "harness.stage", str(home)],
+            [sys.executable, "-m", *_module(devices), str(home)],
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -198,17 +197,21 @@ def _run(home: Path, devices: int, progress: Callable[[float, str], None], stopp
                 child.wait()
 
 
-def _launcher(devices: int) -> list[str]:
-    """What starts a process for each device; nothing for one."""
+def _module(devices: int) -> list[str]:
+    several = launcher(devices)
+    return [*several, *(["-m"] if several else []), "harness.stage"]
+
+
+def launcher(devices: int) -> list[str]:
+    """Module and options that start a process for each device; nothing for one.
+
+    --multi_gpu is accelerate's word for several local processes; on a CPU they talk through gloo.
+    """
     if devices == 1:
         return []
     settings = {"num_processes": devices, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
     options = [f"--{name}={value}" for name, value in settings.items()]
-    return ["accelerate.commands.launch", *options, "--main_process_port=0", *_where(), "-m"]
-
-
-def _where() -> list[str]:
-    return ["--multi_gpu"] if has_gpu() else ["--cpu", "--num_cpu_threads_per_process=1"]
+    return ["accelerate.commands.launch", "--multi_gpu", *options, "--main_process_port=0"]
 
 
 def latest(home: Path) -> tuple[float, str]:
