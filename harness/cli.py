@@ -95,6 +95,8 @@ def compare(**options: Any) -> None:
 
     Everything is kept in the run folder: the same command goes on where it stopped and never trains a stage twice.
     """
+    from dataclasses import replace
+
     from harness import compare as work
     from harness import outline
     from harness.leaderboard import markdown
@@ -117,8 +119,8 @@ def compare(**options: Any) -> None:
         progress.close()
     drawn = plan.folder / "curves" / "dev.svg"
     write_text(out.with_suffix(".svg"), drawn.read_text(encoding="utf-8"))
-    _write_board(board, out, out.with_suffix(".svg").name)
-    text = markdown(board, "curves/dev.svg")
+    _write_board(replace(board, picture=out.with_suffix(".svg").name), out)
+    text = markdown(replace(board, picture="curves/dev.svg"))
     write_text(plan.folder / "leaderboard.md", text)
     click.echo("\n" + text.split("<details>")[0].rstrip())
     click.echo(f"\nleaderboard: {out} (facts: {out.with_suffix('.json')}); records and checkpoints: {plan.folder}")
@@ -207,14 +209,14 @@ def _default_jobs() -> int:
     return 1 if has_gpu() else max(1, len(os.sched_getaffinity(0)))
 
 
-def _write_board(board: Any, out: Path, picture: str = "") -> None:
+def _write_board(board: Any, out: Path) -> None:
     from dataclasses import asdict
 
     from harness.leaderboard import markdown
     from harness.records import write_json, write_text
 
     write_json(out.with_suffix(".json"), asdict(board))
-    write_text(out, markdown(board, picture))
+    write_text(out, markdown(board))
 
 
 @cli.command()

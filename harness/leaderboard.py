@@ -57,6 +57,7 @@ class Board:
     facts: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     schema: int = SCHEMA
+    picture: str = ""  # where the learning curves lie, seen from the file the board is written to; "": there are none
 
 
 def build(
@@ -237,11 +238,8 @@ def _cost(cost: Cost) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------ markdown
 
 
-def markdown(board: Board, picture: str = "") -> str:
-    """The board as GitHub markdown: one table a reader needs, everything else folded under it.
-
-    picture: where the learning curves lie, seen from the file this is written to.
-    """
+def markdown(board: Board) -> str:
+    """The board as GitHub markdown: one table a reader needs, everything else folded under it."""
     wide = len(board.tasks) <= 3
     trained = _trained(board)
     head = ["Strategy", "Strict %", "Δ vs base"] if trained else ["Model", "Strict %"]
@@ -250,8 +248,8 @@ def markdown(board: Board, picture: str = "") -> str:
     lines = [f"# {board.title}", "", _caption(board), ""]
     lines += table(head, [_cells(row, board, wide) for row in board.rows])
     lines += ["", *_legend(board), *[f"> {note}" for note in board.notes], ""]
-    if picture:
-        lines += [f"![Dev score along training, against every cost]({picture})", ""]
+    if board.picture:
+        lines += [f"![Dev score along training, against every cost]({board.picture})", ""]
     if trained:
         lines += _fold("Cost of every run", _cost_table(board))
         lines += _fold("Dev scores along training, and what the reward said", _dev_table(board))
