@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
-from harness import stats
+from harness import claims, stats
 from harness.errors import NotComparable
 from harness.types import BudgetUnit, Cost, Record
 
@@ -57,6 +57,7 @@ class Board:
     facts: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     schema: int = SCHEMA
+    pairs: list[dict[str, Any]] = field(default_factory=list)  # see `claims.pairs`
     picture: str = ""  # where the learning curves lie, seen from the file the board is written to; "": there are none
 
 
@@ -78,7 +79,11 @@ def build(
         (_row(e, base, tasks, defects or {}) for e in entries), key=lambda r: -_or(r["strict"]["value"], -1.0)
     )
     counts = {t: len({r.sample_id for r in entries[0].runs[0].records if r.task == t}) for t in tasks}
-    return Board(title, rows, tasks, counts, dict(facts), list(notes))
+    whole = {e.name: e for e in entries if e.role == "strategy" and all(run.status == "done" for run in e.runs)}
+    scores = {
+        n: [item_scores(r.records, "strict") for r in whole[n].runs] for row in rows if (n := row["name"]) in whole
+    }
+    return Board(title, rows, tasks, counts, dict(facts), list(notes), pairs=claims.pairs(scores))
 
 
 COMPARED: dict[str, Callable[[Record], object]] = {
@@ -188,7 +193,8 @@ def _score(runs: Sequence[Run], grader: str) -> dict[str, Any]:
         return asdict(stats.wilson(int(sum(flat)), len(flat)))
     zeros = [[0.0] * len(shared)]
     estimate = stats.paired(values[0], zeros[0]) if len(values) == 1 else stats.across_seeds(values, zeros)
-    return asdict(replace(estimate, low=max(estimate.low, 0.0), high=min(estimate.high, 1.0)))  # a share, not a gap
+    # a share, not a gap
+    return asdict(replace(estimate, low=max(estimate.low, 0.0), high=min(estimate.high, 1.0), p=None))
 
 
 def _difference(entry: Entry, base: Entry) -> stats.Estimate:
@@ -248,6 +254,7 @@ def markdown(board: Board) -> str:
     lines = [f"# {board.title}", "", _caption(board), ""]
     lines += table(head, [_cells(row, board, wide) for row in board.rows])
     lines += ["", *_legend(board), *[f"> {note}" for note in board.notes], ""]
+    lines += claims.lines(board.pairs, board.rows, board.facts)
     if board.picture:
         lines += [f"![Dev score along training, against every cost]({board.picture})", ""]
     if trained:
@@ -287,6 +294,8 @@ def _or(value: float | None, otherwise: float) -> float:
 def _caption(board: Board) -> str:
     sizes = ", ".join(f"{task} {n}" for task, n in board.n_items.items())
     text = f"n = {sum(board.n_items.values())} held-out items ({sizes}). Intervals are 95 %."
+    if settings := board.facts.get("settings"):
+        text += f" Settings: {settings}."
     if looks := board.facts.get("looks at the test items"):
         text += f" Looks at these items so far: {_text(looks)}."
     if dropped := board.facts.get("train items dropped for holding a held-out question"):

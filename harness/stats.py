@@ -15,13 +15,17 @@ MIN_SEEDS_FOR_CLAIM = 4  # below this no seed-aware test can reach p < 0.05 with
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its n and its interval; `method` names how the interval was made."""
+    """A number with its n and its interval; `method` names how the interval was made.
+
+    p: two-sided, of no difference; None where no test belongs to the number.
+    """
 
     value: float
     low: float
     high: float
     n: int
     method: str
+    p: float | None = None
 
 
 def wilson(k: int, n: int) -> Estimate:
@@ -91,10 +95,11 @@ def across_seeds(candidate: Sequence[Sequence[float]], reference: Sequence[Seque
         if len(arm) > 1:
             seed_part, residual = _seed_variance(arm)
             variance += seed_part - residual
-    variance = max(variance, item_part)
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, df)) * math.sqrt(variance)
+    error = math.sqrt(max(variance, item_part))
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, df)) * error
     gap = float(item_gap.mean())
-    return Estimate(gap, max(gap - half, -1.0), min(gap + half, 1.0), n, f"crossed random effects, df {df}")
+    p = 2 * float(stats.t.sf(abs(gap) / error, df)) if error else float(gap == 0)
+    return Estimate(gap, max(gap - half, -1.0), min(gap + half, 1.0), n, f"crossed random effects, df {df}", p)
 
 
 def _seed_variance(arm: np.ndarray) -> tuple[float, float]:
@@ -104,6 +109,19 @@ def _seed_variance(arm: np.ndarray) -> tuple[float, float]:
     residual = arm - row_means[:, None] - arm.mean(axis=0)[None, :] + arm.mean()
     mean_square = float((residual**2).sum()) / ((seeds - 1) * (items - 1)) if items > 1 else 0.0
     return float(row_means.var(ddof=1)) / seeds, mean_square / (items * seeds)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values corrected for their number, in the order given.
+
+    Of families of claims made where one is below 5 %, at most 5 % hold a false one. Source: Holm 1979, Scandinavian
+    Journal of Statistics 6:65.
+    """
+    corrected, worst = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = worst
+    return corrected
 
 
 def detectable(discordant: float, n: int, power: float = 0.8) -> float:

@@ -40,6 +40,8 @@ LAYERS = [
         "rows",
         "stock_data",
         "stock_names",
+        "trials",
+        "claims",
     },
     {"math_worker"},
     {"math_equal"},
@@ -48,7 +50,7 @@ LAYERS = [
     {"graders"},
     {"sandbox", "engines", "train", "stage", "evaluate", "stock", "lm_eval_files"},
     {"grading", "benchmarks", "recipes", "export", "material", "selection"},
-    {"leaderboard", "compare", "outline", "single", "collection", "doctor", "rewards"},
+    {"leaderboard", "compare", "tuning", "outline", "single", "collection", "doctor", "rewards"},
     {"progress", "cli"},
 ]
 STANDARD = {

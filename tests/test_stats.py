@@ -90,6 +90,24 @@ def test_crossed_effects_keep_the_error_rate_where_ignoring_seeds_does_not():
     assert naive / 1000 > 0.15  # the mistake this function exists to avoid
 
 
+def test_a_difference_across_seeds_has_the_p_of_its_own_interval():
+    rng = np.random.default_rng(3)
+    a, b = (_seeded_arm(rng, 4, 300, 0.02, rng.normal(shift, 1, 300)) for shift in (0.3, 0.0))
+    estimate = stats.across_seeds(a, b)
+    half, t = (estimate.high - estimate.low) / 2, scipy_stats.t.ppf(0.975, 6)
+    assert estimate.p == pytest.approx(2 * scipy_stats.t.sf(abs(estimate.value) / (half / t), 6))
+    assert (estimate.p < 0.05) == significant(estimate)
+    same = stats.across_seeds([[1, 0], [1, 0]], [[1, 0], [1, 0]])
+    assert (same.value, same.p) == (0.0, 1.0)
+
+
+def test_holm_gives_the_published_correction():
+    # R: p.adjust(c(0.01, 0.02, 0.03, 0.04, 0.05), "holm"), and its order does not matter
+    assert stats.holm([0.01, 0.02, 0.03, 0.04, 0.05]) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
+    assert stats.holm([0.04, 0.01, 0.6]) == pytest.approx([0.08, 0.03, 0.6])
+    assert stats.holm([]) == []
+
+
 def test_detectable_difference_matches_the_planning_table():
     # 80 % power at 5 %, one fifth discordant: GSM8K (1319) 3.5 points, HumanEval (164) 9.8
     assert 100 * stats.detectable(0.2, 1319) == pytest.approx(3.45, abs=0.01)
