@@ -30,10 +30,60 @@ def cli() -> None:
     \b
       harness compare                        train sft, kd, rl and kd+rl on the embedded world, write a leaderboard
       harness compare --dry-run              what that would do and cost
+      harness tune --try rl.learning_rate=1e-5,1e-4   settings, tried on dev items
       harness eval --model DIR --task gsm8k  evaluate one model
       harness grade --task humaneval ...     judge generations from anywhere
       harness doctor                         what is installed, which engine and sandbox will be used
     """
+
+
+_OF_A_PLAN = (
+    click.option("--recipe", default="pico", show_default=True, help="Installed recipe, or a .toml file."),
+    click.option("--base", help="Base model: a folder or a Hugging Face name (default: the recipe's)."),
+    click.option("--teacher", help="Teacher model for distillation (default: the recipe's)."),
+    click.option("--tasks", help="Comma-separated tasks or suites to be judged by (default: the recipe's)."),
+    click.option("--train-tasks", help="Comma-separated tasks to train on (default: the recipe's, else --tasks)."),
+    click.option(
+        "--train-data",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="JSONL train set instead of the tasks' own.",
+    ),
+    click.option(
+        "--budget", type=float, help="What every strategy may spend, in --budget-unit (default: the recipe's)."
+    ),
+    click.option(
+        "--budget-unit",
+        type=click.Choice(["flops", "tokens", "generated", "device_s"]),
+        help="The enforced unit; all are recorded (default: the recipe's).",
+    ),
+    click.option("--set", "settings", multiple=True, metavar="TRAINER.KEY=VALUE", help="Change a training setting."),
+    click.option("--engine", default="auto", show_default=True, help="vllm, transformers, or auto."),
+    click.option("--limit", type=click.IntRange(min=1), help="Evaluate only the first N items of each task."),
+    click.option(
+        "--jobs", type=click.IntRange(min=1), help="Stages trained at once (default: 1 with a GPU, else one a core)."
+    ),
+    click.option(
+        "--run", "folder", type=click.Path(file_okay=False, path_type=Path), help="Run folder [default: runs/<recipe>]."
+    ),
+    click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even where no real isolation can be had."),
+    click.option(
+        "--devices", type=click.IntRange(min=1), help="Devices that train one stage together (accelerate launch)."
+    ),
+    click.option(
+        "--report-to",
+        default="tensorboard",
+        show_default=True,
+        help="Where to watch training: tensorboard, wandb, mlflow, trackio, ..., comma-separated, or none.",
+    ),
+    click.option("--keep-checkpoints", is_flag=True, help="Keep the weights of checkpoints that were not chosen."),
+)
+
+
+def _of_a_plan(command: Any) -> Any:
+    """The options of all commands that train."""
+    for option in reversed(_OF_A_PLAN):
+        command = option(command)
+    return command
 
 
 @cli.command()
@@ -43,44 +93,11 @@ def cli() -> None:
     show_default=True,
     help="Comma-separated: a+b a sequence, a:0.3+b:0.7 with shares, a&b both in one loop (quote it), a.x a variant.",
 )
-@click.option("--recipe", default="pico", show_default=True, help="Installed recipe, or a .toml file.")
 @click.option("--seeds", default="1", show_default=True, help="Training seeds, comma-separated: 1,2,3,4.")
-@click.option("--base", help="Base model: a folder or a Hugging Face name (default: the recipe's).")
-@click.option("--teacher", help="Teacher model for distillation (default: the recipe's).")
-@click.option("--tasks", help="Comma-separated tasks or suites to be judged by (default: the recipe's).")
-@click.option("--train-tasks", help="Comma-separated tasks to train on (default: the recipe's, else --tasks).")
-@click.option(
-    "--train-data", type=click.Path(dir_okay=False, path_type=Path), help="JSONL train set instead of the tasks' own."
-)
-@click.option("--budget", type=float, help="What every strategy may spend, in --budget-unit (default: the recipe's).")
-@click.option(
-    "--budget-unit",
-    type=click.Choice(["flops", "tokens", "generated", "device_s"]),
-    help="The enforced unit; all are recorded (default: the recipe's).",
-)
-@click.option("--set", "settings", multiple=True, metavar="TRAINER.KEY=VALUE", help="Change a training setting.")
-@click.option("--engine", default="auto", show_default=True, help="vllm, transformers, or auto.")
-@click.option("--limit", type=click.IntRange(min=1), help="Evaluate only the first N items of each task.")
-@click.option(
-    "--jobs", type=click.IntRange(min=1), help="Stages trained at once (default: 1 with a GPU, else one a core)."
-)
-@click.option(
-    "--run", "folder", type=click.Path(file_okay=False, path_type=Path), help="Run folder [default: runs/<recipe>]."
-)
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Leaderboard [default: leaderboards/<recipe>.md]."
 )
-@click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even where no real isolation can be had.")
-@click.option(
-    "--devices", type=click.IntRange(min=1), help="Devices that train one stage together (accelerate launch)."
-)
-@click.option(
-    "--report-to",
-    default="tensorboard",
-    show_default=True,
-    help="Where to watch training: tensorboard, wandb, mlflow, trackio, ..., comma-separated, or none.",
-)
-@click.option("--keep-checkpoints", is_flag=True, help="Keep the weights of checkpoints that were not chosen.")
+@_of_a_plan
 @click.option("--dry-run", is_flag=True, help="Print what would be done, cost and find out, then stop.")
 def compare(**options: Any) -> None:
     """Train every strategy from one base and write an honest leaderboard.
@@ -126,6 +143,63 @@ def compare(**options: Any) -> None:
     click.echo(f"\nleaderboard: {out} (facts: {out.with_suffix('.json')}); records and checkpoints: {plan.folder}")
     if "tensorboard" in plan.report_to:
         click.echo(f"training curves: {plan.folder / 'curves'}, or: tensorboard --logdir {plan.folder / 'stages'}")
+
+
+@cli.command()
+@click.option(
+    "--try", "tried", multiple=True, required=True, metavar="TRAINER.KEY=VALUE,VALUE", help="What to try; repeatable."
+)
+@click.option("--seeds", default="0", show_default=True, help="Training seeds of every trial, comma-separated.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="File of trials [default: tuning.json in the run]."
+)
+@_of_a_plan
+@click.option("--dry-run", is_flag=True, help="Print what would be tried and how long it may take, then stop.")
+def tune(**options: Any) -> None:
+    """Try settings, the same number for every trainer, each for the whole budget, and judge them on dev items.
+
+    \b
+    Examples:
+      harness tune --try sft.learning_rate=3e-4,1e-3,3e-3 --try rl.learning_rate=3e-5,1e-4,3e-4
+      harness tune --try sft.learning_rate=3e-4,1e-3 --try sft.batch_size=16,32 --dry-run
+
+    Test items are not looked at. Name the file in the recipe (tuning = "tuning.json") and boards list what was tried.
+    """
+    from dataclasses import replace
+
+    from tabulate import tabulate
+
+    from harness import compare as work
+    from harness import outline, recipes, strategies, trials, tuning
+    from harness.progress import ShellProgress
+    from harness.storage import writable
+
+    recipe = recipes.override(recipes.read(options["recipe"]), dict(_setting(text) for text in options["settings"]))
+    grids = tuning.grids(options["tried"], recipe.trainers)
+    plan = _plan({**options, "strategies": ",".join(grids)})
+    number = len(next(iter(grids.values())))
+    plan = replace(plan, strategies=tuple(strategies.parse(name) for name in grids for _ in range(number)))
+    if options["dry_run"]:
+        work.check(plan)
+        for line in outline.trials(plan, number):
+            click.echo(line)
+        return
+    out = options["out"] or plan.folder / "tuning.json"
+    writable(out.parent)
+    progress = ShellProgress(work.weight(plan))
+    try:
+        found = tuning.tune(plan, grids, progress)
+    finally:
+        progress.close()
+    trials.write(out, found)
+    rows = [
+        [trainer, trials.spelled(settings), f"{100 * dev:.1f}", "best" if settings == found.best(trainer) else ""]
+        for trainer in found.trainers()
+        for settings, dev in found.tried(trainer)
+    ]
+    click.echo("\n" + tabulate(rows, ["trainer", "settings", "dev strict %", ""], disable_numparse=True))
+    click.echo("\n" + "\n".join(trials.toml(found)))
+    click.echo(f"\ntrials: {out}")
 
 
 def _plan(options: dict[str, Any]) -> Any:

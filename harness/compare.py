@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
-from typing import Protocol
+from typing import Any, Protocol
 
 from harness import benchmarks, curves, registry, strategies
 from harness.checkpoints import open_checkpoint
@@ -92,8 +92,8 @@ class Plan:
 
 
 @dataclass
-class _World:
-    """What all steps of one comparison share."""
+class World:
+    """What all steps of one comparison share. base_dev: the base's score on the dev items."""
 
     plan: Plan
     base: Checkpoint
@@ -111,28 +111,47 @@ class _World:
 
 
 @dataclass(frozen=True)
-class _Finished:
-    """A strategy trained with one seed: its last stage, and that stage's checkpoints judged on dev."""
+class Chain:
+    """A strategy to be trained with one seed. settings: of each trainer, where they differ from its defaults."""
 
     strategy: Strategy
     seed: int
+    settings: Mapping[str, Mapping[str, Any]]
+    trial: str = ""  # what sets it apart from other trials of the same strategy and seed
+
+    @property
+    def label(self) -> str:
+        return " ".join(filter(None, (self.strategy.name, self.trial, f"seed {self.seed}")))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trained chain: its stages, and the last one's checkpoints judged on dev."""
+
+    chain: Chain
     stages: tuple[StageResult, ...]
     candidates: tuple[Candidate, ...] = ()
     points: tuple[curves.Point, ...] = ()
 
     @property
-    def label(self) -> str:
-        return f"{self.strategy.name} seed {self.seed}"
+    def strategy(self) -> Strategy:
+        return self.chain.strategy
+
+    @property
+    def seed(self) -> int:
+        return self.chain.seed
 
 
 def compare(plan: Plan, progress: Progress) -> Board:
     """Train, choose, evaluate and tabulate. Raises a `HarnessError` for what one can mend; nothing done is lost."""
     writable(plan.folder)
-    with owned(plan.folder), full_disk_is_named(plan.folder), _open(plan, progress) as world:
-        materials = _materials(world)
+    with owned(plan.folder), full_disk_is_named(plan.folder), opened(plan, progress) as world:
+        material = materials(world)
         references = _references(world)
         world.engine.rest()
-        finished = [_judge_on_dev(world, chain) for chain in _train_all(world, materials)]
+        settings = plan.recipe.trainers
+        chains = [Chain(strategy, seed, settings) for seed in plan.seeds for strategy in plan.strategies]
+        finished = [judged_on_dev(world, chain) for chain in train_all(world, chains, material)]
         entries = [*references, *_evaluate_all(world, finished)]
         _draw(world, finished)
         facts = {name: fact for name, fact in _facts(world).items() if fact is not None}
@@ -163,7 +182,7 @@ def check(plan: Plan) -> None:
 
 
 @contextlib.contextmanager
-def _open(plan: Plan, progress: Progress) -> Iterator[_World]:
+def opened(plan: Plan, progress: Progress) -> Iterator[World]:
     """Everything a comparison stands on, checked before the first step and closed after the last."""
     from harness.engines import open_engine
     from harness.sandbox import Sandbox
@@ -187,7 +206,7 @@ def _open(plan: Plan, progress: Progress) -> Iterator[_World]:
         engine = open_engine(plan.engine, progress.say)
         closing.callback(engine.close)
         graders = closing.enter_context(Graders(runner))
-        yield _World(plan, base, teacher, tasks, items, suite, engine, graders, progress, Ledger(plan.folder))
+        yield World(plan, base, teacher, tasks, items, suite, engine, graders, progress, Ledger(plan.folder))
 
 
 def _space_needed(base: Checkpoint, stages: int) -> int:
@@ -199,7 +218,7 @@ def _space_needed(base: Checkpoint, stages: int) -> int:
 # ------------------------------------------------------------------------------------------------ steps
 
 
-def _materials(world: _World) -> Callable[[Trainer], Material]:
+def materials(world: World) -> Callable[[Trainer], Material]:
     """What each trainer learns from, by its `needs`."""
     rows = world.items.rows
     prompts = tuple(replace(row, completion=None) for row in rows)
@@ -226,7 +245,7 @@ def _materials(world: _World) -> Callable[[Trainer], Material]:
     return material
 
 
-def _references(world: _World) -> list[Entry]:
+def _references(world: World) -> list[Entry]:
     """Rows for teacher and base, the teacher first: the engine it needs differs from all others'."""
     references = [("teacher", world.teacher), ("base", world.base)]
     entries = []
@@ -239,12 +258,11 @@ def _references(world: _World) -> list[Entry]:
     return entries
 
 
-def _train_all(world: _World, material: Callable[[Trainer], Material]) -> list[_Finished]:
-    """All stages of all strategies and seeds; `jobs` chains at the same time. The first failure stops the rest."""
-    chains = [(strategy, seed) for seed in world.plan.seeds for strategy in world.plan.strategies]
+def train_all(world: World, chains: Sequence[Chain], material: Callable[[Trainer], Material]) -> list[Finished]:
+    """All stages of all chains, in order; `jobs` chains at the same time. The first failure stops the rest."""
     locks = _Locks()
     with ThreadPoolExecutor(max_workers=world.plan.jobs, thread_name_prefix="train") as pool:
-        futures = [pool.submit(_chain, world, material, strategy, seed, locks) for strategy, seed in chains]
+        futures = [pool.submit(_train, world, material, chain, locks) for chain in chains]
         try:
             return [future.result() for future in futures]
         except BaseException:
@@ -265,10 +283,8 @@ class _Locks:
             return self._locks.setdefault(key, threading.Lock())
 
 
-def _chain(
-    world: _World, material: Callable[[Trainer], Material], strategy: Strategy, seed: int, locks: _Locks
-) -> _Finished:
-    """The stages of one strategy in order, each from the checkpoint of the one before.
+def _train(world: World, material: Callable[[Trainer], Material], chain: Chain, locks: _Locks) -> Finished:
+    """The stages of one chain in order, each from the checkpoint of the one before.
 
     What a stage spent beyond or short of its share, the next one gets less or more of.
     """
@@ -276,14 +292,14 @@ def _chain(
     names = [f"{name}@{task.version}" for name, task in world.tasks.items()]
     place = Place(plan.folder, plan.recipe.devices, plan.report_to)
     total, planned, spent = plan.recipe.budget, 0.0, 0.0
-    for number, spec in enumerate(strategy.stages, 1):
+    stages = chain.strategy.stages
+    for number, spec in enumerate(stages, 1):
         planned += strategies.share_of(spec, total)
         budget = Budget(planned - spent, total.unit)
-        config = resolve_config(spec.trainer, plan.recipe.trainers.get(spec.trainer, {}))
+        config = resolve_config(spec.trainer, chain.settings.get(spec.trainer, {}))
         source = material(registry.load("trainer", spec.trainer))
-        stage = plan_stage(spec.trainer, config, parent, source, names, seed, budget, place.devices)
-        label = f"train {strategy.name}" + (f" stage {number} ({spec.trainer})" if len(strategy.stages) > 1 else "")
-        label += f" seed {seed}" if len(plan.seeds) > 1 else ""
+        stage = plan_stage(spec.trainer, config, parent, source, names, chain.seed, budget, place.devices)
+        label = f"train {chain.label}" + (f", stage {number} ({spec.trainer})" if len(stages) > 1 else "")
         with world.progress.step(label, 10.0 * spec.share) as tick, locks[stage.key]:
             result = run_stage(stage, parent, source, place, tick, world.stopping)
         results.append(result)
@@ -291,47 +307,47 @@ def _chain(
             world.progress.say(f"{label} ended early: {result.status}: {result.why}")
             break
         parent, spent = result.checkpoint, spent + result.cost.spent(total.unit)
-    return _Finished(strategy, seed, tuple(results))
+    return Finished(chain, tuple(results))
 
 
-def _judge_on_dev(world: _World, chain: _Finished) -> _Finished:
-    """The chain with the checkpoints of all its stages judged on dev; those of the last may be chosen."""
+def judged_on_dev(world: World, trained: Finished) -> Finished:
+    """The chain, with the checkpoints of all its stages judged on dev; those of the last may be chosen."""
     key = sha256_of([[part.items_hash, part.sampling, grader_version(part.task)] for part in world.items.dev])
     before = Cost()
-    points = [_point(chain, before, world.base_dev)]
+    points = [_point(trained, before, world.base_dev)]
     found: list[Candidate] = []
-    with world.progress.step(f"evaluate {chain.label} on dev", 1.0) as tick:
-        for stage in chain.stages:
+    with world.progress.step(f"evaluate {trained.chain.label} on dev", 1.0) as tick:
+        for stage in trained.stages:
             judge = lambda checkpoint: _dev_score(world, checkpoint, tick)  # noqa: E731
             found = candidates(stage, before, key, judge, world.plan.keep_checkpoints)
-            points += [_point(chain, candidate.cost, candidate.dev) for candidate in found]
+            points += [_point(trained, candidate.cost, candidate.dev) for candidate in found]
             before = before.plus(stage.cost)
-    return replace(chain, candidates=tuple(found), points=tuple(points))
+    return replace(trained, candidates=tuple(found), points=tuple(points))
 
 
-def _point(chain: _Finished, cost: Cost, dev: float | None) -> curves.Point:
+def _point(trained: Finished, cost: Cost, dev: float | None) -> curves.Point:
     costs = {unit: cost.spent(unit) for unit in ("flops", "tokens", "generated", "device_s")}
-    return curves.Point(chain.strategy.name, chain.seed, dev or 0.0, costs)
+    return curves.Point(trained.strategy.name, trained.seed, dev or 0.0, costs)
 
 
-def _evaluate_all(world: _World, finished: Sequence[_Finished]) -> list[Entry]:
+def _evaluate_all(world: World, finished: Sequence[Finished]) -> list[Entry]:
     runs: dict[str, list[Run]] = {}
-    for chain in finished:
-        chosen, last = choose(chain.candidates), chain.stages[-1]
-        records, content = _evaluate(world, chain.label, chosen.checkpoint)
+    for trained in finished:
+        chosen, last = choose(trained.candidates), trained.stages[-1]
+        records, content = _evaluate(world, trained.chain.label, chosen.checkpoint)
         run = Run(
             chosen.checkpoint.digest,
             records,
-            chain.seed,
-            chain.candidates[-1].cost,
+            trained.seed,
+            trained.candidates[-1].cost,
             last.status,
             last.why,
             content,
-            dev={candidate.name: candidate.dev for candidate in chain.candidates},
+            dev={candidate.name: candidate.dev for candidate in trained.candidates},
             chosen=chosen.name,
             reward=_last_reward(last),
         )
-        runs.setdefault(chain.strategy.name, []).append(run)
+        runs.setdefault(trained.strategy.name, []).append(run)
     return [Entry(name, "strategy", tuple(of_name)) for name, of_name in runs.items()]
 
 
@@ -342,7 +358,7 @@ def _last_reward(stage: StageResult) -> float | None:
     return fmean(rewards) if rewards else None
 
 
-def _evaluate(world: _World, label: str, checkpoint: Checkpoint) -> tuple[tuple[Record, ...], str]:
+def _evaluate(world: World, label: str, checkpoint: Checkpoint) -> tuple[tuple[Record, ...], str]:
     """The records of the suite, and the digest of their contents."""
     found = []
     with world.progress.step(f"evaluate {label}", 1.0) as tick:
@@ -354,7 +370,7 @@ def _evaluate(world: _World, label: str, checkpoint: Checkpoint) -> tuple[tuple[
     return summarised(found)
 
 
-def _dev_score(world: _World, checkpoint: Checkpoint, tick: Callable[[float, str], None]) -> float:
+def _dev_score(world: World, checkpoint: Checkpoint, tick: Callable[[float, str], None]) -> float:
     """Share of the dev items answered right by the strict reading; one that could not be judged counts as wrong."""
     values: list[float] = []
     for number, part in enumerate(world.items.dev):
@@ -367,19 +383,19 @@ def _dev_score(world: _World, checkpoint: Checkpoint, tick: Callable[[float, str
 # ------------------------------------------------------------------------------------------------ what is shown
 
 
-def _draw(world: _World, finished: Sequence[_Finished]) -> None:
+def _draw(world: World, finished: Sequence[Finished]) -> None:
     """`curves/` in the run folder: dev score against every cost, and what each strategy's stages logged."""
     folder = world.plan.folder / "curves"
     folder.mkdir(exist_ok=True)
     name = world.plan.recipe.name
-    points = [point for chain in finished for point in chain.points]
+    points = [point for trained in finished for point in trained.points]
     write_text(folder / "dev.svg", curves.learning_curves(points, f"{name}: dev score along training", world.base_dev))
-    for strategy in dict.fromkeys(chain.strategy.name for chain in finished):
+    for strategy in dict.fromkeys(trained.strategy.name for trained in finished):
         series = {}
-        for chain in finished:
-            for number, stage in enumerate(chain.stages, 1):
-                if chain.strategy.name == strategy:
-                    label = f"seed {chain.seed}" + (f" stage {number}" if len(chain.stages) > 1 else "")
+        for trained in finished:
+            for number, stage in enumerate(trained.stages, 1):
+                if trained.strategy.name == strategy:
+                    label = f"seed {trained.seed}" + (f" stage {number}" if len(trained.stages) > 1 else "")
                     series[label] = [json.loads(line) for line in read_lines(stage.folder / "progress.jsonl")]
         if any(series.values()):
             picture = curves.training_series(series, f"{name}: training {strategy}")
@@ -391,7 +407,7 @@ def file_name(strategy: str) -> str:
     return strategy.replace("+", "-then-").replace("&", "-and-").replace(":", "-")
 
 
-def _facts(world: _World) -> dict[str, object]:
+def _facts(world: World) -> dict[str, object]:
     plan, recipe, items = world.plan, world.plan.recipe, world.items
     looks = {part.task.name: world.ledger.count(part.items_hash) for part in world.suite}
     kinds = ", ".join(f"{n} {kind}" for kind in ("exact", "normalised", f"{GRAM}-gram") if (n := _kinds(items, kind)))
@@ -407,7 +423,9 @@ def _facts(world: _World) -> dict[str, object]:
         "dev items": {part.task.name: _dev_source(part) for part in items.dev},
         "checkpoint of a run": "the best on dev of four over its last stage, the latest of equals",
         "looks at the test items": {task: f"{n} checkpoints" for task, n in looks.items()},
-        "training settings": {name: dict(settings) for name, settings in recipe.trainers.items()},
+        "settings": _tuned(world),
+        "training settings": {name: dict(recipe.trainers.get(name, {})) or "defaults" for name, _ in plan.trainers()},
+        "trials on dev, strict %": recipe.tuning.listed(recipe.trainers) if recipe.tuning else None,
         "suite": {j.task.name: f"{len(j.samples)} test items, set {j.items_hash[:12]}" for j in world.suite},
         "decoding": {
             j.task.name: f"temperature {j.params.temperature:g}, at most {j.params.max_tokens} tokens"
@@ -422,6 +440,23 @@ def _facts(world: _World) -> dict[str, object]:
     }
 
 
+def _tuned(world: World) -> str | None:
+    """How the settings of the trainers were chosen; None where no trials are recorded."""
+    recipe = world.plan.recipe
+    if recipe.tuning is None:
+        return None
+    tried = {name: len(recipe.tuning.tried(name)) for name in recipe.tuning.trainers()}
+    names = [name for name, _ in world.plan.trainers()]
+    counts = sorted({tried[name] for name in names if name in tried})
+    text = f"chosen on dev from {' or '.join(map(str, counts))} trials of each trainer"
+    if recipe.tuning.base != world.base.digest:
+        text += ", made from another base"
+    if recipe.tuning.budget != recipe.budget:
+        text += f", made at a budget of {recipe.tuning.budget.amount:g} {recipe.tuning.budget.unit}"
+    untried = [name for name in names if name not in tried]
+    return text + (f"; without trials: {', '.join(untried)}" if untried else "")
+
+
 def _kinds(items: Items, kind: str) -> int:
     return sum(overlap.kind == kind for overlap in items.dropped)
 
@@ -430,7 +465,7 @@ def _dev_source(part: Job) -> str:
     return f"{len(part.samples)}" + (" taken from the end of the train split" if part.split == "train" else "")
 
 
-def _notes(world: _World) -> list[str]:
+def _notes(world: World) -> list[str]:
     notes = []
     described = world.engine.describe()
     if world.plan.engine == "auto" and described["engine"] != "vllm":

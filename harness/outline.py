@@ -41,6 +41,19 @@ def lines(plan: Plan) -> Iterator[str]:
     yield from _power(plan, sum(n_test.values()))
 
 
+def trials(plan: Plan, number: int) -> Iterator[str]:
+    """What trying settings would take. The plan has a strategy for each trial, `number` of each trainer."""
+    base = open_checkpoint(resolve_model(plan.recipe.base))
+    budget, items = plan.recipe.budget, plan.items()
+    seeds = f" with {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else ""
+    yield f"base {base.path} (digest {base.digest[:12]}); train items: {len(items.rows):,}"
+    for name, _ in plan.trainers():
+        yield f"try {number} settings of {name}{seeds}, {budget.amount:.3g} {budget.unit} each"
+    n_dev = {part.task.name: len(part.samples) for part in items.dev}
+    yield f"judge them on {sum(n_dev.values())} dev items ({_sizes(n_dev)}); no test item is looked at"
+    yield from _time(plan, base)
+
+
 def _stages(plan: Plan) -> Iterator[str]:
     """Every stage that would be trained, those that several strategies share once."""
     total = plan.recipe.budget

@@ -1,4 +1,7 @@
-"""A recipe: what is compared, from which base, on which suite, with which budget and settings. One small TOML file."""
+"""A recipe: what is compared, from which base, on which suite, with which budget and settings. One small TOML file.
+
+`extends = "other.toml"` takes over what another file beside it says, but for what this one says itself.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from harness import registry
+from harness import registry, trials
 from harness.benchmarks import expand
 from harness.errors import BadConfig, UnknownName
 from harness.evaluate import Sampling
@@ -40,6 +43,7 @@ class Recipe:
     sampling: Sampling = field(default_factory=Sampling)  # of the replies that are judged
     teaching: Teaching = field(default_factory=Teaching)
     trainers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # trainer -> settings that differ
+    tuning: trials.Tuning | None = None  # how they were chosen; in the file: a path beside it
 
 
 def read(name_or_path: str) -> Recipe:
@@ -47,13 +51,32 @@ def read(name_or_path: str) -> Recipe:
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = Path(registry.load("recipe", name_or_path))
+    return from_values(_read(path), path)
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The file's values over those of the file it `extends`, which lies beside it."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadConfig(f"recipe {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfig(f"recipe {path} is not TOML: {error}") from None
-    return from_values(values, path)
+    if "extends" not in values:
+        return values
+    parent = path.parent / str(values.pop("extends"))
+    if parent in (path, *above):
+        raise BadConfig(f"recipe {path.name} extends {parent.name}, which extends it: a circle")
+    return _over(_read(parent, (path, *above)), values)
+
+
+def _over(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables are merged key by key, anything else is replaced."""
+    merged = dict(below)
+    for key, value in values.items():
+        both = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _over(below[key], value) if both else value
+    return merged
 
 
 def from_values(values: Mapping[str, Any], path: Path) -> Recipe:
@@ -84,6 +107,7 @@ def from_values(values: Mapping[str, Any], path: Path) -> Recipe:
         sampling=_sampling(where, values.get("sampling", {})),
         teaching=_teaching(where, values.get("teaching", {})),
         trainers=trainers,
+        tuning=trials.read(path.parent / values["tuning"]) if "tuning" in values else None,
     )
 
 

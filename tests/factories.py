@@ -1,7 +1,20 @@
 """Small values for tests."""
 
+import contextlib
+
 from harness.decontaminate import HeldOut, sift
 from harness.types import Record, Score, TrainRow
+
+
+class Quiet:
+    """Progress that nobody sees."""
+
+    def say(self, text):
+        """Not said."""
+
+    @contextlib.contextmanager
+    def step(self, _name, _weight):
+        yield lambda _fraction, _text: None
 
 
 def overlaps(samples, others):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
@@ -11,11 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from factories import Quiet
 from tiny_models import make_model
 
 from harness import k_metrics, single
@@ -23,17 +22,6 @@ from harness.errors import BadCheckpoint, BadConfig, EngineError, UnknownName, U
 from harness.records import read_records
 
 HARNESS = str(Path(sys.executable).parent / "harness")
-
-
-class Quiet:
-    """Progress that nobody sees."""
-
-    def say(self, text: str) -> None:
-        """Not said."""
-
-    @contextlib.contextmanager
-    def step(self, name: str, weight: float) -> Iterator[Callable[[float, str], None]]:  # noqa: ARG002
-        yield lambda _fraction, _text: None
 
 
 @pytest.fixture(scope="module")

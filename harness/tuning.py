@@ -1,0 +1,80 @@
+"""Equal tuning: the same number of trials for every trainer, each a whole budget, judged on dev items only.
+
+A strategy that was tuned more than another is ahead by its author's patience. What was tried is kept in a file that a
+recipe can name, and a board lists it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness import registry, strategies
+from harness.compare import Chain, Plan, Progress, judged_on_dev, materials, opened, train_all
+from harness.errors import BadConfig
+from harness.selection import choose
+from harness.storage import full_disk_is_named, owned, writable
+from harness.train import resolve_config
+from harness.trials import Trial, Tuning, spelled
+
+Settings = Mapping[str, Any]
+
+
+def grids(tried: Sequence[str], base: Mapping[str, Settings]) -> dict[str, list[Settings]]:
+    """Trainer -> the settings of each of its trials, from texts like `rl.learning_rate=3e-5,1e-4`.
+
+    Several keys of one trainer are tried in all combinations. base: settings the trials stand on. Raises `BadConfig`
+    for a text or value that is none, and where the trainers' numbers of trials differ.
+    """
+    axes: dict[str, dict[str, list[Any]]] = {}
+    for text in tried:
+        name, equals, values = text.partition("=")
+        trainer, dot, key = name.strip().rpartition(".")
+        if not (equals and dot and values.strip()):
+            raise BadConfig(f"--try wants TRAINER.KEY=VALUE,VALUE like rl.learning_rate=3e-5,1e-4, got {text!r}")
+        registry.check("trainer", trainer)
+        axes.setdefault(trainer, {})[key] = [_value(part.strip()) for part in values.split(",")]
+    found: dict[str, list[Settings]] = {
+        trainer: [dict(zip(keys, values, strict=True)) for values in itertools.product(*keys.values())]
+        for trainer, keys in axes.items()
+    }
+    for trainer, trials in found.items():
+        for trial in trials:
+            resolve_config(trainer, {**base.get(trainer, {}), **trial})
+    if len({len(trials) for trials in found.values()}) > 1:
+        listed = ", ".join(f"{trainer} {len(trials)}" for trainer, trials in found.items())
+        raise BadConfig(f"every trainer must get the same number of trials, got {listed}; add or drop values")
+    return found
+
+
+def tune(plan: Plan, trials: Mapping[str, Sequence[Settings]], progress: Progress) -> Tuning:
+    """Train every trial with every seed of the plan and judge it on the dev items; test items are not looked at.
+
+    The same call goes on where it stopped.
+    """
+    writable(plan.folder)
+    base = plan.recipe.trainers
+    asked = [(trainer, trial, seed) for trainer, some in trials.items() for trial in some for seed in plan.seeds]
+    chains = [
+        Chain(strategies.parse(trainer), seed, {trainer: {**base.get(trainer, {}), **trial}}, spelled(trial))
+        for trainer, trial, seed in asked
+    ]
+    with owned(plan.folder), full_disk_is_named(plan.folder), opened(plan, progress) as world:
+        material = materials(world)
+        world.engine.rest()
+        judged = [judged_on_dev(world, trained) for trained in train_all(world, chains, material)]
+        dev_items = {part.task.name: len(part.samples) for part in world.items.dev}
+    found = []
+    for (trainer, trial, seed), trained in zip(asked, judged, strict=True):
+        best, last = choose(trained.candidates), trained.stages[-1]
+        found.append(Trial(trainer, trial, seed, best.dev, best.name, last.status, last.why))
+    return Tuning(world.base.digest, plan.recipe.budget, dev_items, tuple(found))
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
