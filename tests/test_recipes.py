@@ -2,6 +2,7 @@ import pytest
 
 from harness import recipes, registry
 from harness.errors import BadConfig, UnknownName
+from harness.train import resolve_config
 from harness.types import Budget
 
 GOOD = 'base = "b"\ntasks = ["pico_math"]\nbudget = { amount = 1e9 }\n'
@@ -50,6 +51,57 @@ def test_defaults_are_filled_and_models_beside_the_file_are_found(tmp_path):
 def test_a_bad_recipe_names_the_key_and_what_was_expected(tmp_path, text, message):
     with pytest.raises(BadConfig, match=message):
         recipes.read(write(tmp_path, text))
+
+
+def test_a_recipe_takes_over_what_it_does_not_say_itself(tmp_path):
+    (tmp_path / "below.toml").write_text(GOOD + "devices = 2\n[trainers.rl]\nlearning_rate = 1e-5\ngroup_size = 4\n")
+    child = 'extends = "below.toml"\nbase = "c"\ntasks = ["pico_code"]\n[trainers.rl]\ngroup_size = 8\n'
+    recipe = recipes.read(write(tmp_path, child))
+    assert (recipe.name, recipe.base, recipe.tasks, recipe.devices) == ("mine", "c", ("pico_code",), 2)
+    assert recipe.trainers == {"rl": {"learning_rate": 1e-5, "group_size": 8}}
+    (tmp_path / "below.toml").write_text('extends = "mine.toml"\n')
+    with pytest.raises(BadConfig, match=r"recipe below\.toml extends mine\.toml, which extends it: a circle"):
+        recipes.read(str(tmp_path / "mine.toml"))
+    with pytest.raises(BadConfig, match=r"recipe .*none\.toml: No such file"):
+        recipes.read(write(tmp_path, 'extends = "none.toml"\n'))
+
+
+PAPER = [name for name in registry.names("recipe") if name.startswith("paper-")]
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_recipes_of_the_paper_say_what_it_states(name):
+    # arXiv:2506.13404, section 3, appendices A and C
+    recipe = recipes.read(name)
+    assert recipe.base == ("Qwen/Qwen2.5-0.5B-Instruct" if "instruct" in name else "Qwen/Qwen2.5-0.5B")
+    assert (recipe.tasks, recipe.train) == (("paper",), ("gsm8k",))
+    sampling = recipe.sampling
+    assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (0.6, 0.95, 32768)
+    configs = {trainer: resolve_config(trainer, settings) for trainer, settings in recipe.trainers.items()}
+    assert (configs["sft"]["learning_rate"], configs["sft"]["max_tokens"]) == (4e-5, 8192)
+    assert configs["sft.lora"]["learning_rate"] == 1e-4
+    rl = configs["rl"]
+    assert (rl["learning_rate"], rl["group_size"], rl["max_tokens"]) == (1e-6, 16, 2048)
+    assert rl["kl_coef"] > 0
+    assert {"kd", "kd.lora", "kd.logits", "kd.onpolicy", "rl.lora", "kd&rl"} <= configs.keys()
+    for trainer, config in configs.items():
+        step = config.get("batch_size") or config["prompts_per_step"] * config["group_size"]
+        micro = min(config["micro_batch"], step // recipe.devices)
+        assert step % (micro * recipe.devices) == 0, f"{trainer}: {recipe.devices} devices cannot share a step"
+    assert recipe.devices == (8 if "8x" in name else 1)
+
+
+def test_machines_differ_in_what_fits_on_a_device_and_nothing_else():
+    for model in ("base", "instruct"):
+        small, large, server = (recipes.read(f"paper-{model}{machine}") for machine in ("", "-80gb", "-8x80gb"))
+        assert server.trainers == large.trainers
+        for trainer, settings in small.trainers.items():
+            mine, other = (
+                {k: v for k, v in s.items() if k != "micro_batch"} for s in (settings, large.trainers[trainer])
+            )
+            assert mine == other
+            assert settings["micro_batch"] < large.trainers[trainer]["micro_batch"]
+        assert small.budget == large.budget == server.budget
 
 
 def test_unknown_names_are_suggested(tmp_path):
