@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine: `make compare` and `make test`.
 .PHONY: compare test check setup
 compare: setup
-	@.venv/bin/harness compare --strategies sft,kd,rl,kd+rl $(ARGS)
+	@.venv/bin/harness compare --strategies sft,kd,rl,kd+rl --out leaderboards/quick.md $(ARGS)
 test: setup
 	@ci/test $(ARGS)
 check: setup

@@ -24,7 +24,7 @@ from harness.errors import BadConfig
 from harness.evaluate import Job, evaluate, grader_version, job, summarised
 from harness.graders import NO_SANDBOX, Graders
 from harness.hub import resolve_model
-from harness.leaderboard import Board, Entry, Run, build
+from harness.leaderboard import LOOKS, Board, Entry, Run, build
 from harness.looks import Ledger, Look
 from harness.material import Items, Traces, gather, teach, teacher_params, ticker, write_dropped
 from harness.protocols import CodeRunner, Engine, Task, Trainer
@@ -409,7 +409,6 @@ def file_name(strategy: str) -> str:
 
 def _facts(world: World) -> dict[str, object]:
     plan, recipe, items = world.plan, world.plan.recipe, world.items
-    looks = {part.task.name: world.ledger.count(part.items_hash) for part in world.suite}
     kinds = ", ".join(f"{n} {kind}" for kind in ("exact", "normalised", f"{GRAM}-gram") if (n := _kinds(items, kind)))
     sampling = recipe.sampling
     return {
@@ -422,7 +421,7 @@ def _facts(world: World) -> dict[str, object]:
         "teacher's traces": str(world.traces) if world.traces else None,
         "dev items": {part.task.name: _dev_source(part) for part in items.dev},
         "checkpoint of a run": "the best on dev of four over its last stage, the latest of equals",
-        "looks at the test items": {task: f"{n} checkpoints" for task, n in looks.items()},
+        LOOKS: world.ledger.counted((part.task.name, part.items_hash) for part in world.suite),
         "settings": _tuned(world),
         "training settings": {name: dict(recipe.trainers.get(name, {})) or "defaults" for name, _ in plan.trainers()},
         "trials on dev, strict %": recipe.tuning.listed(recipe.trainers) if recipe.tuning else None,

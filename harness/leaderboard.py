@@ -15,6 +15,7 @@ from harness.errors import NotComparable
 from harness.types import BudgetUnit, Cost, Record
 
 SCHEMA = 1
+LOOKS = "looks at the test items"  # a fact the caption shows
 
 
 @dataclass(frozen=True)
@@ -296,7 +297,7 @@ def _caption(board: Board) -> str:
     text = f"n = {sum(board.n_items.values())} held-out items ({sizes}). Intervals are 95 %."
     if settings := board.facts.get("settings"):
         text += f" Settings: {settings}."
-    if looks := board.facts.get("looks at the test items"):
+    if looks := board.facts.get(LOOKS):
         text += f" Looks at these items so far: {_text(looks)}."
     if dropped := board.facts.get("train items dropped for holding a held-out question"):
         text += f" Train items dropped for holding a held-out question: {dropped}."

@@ -18,7 +18,8 @@ from harness.export import export
 from harness.graders import Graders
 from harness.hub import resolve_model
 from harness.k_metrics import KMetric
-from harness.leaderboard import Board, Entry, Run, build, percent
+from harness.leaderboard import LOOKS, Board, Entry, Run, build, percent
+from harness.looks import Ledger, Look
 from harness.protocols import CodeRunner, Engine, ItemTask, Task
 from harness.records import write_json
 from harness.storage import full_disk_is_named, owned, writable
@@ -113,6 +114,9 @@ def run(asked: Asked, progress: Progress) -> Result:
         results = []
         for model, checkpoint in checkpoints.items():
             found = _evaluate(jobs, engine, checkpoint, graders, asked, progress, model)
+            if asked.split == "test":
+                ledger = Ledger(asked.folder)
+                ledger.add(Look(j.items_hash, checkpoint.digest, j.task.name, asked.row(model)) for j in jobs)
             results.append(_write(asked, asked.row(model), found, {}))
     return _together(results)
 
@@ -140,11 +144,10 @@ def outline(asked: Asked) -> list[str]:
 
 def _together(results: Sequence[Result]) -> Result:
     """One board of all rows, in the order they were asked for; each row was made under the same rules."""
-    first = results[0].board
     if len(results) == 1:
         return results[0]
     rows = sorted((row for r in results for row in r.board.rows), key=lambda row: -(row["strict"]["value"] or 0.0))
-    board = replace(first, title=f"{len(results)} models", rows=rows)
+    board = replace(results[-1].board, title=f"{len(results)} models", rows=rows)  # knows of every look
     return Result(board, [p for r in results for p in r.paths], [line for r in results for line in r.more])
 
 
@@ -268,7 +271,9 @@ def _write(asked: Asked, name: str, found: Sequence[Evaluation], more: dict[str,
     jobs = [evaluation.job for evaluation in found]
     records, content = summarised(found)
     _refuse_failed(found, records, asked)
+    looks = Ledger(asked.folder).counted((j.task.name, j.items_hash) for j in jobs)
     facts = {
+        **({LOOKS: looks} if looks else {}),
         "engine": dict(found[0].engine),
         "suite": {j.task.name: f"{len(j.samples)} {j.split} items, set {j.items_hash[:12]}" for j in jobs},
         "graders": [grader_version(j.task) for j in jobs],

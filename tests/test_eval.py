@@ -60,6 +60,17 @@ def test_several_checkpoints_share_one_engine_and_one_board(models: list[str], t
     assert alone.board.rows[0]["runs"][0]["records"] == together["runs"][0]["records"]
 
 
+def test_every_look_at_test_items_is_counted_and_none_at_dev_items(models: list[str], tmp_path: Path) -> None:
+    run(tmp_path / "run", models[:1], split="dev")
+    assert not (tmp_path / "test-looks.jsonl").exists()
+    result = run(tmp_path / "run", models)
+    assert result.board.facts["looks at the test items"] == {"pico_math": "2 checkpoints"}
+    other = run(tmp_path / "other", models[1:])
+    assert other.board.facts["looks at the test items"] == {"pico_math": "2 checkpoints"}
+    lines = [json.loads(line) for line in (tmp_path / "test-looks.jsonl").read_text().splitlines()]
+    assert [(line["run"], line["who"]) for line in lines] == [("run", "m0"), ("run", "m1")]
+
+
 def test_the_same_command_writes_the_same_files_again(models: list[str], tmp_path: Path) -> None:
     def content() -> dict[str, bytes]:
         return {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
