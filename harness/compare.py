@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from typing import Any, Protocol
 from harness import benchmarks, curves, registry, strategies
 from harness.checkpoints import open_checkpoint
 from harness.decontaminate import GRAM
-from harness.errors import BadConfig
+from harness.errors import BadConfig, UnknownName
 from harness.evaluate import Job, evaluate, grader_version, job, summarised
 from harness.graders import NO_SANDBOX, Graders
 from harness.hub import resolve_model
@@ -164,8 +165,21 @@ def weight(plan: Plan) -> float:
     return 3.0 * plan.needs("traces") + 1.5 + bool(plan.recipe.teacher) + 12.0 * chains
 
 
+# transformers' names of the places that show training -> the package each needs
+WATCHERS = {
+    **{name: name for name in ("tensorboard", "wandb", "mlflow", "trackio", "clearml", "codecarbon", "dagshub")},
+    **{name: name for name in ("comet_ml", "dvclive", "neptune", "swanlab", "kubeflow")},
+    "azure_ml": "azureml",
+}
+
+
 def check(plan: Plan) -> None:
-    """Raise `BadConfig` for what can be known to be wrong before anything is loaded."""
+    """Raise `BadConfig` or `UnknownName` for what can be known to be wrong before anything is loaded."""
+    for name in plan.report_to:
+        if name not in WATCHERS:
+            raise UnknownName("tracker", name, [*WATCHERS, "none"])
+        if find_spec(WATCHERS[name]) is None:
+            raise BadConfig(f"--report-to {name} needs a package that is not here: pip install {WATCHERS[name]}")
     unit = plan.recipe.budget.unit
     for name, trainer in plan.trainers():
         resolve_config(name, plan.recipe.trainers.get(name, {}))

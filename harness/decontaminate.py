@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.types import Sample, TrainRow
+from harness.types import RAW, Sample, TrainRow
 
 GRAM = 13  # words; the size GPT-3 and the Pile used
 FRAME = 5  # words in a row that tell an instruction from questions; 4 and 6 drop as many rows of the real tasks
@@ -30,8 +30,12 @@ class Overlap:
 
 
 def question(sample: Sample) -> str:
-    """What the user asks: the last user turn, so no earlier shots; "" where there is none, as in a RAW prompt."""
-    return next((m.content for m in reversed(sample.messages) if m.role == "user"), "")
+    """What is asked: the last user turn, so no earlier shots, or the whole of a RAW prompt; "" where there is neither.
+
+    Shots in a RAW prompt that all items share belong to the frame of the task; those drawn for each item do not, and
+    train rows among them are dropped too.
+    """
+    return next((m.content for m in reversed(sample.messages) if m.role in ("user", RAW)), "")
 
 
 def words(text: str) -> Words:

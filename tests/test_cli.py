@@ -139,7 +139,8 @@ def test_eval_options_that_do_not_go_together_are_refused(tmp_path):
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     strategies = "sft,sft:0.5+rl,sft:0.5+kd,kd:0.25+rl"
-    run = harness("compare", "--dry-run", "--strategies", strategies, "--seeds", "1,2,3,4", cwd=tmp_path)
+    asked = ("--strategies", strategies, "--seeds", "1,2,3,4", "--budget", "3e12")
+    run = harness("compare", "--dry-run", *asked, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
     assert "train sft, 4 seeds: sft for 3e+12 flops" in lines
@@ -152,8 +153,25 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     assert any(line.startswith("time for training: ") and "measured just now" in line for line in lines)
     assert any(line.startswith("between two strategies, 4 seeds each") and line.endswith("points") for line in lines)
     assert list(tmp_path.iterdir()) == []
-    one = harness("compare", "--dry-run", "--strategies", "sft", cwd=tmp_path)
+    one = harness("compare", "--dry-run", "--strategies", "sft", "--report-to", "none", cwd=tmp_path)
     assert "between two strategies: nothing can be claimed from 1 seed; it takes at least 4" in one.stdout
+
+
+def test_a_tracker_that_cannot_be_used_is_refused_before_any_work(tmp_path):
+    unknown = harness("compare", "--report-to", "tensorbord", cwd=tmp_path)
+    refused(unknown, 2, "unknown tracker 'tensorbord': did you mean 'tensorboard'?")
+    missing = harness("compare", "--report-to", "tensorboard,swanlab", cwd=tmp_path)
+    refused(missing, 2, "--report-to swanlab needs a package that is not here: pip install swanlab")
+
+
+def test_a_search_says_what_it_would_take_and_refuses_unequal_trials(tmp_path):
+    tried = ("--try", "sft.learning_rate=1e-4,1e-3", "--try", "rl.learning_rate=1e-4,1e-3")
+    run = harness("tune", *tried, "--budget", "1e10", "--dry-run", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "try 2 settings of rl, 1e+10 flops each" in run.stdout
+    assert "judge them on 200 dev items (pico_math 100, pico_code 100); no test item is looked at" in run.stdout
+    assert list(tmp_path.iterdir()) == []
+    refused(harness("tune", *tried[:2], "--try", "kd.warmup=0.1", cwd=tmp_path), 2, "got sft 2, kd 1; add or drop")
 
 
 def test_doctor_tells_engine_sandbox_and_what_is_missing(tmp_path):

@@ -30,6 +30,8 @@ max_tokens = 256
 learning_rate = 1e-3
 [trainers.kd]
 learning_rate = 1e-3
+[trainers."sft.lora"]
+learning_rate = 1e30
 [trainers.rl]
 prompts_per_step = 4
 group_size = 4
@@ -41,7 +43,7 @@ def command(folder, *more):
     return [
         HARNESS, "compare", "--recipe", str(folder / "small.toml"), "--run", str(folder / "run"),
         "--out", str(folder / "board.md"), "--limit", str(LIMIT),
-        "--strategies", "sft,kd,rl,kd+rl,noop", *more,
+        "--strategies", "sft,kd,rl,kd+rl,noop,sft.lora", *more,
     ]  # fmt: skip
 
 
@@ -105,7 +107,7 @@ def test_the_same_command_goes_on_and_keeps_what_was_finished(world):
 def test_the_board_has_every_row_with_interval_cost_and_seed(world):
     facts = json.loads((world["folder"] / "board.json").read_text())
     rows = {row["name"]: row for row in facts["rows"]}
-    assert set(rows) == {"base", "teacher", "sft", "kd", "rl", "kd+rl", "noop"}
+    assert set(rows) == {"base", "teacher", "sft", "kd", "rl", "kd+rl", "noop", "sft.lora"}
     assert facts["facts"]["engine"]["engine"] == "vllm"
     for name, row in rows.items():
         assert row["strict"]["n"] == 2 * LIMIT
@@ -134,6 +136,20 @@ def test_doing_nothing_equals_the_base_in_weights_scores_and_every_reply(world):
     assert noop["difference"]["value"] == 0.0
 
 
+def test_training_that_diverges_is_a_row_with_its_reason_and_the_last_sound_weights(world):
+    facts = json.loads((world["folder"] / "board.json").read_text())
+    rows = {row["name"]: row for row in facts["rows"]}
+    (run,) = rows["sft.lora"]["runs"]
+    assert run["status"] == "collapsed"
+    assert "not finite" in run["why"]
+    assert run["digest"] == rows["base"]["runs"][0]["digest"]
+    assert 0 < run["cost"]["flops"] < BUDGET
+    assert "train sft.lora seed 1 ended early: collapsed: " in world["second"].stderr
+    line = next(line for line in (world["folder"] / "board.md").read_text().splitlines() if "**sft.lora**" in line)
+    assert f"**sft.lora** (collapsed: {run['why']}) | " in line
+    assert "–" not in line
+
+
 def test_the_checkpoint_of_a_run_is_the_best_on_dev_and_the_others_are_gone(world):
     facts = json.loads((world["folder"] / "board.json").read_text())
     for row in facts["rows"]:
@@ -147,7 +163,9 @@ def test_the_checkpoint_of_a_run_is_the_best_on_dev_and_the_others_are_gone(worl
 
 def test_every_checkpoint_scored_on_test_items_is_in_the_ledger_once(world):
     looks = [json.loads(line) for line in (world["folder"] / "test-looks.jsonl").read_text().splitlines()]
-    assert len(looks) == len({(look["items"], look["checkpoint"]) for look in looks}) == 2 * 6  # noop is the base
+    assert (
+        len(looks) == len({(look["items"], look["checkpoint"]) for look in looks}) == 2 * 6
+    )  # noop and what collapsed are the base
     text = (world["folder"] / "board.md").read_text()
     assert "Looks at these items so far: pico_math 6 checkpoints, pico_code 6 checkpoints." in text
 
@@ -155,7 +173,7 @@ def test_every_checkpoint_scored_on_test_items_is_in_the_ledger_once(world):
 def test_training_can_be_watched_in_tensorboard_and_as_pictures(world):
     run = world["folder"] / "run"
     events = {path.parent.parent.name.split("-")[0] for path in run.glob("stages/*/tensorboard/events.out.*")}
-    assert events == {"sft", "kd", "rl", "noop"}
+    assert events >= {"sft", "kd", "rl", "noop"}
     assert {path.name for path in (run / "curves").iterdir()} >= {"dev.svg", "sft.svg", "kd-then-rl.svg"}
     assert (world["folder"] / "board.svg").read_bytes() == (run / "curves" / "dev.svg").read_bytes()
     assert "](board.svg)" in (world["folder"] / "board.md").read_text()

@@ -153,12 +153,17 @@ def test_only_the_last_user_turn_is_a_question():
     assert heldout(LONG).overlaps(TrainRow("any", sample)) is None
 
 
-def test_a_raw_prompt_has_no_user_turn_so_it_matches_nothing():
+def test_a_raw_prompt_is_all_question_but_for_the_shots_its_task_repeats():
     raw = Sample("raw", (Message(RAW, LONG),), "1")
-    assert question(raw) == ""
-    assert HeldOut([raw]).overlaps(row(LONG)) is None
-    assert HeldOut([raw]).overlaps(TrainRow("any", raw)) is None
-    assert heldout(LONG, "").overlaps(TrainRow("any", raw)) is None
+    assert question(raw) == LONG
+    assert HeldOut([raw]).overlaps(row(LONG)).kind == "exact"
+    shot = "Q: how many legs have three spiders and two ants if none of them has lost any? A: 36 "
+    few = [
+        Sample(f"t/test/{i}", (Message(RAW, f"{shot}Q: {LONG if i == 0 else f'what is {i} plus {i}?'} A:"),), "1")
+        for i in range(8)
+    ]
+    assert HeldOut(few).overlaps(row(shot)) is None
+    assert HeldOut(few).overlaps(row(LONG)).heldout == "t/test/0"
 
 
 # --- what all prompts of a task say ----------------------------------------------------------------------------------

@@ -76,11 +76,29 @@ def judged(reward):
 
 
 class Fatal(Meter):
-    """Kills this process, as power loss would, in the step that spends 60 % of the budget."""
+    """Kills this process, as power loss would, at a random moment: in a step, or while a checkpoint is written."""
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        draw = random.Random()
+        self.saving = draw.random() < 0.4
+        self.share = draw.uniform(0.3, 0.8 if self.saving else 0.95)
+        self.begun: float | None = None
 
     def train(self, tokens: int, trained: int) -> None:
+        if self.begun is None:
+            self.begun = self.fraction  # the teacher's scores are charged before the first step
         super().train(tokens, trained)
-        if self.fraction > 0.6:
+        self.die_after(0.93 if self.saving else self.share, "a step")
+
+    def state(self) -> dict:
+        if self.saving:
+            self.die_after(self.share, "a save")
+        return super().state()
+
+    def die_after(self, share: float, where: str) -> None:
+        if self.begun is not None and self.fraction - self.begun > share * (1 - self.begun):
+            print(f"{where} at {self.fraction:.3f} of the budget", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -229,14 +247,17 @@ def test_rl_charges_sampling_and_the_update_over_the_same_tokens(first):
     assert cost.flops_train == 6.0 * meter.n_params * cost.train_tokens
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_one_seed_repeats_bit_for_bit_and_another_differs(name, base, first, tmp_path):
+@pytest.mark.parametrize("name", ["sft", "rl"])  # all others repeat themselves after a kill, below
+def test_one_seed_repeats_bit_for_bit(name, base, first, tmp_path):
     trained, meter, _ = first(name)
-    again, counted = run(name, base, tmp_path / "again")
-    other, _ = run(name, base, tmp_path / "other", seed=1)
+    again, counted = run(name, base, tmp_path)
     assert digest(again) == digest(trained)
     assert comparable(counted.cost) == comparable(meter.cost)
-    assert digest(other) != digest(trained)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_another_seed_gives_other_weights(name, base, first, tmp_path):
+    assert digest(run(name, base, tmp_path, seed=1)[0]) != digest(first(name)[0])
 
 
 def test_two_rl_seeds_sample_different_rollouts_of_one_prompt(base, tmp_path):
@@ -250,7 +271,7 @@ def test_two_rl_seeds_sample_different_rollouts_of_one_prompt(base, tmp_path):
 
 @pytest.fixture(scope="session")
 def killed(base, tmp_path_factory) -> Path:
-    """A folder for each trainer, holding what a process left that was killed in the middle of its stage."""
+    """A folder for each trainer, holding what a process left that was killed somewhere in its stage."""
     folder = tmp_path_factory.mktemp("killed")
     code = """
 import os, sys
@@ -259,6 +280,7 @@ import trl, test_trainer_contract as t
 base, folder = map(Path, sys.argv[1:])
 for name in t.TRAINED:
     if not os.fork():  # what is imported once serves all
+        sys.stderr.write(f"{name}: killed in ")
         t.run(name, base, folder / name, meter=t.Fatal)
         os._exit(0)
     print(os.wait()[1])
@@ -267,6 +289,7 @@ for name in t.TRAINED:
         [sys.executable, "-c", code, base, folder], cwd=Path(__file__).parent, capture_output=True, text=True
     )
     assert done.stdout.split() == [str(signal.SIGKILL.value)] * len(TRAINED), done.stderr
+    print("\n".join(line for line in done.stderr.splitlines() if "killed in" in line))  # seen where a test fails
     return folder
 
 
@@ -276,7 +299,7 @@ def test_a_killed_stage_goes_on_to_the_same_weights(name, base, first, killed):
     out = killed / name
     assert not (out / "work" / "final").exists()
     saved = sorted((out / "work" / "resume").glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
-    assert len(saved) == 2
+    assert len(saved) >= 2
     (saved[-1] / "trainer_state.json").write_text('{"epoch"')  # as if the kill had come while this was written
     lines = len(series(out, "used"))
     resumed, counted = run(name, base, out)
