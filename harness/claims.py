@@ -9,19 +9,16 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from scipy.stats import t as student
-
 from harness import stats
 
 LEVEL = 0.05  # of a family of claims together
-POWER = 0.8
 
 
 def pairs(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, Any]]:
     """Every pair of strategies, items and training seeds both random, with Holm's p over all of them.
 
     scores: for each strategy, best first, a mapping item -> score for each seed; only those with enough seeds for a
-    claim take part. A pair is an `Estimate` of `a` less `b`, their names, and `p_holm`.
+    claim take part. A pair is a `Contrast` of `a` less `b`, their names, and `p_holm`.
     """
     enough = {name: runs for name, runs in scores.items() if len(runs) >= stats.MIN_SEEDS_FOR_CLAIM}
     found = []
@@ -34,76 +31,102 @@ def pairs(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str,
     return [{**pair, "p_holm": p} for pair, p in zip(found, corrected, strict=True)]
 
 
+class _Verdicts:
+    """The pairs, seen from either side."""
+
+    def __init__(self, found: Sequence[Mapping[str, Any]]) -> None:
+        self._gaps: dict[tuple[str, str], tuple[float, bool]] = {}
+        for pair in found:
+            claimed = pair["p_holm"] < LEVEL
+            self._gaps[pair["a"], pair["b"]] = (pair["value"], claimed)
+            self._gaps[pair["b"], pair["a"]] = (-pair["value"], claimed)
+
+    def __contains__(self, names: tuple[str, str]) -> bool:
+        return names in self._gaps
+
+    def points(self, name: str, other: str) -> str:
+        return f"{100 * self._gaps[name, other][0]:+.1f}"
+
+    def word(self, name: str, other: str) -> str:
+        """ "better", "worse" or "not told apart"."""
+        value, claimed = self._gaps[name, other]
+        return "not told apart" if not claimed else "better" if value > 0 else "worse"
+
+
 def lines(found: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[str]:
-    """Markdown: what can be claimed, what not, and how small a difference would have been seen; none without pairs."""
+    """Markdown: what can be claimed, what not, and how small a difference would have been seen; none without pairs.
+
+    rows, facts: those of the board, rows best first.
+    """
     if not found:
         return []
-    names = [row["name"] for row in rows if any(row["name"] in (pair["a"], pair["b"]) for pair in found)]
-    budget = facts.get("budget")
-    at = f" at {budget['amount']:.3g} {budget['unit']} each" if budget else ""
+    verdicts = _Verdicts(found)
+    compared = {name for pair in found for name in (pair["a"], pair["b"])}
+    names = [row["name"] for row in rows if row["name"] in compared]
     text = [
         "## What can be claimed",
         "",
-        f"Every pair of the {len(names)} strategies with at least {stats.MIN_SEEDS_FOR_CLAIM} seeds: strict scores of "
-        f"the same items, items and training seeds both random ({found[0]['method']}). A claim holds where p is below "
-        f"{100 * LEVEL:g} % after Holm's correction for {len(found)} pairs. Points in brackets.",
+        f"Every pair of these {len(names)} strategies: strict scores of the same items, items and training seeds both "
+        f"random (crossed random effects). A claim holds where p is below {100 * LEVEL:g} % after Holm's correction "
+        f"for {len(found)} pairs. Points in brackets; intervals and p of every pair are folded below.",
         "",
         "| Strategy | Better than | Not told apart from | Worse than |",
         "| --- | --- | --- | --- |",
     ]
     for name in names:
-        cells = [", ".join(part) or "–" for part in _against(name, names, found)]
+        others = [other for other in names if (name, other) in verdicts]
+        cells = [
+            ", ".join(f"{o} ({verdicts.points(name, o)})" for o in others if verdicts.word(name, o) == word) or "–"
+            for word in ("better", "not told apart", "worse")
+        ]
         text.append(f"| **{name}** | {' | '.join(cells)} |")
-    text += ["", *(f"- {line}" for line in _sentences(names, found, rows, at)), ""]
-    return text
+    sentences = [*_best(names, verdicts, facts), *_hybrids(names, verdicts), *_base(names, rows)]
+    sentences += [*_left_out(names, rows), *_unseen(found)]
+    return [*text, "", *(f"- {line}" for line in sentences), ""]
 
 
-def _against(name: str, names: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[list[str], ...]:
-    better, equal, worse = list[str](), list[str](), list[str]()
-    for other in names:
-        if other != name:
-            value, p = _seen_from(name, other, found)
-            into = equal if p >= LEVEL else better if value > 0 else worse
-            into.append(f"{other} ({100 * value:+.1f})")
-    return better, equal, worse
+def table(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """A row a pair: names, n, difference with interval in points, standard error, p, and p after Holm's correction."""
+    return [
+        [
+            f"{pair['a']} less {pair['b']}",
+            str(pair["n"]),
+            f"{100 * pair['value']:+.1f} ({100 * pair['low']:+.1f} to {100 * pair['high']:+.1f})",
+            f"{100 * pair['error']:.1f}",
+            f"{pair['df']:.1f}",
+            f"{pair['p']:.2g}",
+            f"{pair['p_holm']:.2g}",
+        ]
+        for pair in found
+    ]
 
 
-def _seen_from(name: str, other: str, found: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """(difference of `name` less `other`, corrected p)."""
-    for pair in found:
-        if (pair["a"], pair["b"]) == (name, other):
-            return pair["value"], pair["p_holm"]
-        if (pair["b"], pair["a"]) == (name, other):
-            return -pair["value"], pair["p_holm"]
-    return 0.0, 1.0
+TABLE_HEAD = ("Pair", "n", "Points (95 %, alone)", "Standard error", "df", "p", "p, Holm")
 
 
-def _sentences(
-    names: Sequence[str], found: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], at: str
-) -> Iterator[str]:
-    top = [name for name in names if _seen_from(names[0], name, found)[1] >= LEVEL or name == names[0]]
-    yield f"**Best{at}:** " + (
-        f"{names[0]}, better than every other strategy." if len(top) == 1 else f"not settled between {', '.join(top)}."
-    )
+def _best(names: Sequence[str], verdicts: _Verdicts, facts: Mapping[str, Any]) -> Iterator[str]:
+    budget = facts.get("budget")
+    at = f" at {budget['amount']:.3g} {budget['unit']} each" if budget else ""
+    pairs_of = {name: [other for other in names if (name, other) in verdicts] for name in names}
+    unbeaten = [name for name in names if not any(verdicts.word(name, o) == "worse" for o in pairs_of[name])]
+    if len(unbeaten) == 1 and all(verdicts.word(unbeaten[0], o) == "better" for o in pairs_of[unbeaten[0]]):
+        n = len(pairs_of[unbeaten[0]])
+        yield f"**Best{at}:** {unbeaten[0]}, better than {f'each of the {n} others' if n > 1 else 'the other'}."
+    else:
+        yield f"**Best{at}:** not settled; none is shown to be better than {' or '.join(unbeaten)}."
+
+
+def _hybrids(names: Sequence[str], verdicts: _Verdicts) -> Iterator[str]:
     for name in names:
-        if parts := [part for part in dict.fromkeys(re.split(r"[+&]", name)) if part in names and part != name]:
-            yield f"**{name} against its parts:** " + "; ".join(_one(name, part, found) for part in parts) + "."
-    yield from _base(names, rows)
-    smallest = 100 * median(_detectable(pair) for pair in found)
-    yield (
-        f"**Too small to be seen here:** true differences below about {smallest:.1f} points are missed more often than "
-        "one time in five with these seeds and items, even before Holm's correction. Not told apart is not equal."
-    )
-    yield (
-        "**Not said by these numbers:** anything of another base, another budget, other tasks, or settings that were "
-        "not tried."
-    )
-
-
-def _one(name: str, part: str, found: Sequence[Mapping[str, Any]]) -> str:
-    value, p = _seen_from(name, part, found)
-    verdict = "not told apart" if p >= LEVEL else "better" if value > 0 else "worse"
-    return f"{100 * value:+.1f} points on {part} ({verdict})"
+        parts = dict.fromkeys(part.partition(":")[0].strip() for part in re.split(r"[+&]", name))
+        if len(parts) > 1:
+            said = [
+                f"{verdicts.points(name, part)} points on {part} ({verdicts.word(name, part)})"
+                if (name, part) in verdicts
+                else f"nothing on {part}, which is not among these"
+                for part in parts
+            ]
+            yield f"**{name} against its parts:** {'; '.join(said)}."
 
 
 def _base(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -112,15 +135,13 @@ def _base(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Iterator[s
     if base is None or not ours:
         return
     corrected = stats.holm([row["difference"]["p"] for row in ours])
-    better = [
-        row["name"] for row, p in zip(ours, corrected, strict=True) if p < LEVEL and row["difference"]["value"] > 0
-    ]
-    worse = [
-        row["name"] for row, p in zip(ours, corrected, strict=True) if p < LEVEL and row["difference"]["value"] < 0
-    ]
-    rest = [row["name"] for row in ours if row["name"] not in (*better, *worse)]
-    parts = [("better", better), ("worse", worse), ("not told apart", rest)]
-    yield "**Against the base:** " + "; ".join(f"{what}: {', '.join(who)}" for what, who in parts if who) + "."
+    found: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
+    for row, p in zip(ours, corrected, strict=True):
+        found["not told apart" if p >= LEVEL else "better" if row["difference"]["value"] > 0 else "worse"].append(
+            row["name"]
+        )
+    said = "; ".join(f"{word}: {', '.join(who)}" for word, who in found.items() if who)
+    yield f"**Against the base** (corrected for these {len(ours)}): {said}."
     strict, lenient = base["strict"]["value"], base["lenient"]["value"]
     if strict is not None and lenient is not None and lenient - strict >= 0.01:
         yield (
@@ -129,7 +150,30 @@ def _base(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Iterator[s
         )
 
 
-def _detectable(pair: Mapping[str, Any]) -> float:
-    df = int(pair["method"].rpartition(" ")[2])
-    error = (pair["high"] - pair["low"]) / 2 / float(student.ppf(0.5 + stats.CONFIDENCE / 2, df))
-    return float(sum(student.ppf(q, df) for q in (0.5 + stats.CONFIDENCE / 2, POWER)) * error)
+def _left_out(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Who is not among the pairs, and why: to drop in silence what collapsed would favour what happened not to."""
+    why = []
+    for row in rows:
+        if row["role"] == "strategy" and row["name"] not in names:
+            ended = [run["status"] for run in row["runs"] if run["status"] != "done"]
+            few = f"{len(row['runs'])} seed{'s' * (len(row['runs']) > 1)}"
+            reason = f"{len(ended)} of {len(row['runs'])} runs {ended[0]}" if ended else few
+            why.append(f"{row['name']} ({reason})")
+    if why:
+        yield f"**No claim about:** {', '.join(why)}."
+
+
+def _unseen(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    alone, strictest = (
+        100 * median(stats.smallest_found(pair["error"], pair["df"], level) for pair in found)
+        for level in (LEVEL, LEVEL / len(found))
+    )
+    yield (
+        f"**Too small to be seen here:** for half of the pairs, a true difference below {alone:.1f} points would be "
+        f"missed more than one time in five were that pair tested alone, and one below {strictest:.1f} points at the "
+        "strictest step of Holm's correction. Not told apart is not equal."
+    )
+    yield (
+        "**Not said by these numbers:** anything of another base, another budget, other tasks, another draw of the "
+        "teacher's traces, or settings that were not tried."
+    )

@@ -163,7 +163,8 @@ def tune(**options: Any) -> None:
       harness tune --try sft.learning_rate=3e-4,1e-3,3e-3 --try rl.learning_rate=3e-5,1e-4,3e-4
       harness tune --try sft.learning_rate=3e-4,1e-3 --try sft.batch_size=16,32 --dry-run
 
-    Test items are not looked at. Name the file in the recipe (tuning = "tuning.json") and boards list what was tried.
+    Test items are not looked at. The same file (--out) gathers the trials of several calls. Named in the recipe
+    (tuning = "tuning.json", a path seen from the recipe), boards list them.
     """
     from dataclasses import replace
 
@@ -174,9 +175,10 @@ def tune(**options: Any) -> None:
     from harness.progress import ShellProgress
     from harness.storage import writable
 
-    recipe = recipes.override(recipes.read(options["recipe"]), dict(_setting(text) for text in options["settings"]))
+    recipe = recipes.read(options["recipe"], with_tuning=False)
+    recipe = recipes.override(recipe, dict(_setting(text) for text in options["settings"]))
     grids = tuning.grids(options["tried"], recipe.trainers)
-    plan = _plan({**options, "strategies": ",".join(grids)})
+    plan = _plan({**options, "strategies": ",".join(grids)}, with_tuning=False)
     number = len(next(iter(grids.values())))
     plan = replace(plan, strategies=tuple(strategies.parse(name) for name in grids for _ in range(number)))
     if options["dry_run"]:
@@ -186,30 +188,32 @@ def tune(**options: Any) -> None:
         return
     out = options["out"] or plan.folder / "tuning.json"
     writable(out.parent)
-    progress = ShellProgress(work.weight(plan))
+    progress = ShellProgress(work.weight(plan, evaluated=False))
     try:
-        found = tuning.tune(plan, grids, progress)
+        found = tuning.tune(plan, grids, progress, trials.read(out) if out.exists() else None)
     finally:
         progress.close()
     trials.write(out, found)
     rows = [
-        [trainer, trials.spelled(settings), f"{100 * dev:.1f}", "best" if settings == found.best(trainer) else ""]
+        [trainer, str(choice), f"{100 * choice.dev:.1f}", "best" if choice == found.best(trainer) else ""]
         for trainer in found.trainers()
-        for settings, dev in found.tried(trainer)
+        for choice in found.choices(trainer)
     ]
     click.echo("\n" + tabulate(rows, ["trainer", "settings", "dev strict %", ""], disable_numparse=True))
+    for line in trials.warnings(found):
+        click.echo(line, err=True)
     click.echo("\n" + "\n".join(trials.toml(found)))
-    click.echo(f"\ntrials: {out}")
+    click.echo(f"\ntrials: {out}; for boards to list them, the recipe says: tuning = {str(out.resolve())!r}")
 
 
-def _plan(options: dict[str, Any]) -> Any:
+def _plan(options: dict[str, Any], with_tuning: bool = True) -> Any:
     from dataclasses import replace
 
     from harness import benchmarks, recipes, registry, strategies
     from harness.compare import Plan
     from harness.rows import read_train_data
 
-    recipe = recipes.read(options["recipe"])
+    recipe = recipes.read(options["recipe"], with_tuning)
     for name in ("base", "teacher"):
         if options[name] is not None:
             recipe = replace(recipe, **{name: options[name]})

@@ -10,7 +10,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -159,10 +159,11 @@ def compare(plan: Plan, progress: Progress) -> Board:
         return build(f"Which training works: {plan.recipe.name}", entries, facts, _notes(world))
 
 
-def weight(plan: Plan) -> float:
-    """The sum of the weights of all steps of a plan, for a progress bar."""
+def weight(plan: Plan, evaluated: bool = True) -> float:
+    """The sum of the weights of all steps of a plan, for a progress bar; not evaluated: dev items are all it asks."""
     chains = len(plan.strategies) * len(plan.seeds)
-    return 3.0 * plan.needs("traces") + 1.5 + bool(plan.recipe.teacher) + 12.0 * chains
+    test = 1.5 + bool(plan.recipe.teacher) + chains if evaluated else 0.0
+    return 3.0 * plan.needs("traces") + 11.0 * chains + test
 
 
 # transformers' names of the places that show training -> the package each needs
@@ -425,6 +426,7 @@ def _facts(world: World) -> dict[str, object]:
     plan, recipe, items = world.plan, world.plan.recipe, world.items
     kinds = ", ".join(f"{n} {kind}" for kind in ("exact", "normalised", f"{GRAM}-gram") if (n := _kinds(items, kind)))
     sampling = recipe.sampling
+    configs = {name: resolve_config(name, recipe.trainers.get(name, {})) for name, _ in plan.trainers()}
     return {
         "base": f"{recipe.base if not Path(recipe.base).is_dir() else Path(recipe.base).name} {world.base.digest[:16]}",
         "teacher": f"{Path(recipe.teacher).name} {world.teacher.digest[:16]}" if world.teacher else "none",
@@ -436,9 +438,9 @@ def _facts(world: World) -> dict[str, object]:
         "dev items": {part.task.name: _dev_source(part) for part in items.dev},
         "checkpoint of a run": "the best on dev of four over its last stage, the latest of equals",
         LOOKS: world.ledger.counted((part.task.name, part.items_hash) for part in world.suite),
-        "settings": _tuned(world),
+        "settings": _tuned(world, configs),
         "training settings": {name: dict(recipe.trainers.get(name, {})) or "defaults" for name, _ in plan.trainers()},
-        "trials on dev, strict %": recipe.tuning.listed(recipe.trainers) if recipe.tuning else None,
+        "trials on dev, strict %": recipe.tuning.listed(configs) if recipe.tuning else None,
         "suite": {j.task.name: f"{len(j.samples)} test items, set {j.items_hash[:12]}" for j in world.suite},
         "decoding": {
             j.task.name: f"temperature {j.params.temperature:g}, at most {j.params.max_tokens} tokens"
@@ -453,21 +455,34 @@ def _facts(world: World) -> dict[str, object]:
     }
 
 
-def _tuned(world: World) -> str | None:
-    """How the settings of the trainers were chosen; None where no trials are recorded."""
+def material_of(world: World) -> str:
+    """Hash of what strategies learn from: train items, the teacher, and how it is asked."""
+    rows = [row.sample.hash for row in world.items.rows]
+    return sha256_of([rows, world.teacher.digest if world.teacher else "", asdict(world.plan.recipe.teaching)])
+
+
+def _tuned(world: World, configs: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """How the settings of the trainers were chosen, in words; None where no trials are recorded."""
     recipe = world.plan.recipe
-    if recipe.tuning is None:
+    if (tuning := recipe.tuning) is None:
         return None
-    tried = {name: len(recipe.tuning.tried(name)) for name in recipe.tuning.trainers()}
-    names = [name for name, _ in world.plan.trainers()]
-    counts = sorted({tried[name] for name in names if name in tried})
-    text = f"chosen on dev from {' or '.join(map(str, counts))} trials of each trainer"
-    if recipe.tuning.base != world.base.digest:
-        text += ", made from another base"
-    if recipe.tuning.budget != recipe.budget:
-        text += f", made at a budget of {recipe.tuning.budget.amount:g} {recipe.tuning.budget.unit}"
-    untried = [name for name in names if name not in tried]
-    return text + (f"; without trials: {', '.join(untried)}" if untried else "")
+    tried = {name: tuning.choices(name) for name in tuning.trainers() if name in configs}
+    if not tried:
+        return "as the recipe says, without trials"
+    best = [name for name in tried if tuning.best(name).config == configs[name]]
+    text = []
+    if best:
+        counts = sorted({len(tried[name]) for name in best})
+        text.append(f"{', '.join(best)} the best on dev of {' or '.join(map(str, counts))} trials each")
+    if others := [name for name in tried if name not in best]:
+        text.append(f"{', '.join(others)} not the best that was tried")
+    if untried := [name for name in configs if name not in tried]:
+        text.append(f"{', '.join(untried)} without trials")
+    if any(len(strategy.stages) > 1 for strategy in world.plan.strategies):
+        text.append("sequences take over those of their parts")
+    if differ := tuning.other_than(world.base.digest, material_of(world), recipe.budget):
+        text.append(f"the trials were made with {' and '.join(differ)}")
+    return "; ".join(text)
 
 
 def _kinds(items: Items, kind: str) -> int:

@@ -194,8 +194,8 @@ def _score(runs: Sequence[Run], grader: str) -> dict[str, Any]:
         return asdict(stats.wilson(int(sum(flat)), len(flat)))
     zeros = [[0.0] * len(shared)]
     estimate = stats.paired(values[0], zeros[0]) if len(values) == 1 else stats.across_seeds(values, zeros)
-    # a share, not a gap
-    return asdict(replace(estimate, low=max(estimate.low, 0.0), high=min(estimate.high, 1.0), p=None))
+    low, high = max(estimate.low, 0.0), min(estimate.high, 1.0)  # a share, not a gap
+    return asdict(stats.Estimate(estimate.value, low, high, estimate.n, estimate.method))
 
 
 def _difference(entry: Entry, base: Entry) -> stats.Estimate:
@@ -261,6 +261,8 @@ def markdown(board: Board) -> str:
     if trained:
         lines += _fold("Cost of every run", _cost_table(board))
         lines += _fold("Dev scores along training, and what the reward said", _dev_table(board))
+    if board.pairs:
+        lines += _fold("Every pair of strategies", table(claims.TABLE_HEAD, claims.table(board.pairs)))
     if wide or trained:
         lines += _fold("Every task: n, how replies ended, difficulty", _task_table(board))
     else:  # what a reader came for

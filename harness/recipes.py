@@ -43,15 +43,19 @@ class Recipe:
     sampling: Sampling = field(default_factory=Sampling)  # of the replies that are judged
     teaching: Teaching = field(default_factory=Teaching)
     trainers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # trainer -> settings that differ
-    tuning: trials.Tuning | None = None  # how they were chosen; in the file: a path beside it
+    tuning: trials.Tuning | None = None  # how they were chosen; in the file: where that is kept, seen from it
 
 
-def read(name_or_path: str) -> Recipe:
-    """The installed recipe of that name, or the file at that path. Raises `UnknownName` or `BadConfig`."""
+def read(name_or_path: str, with_tuning: bool = True) -> Recipe:
+    """The installed recipe of that name, or the file at that path. Raises `UnknownName` or `BadConfig`.
+
+    with_tuning=False: the file of trials, which may not be there yet, is not read.
+    """
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = Path(registry.load("recipe", name_or_path))
-    return from_values(_read(path), path)
+    values = _read(path)
+    return from_values(values if with_tuning else {**values, "tuning": ""}, path)
 
 
 def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -64,7 +68,10 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise BadConfig(f"recipe {path} is not TOML: {error}") from None
     if "extends" not in values:
         return values
-    parent = path.parent / str(values.pop("extends"))
+    name = values.pop("extends")
+    if not isinstance(name, str) or Path(name).name != name:
+        raise BadConfig(f"recipe {path.name}: extends must name a file beside it, got {name!r}")
+    parent = path.parent / name
     if parent in (path, *above):
         raise BadConfig(f"recipe {path.name} extends {parent.name}, which extends it: a circle")
     return _over(_read(parent, (path, *above)), values)
@@ -89,6 +96,8 @@ def from_values(values: Mapping[str, Any], path: Path) -> Recipe:
     for key in ("dev_items", "devices"):
         if not isinstance(values.get(key, 1), int) or values.get(key, 1) < 1:
             raise BadConfig(f"{where}: {key} must be a whole number > 0, got {values[key]!r}")
+    if not isinstance(values.get("tuning", ""), str):
+        raise BadConfig(f"{where}: tuning must be the path of a file of `harness tune`, got {values['tuning']!r}")
     expand([str(task) for task in values["tasks"]], "test")
     for task in values.get("train", ()):
         registry.check("task", str(task))
@@ -107,7 +116,7 @@ def from_values(values: Mapping[str, Any], path: Path) -> Recipe:
         sampling=_sampling(where, values.get("sampling", {})),
         teaching=_teaching(where, values.get("teaching", {})),
         trainers=trainers,
-        tuning=trials.read(path.parent / values["tuning"]) if "tuning" in values else None,
+        tuning=trials.read(path.parent / values["tuning"]) if values.get("tuning") else None,
     )
 
 

@@ -111,12 +111,14 @@ def run(asked: Asked, progress: Progress) -> Result:
         engine = open_engine(asked.engine, progress.say, dict(asked.engine_options))
         closing.callback(engine.close)
         jobs = [job(task, asked.split, _smaller(asked.limit, names[task.name]), asked.sampling) for task in tasks]
+        if asked.split == "test":  # before the first: every row tells the same number
+            models = [(asked.row(model), checkpoint.digest) for model, checkpoint in checkpoints.items()]
+            Ledger(asked.folder).add(
+                Look(j.items_hash, digest, j.task.name, who) for who, digest in models for j in jobs
+            )
         results = []
         for model, checkpoint in checkpoints.items():
             found = _evaluate(jobs, engine, checkpoint, graders, asked, progress, model)
-            if asked.split == "test":
-                ledger = Ledger(asked.folder)
-                ledger.add(Look(j.items_hash, checkpoint.digest, j.task.name, asked.row(model)) for j in jobs)
             results.append(_write(asked, asked.row(model), found, {}))
     return _together(results)
 
@@ -147,7 +149,7 @@ def _together(results: Sequence[Result]) -> Result:
     if len(results) == 1:
         return results[0]
     rows = sorted((row for r in results for row in r.board.rows), key=lambda row: -(row["strict"]["value"] or 0.0))
-    board = replace(results[-1].board, title=f"{len(results)} models", rows=rows)  # knows of every look
+    board = replace(results[0].board, title=f"{len(results)} models", rows=rows)
     return Result(board, [p for r in results for p in r.paths], [line for r in results for line in r.more])
 
 

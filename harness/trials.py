@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,6 +22,7 @@ class Trial:
 
     trainer: str
     settings: Mapping[str, Any]  # those that were varied
+    config: Mapping[str, Any]  # all of them
     seed: int
     dev: float  # strict share on the dev items, of its best checkpoint
     chosen: str  # share of the budget that checkpoint had spent: "025", ..., "100"
@@ -31,40 +32,101 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuning:
-    """All trials from one base at one budget. dev_items: task -> number of dev items."""
+    """All trials from one base at one budget.
 
-    base: str  # digest
+    base: digest. material: hash of what was learnt from, see `Items.identity`. dev_items: task -> number of dev items.
+    """
+
+    base: str
+    material: str
     budget: Budget
     dev_items: Mapping[str, int]
     trials: tuple[Trial, ...]
+
+    def other_than(self, base: str, material: str, budget: Budget) -> list[str]:
+        """In what these trials differ from a comparison: "another base", ..."""
+        differ = {
+            "another base": self.base != base,
+            "other train items or another teacher": self.material != material,
+            f"a budget of {self.budget.amount:g} {self.budget.unit}": self.budget != budget,
+        }
+        return [what for what, differs in differ.items() if differs]
+
+    def plus(self, later: Tuning) -> Tuning:
+        """These and later trials of the same comparison; a trial made again counts once."""
+        known = [(t.trainer, dict(t.config), t.seed) for t in self.trials]
+        new = tuple(t for t in later.trials if (t.trainer, dict(t.config), t.seed) not in known)
+        return replace(later, trials=(*self.trials, *new))
 
     def trainers(self) -> list[str]:
         """Names of the trainers, as tried."""
         return list(dict.fromkeys(trial.trainer for trial in self.trials))
 
-    def tried(self, trainer: str) -> list[tuple[dict[str, Any], float]]:
-        """The choices of settings of a trainer, each with its dev score, the mean over seeds."""
+    def choices(self, trainer: str) -> list[Choice]:
+        """What was tried for a trainer, in order."""
         mine = [trial for trial in self.trials if trial.trainer == trainer]
-        choices = {spelled(trial.settings): dict(trial.settings) for trial in mine}
-        return [
-            (settings, fmean(trial.dev for trial in mine if spelled(trial.settings) == text))
-            for text, settings in choices.items()
-        ]
+        configs = [trial.config for trial in mine]
+        first = [i for i, config in enumerate(configs) if config not in configs[:i]]
+        return [Choice(tuple(trial for trial in mine if trial.config == configs[i])) for i in first]
 
-    def best(self, trainer: str) -> dict[str, Any]:
-        """The choice of the highest dev score; the first of equals."""
-        return max(self.tried(trainer), key=lambda choice: choice[1])[0]
+    def best(self, trainer: str) -> Choice:
+        """The choice of the highest dev score among those whose trials all ended well; the first of equals."""
+        return max(self.choices(trainer), key=lambda choice: (not choice.failed, choice.dev))
 
     def listed(self, used: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-        """For each trainer all choices with their dev score in percent. used: settings of each trainer in the end."""
+        """For each trainer all choices with their dev score in percent. used: the whole config of each in the end."""
         return {
             trainer: "; ".join(
-                f"{spelled(settings)} {100 * dev:.1f}"
-                + (" (used)" if settings.items() <= used.get(trainer, {}).items() else "")
-                for settings, dev in self.tried(trainer)
+                f"{choice} {100 * choice.dev:.1f}" + (" (used)" if choice.config == used.get(trainer) else "")
+                for choice in self.choices(trainer)
             )
             for trainer in self.trainers()
         }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One choice of settings of a trainer, with all its trials: one a seed."""
+
+    trials: tuple[Trial, ...]
+
+    def __str__(self) -> str:
+        return spelled(self.trials[0].settings) + (f" ({self.failed})" if self.failed else "")
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self.trials[0].settings
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.trials[0].config
+
+    @property
+    def dev(self) -> float:
+        """Mean over the seeds."""
+        return fmean(trial.dev for trial in self.trials)
+
+    @property
+    def failed(self) -> str:
+        """ "collapsed" or "refused" where a trial was; else ""."""
+        return next((trial.status for trial in self.trials if trial.status != "done"), "")
+
+
+def warnings(tuning: Tuning) -> list[str]:
+    """What makes a search unfair or unfinished: unequal numbers of trials, a best at the edge of what was tried."""
+    lines = []
+    counts = {trainer: len(tuning.choices(trainer)) for trainer in tuning.trainers()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{trainer} {n}" for trainer, n in counts.items())
+        lines.append(f"unequal numbers of trials, so not a fair comparison yet: {listed}")
+    for trainer in tuning.trainers():
+        best = tuning.best(trainer)
+        for key, value in best.settings.items():
+            tried = {choice.settings.get(key) for choice in tuning.choices(trainer)}
+            numbers = [v for v in tried if isinstance(v, (int, float)) and not isinstance(v, bool)]
+            if len(numbers) > 2 and value in (min(numbers), max(numbers)):
+                lines.append(f"{trainer}: the best {key}, {value:g}, lies at the edge of what was tried")
+    return lines
 
 
 def write(path: Path, tuning: Tuning) -> None:
@@ -79,7 +141,7 @@ def read(path: Path) -> Tuning:
         if values["schema"] != SCHEMA:
             raise BadConfig(f"tuning file {path} has schema {values['schema']!r}, expected {SCHEMA}")
         trials = tuple(Trial(**trial) for trial in values["trials"])
-        return Tuning(values["base"], Budget(**values["budget"]), values["dev_items"], trials)
+        return Tuning(values["base"], values["material"], Budget(**values["budget"]), values["dev_items"], trials)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadConfig(
             f"{path} is no file of `harness tune` ({type(error).__name__}: {error}); "
@@ -92,7 +154,7 @@ def toml(tuning: Tuning) -> list[str]:
     lines = []
     for trainer in tuning.trainers():
         lines.append(f"[trainers.{trainer if trainer.isalnum() else json.dumps(trainer)}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in tuning.best(trainer).items()] + [""]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in tuning.best(trainer).settings.items()] + [""]
     return lines[:-1]
 
 

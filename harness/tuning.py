@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness import registry, strategies
-from harness.compare import Chain, Plan, Progress, judged_on_dev, materials, opened, train_all
+from harness.compare import Chain, Plan, Progress, judged_on_dev, material_of, materials, opened, train_all
 from harness.errors import BadConfig
 from harness.selection import choose
 from harness.storage import full_disk_is_named, owned, writable
@@ -35,24 +35,31 @@ def grids(tried: Sequence[str], base: Mapping[str, Settings]) -> dict[str, list[
         if not (equals and dot and values.strip()):
             raise BadConfig(f"--try wants TRAINER.KEY=VALUE,VALUE like rl.learning_rate=3e-5,1e-4, got {text!r}")
         registry.check("trainer", trainer)
+        if key in axes.get(trainer, {}):
+            raise BadConfig(f"--try {trainer}.{key} is given twice; put all values into one, separated by commas")
         axes.setdefault(trainer, {})[key] = [_value(part.strip()) for part in values.split(",")]
     found: dict[str, list[Settings]] = {
         trainer: [dict(zip(keys, values, strict=True)) for values in itertools.product(*keys.values())]
         for trainer, keys in axes.items()
     }
     for trainer, trials in found.items():
-        for trial in trials:
-            resolve_config(trainer, {**base.get(trainer, {}), **trial})
+        configs = [resolve_config(trainer, {**base.get(trainer, {}), **trial}) for trial in trials]
+        for number, (trial, config) in enumerate(zip(trials, configs, strict=True)):
+            if config in configs[:number]:
+                raise BadConfig(f"--try {trainer}: {spelled(trial)} is tried twice")
     if len({len(trials) for trials in found.values()}) > 1:
         listed = ", ".join(f"{trainer} {len(trials)}" for trainer, trials in found.items())
         raise BadConfig(f"every trainer must get the same number of trials, got {listed}; add or drop values")
     return found
 
 
-def tune(plan: Plan, trials: Mapping[str, Sequence[Settings]], progress: Progress) -> Tuning:
+def tune(
+    plan: Plan, trials: Mapping[str, Sequence[Settings]], progress: Progress, earlier: Tuning | None = None
+) -> Tuning:
     """Train every trial with every seed of the plan and judge it on the dev items; test items are not looked at.
 
-    The same call goes on where it stopped.
+    The same call goes on where it stopped. earlier: trials that were made before, which are kept; raises `BadConfig`
+    where they are of another comparison.
     """
     writable(plan.folder)
     base = plan.recipe.trainers
@@ -62,6 +69,9 @@ def tune(plan: Plan, trials: Mapping[str, Sequence[Settings]], progress: Progres
         for trainer, trial, seed in asked
     ]
     with owned(plan.folder), full_disk_is_named(plan.folder), opened(plan, progress) as world:
+        mine = (world.base.digest, material_of(world), plan.recipe.budget)
+        if earlier and (differ := earlier.other_than(*mine)):
+            raise BadConfig(f"the file of trials holds earlier ones of {' and '.join(differ)}; name another with --out")
         material = materials(world)
         world.engine.rest()
         judged = [judged_on_dev(world, trained) for trained in train_all(world, chains, material)]
@@ -69,8 +79,10 @@ def tune(plan: Plan, trials: Mapping[str, Sequence[Settings]], progress: Progres
     found = []
     for (trainer, trial, seed), trained in zip(asked, judged, strict=True):
         best, last = choose(trained.candidates), trained.stages[-1]
-        found.append(Trial(trainer, trial, seed, best.dev, best.name, last.status, last.why))
-    return Tuning(world.base.digest, plan.recipe.budget, dev_items, tuple(found))
+        config = resolve_config(trainer, {**base.get(trainer, {}), **trial})
+        found.append(Trial(trainer, trial, config, seed, best.dev, best.name, last.status, last.why))
+    made = Tuning(*mine, dev_items, tuple(found))
+    return earlier.plus(made) if earlier else made
 
 
 def _value(text: str) -> Any:

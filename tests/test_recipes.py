@@ -64,6 +64,8 @@ def test_a_recipe_takes_over_what_it_does_not_say_itself(tmp_path):
         recipes.read(str(tmp_path / "mine.toml"))
     with pytest.raises(BadConfig, match=r"recipe .*none\.toml: No such file"):
         recipes.read(write(tmp_path, 'extends = "none.toml"\n'))
+    with pytest.raises(BadConfig, match=r"extends must name a file beside it, got '\.\./a\.toml'"):
+        recipes.read(write(tmp_path, 'extends = "../a.toml"\n'))
 
 
 PAPER = [name for name in registry.names("recipe") if name.startswith("paper-")]

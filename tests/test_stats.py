@@ -93,12 +93,31 @@ def test_crossed_effects_keep_the_error_rate_where_ignoring_seeds_does_not():
 def test_a_difference_across_seeds_has_the_p_of_its_own_interval():
     rng = np.random.default_rng(3)
     a, b = (_seeded_arm(rng, 4, 300, 0.02, rng.normal(shift, 1, 300)) for shift in (0.3, 0.0))
-    estimate = stats.across_seeds(a, b)
-    half, t = (estimate.high - estimate.low) / 2, scipy_stats.t.ppf(0.975, 6)
-    assert estimate.p == pytest.approx(2 * scipy_stats.t.sf(abs(estimate.value) / (half / t), 6))
-    assert (estimate.p < 0.05) == significant(estimate)
+    found = stats.across_seeds(a, b)
+    half = (found.high - found.low) / 2
+    assert half == pytest.approx(scipy_stats.t.ppf(0.975, found.df) * found.error)
+    assert found.p == pytest.approx(2 * scipy_stats.t.sf(abs(found.value) / found.error, found.df))
+    assert (found.p < 0.05) == significant(found)
+    assert 3 <= found.df <= 6
     same = stats.across_seeds([[1, 0], [1, 0]], [[1, 0], [1, 0]])
     assert (same.value, same.p) == (0.0, 1.0)
+
+
+def test_a_few_items_never_make_a_claim_however_alike_the_seeds_are():
+    right, wrong = [[1.0] * 2] * 4, [[0.0] * 2] * 4
+    assert stats.across_seeds(right, wrong).p == 0.5
+    assert stats.across_seeds([[1.0]] * 4, [[0.0]] * 4).p == 1.0
+    assert stats.across_seeds([[1.0] * 30] * 4, [[0.0] * 30] * 4).p < 1e-6
+
+
+def test_one_arm_whose_seeds_scatter_against_one_whose_seeds_do_not_keeps_the_error_rate():
+    rng = np.random.default_rng(8)
+    rejected = 0
+    for _ in range(600):
+        logit = rng.normal(0.5, 1.5, 2000)
+        a, b = (_seeded_arm(rng, 4, 2000, sd, logit) for sd in (0.05, 0.0))
+        rejected += stats.across_seeds(a, b).p < 0.05
+    assert rejected / 600 <= 0.065  # 5 % and 1.7 standard errors; 7.7 % with df = 6
 
 
 def test_holm_gives_the_published_correction():
@@ -106,6 +125,13 @@ def test_holm_gives_the_published_correction():
     assert stats.holm([0.01, 0.02, 0.03, 0.04, 0.05]) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
     assert stats.holm([0.04, 0.01, 0.6]) == pytest.approx([0.08, 0.03, 0.6])
     assert stats.holm([]) == []
+
+
+def test_the_smallest_difference_found_is_found_four_times_in_five():
+    rng = np.random.default_rng(2)
+    smallest = stats.smallest_found(0.02, 6)
+    z, spread = rng.normal(smallest, 0.02, 20000), 0.02 * np.sqrt(rng.chisquare(6, 20000) / 6)
+    assert np.mean(np.abs(z / spread) > scipy_stats.t.ppf(0.975, 6)) == pytest.approx(0.8, abs=0.02)
 
 
 def test_detectable_difference_matches_the_planning_table():

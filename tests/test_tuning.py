@@ -1,6 +1,7 @@
 """Equal tuning: what is refused, what the file of trials says, and one search that really trains."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from factories import Quiet
@@ -13,26 +14,53 @@ from harness.trials import Trial, Tuning
 from harness.types import Budget
 from harness_tasks import pico
 
+
+def trial(trainer, rate, seed, dev, status="done"):
+    settings = {"learning_rate": rate}
+    return Trial(trainer, settings, {**settings, "batch_size": 8}, seed, dev, "100", status)
+
+
 TRIALS = (
-    Trial("rl", {"learning_rate": 1e-4}, 0, 0.50, "100"),
-    Trial("rl", {"learning_rate": 1e-4}, 1, 0.60, "100"),
-    Trial("rl", {"learning_rate": 1e-3}, 0, 0.70, "025", "collapsed", "loss is not finite"),
-    Trial("rl", {"learning_rate": 1e-3}, 1, 0.38, "025"),
-    Trial("kd.lora", {"learning_rate": 1e-4}, 0, 0.2, "100"),
-    Trial("kd.lora", {"learning_rate": 1e-3}, 0, 0.2, "100"),
+    trial("rl", 1e-4, 0, 0.50),
+    trial("rl", 1e-4, 1, 0.60),
+    trial("rl", 1e-3, 0, 0.90, "collapsed"),
+    trial("rl", 1e-3, 1, 0.58),
+    trial("kd.lora", 1e-4, 0, 0.2),
+    trial("kd.lora", 1e-3, 0, 0.2),
 )
-FOUND = Tuning("d" * 64, Budget(1e9, "flops"), {"pico_math": 10}, TRIALS)
+FOUND = Tuning("d" * 64, "m", Budget(1e9, "flops"), {"pico_math": 10}, TRIALS)
 
 
-def test_trials_of_a_choice_are_averaged_over_seeds_and_the_first_of_equals_is_best():
-    assert FOUND.tried("rl") == [({"learning_rate": 1e-4}, pytest.approx(0.55)), ({"learning_rate": 1e-3}, 0.54)]
-    assert FOUND.best("rl") == FOUND.best("kd.lora") == {"learning_rate": 1e-4}
-    assert FOUND.listed({"rl": {"learning_rate": 1e-3, "warmup": 0.1}}) == {
-        "rl": "learning_rate=0.0001 55.0; learning_rate=0.001 54.0 (used)",
+def test_trials_of_a_choice_are_averaged_and_the_first_best_that_did_not_fail_wins():
+    assert [(dict(c.settings), c.dev, c.failed) for c in FOUND.choices("rl")] == [
+        ({"learning_rate": 1e-4}, pytest.approx(0.55), ""),
+        ({"learning_rate": 1e-3}, pytest.approx(0.74), "collapsed"),
+    ]
+    assert FOUND.best("rl").settings == FOUND.best("kd.lora").settings == {"learning_rate": 1e-4}
+    assert FOUND.listed({"rl": {"learning_rate": 1e-4, "batch_size": 8}, "kd.lora": {"learning_rate": 1e-4}}) == {
+        "rl": "learning_rate=0.0001 55.0 (used); learning_rate=0.001 (collapsed) 74.0",
         "kd.lora": "learning_rate=0.0001 20.0; learning_rate=0.001 20.0",
     }
     assert trials.toml(FOUND) == [
         "[trainers.rl]", "learning_rate = 0.0001", "", '[trainers."kd.lora"]', "learning_rate = 0.0001",
+    ]  # fmt: skip
+
+
+def test_trials_are_gathered_over_calls_and_those_made_again_count_once():
+    more = Tuning(
+        FOUND.base, "m", FOUND.budget, FOUND.dev_items, (trial("rl", 1e-4, 0, 0.50), trial("rl", 3e-5, 0, 0.1))
+    )
+    both = FOUND.plus(more)
+    assert [c.settings["learning_rate"] for c in both.choices("rl")] == [1e-4, 1e-3, 3e-5]
+    assert trials.warnings(FOUND) == []
+    assert trials.warnings(both) == ["unequal numbers of trials, so not a fair comparison yet: rl 3, kd.lora 2"]
+    edge = FOUND.plus(Tuning("d", "m", FOUND.budget, {}, tuple(trial("kd.lora", r, 0, 0.3) for r in (3e-5, 2e-5))))
+    assert "kd.lora: the best learning_rate, 3e-05, lies" not in " ".join(trials.warnings(edge))
+    lowest = FOUND.plus(Tuning("d", "m", FOUND.budget, {}, (trial("kd.lora", 3e-5, 0, 0.3),)))
+    assert "kd.lora: the best learning_rate, 3e-05, lies at the edge of what was tried" in trials.warnings(lowest)
+    assert FOUND.other_than("d" * 64, "m", FOUND.budget) == []
+    assert FOUND.other_than("e", "x", Budget(2e9, "flops")) == [
+        "another base", "other train items or another teacher", "a budget of 1e+09 flops",
     ]  # fmt: skip
 
 
@@ -43,9 +71,13 @@ def test_a_recipe_names_its_file_of_trials(tmp_path):
         recipes.read(str(recipe))
     trials.write(tmp_path / "tuning.json", FOUND)
     assert recipes.read(str(recipe)).tuning == FOUND
+    assert recipes.read(str(recipe), with_tuning=False).tuning is None
     values = json.loads((tmp_path / "tuning.json").read_text())
     (tmp_path / "tuning.json").write_text(json.dumps(values | {"schema": 9}))
     with pytest.raises(BadConfig, match="schema 9, expected 1"):
+        recipes.read(str(recipe))
+    recipe.write_text(recipe.read_text().replace('"tuning.json"', "3"))
+    with pytest.raises(BadConfig, match="tuning must be the path of a file of `harness tune`, got 3"):
         recipes.read(str(recipe))
 
 
@@ -62,6 +94,8 @@ def test_settings_are_tried_in_all_combinations():
         (["sff.learning_rate=1"], UnknownName, "did you mean 'sft'"),
         (["sft.learnin_rate=1"], BadConfig, "did you mean 'learning_rate'"),
         (["sft.learning_rate=quick"], BadConfig, "sft.learning_rate must be float .* got 'quick'"),
+        (["sft.learning_rate=1", "sft.learning_rate=2"], BadConfig, "--try sft.learning_rate is given twice"),
+        (["sft.learning_rate=1e-3,0.001"], BadConfig, "--try sft: learning_rate=0.001 is tried twice"),
         (
             ["sft.learning_rate=1,2", "rl.learning_rate=1,2,3"],
             BadConfig,
@@ -87,9 +121,11 @@ def test_a_learning_rate_that_teaches_beats_one_that_does_not(tmp_path):
     tried = tuning.grids(["sft.learning_rate=1e-9,1e-3"], recipe.trainers)
     plan = Plan(recipe, (parse("sft"), parse("sft")), (0,), tmp_path / "run", engine="transformers", limit=40)
     found = tuning.tune(plan, tried, Quiet())
-    assert found.best("sft") == {"learning_rate": 1e-3}
+    assert found.best("sft").settings == {"learning_rate": 1e-3}
     assert found.budget == recipe.budget
     assert found.dev_items == {"pico_math": 40}
     assert not (tmp_path / "test-looks.jsonl").exists()
     assert not (tmp_path / "run" / "evals").exists()
-    assert tuning.tune(plan, tried, Quiet()) == found
+    assert tuning.tune(plan, tried, Quiet(), found) == found
+    with pytest.raises(BadConfig, match=r"holds earlier ones of a budget of 1 flops; name another with --out"):
+        tuning.tune(plan, tried, Quiet(), replace(found, budget=Budget(1.0, "flops")))
