@@ -19,18 +19,22 @@ _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 @dataclass
 class Child:
-    """A running process, our end of its socket, and the file that takes its output."""
+    """A running process, our end of its socket, its temporary folder, and in that the file that takes its output."""
 
     popen: subprocess.Popen[bytes]
     connection: Connection
-    log: Path
+    folder: tempfile.TemporaryDirectory[str]
+
+    @property
+    def log(self) -> Path:
+        return Path(self.folder.name) / "log"
 
     def kill(self) -> None:
         """End it at once: it holds nothing worth saving."""
         self.connection.close()
         self.popen.kill()
         self.popen.wait()
-        self.log.unlink(missing_ok=True)
+        self.folder.cleanup()
 
     def last_words(self) -> str:
         """How the process ended, and the last lines it wrote; waits for its end."""
@@ -51,25 +55,30 @@ def python_module(name: str) -> list[str]:
 def spawn(command: Sequence[str], name: str, env: Mapping[str, str]) -> Child:
     """Start `command` in a session of its own, so that Ctrl-C reaches us alone; `attach` is its other half.
 
-    name: of its log in the temporary folder. Linux ends it with the thread that called this: call from a thread that
-    lives as long as it should.
+    name: of its folder for temporary files, which goes with it: killed, it cannot clear away its own. Linux ends it
+    with the thread that called this: call from a thread that lives as long as it should.
     """
+    folder = tempfile.TemporaryDirectory(prefix=f"{name}-", ignore_cleanup_errors=True)
+    # what is compiled for good must not go with it
+    compiled = Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"
     ours, theirs = Pipe()
-    handle, log = tempfile.mkstemp(prefix=f"harness-{name}-", suffix=".log")
     try:
-        popen = subprocess.Popen(
-            [*command, str(theirs.fileno()), str(os.getpid())],
-            stdin=subprocess.DEVNULL,
-            stdout=handle,
-            stderr=handle,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-            env=dict(env),
-        )
+        with (Path(folder.name) / "log").open("wb") as log:
+            popen = subprocess.Popen(
+                [*command, str(theirs.fileno()), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                env={"TORCHINDUCTOR_CACHE_DIR": str(compiled), **env, "TMPDIR": folder.name},
+            )
+    except BaseException:
+        folder.cleanup()
+        raise
     finally:
-        os.close(handle)
         theirs.close()
-    return Child(popen, ours, Path(log))
+    return Child(popen, ours, folder)
 
 
 def attach() -> Connection:

@@ -438,7 +438,7 @@ def _facts(world: World) -> dict[str, object]:
         "dev items": {part.task.name: _dev_source(part) for part in items.dev},
         "checkpoint of a run": "the best on dev of four over its last stage, the latest of equals",
         LOOKS: world.ledger.counted((part.task.name, part.items_hash) for part in world.suite),
-        "settings": _tuned(world, configs),
+        "settings": tuned(world, configs),
         "training settings": {name: dict(recipe.trainers.get(name, {})) or "defaults" for name, _ in plan.trainers()},
         "trials on dev, strict %": recipe.tuning.listed(configs) if recipe.tuning else None,
         "suite": {j.task.name: f"{len(j.samples)} test items, set {j.items_hash[:12]}" for j in world.suite},
@@ -461,7 +461,7 @@ def material_of(world: World) -> str:
     return sha256_of([rows, world.teacher.digest if world.teacher else "", asdict(world.plan.recipe.teaching)])
 
 
-def _tuned(world: World, configs: Mapping[str, Mapping[str, Any]]) -> str | None:
+def tuned(world: World, configs: Mapping[str, Mapping[str, Any]]) -> str | None:
     """How the settings of the trainers were chosen, in words; None where no trials are recorded."""
     recipe = world.plan.recipe
     if (tuning := recipe.tuning) is None:

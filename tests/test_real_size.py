@@ -1,11 +1,12 @@
 """A model of the size people mean: exactly Qwen2.5-0.5B's configuration, with random weights, all the way through.
 
 Load, one step of each kind of training, save, swap into vLLM, evaluate. Random weights learn nothing and say nothing;
-what is checked is that sizes, names, vocabulary padding and bfloat16 go through.
+what is checked is that sizes, names, vocabulary padding and bfloat16 go through. Five minutes of CPU and 10 GB:
+`ci/test -m slow`.
 """
 
 import pytest
-from test_trainer_contract import run
+from test_trainer_contract import run, sums
 from tiny_models import make_qwen
 
 from harness.checkpoints import matmul_params, open_checkpoint
@@ -13,7 +14,7 @@ from harness.engines import vllm_problem
 from harness.engines.vllm import VLLMEngine
 from harness.types import Message, Request, SamplingParams
 
-pytestmark = pytest.mark.skipif(vllm_problem() is not None, reason=str(vllm_problem()))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(vllm_problem() is not None, reason=str(vllm_problem()))]
 
 ROWS = 4
 STEP = {  # of a single optimizer step
@@ -40,7 +41,7 @@ def test_the_model_has_the_published_number_of_weights(models):
 def test_one_step_of_every_kind_is_trained_saved_swapped_in_and_answers(models, tmp_path):
     trained = {}
     for name, settings in STEP.items():
-        result, meter = run(name, models, tmp_path / name, budget=1.0, **settings)
+        result, meter = run(name, models, tmp_path / name, rows=sums()[:ROWS], budget=200.0, **settings)
         assert (result.status, meter.cost.steps) == ("done", 1), result.why
         trained[name] = open_checkpoint(result.path)
     assert len({checkpoint.digest for checkpoint in trained.values()}) == len(STEP)

@@ -2,14 +2,15 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from factories import Quiet
 
-from harness import recipes, trials, tuning
+from harness import compare, recipes, trials, tuning
 from harness.compare import Plan
 from harness.errors import BadConfig, UnknownName
-from harness.strategies import parse
+from harness.strategies import parse, parse_list
 from harness.trials import Trial, Tuning
 from harness.types import Budget
 from harness_tasks import pico
@@ -106,6 +107,41 @@ def test_settings_are_tried_in_all_combinations():
 def test_what_cannot_be_tried_is_refused(tried, error, message):
     with pytest.raises(error, match=message):
         tuning.grids(tried, {})
+
+
+def world(strategies, tmp_path, **recipe):
+    """As much of a comparison as `compare.tuned` asks for."""
+    values = {"base": "b", "tasks": ["pico_math"], "budget": {"amount": 1e9}}
+    made = replace(recipes.from_values(values, tmp_path / "x.toml"), **recipe)
+    items = SimpleNamespace(rows=[])
+    plan = SimpleNamespace(recipe=made, strategies=parse_list(strategies))
+    return SimpleNamespace(plan=plan, base=SimpleNamespace(digest="d" * 64), items=items, teacher=None)
+
+
+@pytest.mark.parametrize(
+    ("strategies", "used", "said"),
+    [
+        ("rl", {"rl": (1e-4, 8)}, "rl the best on dev of 2 trials each"),
+        ("rl", {"rl": (1e-3, 8)}, "rl not the best that was tried"),
+        ("rl", {"rl": (1e-4, 9)}, "rl not the best that was tried"),  # something else was changed since
+        ("noop", {"noop": (1e-4, 8)}, "as the recipe says, without trials"),
+        (
+            "rl,sft+rl",
+            {"rl": (1e-4, 8), "sft": (1e-4, 8)},
+            "rl the best on dev of 2 trials each; sft without trials; sequences take over those of their parts",
+        ),
+    ],
+)
+def test_a_board_says_how_the_settings_of_each_trainer_were_chosen(tmp_path, strategies, used, said):
+    configs = {name: {"learning_rate": rate, "batch_size": size} for name, (rate, size) in used.items()}
+    there = world(strategies, tmp_path)
+    same = replace(FOUND, material=compare.material_of(there))
+    assert compare.tuned(there, configs) is None
+    assert compare.tuned(world(strategies, tmp_path, tuning=same), configs) == said
+    other = replace(same, base="e", budget=Budget(2e9, "flops"))
+    if "rl" in used:
+        moved = compare.tuned(world(strategies, tmp_path, tuning=other), configs)
+        assert moved == f"{said}; the trials were made with another base and a budget of 2e+09 flops"
 
 
 def test_a_learning_rate_that_teaches_beats_one_that_does_not(tmp_path):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,6 +135,17 @@ def test_swapped_checkpoints_answer_as_transformers_does_in_one_process(
         assert engine.gap < TOLERANCE["float32"] / 10
         assert texts(engine) == expected[which]
     assert (pid(engine), engine.swaps, engine.notices) == (worker, 4, [])
+
+
+def test_nothing_stays_behind_in_the_temporary_folder(
+    checkpoints: list[Checkpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with VLLMEngine() as engine:
+        engine.load(checkpoints[0])
+        (folder,) = tmp_path.iterdir()
+        assert len(list(folder.iterdir())) > 1  # its log, and what vLLM puts there
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("fault", ["one layer", "prefixes", "output head"])
