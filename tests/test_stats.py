@@ -47,8 +47,103 @@ def test_paired_uses_the_t_interval_for_scores_between_0_and_1():
     a, b = [0.2, 0.9, 0.5, 1.0], [0.1, 0.4, 0.5, 0.7]
     expected = scipy_stats.ttest_rel(a, b).confidence_interval()
     estimate = stats.paired(a, b)
-    assert estimate.method == "paired t"
+    assert estimate.method == "paired t, p by sign flips"
     assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high))
+    assert estimate.p == 0.25  # sums of .1, .5, .3 with 8 signs each way: 2 of 8 reach .9
+
+
+def test_mid_p_is_what_enumeration_gives():
+    # airway hyper-responsiveness, 1 against 7: exact 0.0703, mid-p 0.0391 (Fagerland et al. 2013, table 5)
+    assert round(stats.mid_p(1, 7), 4) == round(stats.mid_p(7, 1), 4) == 0.0391
+    assert stats.mid_p(0, 0) == 1.0
+    assert stats.mid_p(4, 4) == 1.0
+    assert stats.paired([1, 1, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1]).p == pytest.approx(2 * 0.5**4 - 0.5**4)
+
+
+def test_the_mid_p_test_keeps_its_level_by_exact_enumeration():
+    n, share = 60, 0.3
+    rejected = 0.0
+    for discordant in range(n + 1):
+        weight = scipy_stats.binom.pmf(discordant, n, share)
+        split = np.array([stats.mid_p(k, discordant - k) < 0.05 for k in range(discordant + 1)])
+        rejected += weight * split @ scipy_stats.binom.pmf(np.arange(discordant + 1), discordant, 0.5)
+    assert 0.03 < rejected <= 0.05
+
+
+CLUSTERED = (
+    [0.04, 0.13, -0.04, -0.04, -0.2, -0.36, -0.05, 0.34, -0.12, -0.16, 0.22, 0.18, 0.1, -0.21, 0.06, 0.27, -0.34, -0.07,
+     -0.77, -0.58, -0.49, -0.01, -0.32, 0.15, 0.11, 0.01, -0.43, -0.42, -0.27, -0.23, -0.72, 0.08, -0.07, -0.02, 0.39,
+     -0.17],
+    [0, 0, 0, 1, 2, 2, 2, 2, 3, 3, 4, 4, 4, 4, 4, 5, 5, 5, 6, 6, 7, 7, 7, 7, 7, 7, 8, 9, 9, 9, 9, 10, 10, 10, 11, 11],
+)  # fmt: skip
+
+
+def test_clustered_errors_are_those_of_statsmodels(monkeypatch):
+    # statsmodels 0.15.0: OLS(d, ones).fit(cov_type="cluster", cov_kwds={"groups": g}, use_t=True)
+    found = stats.clustered(*CLUSTERED)
+    assert found.value == pytest.approx(-0.11138888888888888)
+    # statsmodels' own small-sample factor is C / (C - 1) * (n - 1) / (n - 1) for one column: the same
+    assert (found.low, found.high) == pytest.approx((-0.24270592, 0.01992814), abs=1e-8)
+    assert found.method == "cluster-robust t, 12 clusters, p by sign flips"
+    monkeypatch.setattr(stats, "_FEW_CLUSTERS", 0)
+    assert stats.clustered(*CLUSTERED).p == pytest.approx(0.08876568920278416)
+    assert stats.clustered(CLUSTERED[0]).p == pytest.approx(0.02242331, abs=1e-8)  # every value alone: Student's t
+
+
+def test_sign_flips_of_whole_clusters_are_enumerated():
+    d, g = CLUSTERED
+    sums = np.array([sum(x for x, c in zip(d, g, strict=True) if c == k) for k in range(12)])
+    flips = np.array(list(itertools.product((1, -1), repeat=12))) @ sums
+    expected = (np.abs(flips) >= abs(sums.sum()) - 1e-12).mean()
+    assert stats.clustered(d, g).p == pytest.approx(expected)
+
+
+def test_one_cluster_has_no_spread():
+    with pytest.raises(ValueError, match="two clusters of items, got 1"):
+        stats.clustered([0.1, 0.2], ["a", "a"])
+
+
+def five_rows():
+    """Bits of 400 scores of five rows: those arch saw, below."""
+    words = (
+        "b5f56e7e544bfdb33a9ed8bcdf7f567fe2e75d34c5bf77d5ef85f7e0bcad6b9bf97efedb1bc99317a96d296af5121d7cfbc5",
+        "a9517ff4b0cfe8b107aaf8ccfd3f764ba3ee9b92bdbedde54ec5cf41b46fb13b7cf7cf5f4bd31e5c4ce93bf2b0e27deafb07",
+        "b5e8ec75b4a7cda5248afa8cc7b7667ae2a71a029d7e5c970ae06885b4a923bab8bd845fcad1269f956d9977e592f46a739e",
+        "30412fe5e4870c21348ca28e7595020ae32213009d425c9d03210165900e312b2070660a46409b1001652966e4521261f2d4",
+        "a468cf7df7effea532ea91fc6b5f375febb39c39bd3f7c57abf56997a94df5eeb8fdce995a410f1e4970097a26f6a3e5f9e7",
+    )
+    return {name: [float(bit) for bit in f"{int(word, 16):0400b}"] for name, word in zip("abcde", words, strict=True)}
+
+
+def test_the_confidence_set_is_that_of_arch():
+    # arch 8.0.0: MCS(1 - scores, size=0.05, reps=5000, block_size=1, method="max"), seeds 1 and 2
+    found = stats.confidence_set(five_rows())
+    assert found["d"] == 0.0
+    assert found["c"] == pytest.approx(0.0027, abs=0.002)
+    assert found["b"] == found["e"] == pytest.approx(0.66, abs=0.03)
+    assert found["a"] == 1.0
+
+
+def test_rows_that_are_equal_share_their_place():
+    same = {"a": [1.0, 0.0, 1.0], "b": [1.0, 0.0, 1.0]}
+    assert stats.confidence_set(same) == {"a": 1.0, "b": 1.0}
+    assert stats.rank_intervals(same) == {"a": (1, 2), "b": (1, 2)}
+    tied = five_rows() | {"f": five_rows()["d"]}
+    found = stats.confidence_set(tied)
+    assert found["d"] == found["f"] < 0.05
+    assert stats.rank_intervals(tied)["d"] == stats.rank_intervals(tied)["f"] == (5, 6)
+
+
+def test_rank_intervals_hold_the_true_ranks_nineteen_times_in_twenty():
+    rng = np.random.default_rng(4)
+    held = 0
+    for _ in range(200):
+        p = np.array([0.7, 0.66, 0.6, 0.5])
+        item = rng.normal(0, 0.15, 300)[:, None]
+        table = (rng.random((300, 4)) < np.clip(p + item, 0, 1)).astype(float)
+        found = stats.rank_intervals(dict(zip("abcd", table.T, strict=True)), draws=400)
+        held += all(low <= rank <= high for rank, (low, high) in enumerate(found.values(), 1))
+    assert held / 200 >= 0.92  # 95 % less two standard errors
 
 
 def test_columns_of_different_length_are_refused():
