@@ -31,6 +31,14 @@ def pairs(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str,
     return [{**pair, "p_holm": p} for pair, p in zip(found, corrected, strict=True)]
 
 
+def ranks(found: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
+    """For each strategy of the pairs the (best, worst) rank that the claims leave possible."""
+    verdicts = _Verdicts(found)
+    names = list(dict.fromkeys(name for pair in found for name in (pair["a"], pair["b"])))
+    words = {name: [verdicts.word(name, other) for other in names if (name, other) in verdicts] for name in names}
+    return {name: (1 + said.count("worse"), len(names) - said.count("better")) for name, said in words.items()}
+
+
 class _Verdicts:
     """The pairs, seen from either side."""
 

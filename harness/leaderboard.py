@@ -84,7 +84,30 @@ def build(
     scores = {
         n: [item_scores(r.records, "strict") for r in whole[n].runs] for row in rows if (n := row["name"]) in whole
     }
-    return Board(title, rows, tasks, counts, dict(facts), list(notes), pairs=claims.pairs(scores))
+    found = claims.pairs(scores)
+    for name, place in _places(found, scores).items():
+        next(row for row in rows if row["name"] == name).update(place)
+    return Board(title, rows, tasks, counts, dict(facts), list(notes), pairs=found)
+
+
+def _places(
+    found: Sequence[Mapping[str, Any]], scores: Mapping[str, Sequence[Mapping[str, float]]]
+) -> dict[str, dict[str, Any]]:
+    """For each strategy the ranks that are possible, and whether it is among those none is shown to be better than.
+
+    From the claims where there are enough seeds; for single runs from the items alone: then of these checkpoints.
+    """
+    if found:
+        return {name: {"rank": list(rank), "among_best": rank[0] == 1} for name, rank in claims.ranks(found).items()}
+    if len(scores) < 2 or any(len(runs) > 1 for runs in scores.values()):
+        return {}
+    shared = sorted(set.intersection(*(set(run) for (run,) in scores.values())))
+    if not shared:
+        return {}
+    columns = {name: [run[item] for item in shared] for name, (run,) in scores.items()}
+    best = stats.confidence_set(columns)
+    ranks = stats.rank_intervals(columns)
+    return {name: {"rank": list(ranks[name]), "among_best": p >= claims.LEVEL} for name, p in best.items()}
 
 
 COMPARED: dict[str, Callable[[Record], object]] = {
@@ -249,9 +272,9 @@ def markdown(board: Board) -> str:
     """The board as GitHub markdown: one table a reader needs, everything else folded under it."""
     wide = len(board.tasks) <= 3
     trained = _trained(board)
-    head = ["Strategy", "Strict %", "Δ vs base"] if trained else ["Model", "Strict %"]
+    head = ["Strategy", "Rank", "Strict %", "Δ vs base"] if trained else ["Model", "Strict %"]
     head += board.tasks if wide else []
-    head += ["Lenient %", "Cut off / unread %", *(["FLOPs (teacher's)", "Seeds"] if trained else [])]
+    head += ["Lenient (cut off, unread) %", *(["FLOPs (teacher's)", "Seeds"] if trained else [])]
     lines = [f"# {board.title}", "", _caption(board), ""]
     lines += table(head, [_cells(row, board, wide) for row in board.rows])
     lines += ["", *_legend(board), *[f"> {note}" for note in board.notes], ""]
@@ -307,21 +330,31 @@ def _caption(board: Board) -> str:
 
 
 def _cells(row: Mapping[str, Any], board: Board, wide: bool) -> list[str]:
-    name = row["name"] if row["role"] == "strategy" else f"*{row['name']}*"
-    if row["role"] == "strategy":
-        name = f"**{name}**"
-        failed = [run for run in row["runs"] if run["status"] != "done"]
-        name += f" ({failed[0]['status']}: {failed[0]['why']})" if failed else ""
     trained = _trained(board)
-    difference = [percent(row["difference"], "+") if "difference" in row else "–"] if trained else []
-    c = row["counts"]
-    cells = [name, percent(row["strict"]), *difference]
+    cells = [_name(row), *([_rank(row)] if trained else []), percent(row["strict"])]
+    if trained:
+        cells.append(percent(row["difference"], "+") if "difference" in row else "–")
     cells += [_mean(row["tasks"][t]["strict"]) for t in board.tasks] if wide else []
-    cells += [
-        _mean(row["lenient"]),
-        f"{100 * c['truncated'] / c['n']:.1f} / {100 * c['unparsable'] / c['n']:.1f}",
-    ]
+    c = row["counts"]
+    cut, unread = (100 * c[kind] / c["n"] for kind in ("truncated", "unparsable"))
+    cells.append(f"{_mean(row['lenient'])} ({cut:.1f}, {unread:.1f})")
     return [*cells, *([_flops(row.get("cost")), _seeds(row)] if trained else [])]
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """Bold: among the best. Italic: no strategy."""
+    if row["role"] != "strategy":
+        return f"*{row['name']}*"
+    name = f"**{row['name']}**" if row.get("among_best") else row["name"]
+    failed = [run for run in row["runs"] if run["status"] != "done"]
+    return name + (f" ({failed[0]['status']}: {failed[0]['why']})" if failed else "")
+
+
+def _rank(row: Mapping[str, Any]) -> str:
+    if "rank" not in row:
+        return "–"
+    best, worst = row["rank"]
+    return str(best) if best == worst else f"{best} to {worst}"
 
 
 def _trained(board: Board) -> bool:
@@ -351,7 +384,11 @@ def _legend(board: Board) -> list[str]:
     ]
     if not _trained(board):
         return lines
-    lines += ["**Δ vs base**: strict, paired over the same items, in points.", ""]
+    lines += [
+        "**Δ vs base**: strict, paired over the same items, in points. **Rank**: the places that the comparison of all "
+        "pairs leaves possible. In bold: strategies that none is shown to be better than.",
+        "",
+    ]
     seeds = max((len(r["seeds"]) for r in board.rows), default=0)
     if seeds <= 1:
         lines += [

@@ -131,7 +131,7 @@ def paired(
         gained = sum(x > y for x, y in zip(candidate, reference, strict=True))
         lost = sum(x < y for x, y in zip(candidate, reference, strict=True))
         return replace(tango(gained, lost, len(candidate)), p=mid_p(gained, lost))
-    return clustered(np.subtract(candidate, reference), clusters)
+    return clustered([x - y for x, y in zip(candidate, reference, strict=True)], clusters)
 
 
 def across_seeds(candidate: Sequence[Sequence[float]], reference: Sequence[Sequence[float]]) -> Contrast:

@@ -1,7 +1,7 @@
 """The board is a pure function of records: its numbers, its refusals, its text."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from factories import record
@@ -27,7 +27,7 @@ def test_scores_intervals_and_differences_are_those_of_the_statistics():
     board = leaderboard.build("t", [BASE, SFT], {})
     assert [row["name"] for row in board.rows] == ["sft", "base"]
     assert board.rows[0]["strict"] == asdict(stats.wilson(50, 100))
-    assert board.rows[0]["difference"] == asdict(stats.tango(25, 0, 100))
+    assert board.rows[0]["difference"] == asdict(replace(stats.tango(25, 0, 100), p=stats.mid_p(25, 0)))
     assert "difference" not in board.rows[1]
 
 
@@ -44,6 +44,20 @@ def test_one_seed_is_called_a_single_run_and_several_get_their_own_interval():
     wide = leaderboard.build("t", few, {}).rows[0]["strict"]
     assert (wide["low"], wide["high"]) == (0.0, 1.0)
     assert "Single run" not in leaderboard.markdown(board)
+
+
+def test_ranks_are_what_the_items_leave_possible_and_the_best_are_bold():
+    columns = {"a": [1, 1, 1, 0] * 25, "b": [1, 1, 0, 1] * 25, "c": [0, 0, 0, 1] * 25}
+    entries = [Entry(name, "strategy", (run(values, seed=1),)) for name, values in columns.items()]
+    board = leaderboard.build("t", [BASE, *entries], {})
+    places = {row["name"]: (row.get("rank"), row.get("among_best")) for row in board.rows}
+    assert places == {"a": ([1, 2], True), "b": ([1, 2], True), "c": ([3, 3], False), "base": (None, None)}
+    text = leaderboard.markdown(board)
+    assert "| **a** | 1 to 2 |" in text
+    assert "| c | 3 |" in text
+    assert "| *base* | – |" in text
+    head = next(line for line in text.splitlines() if line.startswith("| Strategy"))
+    assert head.count("|") - 1 <= 9
 
 
 def test_a_reply_that_could_not_be_judged_is_neither_right_nor_wrong():
@@ -99,7 +113,7 @@ def test_a_collapsed_run_is_shown_with_its_reason():
     dead = Entry(
         "rl", "strategy", (run([0, 0, 0, 0] * 25, seed=1, cost=Cost(), status="collapsed", why="loss is NaN"),)
     )
-    assert "**rl** (collapsed: loss is NaN)" in leaderboard.markdown(leaderboard.build("t", [BASE, dead], {}))
+    assert "| rl (collapsed: loss is NaN) | – |" in leaderboard.markdown(leaderboard.build("t", [BASE, dead], {}))
 
 
 def test_markdown_survives_a_round_trip_through_json():
