@@ -514,6 +514,28 @@ def leaderboard_build(results: tuple[Path, ...], out: Path, title: str) -> None:
     click.echo(f"leaderboard: {out} (facts: {out.with_suffix('.json')})")
 
 
+@leaderboard.command("reported")
+@click.argument("scores", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The .md to write [default: beside SCORES]."
+)
+def leaderboard_reported(scores: Path, out: Path | None) -> None:
+    """Judge the claims of a publication by its own printed scores (SCORES, toml): which are larger than noise?
+
+    \b
+    Example:
+      harness leaderboard reported leaderboards/paper.toml
+    """
+    from harness import reported
+    from harness.records import write_json, write_text
+
+    facts = reported.judge(reported.read(scores))
+    out = out or scores.with_suffix(".md")
+    write_json(out.with_suffix(".json"), facts)
+    write_text(out, reported.markdown(facts))
+    click.echo(f"leaderboard: {out} (facts: {out.with_suffix('.json')})")
+
+
 @leaderboard.command("check")
 @click.argument("boards", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def leaderboard_check(boards: tuple[Path, ...]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import leaderboard
+from harness import leaderboard, reported
 from harness.errors import DataError
 
 KIND = "collection"
@@ -135,5 +135,9 @@ def is_current(board: Path) -> bool:
     if not path.is_file():
         raise DataError(f"{board} has no facts beside it: {path} is missing; build the board again")
     facts = json.loads(path.read_text(encoding="utf-8"))
-    text = markdown(facts) if facts.get("kind") == KIND else leaderboard.markdown(leaderboard.Board(**facts))
-    return board.read_text(encoding="utf-8") == text
+    render = {KIND: markdown, reported.KIND: reported.markdown}.get(facts.get("kind"), _ranked)
+    return board.read_text(encoding="utf-8") == render(facts)
+
+
+def _ranked(facts: dict[str, Any]) -> str:
+    return leaderboard.markdown(leaderboard.Board(**facts))

@@ -134,6 +134,21 @@ def paired(
     return clustered([x - y for x, y in zip(candidate, reference, strict=True)], clusters)
 
 
+def unpaired(candidate: float, n: int, reference: float, n_reference: int) -> Contrast:
+    """Difference of two shares of which only the shares and the numbers of items are known.
+
+    Newcombe's interval from the two Wilson intervals (1998, Statistics in Medicine 17:873, method 10); p from z with
+    each side's own variance. Without verdicts item by item nothing can be paired, so this finds less than `paired`.
+    """
+    parts = [(share, of, wilson(round(share * of), of)) for share, of in ((candidate, n), (reference, n_reference))]
+    (a, _, ours), (b, _, theirs) = parts
+    gap, error = a - b, math.sqrt(sum(share * (1 - share) / of for share, of, _ in parts))
+    low = gap - math.hypot(a - ours.low, theirs.high - b)
+    high = gap + math.hypot(ours.high - a, b - theirs.low)
+    p = 2 * float(stats.norm.sf(abs(gap) / error)) if error else float(gap == 0)
+    return Contrast(gap, low, high, min(n, n_reference), "unpaired, Newcombe", p, error, float(n + n_reference - 2))
+
+
 def across_seeds(candidate: Sequence[Sequence[float]], reference: Sequence[Sequence[float]]) -> Contrast:
     """Difference of two strategies, items and training seeds both random: crossed random effects.
 

@@ -50,7 +50,7 @@ LAYERS = [
     {"graders"},
     {"sandbox", "engines", "train", "stage", "evaluate", "stock", "lm_eval_files"},
     {"grading", "benchmarks", "recipes", "export", "material", "selection"},
-    {"leaderboard", "compare", "tuning", "outline", "single", "collection", "doctor", "rewards"},
+    {"leaderboard", "compare", "tuning", "outline", "single", "reported", "collection", "doctor", "rewards"},
     {"progress", "cli"},
 ]
 STANDARD = {

@@ -146,6 +146,14 @@ def test_rank_intervals_hold_the_true_ranks_nineteen_times_in_twenty():
     assert held / 200 >= 0.92  # 95 % less two standard errors
 
 
+def test_unpaired_gives_the_published_interval():
+    # Newcombe 1998, Statistics in Medicine 17:873, table II, method 10: 56/70 and 48/80 -> 0.0524 to 0.3339
+    found = stats.unpaired(56 / 70, 70, 48 / 80, 80)
+    assert (round(found.low, 4), round(found.high, 4)) == (0.0524, 0.3339)
+    assert found.p == pytest.approx(2 * scipy_stats.norm.sf(0.2 / (0.8 * 0.2 / 70 + 0.6 * 0.4 / 80) ** 0.5))
+    assert stats.unpaired(1.0, 10, 1.0, 10).p == 1.0
+
+
 def test_columns_of_different_length_are_refused():
     with pytest.raises(ValueError, match="equal length, got 2 and 3"):
         stats.paired([0, 1], [0, 1, 1])
