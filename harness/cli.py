@@ -37,6 +37,30 @@ def cli() -> None:
     """
 
 
+def _compare_runs(context: click.Context, options: dict[str, Any]) -> None:
+    """Compare what is there; nothing is trained or generated."""
+    from harness import pairwise, runs
+    from harness.records import write_json, write_text
+
+    given = [name for name in options if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    if odd := [name for name in given if name not in ("runs", "reference", "out")]:
+        raise BadConfig(
+            f"--{odd[0].replace('_', '-')} is about training, and RUNS are compared as they are; they go with "
+            "--reference and --out"
+        )
+    title = "Comparison of " + ", ".join(path.name for path in options["runs"])
+    facts = pairwise.compare(title, runs.read(options["runs"]), options["reference"], list(map(str, options["runs"])))
+    text = pairwise.markdown(facts)
+    if options["out"]:
+        write_json(options["out"].with_suffix(".json"), facts)
+        write_text(options["out"], text)
+    click.echo(text.split("<details>")[0].rstrip())
+    if options["out"]:
+        click.echo(
+            f"\nleaderboard: {options['out']} (facts, items gained and lost: {options['out'].with_suffix('.json')})"
+        )
+
+
 _OF_A_PLAN = (
     click.option("--recipe", default="pico", show_default=True, help="Installed recipe, or a .toml file."),
     click.option("--base", help="Base model: a folder or a Hugging Face name (default: the recipe's)."),
@@ -87,6 +111,7 @@ def _of_a_plan(command: Any) -> Any:
 
 
 @cli.command()
+@click.argument("runs", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--strategies",
     default="sft,kd,rl,kd+rl",
@@ -95,12 +120,16 @@ def _of_a_plan(command: Any) -> Any:
 )
 @click.option("--seeds", default="1", show_default=True, help="Training seeds, comma-separated: 1,2,3,4.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Leaderboard [default: leaderboards/<recipe>.md]."
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Leaderboard [default: leaderboards/<recipe>.md; with RUNS: printed only].",
 )
+@click.option("--reference", help="With RUNS: the entry all others are held against [default: base, else the first].")
 @_of_a_plan
 @click.option("--dry-run", is_flag=True, help="Print what would be done, cost and find out, then stop.")
-def compare(**options: Any) -> None:
-    """Train every strategy from one base and write an honest leaderboard.
+@click.pass_context
+def compare(context: click.Context, /, **options: Any) -> None:
+    """Train every strategy from one base and write an honest leaderboard. Or compare RUNS that exist already.
 
     \b
     Examples:
@@ -109,11 +138,17 @@ def compare(**options: Any) -> None:
       harness compare --strategies kd:0.3+rl:0.7,rl --set rl.learning_rate=2e-4
       harness compare --strategies 'sft,sft.lora,kd.onpolicy,kd&rl,noop' --dry-run
       harness compare --base Qwen/Qwen2.5-0.5B --recipe my.toml --dry-run
+      harness compare runs/eval-a runs/eval-b --reference model-a     (no training: run folders, or lm-eval's samples)
 
     Everything is kept in the run folder: the same command goes on where it stopped and never trains a stage twice.
     """
     from dataclasses import replace
 
+    if options["runs"]:
+        _compare_runs(context, options)
+        return
+    if options["reference"]:
+        raise BadConfig("--reference is for runs that exist: harness compare RUN RUN --reference NAME")
     from harness import compare as work
     from harness import outline
     from harness.leaderboard import markdown

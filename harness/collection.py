@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import leaderboard, reported
+from harness import leaderboard, pairwise, reported
 from harness.errors import DataError
 
 KIND = "collection"
@@ -135,7 +135,8 @@ def is_current(board: Path) -> bool:
     if not path.is_file():
         raise DataError(f"{board} has no facts beside it: {path} is missing; build the board again")
     facts = json.loads(path.read_text(encoding="utf-8"))
-    render = {KIND: markdown, reported.KIND: reported.markdown}.get(facts.get("kind"), _ranked)
+    kinds = {KIND: markdown, reported.KIND: reported.markdown, pairwise.KIND: pairwise.markdown}
+    render = kinds.get(facts.get("kind"), _ranked)
     return board.read_text(encoding="utf-8") == render(facts)
 
 

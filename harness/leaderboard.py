@@ -281,8 +281,10 @@ def markdown(board: Board) -> str:
     lines += claims.lines(board.pairs, board.rows, board.facts)
     if board.picture:
         lines += [f"![Dev score along training, against every cost]({board.picture})", ""]
-    if trained:
+    runs = [run for row in board.rows for run in row["runs"]]
+    if any(run["cost"] for run in runs):
         lines += _fold("Cost of every run", _cost_table(board))
+    if any(run["dev"] for run in runs):
         lines += _fold("Dev scores along training, and what the reward said", _dev_table(board))
     if board.pairs:
         lines += _fold("Every pair of strategies", table(claims.TABLE_HEAD, claims.table(board.pairs)))

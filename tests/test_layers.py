@@ -50,7 +50,19 @@ LAYERS = [
     {"graders"},
     {"sandbox", "engines", "train", "stage", "evaluate", "stock", "lm_eval_files"},
     {"grading", "benchmarks", "recipes", "export", "material", "selection"},
-    {"leaderboard", "compare", "tuning", "outline", "single", "reported", "collection", "doctor", "rewards"},
+    {
+        "leaderboard",
+        "compare",
+        "tuning",
+        "outline",
+        "single",
+        "reported",
+        "runs",
+        "pairwise",
+        "collection",
+        "doctor",
+        "rewards",
+    },
     {"progress", "cli"},
 ]
 STANDARD = {

@@ -1,0 +1,132 @@
+"""Entries held against one reference, task by task: what was gained and lost, and whether it is form or ability."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from harness import leaderboard, stats
+from harness.errors import UsageError
+from harness.leaderboard import Entry, Run, item_scores
+
+KIND = "comparison"
+LEVEL = 0.05
+
+
+def compare(title: str, entries: Sequence[Entry], reference: str | None, sources: Sequence[str]) -> dict[str, Any]:
+    """The facts of a comparison of existing runs: a board, and every entry against the reference on every task.
+
+    reference: the name of an entry; None: "base" where there is one, else the first. Raises `NotComparable` naming the
+    field where runs differ in prompts, items, decoding, graders or engine, and `UsageError` for fewer than two entries.
+    """
+    names = [entry.name for entry in entries]
+    if len(entries) < 2:
+        raise UsageError(f"a comparison needs two entries at least, found {', '.join(names) or 'none'}")
+    chosen = reference or ("base" if "base" in names else names[0])
+    if chosen not in names:
+        raise UsageError(f"--reference {chosen!r} is none of the entries: {', '.join(names)}")
+    board = leaderboard.build(title, entries, {"runs": list(sources), "engine": _engines(entries)})
+    base = entries[names.index(chosen)]
+    rows = [row for entry in entries if entry is not base for row in _against(entry, base, board.tasks)]
+    corrected = stats.holm([row["strict"]["p"] for row in rows])
+    for row, p in zip(rows, corrected, strict=True):
+        row["strict"]["p_holm"] = p
+    return {"kind": KIND, "schema": leaderboard.SCHEMA, "reference": chosen, "board": asdict(board), "against": rows}
+
+
+def _engines(entries: Sequence[Entry]) -> str:
+    return ", ".join(sorted({record.engine for entry in entries for run in entry.runs for record in run.records[:1]}))
+
+
+def _against(entry: Entry, base: Entry, tasks: Sequence[str]) -> list[dict[str, Any]]:
+    found = []
+    for task in tasks:
+        ours, theirs = (_of(e, task) for e in (entry, base))
+        row: dict[str, Any] = {"name": entry.name, "task": task}
+        for reading in ("strict", "lenient"):
+            row[reading] = asdict(_difference(ours, theirs, reading))
+        if len(ours) == len(theirs) == 1:
+            row["items"] = _items(ours[0], theirs[0])
+        row["tokens"] = [_mean_tokens(runs) for runs in (ours, theirs)]
+        found.append(row)
+    return found
+
+
+def _of(entry: Entry, task: str) -> list[Run]:
+    return [Run(run.digest, tuple(r for r in run.records if r.task == task), run.seed) for run in entry.runs]
+
+
+def _difference(ours: Sequence[Run], theirs: Sequence[Run], reading: str) -> stats.Estimate:
+    columns = [[item_scores(run.records, reading) for run in runs] for runs in (ours, theirs)]
+    shared = sorted(set.intersection(*(set(scores) for runs in columns for scores in runs)))
+    a, b = ([[scores[item] for item in shared] for scores in runs] for runs in columns)
+    return stats.paired(a[0], b[0]) if len(a) == len(b) == 1 else stats.across_seeds(a, b)
+
+
+def _items(ours: Run, theirs: Run) -> dict[str, list[str]]:
+    """Item ids by how both did, strictly: gained, lost, both right, both wrong, else mixed (shares, or no verdict)."""
+    a, b = (item_scores(run.records, "strict") for run in (ours, theirs))
+    words = {(1.0, 0.0): "gained", (0.0, 1.0): "lost", (1.0, 1.0): "both right", (0.0, 0.0): "both wrong"}
+    found: dict[str, list[str]] = {word: [] for word in (*words.values(), "mixed")}
+    for item in sorted({f"{r.task}/{r.sample_id}" for r in ours.records}):
+        found[words.get((a.get(item, -1.0), b.get(item, -1.0)), "mixed")].append(item)
+    return found
+
+
+def _mean_tokens(runs: Sequence[Run]) -> float | None:
+    """Tokens a reply; None where they were not recorded."""
+    counts = [r.n_tokens for run in runs for r in run.records]
+    return sum(counts) / len(counts) if any(counts) else None
+
+
+def markdown(facts: Mapping[str, Any]) -> str:
+    """The board, then every entry against the reference."""
+    reference = facts["reference"]
+    head = [
+        "Entry",
+        "Task",
+        "n",
+        "Strict, points",
+        "",
+        "Gained / lost / both wrong",
+        "Lenient, points",
+        "Tokens a reply",
+    ]
+    lines = [
+        f"## Against {reference}",
+        "",
+        *leaderboard.table(head, [_cells(row) for row in facts["against"]]),
+        "",
+        f"▲ better, ▼ worse, after Holm's correction at {100 * LEVEL:g} % over these rows; ≈ not told apart, and true "
+        "differences up to the figure beside it would be missed more than one time in five. Where strict moves and "
+        f"lenient does not, it is form and not ability. Tokens: the entry's, then {reference}'s. The facts list every "
+        "item gained and lost.",
+        "",
+    ]
+    before, fold, after = leaderboard.markdown(leaderboard.Board(**facts["board"])).partition("<details>")
+    return before + "\n".join(lines) + "\n" + fold + after
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    items = row.get("items")
+    counts = [len(items[word]) for word in ("gained", "lost", "both wrong")] if items else []
+    return [
+        row["name"],
+        row["task"],
+        str(row["strict"]["n"]),
+        leaderboard.percent(row["strict"], "+"),
+        _verdict(row),
+        " / ".join(map(str, counts)) or "–",
+        leaderboard.percent(row["lenient"], "+"),
+        " / ".join("–" if mean is None else f"{mean:.0f}" for mean in row["tokens"]),
+    ]
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    strict = row["strict"]
+    if strict["p_holm"] < LEVEL:
+        return "▲" if strict["value"] > 0 else "▼"
+    # an interval of paired 0/1 scores is about so many standard errors wide
+    error = strict.get("error") or (strict["high"] - strict["low"]) / 2 / 1.96
+    return f"≈ {100 * stats.smallest_found(error, strict.get('df', strict['n'] - 1)):.1f}"

@@ -1,0 +1,212 @@
+"""Runs that exist already, compared without training: what is read, what is refused, what is said of each pair."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from factories import Quiet, record
+
+from harness import collection, pairwise, runs, single, stats
+from harness.errors import DataError, NotComparable, UsageError
+from harness.looks import Ledger, Look
+from harness.records import record_to_json
+
+HARNESS = str(Path(sys.executable).parent / "harness")
+A = [1, 1, 1, 0, 0, 1, 0, 1] * 10
+B = [1, 0, 0, 0, 1, 1, 0, 0] * 10
+
+
+def written(folder, values, digest, name, **changes):
+    """A run folder with one finished evaluation of one checkpoint."""
+    place = folder / "evals" / f"t-{digest[:4]}"
+    place.mkdir(parents=True)
+    records = [record(f"t/test/{i:03d}", float(v), checkpoint=digest, **changes) for i, v in enumerate(values)]
+    (place / "records-1.jsonl").write_text("".join(record_to_json(r) + "\n" for r in records))
+    (folder / "results").mkdir(exist_ok=True)
+    row = {"name": name, "runs": [{"digest": digest}]}
+    (folder / "results" / f"{name}.json").write_text(json.dumps({"board": {"rows": [row]}}))
+    return folder
+
+
+def samples(path, values, **changes):
+    """lm-eval's samples file, two filters an item."""
+    rows = []
+    for i, value in enumerate(values):
+        for name, of in (("strict-match", value), ("flexible-extract", 1)):
+            row = {"doc_id": i, "doc": {}, "target": "1", "arguments": {"gen_args_0": {"arg_0": "q", "arg_1": {}}},
+                   "resps": [["1"]], "filtered_resps": ["1"], "filter": name, "metrics": ["exact_match"],
+                   "doc_hash": f"d{i}", "prompt_hash": f"p{i}", "target_hash": "t", "exact_match": of}  # fmt: skip
+            rows.append(row | changes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def two(tmp_path):
+    return [written(tmp_path / "a", A, "a" * 64, "new"), written(tmp_path / "b", B, "b" * 64, "old")]
+
+
+def test_each_pair_is_counted_item_by_item(two):
+    facts = pairwise.compare("t", runs.read(two), "old", [])
+    (row,) = facts["against"]
+    assert (row["name"], row["task"]) == ("new", "t")
+    assert {word: len(items) for word, items in row["items"].items()} == {
+        "gained": 30, "lost": 10, "both right": 20, "both wrong": 20, "mixed": 0,
+    }  # fmt: skip
+    assert row["items"]["lost"][:2] == ["t/t/test/004", "t/t/test/012"]
+    expected = stats.paired([float(v) for v in A], [float(v) for v in B])
+    assert (row["strict"]["value"], row["strict"]["low"], row["strict"]["p"]) == (0.25, expected.low, expected.p)
+    page = pairwise.markdown(facts)
+    assert "## Against old" in page
+    assert "| ▲ | 30 / 10 / 20 |" in page
+    again = pairwise.compare("t", runs.read(two), "new", [])["against"][0]
+    assert again["strict"]["value"] == -0.25
+    assert "▼" in pairwise.markdown(pairwise.compare("t", runs.read(two), "new", []))
+
+
+def test_a_difference_within_noise_names_what_could_have_been_seen(tmp_path):
+    near = [*A[:-1], 0]
+    both = [written(tmp_path / "a", A, "a" * 64, "a"), written(tmp_path / "b", near, "b" * 64, "b")]
+    assert "| ≈ " in pairwise.markdown(pairwise.compare("t", runs.read(both), None, []))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt_hash": "other"}, "differ in prompt at t t/test/000"),
+        ({"grader_version": "2"}, "differ in grader version"),
+        ({"sampling": {"temperature": 1.0}}, "differ in decoding"),
+        ({"engine": "vllm"}, "differ in engine"),
+        ({"sample_hash": "x"}, "differ in item"),
+    ],
+)
+def test_what_is_not_comparable_is_refused_by_field(tmp_path, changes, message):
+    both = [written(tmp_path / "a", A, "a" * 64, "a"), written(tmp_path / "b", B, "b" * 64, "b", **changes)]
+    with pytest.raises(NotComparable, match=message):
+        pairwise.compare("t", runs.read(both), None, [])
+
+
+def test_other_items_are_refused(tmp_path):
+    both = [written(tmp_path / "a", A, "a" * 64, "a"), written(tmp_path / "b", B[:-1], "b" * 64, "b")]
+    with pytest.raises(NotComparable, match="not evaluated on the same items"):
+        pairwise.compare("t", runs.read(both), None, [])
+
+
+def test_the_runs_of_a_comparison_get_their_names_and_seeds_from_the_ledger(tmp_path):
+    folder = tmp_path / "run"
+    for seed in (1, 2):
+        written(folder, A if seed == 1 else B, str(seed) * 64, f"x{seed}")
+    written(folder, B, "f" * 64, "y")
+    shutil.rmtree(folder / "results")
+    looks = [("kd+rl seed 1", "1"), ("kd+rl seed 2", "2"), ("base", "f")]
+    Ledger(folder).add(Look("items", digit * 64, "t", who) for who, digit in looks)
+    entries = runs.read([folder])
+    assert [(entry.name, entry.role, [run.seed for run in entry.runs]) for entry in entries] == [
+        ("kd+rl", "strategy", [1, 2]),
+        ("base", "base", [None]),
+    ]
+    facts = pairwise.compare("t", entries, None, [])
+    assert facts["reference"] == "base"
+    assert facts["against"][0]["strict"]["method"].startswith("crossed random effects")
+
+
+def test_the_verdicts_of_the_newest_grader_count(tmp_path):
+    folder = written(tmp_path / "a", A, "a" * 64, "a")
+    (place,) = (folder / "evals").iterdir()
+    old = place / "records-0.jsonl"
+    old.write_text("".join(record_to_json(record(f"t/test/{i:03d}", 0.0)) + "\n" for i in range(80)))
+    os.utime(old, (1, 1))
+    assert sum(r.scores["strict"].value for r in runs.read([folder])[0].runs[0].records) == sum(A)
+
+
+def test_samples_of_lm_eval_are_read_with_their_two_filters(tmp_path):
+    one = samples(tmp_path / "m1" / "samples_gsm8k_2026-01-02T03-04-05.678.jsonl", A)
+    two = samples(tmp_path / "m2" / "samples_gsm8k_2026-01-02T03-04-05.678.jsonl", B)
+    entries = runs.read([one.parent, two.parent])
+    assert [entry.name for entry in entries] == ["m1", "m2"]
+    facts = pairwise.compare("t", entries, "m2", [])
+    (row,) = facts["against"]
+    assert (row["task"], row["strict"]["value"], row["lenient"]["value"]) == ("gsm8k", 0.25, 0.0)
+    assert "| – / – |" in pairwise.markdown(facts)  # tokens are not recorded there
+    other = samples(tmp_path / "m3" / "samples_gsm8k_2026-01-02T03-04-05.678.jsonl", B, prompt_hash="other")
+    with pytest.raises(NotComparable, match="differ in prompt"):
+        pairwise.compare("t", runs.read([one, other]), None, [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"exact_match": float("nan")}, "item 0 has no metric between 0 and 1"),
+        ({"doc_id": 5}, "item 5 is there twice under filter 'strict-match'"),
+        ({"metrics": 3}, r"is no samples file of lm-eval \(TypeError"),
+    ],
+)
+def test_a_samples_file_that_does_not_fit_is_refused(tmp_path, changes, message):
+    path = samples(tmp_path / "samples_t_x.jsonl", A, **changes)
+    with pytest.raises(DataError, match=message):
+        runs.read([path])
+
+
+def test_what_is_no_run_is_refused(tmp_path, two):
+    with pytest.raises(DataError, match="is no run: a run folder of this project"):
+        runs.read([tmp_path / "results"])
+    with pytest.raises(DataError, match="'new' is in an earlier run too"):
+        runs.read([two[0], shutil.copytree(two[0], tmp_path / "copy")])
+    with pytest.raises(UsageError, match="two entries at least, found new"):
+        pairwise.compare("t", runs.read(two[:1]), None, [])
+    with pytest.raises(UsageError, match="--reference 'x' is none of the entries: new, old"):
+        pairwise.compare("t", runs.read(two), "x", [])
+    (two[0] / "evals" / "t-aaaa" / "records-1.jsonl").unlink()
+    with pytest.raises(DataError, match="holds no finished evaluation"):
+        runs.read(two)
+
+
+def test_an_item_without_verdict_is_neither_gained_nor_lost(tmp_path):
+    both = [written(tmp_path / n, A, n * 64, n) for n in "ab"]
+    (path,) = both[0].glob("evals/*/records-1.jsonl")
+    lines = list(runs.read([both[0]])[0].runs[0].records)
+    lines[3] = replace(lines[3], scores={name: replace(s, value=None) for name, s in lines[3].scores.items()})
+    path.write_text("".join(record_to_json(r) + "\n" for r in lines))
+    (row,) = pairwise.compare("t", runs.read(both), "b", [])["against"]
+    assert row["items"]["mixed"] == ["t/t/test/003"]
+    assert row["strict"]["n"] == 79
+
+
+def test_the_command_prints_and_writes_a_board_that_can_be_checked(two, tmp_path):
+    out = tmp_path / "board.md"
+    command = [HARNESS, "compare", *map(str, two), "--reference", "old", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "## Against old" in done.stdout
+    assert collection.is_current(out)
+    assert len(json.loads(out.with_suffix(".json").read_text())["against"][0]["items"]["gained"]) == 30
+    wrong = subprocess.run([*command, "--seeds", "1,2"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert "--seeds is about training, and RUNS are compared as they are" in wrong.stderr
+    alone = subprocess.run([HARNESS, "compare", "--reference", "x"], capture_output=True, text=True, check=False)
+    assert alone.returncode == 2
+    assert "--reference is for runs that exist" in alone.stderr
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not os.environ.get("HARNESS_DATA"), reason="HARNESS_DATA is not set: no recorded generations here")
+def test_two_real_models_are_compared_on_all_of_gsm8k(tmp_path):
+    data = Path(os.environ["HARNESS_DATA"]) / "generations"
+    for name in ("Phi-3.5-mini-instruct", "Qwen2-7B-Instruct"):
+        path = data / f"zeroeval_gsm_{name}.jsonl.gz"
+        asked = single.Asked(("gsm8k",), tmp_path / name, generations=path, name=name, engine="replay")
+        single.run(asked, Quiet())
+    folders = [tmp_path / "Phi-3.5-mini-instruct", tmp_path / "Qwen2-7B-Instruct"]
+    (row,) = pairwise.compare("t", runs.read(folders), "Phi-3.5-mini-instruct", [])["against"]
+    n = {word: len(items) for word, items in row["items"].items()}
+    assert sum(n.values()) == 1319
+    assert row["strict"]["value"] == pytest.approx((n["gained"] - n["lost"]) / 1319)
+    lenient = row["lenient"]
+    assert abs(lenient["value"]) < 0.06  # published: 86 and 83 %
+    assert lenient["low"] < lenient["value"] < lenient["high"]
