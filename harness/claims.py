@@ -9,9 +9,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from harness import stats
-
-LEVEL = 0.05  # of a family of claims together
+from harness import stats, tables
 
 
 def pairs(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, Any]]:
@@ -45,7 +43,7 @@ class _Verdicts:
     def __init__(self, found: Sequence[Mapping[str, Any]]) -> None:
         self._gaps: dict[tuple[str, str], tuple[float, bool]] = {}
         for pair in found:
-            claimed = pair["p_holm"] < LEVEL
+            claimed = pair["p_holm"] < stats.LEVEL
             self._gaps[pair["a"], pair["b"]] = (pair["value"], claimed)
             self._gaps[pair["b"], pair["a"]] = (-pair["value"], claimed)
 
@@ -75,19 +73,19 @@ def lines(found: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]],
         "## What can be claimed",
         "",
         f"Every pair of these {len(names)} strategies: strict scores of the same items, items and training seeds both "
-        f"random (crossed random effects). A claim holds where p is below {100 * LEVEL:g} % after Holm's correction "
-        f"for {len(found)} pairs. Points in brackets; intervals and p of every pair are folded below.",
+        f"random (crossed random effects). A claim holds where p is below {100 * stats.LEVEL:g} % after Holm's "
+        f"correction for {len(found)} pairs. Points in brackets; intervals and p of every pair are folded below.",
         "",
-        "| Strategy | Better than | Not told apart from | Worse than |",
-        "| --- | --- | --- | --- |",
     ]
+    rows_of = []
     for name in names:
         others = [other for other in names if (name, other) in verdicts]
         cells = [
             ", ".join(f"{o} ({verdicts.points(name, o)})" for o in others if verdicts.word(name, o) == word) or "–"
             for word in ("better", "not told apart", "worse")
         ]
-        text.append(f"| **{name}** | {' | '.join(cells)} |")
+        rows_of.append([f"**{name}**", *cells])
+    text += tables.table(("Strategy", "Better than", "Not told apart from", "Worse than"), rows_of)
     sentences = [*_best(names, verdicts, facts), *_hybrids(names, verdicts), *_base(names, rows)]
     sentences += [*_left_out(names, rows), *_unseen(found)]
     return [*text, "", *(f"- {line}" for line in sentences), ""]
@@ -127,7 +125,7 @@ def _best(names: Sequence[str], verdicts: _Verdicts, facts: Mapping[str, Any]) -
 def _hybrids(names: Sequence[str], verdicts: _Verdicts) -> Iterator[str]:
     for name in names:
         parts = dict.fromkeys(part.partition(":")[0].strip() for part in re.split(r"[+&]", name))
-        if len(parts) > 1:
+        if len(parts) > 1 and any((name, part) in verdicts for part in parts):
             said = [
                 f"{verdicts.points(name, part)} points on {part} ({verdicts.word(name, part)})"
                 if (name, part) in verdicts
@@ -145,7 +143,7 @@ def _base(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Iterator[s
     corrected = stats.holm([row["difference"]["p"] for row in ours])
     found: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
     for row, p in zip(ours, corrected, strict=True):
-        found["not told apart" if p >= LEVEL else "better" if row["difference"]["value"] > 0 else "worse"].append(
+        found["not told apart" if p >= stats.LEVEL else "better" if row["difference"]["value"] > 0 else "worse"].append(
             row["name"]
         )
     said = "; ".join(f"{word}: {', '.join(who)}" for word, who in found.items() if who)
@@ -174,7 +172,7 @@ def _left_out(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Iterat
 def _unseen(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     alone, strictest = (
         100 * median(stats.smallest_found(pair["error"], pair["df"], level) for pair in found)
-        for level in (LEVEL, LEVEL / len(found))
+        for level in (stats.LEVEL, stats.LEVEL / len(found))
     )
     yield (
         f"**Too small to be seen here:** for half of the pairs, a true difference below {alone:.1f} points would be "

@@ -37,16 +37,25 @@ def cli() -> None:
     """
 
 
+_SAID = click.core.ParameterSource.COMMANDLINE
+
+
+def _board_file(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    """The facts lie beside a board under the same name."""
+    if path is not None and path.suffix != ".md":
+        raise click.BadParameter(f"a board is a .md file, its facts lie beside it as .json; got {path}")
+    return path
+
+
 def _compare_runs(context: click.Context, options: dict[str, Any]) -> None:
     """Compare what is there; nothing is trained or generated."""
     from harness import pairwise, runs
     from harness.records import write_json, write_text
 
-    given = [name for name in options if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
-    if odd := [name for name in given if name not in ("runs", "reference", "out")]:
+    given = [p for p in context.command.params if context.get_parameter_source(p.name or "") is _SAID]
+    if odd := [p.opts[0] for p in given if p.name not in ("runs", "reference", "out")]:
         raise BadConfig(
-            f"--{odd[0].replace('_', '-')} is about training, and RUNS are compared as they are; they go with "
-            "--reference and --out"
+            f"{odd[0]} is about training, and RUNS are compared as they are; they go with --reference and --out"
         )
     title = "Comparison of " + ", ".join(path.name for path in options["runs"])
     facts = pairwise.compare(title, runs.read(options["runs"]), options["reference"], list(map(str, options["runs"])))
@@ -122,6 +131,7 @@ def _of_a_plan(command: Any) -> Any:
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
+    callback=_board_file,
     help="Leaderboard [default: leaderboards/<recipe>.md; with RUNS: printed only].",
 )
 @click.option("--reference", help="With RUNS: the entry all others are held against [default: base, else the first].")
@@ -531,7 +541,13 @@ def leaderboard() -> None:
 
 @leaderboard.command("build")
 @click.argument("results", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .md to write.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_board_file,
+    help="The .md to write.",
+)
 @click.option("--title", default="Recorded generations", show_default=True)
 def leaderboard_build(results: tuple[Path, ...], out: Path, title: str) -> None:
     """Collect results of `harness eval` (RESULTS, json) into one board.
@@ -552,7 +568,10 @@ def leaderboard_build(results: tuple[Path, ...], out: Path, title: str) -> None:
 @leaderboard.command("reported")
 @click.argument("scores", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The .md to write [default: beside SCORES]."
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_board_file,
+    help="The .md to write [default: beside SCORES].",
 )
 def leaderboard_reported(scores: Path, out: Path | None) -> None:
     """Judge the claims of a publication by its own printed scores (SCORES, toml): which are larger than noise?

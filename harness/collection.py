@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import leaderboard, pairwise, reported
+from harness import leaderboard, pairwise, reported, tables
 from harness.errors import DataError
 
 KIND = "collection"
@@ -56,7 +56,7 @@ def markdown(facts: dict[str, Any]) -> str:
     for row in facts["rows"]:
         by_task[", ".join(row["tasks"])].append(row)
     for task, rows in by_task.items():
-        lines += [f"## {task}", "", *leaderboard.table(_HEAD, map(_cells, rows)), ""]
+        lines += [f"## {task}", "", *tables.table(_HEAD, map(_cells, rows)), ""]
         lines += [
             f"Grader: {'; '.join(rows[0]['facts']['graders'])}. Sandbox: {', '.join(rows[0]['facts']['sandbox'])}.",
             "",
@@ -118,7 +118,7 @@ def _explained(row: dict[str, Any]) -> list[str]:
         for d in found
     ]
     title = f"{row['name']}: {len(found)} differ: {summary}"
-    return [f"<details><summary>{title}</summary>", "", *leaderboard.table(head, rows), "", "</details>", ""]
+    return [f"<details><summary>{title}</summary>", "", *tables.table(head, rows), "", "</details>", ""]
 
 
 def _code(text: str | None) -> str:
@@ -134,7 +134,10 @@ def is_current(board: Path) -> bool:
     path = board.with_suffix(".json")
     if not path.is_file():
         raise DataError(f"{board} has no facts beside it: {path} is missing; build the board again")
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON ({error}); build the board again") from None
     kinds = {KIND: markdown, reported.KIND: reported.markdown, pairwise.KIND: pairwise.markdown}
     render = kinds.get(facts.get("kind"), _ranked)
     return board.read_text(encoding="utf-8") == render(facts)

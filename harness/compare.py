@@ -19,6 +19,7 @@ from statistics import fmean
 from typing import Any, Protocol
 
 from harness import benchmarks, curves, registry, strategies
+from harness import runs as entries_file
 from harness.checkpoints import open_checkpoint
 from harness.decontaminate import GRAM
 from harness.errors import BadConfig, UnknownName
@@ -154,6 +155,7 @@ def compare(plan: Plan, progress: Progress) -> Board:
         chains = [Chain(strategy, seed, settings) for seed in plan.seeds for strategy in plan.strategies]
         finished = [judged_on_dev(world, chain) for chain in train_all(world, chains, material)]
         entries = [*references, *_evaluate_all(world, finished)]
+        entries_file.write(plan.folder, entries)
         _draw(world, finished)
         facts = {name: fact for name, fact in _facts(world).items() if fact is not None}
         return build(f"Which training works: {plan.recipe.name}", entries, facts, _notes(world))
@@ -266,8 +268,8 @@ def _references(world: World) -> list[Entry]:
     entries = []
     for role, checkpoint in references:
         if checkpoint is not None:
-            records, content = _evaluate(world, role, checkpoint)
-            entries.append(Entry(role, role, (Run(checkpoint.digest, records, content=content),)))
+            records, content, files = _evaluate(world, role, checkpoint)
+            entries.append(Entry(role, role, (Run(checkpoint.digest, records, content=content, files=files),)))
     with world.progress.step("evaluate base on dev", 0.5) as tick:
         world.base_dev = _dev_score(world, world.base, tick)
     return entries
@@ -349,7 +351,7 @@ def _evaluate_all(world: World, finished: Sequence[Finished]) -> list[Entry]:
     runs: dict[str, list[Run]] = {}
     for trained in finished:
         chosen, last = choose(trained.candidates), trained.stages[-1]
-        records, content = _evaluate(world, trained.chain.label, chosen.checkpoint)
+        records, content, files = _evaluate(world, trained.chain.label, chosen.checkpoint)
         run = Run(
             chosen.checkpoint.digest,
             records,
@@ -361,6 +363,7 @@ def _evaluate_all(world: World, finished: Sequence[Finished]) -> list[Entry]:
             dev={candidate.name: candidate.dev for candidate in trained.candidates},
             chosen=chosen.name,
             reward=_last_reward(last),
+            files=files,
         )
         runs.setdefault(trained.strategy.name, []).append(run)
     return [Entry(name, "strategy", tuple(of_name)) for name, of_name in runs.items()]
@@ -373,8 +376,8 @@ def _last_reward(stage: StageResult) -> float | None:
     return fmean(rewards) if rewards else None
 
 
-def _evaluate(world: World, label: str, checkpoint: Checkpoint) -> tuple[tuple[Record, ...], str]:
-    """The records of the suite, and the digest of their contents."""
+def _evaluate(world: World, label: str, checkpoint: Checkpoint) -> tuple[tuple[Record, ...], str, tuple[str, ...]]:
+    """The records of the suite, the digest of their contents, and their files, seen from the run folder."""
     found = []
     with world.progress.step(f"evaluate {label}", 1.0) as tick:
         for number, part in enumerate(world.suite):
@@ -382,7 +385,8 @@ def _evaluate(world: World, label: str, checkpoint: Checkpoint) -> tuple[tuple[R
             found.append(evaluate(part, world.engine, checkpoint, world.graders, world.plan.folder / "evals", share))
     looks = [Look(part.items_hash, checkpoint.digest, part.task.name, label) for part in world.suite]
     world.ledger.add(looks)
-    return summarised(found)
+    files = tuple(str(evaluation.records_path.relative_to(world.plan.folder)) for evaluation in found)
+    return *summarised(found), files
 
 
 def _dev_score(world: World, checkpoint: Checkpoint, tick: Callable[[float, str], None]) -> float:
@@ -480,7 +484,8 @@ def tuned(world: World, configs: Mapping[str, Mapping[str, Any]]) -> str | None:
         text.append(f"{', '.join(untried)} without trials")
     if any(len(strategy.stages) > 1 for strategy in world.plan.strategies):
         text.append("sequences take over those of their parts")
-    if differ := tuning.other_than(world.base.digest, material_of(world), recipe.budget):
+    dev_items = {part.task.name: len(part.samples) for part in world.items.dev}
+    if differ := tuning.other_than(world.base.digest, material_of(world), recipe.budget, dev_items):
         text.append(f"the trials were made with {' and '.join(differ)}")
     return "; ".join(text)
 

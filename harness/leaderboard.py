@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
-from harness import claims, stats
+from harness import claims, stats, tables
 from harness.errors import NotComparable
 from harness.types import BudgetUnit, Cost, Record
 
@@ -24,6 +24,7 @@ class Run:
 
     seed None: no training seed (base, teacher, recorded generations). dev: strict share on dev of each checkpoint that
     could be chosen, by the share of the budget spent; chosen: the one that was. reward: mean over the last tenth.
+    files: where the whole records lie, seen from the run folder.
     """
 
     digest: str
@@ -36,6 +37,7 @@ class Run:
     dev: Mapping[str, float] = field(default_factory=dict)
     chosen: str = ""
     reward: float | None = None
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def build(
         (_row(e, base, tasks, defects or {}) for e in entries), key=lambda r: -_or(r["strict"]["value"], -1.0)
     )
     counts = {t: len({r.sample_id for r in entries[0].runs[0].records if r.task == t}) for t in tasks}
-    whole = {e.name: e for e in entries if e.role == "strategy" and all(run.status == "done" for run in e.runs)}
+    ranked = ("strategy", "model")
+    whole = {e.name: e for e in entries if e.role in ranked and all(run.status == "done" for run in e.runs)}
     scores = {
         n: [item_scores(r.records, "strict") for r in whole[n].runs] for row in rows if (n := row["name"]) in whole
     }
@@ -107,7 +110,7 @@ def _places(
     columns = {name: [run[item] for item in shared] for name, (run,) in scores.items()}
     best = stats.confidence_set(columns)
     ranks = stats.rank_intervals(columns)
-    return {name: {"rank": list(ranks[name]), "among_best": p >= claims.LEVEL} for name, p in best.items()}
+    return {name: {"rank": list(ranks[name]), "among_best": p >= stats.LEVEL} for name, p in best.items()}
 
 
 COMPARED: dict[str, Callable[[Record], object]] = {
@@ -221,16 +224,22 @@ def _score(runs: Sequence[Run], grader: str) -> dict[str, Any]:
     return asdict(stats.Estimate(estimate.value, low, high, estimate.n, estimate.method))
 
 
-def _difference(entry: Entry, base: Entry) -> stats.Estimate:
-    """Strict score of the entry less the base's on the items both have a verdict for."""
-    ours = [item_scores(run.records, "strict") for run in entry.runs]
-    theirs = item_scores(base.runs[0].records, "strict")
-    shared = sorted(set(theirs).intersection(*(set(t) for t in ours)))
-    columns = [[t[item] for item in shared] for t in ours]
-    reference = [theirs[item] for item in shared]
+def difference(ours: Sequence[Run], theirs: Sequence[Run], grader: str) -> stats.Estimate:
+    """Score of the one less the other's, on the items all runs have a verdict for. Raises ValueError where none is."""
+    columns = [[item_scores(run.records, grader) for run in runs] for runs in (ours, theirs)]
+    shared = sorted(set.intersection(*(set(scores) for runs in columns for scores in runs)))
     if not shared:
-        raise NotComparable(f"{entry.name!r} and {base.name!r} share no item that both have a verdict for")
-    return stats.paired(columns[0], reference) if len(columns) == 1 else stats.across_seeds(columns, [reference])
+        raise ValueError("no item that both have a verdict for")
+    a, b = ([[scores[item] for item in shared] for scores in runs] for runs in columns)
+    return stats.paired(a[0], b[0]) if len(a) == len(b) == 1 else stats.across_seeds(a, b)
+
+
+def _difference(entry: Entry, base: Entry) -> stats.Estimate:
+    """Strict score of the entry less the base's."""
+    try:
+        return difference(entry.runs, base.runs[:1], "strict")
+    except ValueError as error:
+        raise NotComparable(f"{entry.name!r} and {base.name!r} share {error}") from None
 
 
 def item_scores(records: Iterable[Record], grader: str) -> dict[str, float]:
@@ -272,11 +281,13 @@ def markdown(board: Board) -> str:
     """The board as GitHub markdown: one table a reader needs, everything else folded under it."""
     wide = len(board.tasks) <= 3
     trained = _trained(board)
-    head = ["Strategy", "Rank", "Strict %", "Δ vs base"] if trained else ["Model", "Strict %"]
+    ranked = any("rank" in row for row in board.rows)
+    head = ["Strategy" if trained else "Model", *(["Rank"] if ranked else []), "Strict %"]
+    head += ["Δ vs base"] if any("difference" in row for row in board.rows) else []
     head += board.tasks if wide else []
     head += ["Lenient (cut off, unread) %", *(["FLOPs (teacher's)", "Seeds"] if trained else [])]
     lines = [f"# {board.title}", "", _caption(board), ""]
-    lines += table(head, [_cells(row, board, wide) for row in board.rows])
+    lines += tables.table(head, [_cells(row, board, wide) for row in board.rows])
     lines += ["", *_legend(board), *[f"> {note}" for note in board.notes], ""]
     lines += claims.lines(board.pairs, board.rows, board.facts)
     if board.picture:
@@ -287,20 +298,13 @@ def markdown(board: Board) -> str:
     if any(run["dev"] for run in runs):
         lines += _fold("Dev scores along training, and what the reward said", _dev_table(board))
     if board.pairs:
-        lines += _fold("Every pair of strategies", table(claims.TABLE_HEAD, claims.table(board.pairs)))
+        lines += _fold("Every pair of strategies", tables.table(claims.TABLE_HEAD, claims.table(board.pairs)))
     if wide or trained:
         lines += _fold("Every task: n, how replies ended, difficulty", _task_table(board))
     else:  # what a reader came for
         lines += [*_task_table(board), ""]
     lines += _fold("How this was made", [f"- {key}: {_text(value)}" for key, value in board.facts.items()])
     return "\n".join(lines).rstrip() + "\n"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A GitHub table over strings as they are; `|` is escaped. (tabulate escapes none and strips trailing zeros.)"""
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
-    rule = ["---"] + ["---:"] * (len(head) - 1)
-    return ["| " + " | ".join(row) + " |" for row in (escaped[0], rule, *escaped[1:])]
 
 
 def percent(estimate: Mapping[str, Any], sign: str = "") -> str:
@@ -333,19 +337,20 @@ def _caption(board: Board) -> str:
 
 def _cells(row: Mapping[str, Any], board: Board, wide: bool) -> list[str]:
     trained = _trained(board)
-    cells = [_name(row), *([_rank(row)] if trained else []), percent(row["strict"])]
-    if trained:
+    cells = [_name(row), *([_rank(row)] if any("rank" in r for r in board.rows) else []), percent(row["strict"])]
+    if any("difference" in r for r in board.rows):
         cells.append(percent(row["difference"], "+") if "difference" in row else "–")
     cells += [_mean(row["tasks"][t]["strict"]) for t in board.tasks] if wide else []
     c = row["counts"]
     cut, unread = (100 * c[kind] / c["n"] for kind in ("truncated", "unparsable"))
-    cells.append(f"{_mean(row['lenient'])} ({cut:.1f}, {unread:.1f})")
+    ends = f"{cut:.1f}, {unread:.1f}" if row["tokens_per_item"] else "not recorded"
+    cells.append(f"{_mean(row['lenient'])} ({ends})")
     return [*cells, *([_flops(row.get("cost")), _seeds(row)] if trained else [])]
 
 
 def _name(row: Mapping[str, Any]) -> str:
     """Bold: among the best. Italic: no strategy."""
-    if row["role"] != "strategy":
+    if row["role"] not in ("strategy", "model"):
         return f"*{row['name']}*"
     name = f"**{row['name']}**" if row.get("among_best") else row["name"]
     failed = [run for run in row["runs"] if run["status"] != "done"]
@@ -384,13 +389,16 @@ def _legend(board: Board) -> list[str]:
         "**Unread**: no answer found.",
         "",
     ]
+    if any("difference" in row for row in board.rows):
+        lines += ["**Δ vs base**: strict, paired over the same items, in points.", ""]
+    if any("rank" in row for row in board.rows):
+        lines += [
+            "**Rank**: the places that the comparison of all pairs leaves possible. In bold: those that none is shown "
+            "to be better than.",
+            "",
+        ]
     if not _trained(board):
         return lines
-    lines += [
-        "**Δ vs base**: strict, paired over the same items, in points. **Rank**: the places that the comparison of all "
-        "pairs leaves possible. In bold: strategies that none is shown to be better than.",
-        "",
-    ]
     seeds = max((len(r["seeds"]) for r in board.rows), default=0)
     if seeds <= 1:
         lines += [
@@ -442,7 +450,7 @@ def _cost_table(board: Board) -> list[str]:
                     f"{(c['peak_device_bytes'] or c['peak_rss_bytes']) / 1e6:.0f}",
                 ]
             )
-    return table(head, rows)
+    return tables.table(head, rows)
 
 
 def _dev_table(board: Board) -> list[str]:
@@ -461,7 +469,7 @@ def _dev_table(board: Board) -> list[str]:
         "The reward is the mean over the last tenth of the train rollouts, sampled at temperature 1; dev is judged on "
         "items never trained on, greedily. A reward far above dev is a policy that pleases the reward and not the task."
     )
-    return [*table(head, rows), "", text]
+    return [*tables.table(head, rows), "", text]
 
 
 def _task_table(board: Board) -> list[str]:
@@ -490,7 +498,7 @@ def _task_table(board: Board) -> list[str]:
                 name = f"{task} without {sound['n_defects']} items known to be faulty"
                 rest = [str(sound["n"]), *["–"] * 5]
                 rows.append([row["name"], name, percent(sound["strict"]), percent(sound["lenient"]), *rest])
-    return table(head, rows)
+    return tables.table(head, rows)
 
 
 def _fold(title: str, lines: Sequence[str]) -> list[str]:

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from harness import leaderboard, stats
-from harness.errors import UsageError
+from harness import leaderboard, stats, tables
+from harness.errors import NotComparable, UsageError
 from harness.leaderboard import Entry, Run, item_scores
 
 KIND = "comparison"
-LEVEL = 0.05
 
 
 def compare(title: str, entries: Sequence[Entry], reference: str | None, sources: Sequence[str]) -> dict[str, Any]:
@@ -45,7 +44,10 @@ def _against(entry: Entry, base: Entry, tasks: Sequence[str]) -> list[dict[str, 
         ours, theirs = (_of(e, task) for e in (entry, base))
         row: dict[str, Any] = {"name": entry.name, "task": task}
         for reading in ("strict", "lenient"):
-            row[reading] = asdict(_difference(ours, theirs, reading))
+            try:
+                row[reading] = asdict(leaderboard.difference(ours, theirs, reading))
+            except ValueError as error:
+                raise NotComparable(f"{entry.name!r} and {base.name!r} share on {task} {error}") from None
         if len(ours) == len(theirs) == 1:
             row["items"] = _items(ours[0], theirs[0])
         row["tokens"] = [_mean_tokens(runs) for runs in (ours, theirs)]
@@ -55,13 +57,6 @@ def _against(entry: Entry, base: Entry, tasks: Sequence[str]) -> list[dict[str, 
 
 def _of(entry: Entry, task: str) -> list[Run]:
     return [Run(run.digest, tuple(r for r in run.records if r.task == task), run.seed) for run in entry.runs]
-
-
-def _difference(ours: Sequence[Run], theirs: Sequence[Run], reading: str) -> stats.Estimate:
-    columns = [[item_scores(run.records, reading) for run in runs] for runs in (ours, theirs)]
-    shared = sorted(set.intersection(*(set(scores) for runs in columns for scores in runs)))
-    a, b = ([[scores[item] for item in shared] for scores in runs] for runs in columns)
-    return stats.paired(a[0], b[0]) if len(a) == len(b) == 1 else stats.across_seeds(a, b)
 
 
 def _items(ours: Run, theirs: Run) -> dict[str, list[str]]:
@@ -96,19 +91,19 @@ def markdown(facts: Mapping[str, Any]) -> str:
     lines = [
         f"## Against {reference}",
         "",
-        *leaderboard.table(head, [_cells(row) for row in facts["against"]]),
+        *tables.table(head, [_cells(row, len(facts["against"])) for row in facts["against"]]),
         "",
-        f"▲ better, ▼ worse, after Holm's correction at {100 * LEVEL:g} % over these rows; ≈ not told apart, and true "
-        "differences up to the figure beside it would be missed more than one time in five. Where strict moves and "
-        f"lenient does not, it is form and not ability. Tokens: the entry's, then {reference}'s. The facts list every "
-        "item gained and lost.",
+        f"▲ better, ▼ worse, after Holm's correction at {100 * stats.LEVEL:g} % over these rows; ≈ not told apart, and "
+        "true differences below the figure beside it may be missed more than one time in five. Where strict moves and "
+        "lenient does not, it is form and not ability (in files of lm-eval: the first and the last filter). Tokens: "
+        f"the entry's, then {reference}'s. The facts list every item gained and lost.",
         "",
     ]
     before, fold, after = leaderboard.markdown(leaderboard.Board(**facts["board"])).partition("<details>")
     return before + "\n".join(lines) + "\n" + fold + after
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
+def _cells(row: Mapping[str, Any], of: int) -> list[str]:
     items = row.get("items")
     counts = [len(items[word]) for word in ("gained", "lost", "both wrong")] if items else []
     return [
@@ -116,17 +111,20 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         row["task"],
         str(row["strict"]["n"]),
         leaderboard.percent(row["strict"], "+"),
-        _verdict(row),
+        _verdict(row, of),
         " / ".join(map(str, counts)) or "–",
         leaderboard.percent(row["lenient"], "+"),
         " / ".join("–" if mean is None else f"{mean:.0f}" for mean in row["tokens"]),
     ]
 
 
-def _verdict(row: Mapping[str, Any]) -> str:
+def _verdict(row: Mapping[str, Any], of: int) -> str:
+    """▲, ▼, or ≈ with the points that would be found four times in five at the strictest of `of` tests."""
     strict = row["strict"]
-    if strict["p_holm"] < LEVEL:
+    if strict["p_holm"] < stats.LEVEL:
         return "▲" if strict["value"] > 0 else "▼"
     # an interval of paired 0/1 scores is about so many standard errors wide
     error = strict.get("error") or (strict["high"] - strict["low"]) / 2 / 1.96
-    return f"≈ {100 * stats.smallest_found(error, strict.get('df', strict['n'] - 1)):.1f}"
+    if strict["n"] < 2 or not error:
+        return "≈"
+    return f"≈ {100 * stats.smallest_found(error, strict.get('df', strict['n'] - 1), stats.LEVEL / of):.1f}"

@@ -11,11 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import leaderboard, stats
+from harness import leaderboard, stats, tables
 from harness.errors import DataError
 
 KIND = "reported"
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -106,13 +105,19 @@ def judge(reported: Reported) -> dict[str, Any]:
         better, than = rows[claim.better], rows[claim.than]
         both = [t for t in (claim.tasks or reported.tasks) if t in better.scores and t in than.scores]
         gaps = [stats.unpaired(better.scores[t] / 100, (n := reported.tasks[t]), than.scores[t] / 100, n) for t in both]
-        corrected = stats.holm([gap.p or 0.0 for gap in gaps])
+        corrected = stats.holm([gap.p for gap in gaps if gap.p is not None])
         judged.append(
             asdict(claim)
             | {
                 "found": [
                     {"task": task, **asdict(gap), "z": gap.value / gap.error if gap.error else 0.0, "p_holm": p}
-                    | {"verdict": "not told apart" if p >= LEVEL else "holds" if gap.value > 0 else "the other way"}
+                    | {
+                        "verdict": "not told apart"
+                        if p >= stats.LEVEL
+                        else "holds"
+                        if gap.value > 0
+                        else "the other way"
+                    }
                     for task, gap, p in zip(both, gaps, corrected, strict=True)
                 ]
             }
@@ -151,11 +156,11 @@ def markdown(facts: Mapping[str, Any]) -> str:
         missing = [task for task in asked if task not in {g["task"] for g in claim["found"]}]
         cells = [", ".join(on[word]) or "–" for word in words]
         rows.append([claim["text"], claim["where"], *cells, ", ".join(missing) or "–"])
-    lines += [*leaderboard.table(head, rows), ""]
-    lines += ["After Holm's correction at 5 % over the tasks of a claim.", ""]
+    lines += [*tables.table(head, rows), ""]
+    lines += [f"After Holm's correction at {100 * stats.LEVEL:g} % over the tasks of a claim.", ""]
     lines += [f"- {note}" for note in facts["notes"]]
     lines += ["", "## Every difference", ""]
-    head = ["Difference", "Task", "n", "Points", "z", "p", "p, Holm", "Found with 80 % power"]
+    head = ["Difference", "Task", "n", "Points", "z", "p", "p, Holm", "Found 4 times in 5"]
     rows = [
         [
             f"{claim['better']} less {claim['than']}",
@@ -165,16 +170,18 @@ def markdown(facts: Mapping[str, Any]) -> str:
             f"{gap['z']:.1f}",
             f"{gap['p']:.2g}",
             f"{gap['p_holm']:.2g}",
-            f"{100 * stats.smallest_found(gap['error'], gap['df']):.1f}",
+            f"{100 * stats.smallest_found(gap['error'], gap['df'], stats.LEVEL / len(claim['found'])):.1f}",
         ]
         for claim in facts["claims"]
         for gap in claim["found"]
     ]
-    lines += [*leaderboard.table(head, rows), "", "## Every score", ""]
+    lines += [*tables.table(head, rows), ""]
+    lines += ["Found 4 times in 5: true differences of so many points, at the strictest step of the correction.", ""]
+    lines += ["## Every score", ""]
     head = ["Row", *[f"{task} (n = {n})" for task, n in facts["tasks"].items()]]
     rows = [
         [row["name"] + (f" ({row['why']})" if row["why"] else "")]
         + [leaderboard.percent(row["scores"][task]) if task in row["scores"] else "–" for task in facts["tasks"]]
         for row in facts["rows"]
     ]
-    return "\n".join([*lines, *leaderboard.table(head, rows)]) + "\n"
+    return "\n".join([*lines, *tables.table(head, rows)]) + "\n"

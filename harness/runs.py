@@ -7,28 +7,49 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError
 from harness.leaderboard import Entry, Run
-from harness.looks import NAME as LEDGER
-from harness.records import read_lines, read_records
+from harness.records import cost_from_json, read_lines, read_records, write_json
 from harness.types import Record, Score
 
-_SEEDED = re.compile(r"(?P<name>.+) seed (?P<seed>-?\d+)")
+NAME = "entries.json"
+SCHEMA = 1
+
+
+def write(folder: Path, entries: Iterable[Entry]) -> None:
+    """Note in a run folder what its last comparison ranked, and where the records of it lie."""
+    values = [
+        {
+            "name": entry.name,
+            "role": entry.role,
+            "runs": [
+                {key: value for key, value in asdict(replace(run, records=())).items() if key != "records"}
+                for run in entry.runs
+            ],
+        }
+        for entry in entries
+    ]
+    write_json(folder / NAME, {"schema": SCHEMA, "entries": values})
 
 
 def read(paths: Sequence[Path]) -> list[Entry]:
-    """The entries in these runs, in order; runs of one strategy with several seeds are one entry.
+    """The entries in these runs, in order.
 
-    A path is a run folder, a folder with lm-eval's samples_*.jsonl, or one such file. Raises `DataError` for anything
-    else, and for two entries of one name.
+    A path is a run folder of `harness compare` or `harness eval`, a folder with lm-eval's samples_*.jsonl, or one such
+    file. Texts are left out. Raises `DataError` for anything else, and for two entries of one name.
     """
     entries: list[Entry] = []
     for path in paths:
-        found = _run_folder(path) if (path / "evals").is_dir() else _lm_eval(path)
+        if (path / NAME).is_file():
+            found = _compared(path)
+        elif (path / "evals").is_dir():
+            found = _evaluated(path)
+        else:
+            found = _lm_eval(path)
         names = {entry.name for entry in entries}
         if both := [entry.name for entry in found if entry.name in names]:
             raise DataError(f"{path}: {both[0]!r} is in an earlier run too; rename a folder, or evaluate with --name")
@@ -36,52 +57,73 @@ def read(paths: Sequence[Path]) -> list[Entry]:
     return entries
 
 
-def _run_folder(folder: Path) -> list[Entry]:
-    names = _names(folder)
-    records: dict[str, list[Record]] = defaultdict(list)
-    for evaluation in sorted((folder / "evals").iterdir()):
-        files = sorted(evaluation.glob("records-*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
-        if files:  # another grader writes another file; the newest counts
-            for record in read_records(files[-1]):
-                records[record.checkpoint].append(replace(record, text=""))
-    if not records:
-        raise DataError(f"{folder} holds no finished evaluation; run its command again to finish one")
-    runs: dict[str, list[Run]] = defaultdict(list)
-    for digest, own in records.items():
-        seeded = _SEEDED.fullmatch(name := names.get(digest, digest.removeprefix("recorded:")[:12]))
-        run = Run(digest, _ordered(own), int(seeded["seed"]) if seeded else None)
-        runs[seeded["name"] if seeded else name].append(run)
-    order = {name: place for place, name in enumerate(dict.fromkeys(_unseeded(name) for name in names.values()))}
-    return [
-        Entry(name, _role(name), tuple(sorted(of, key=lambda run: run.seed or 0)))
-        for name, of in sorted(runs.items(), key=lambda item: order.get(item[0], len(order)))
-    ]
+def _compared(folder: Path) -> list[Entry]:
+    values = _json(folder / NAME)
+    try:
+        return [
+            Entry(entry["name"], entry["role"], tuple(_run(folder, run) for run in entry["runs"]))
+            for entry in values["entries"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder / NAME} does not fit ({type(error).__name__}: {error}); run `compare` again"
+        ) from None
 
 
-def _unseeded(name: str) -> str:
-    seeded = _SEEDED.fullmatch(name)
-    return seeded["name"] if seeded else name
+def _run(folder: Path, values: Mapping[str, Any]) -> Run:
+    cost = cost_from_json(values["cost"]) if values["cost"] else None
+    return Run(
+        **{**values, "records": _records(folder, values["files"]), "cost": cost, "files": tuple(values["files"])}
+    )
 
 
-def _role(name: str) -> str:
-    return name if name in ("base", "teacher") else "strategy"
-
-
-def _names(folder: Path) -> dict[str, str]:
-    """Checkpoint digest -> what the run called it: from its result files, else from the ledger beside the folder."""
-    names = {}
+def _evaluated(folder: Path) -> list[Entry]:
+    """A row of `harness eval` is in one result file for each list of tasks it was asked for."""
+    runs: dict[str, Run] = {}
     for path in sorted((folder / "results").glob("*.json")):
-        for row in json.loads(path.read_text(encoding="utf-8"))["board"]["rows"]:
-            names[row["runs"][0]["digest"]] = row["name"]
-    for line in read_lines(folder.parent / LEDGER):
-        look = json.loads(line)
-        if look["run"] == folder.name:
-            names.setdefault(look["checkpoint"], look["who"])
-    return names
+        values = _json(path)
+        try:
+            row, files = values["board"]["rows"][0], values["records"]
+            name, digest = row["name"], row["runs"][0]["digest"]
+        except (KeyError, IndexError, TypeError) as error:
+            raise DataError(
+                f"{path} does not say where its records lie ({type(error).__name__}: {error}); run `harness eval` "
+                "again: nothing is generated anew"
+            ) from None
+        earlier = runs.get(name, Run(digest, ()))
+        new = [file for file in files if file not in earlier.files]
+        if earlier.digest != digest:
+            raise DataError(f"{folder}: two checkpoints are called {name!r}; evaluate each with a --name of its own")
+        records = _distinct(folder, (*earlier.records, *_records(folder, new)))
+        runs[name] = Run(digest, records, files=(*earlier.files, *new))
+    if not runs:
+        raise DataError(f"{folder} holds no finished evaluation; run its command again to finish one")
+    return [Entry(name, "model", (run,)) for name, run in runs.items()]
 
 
-def _ordered(records: Iterable[Record]) -> tuple[Record, ...]:
-    return tuple(sorted(records, key=lambda r: (r.task, r.sample_id, r.repeat)))
+def _records(folder: Path, files: Iterable[str]) -> tuple[Record, ...]:
+    return tuple(replace(record, text="") for file in files for record in read_records(folder / file))
+
+
+def _distinct(source: Path, records: Iterable[Record]) -> tuple[Record, ...]:
+    """The records in order. Raises `DataError` where an item was evaluated twice: under other settings, or in part."""
+    found: dict[tuple[str, str, int], Record] = {}
+    for record in records:
+        place = (record.task, record.sample_id, record.repeat)
+        if place in found:
+            raise DataError(
+                f"{source}: {record.task} was evaluated twice for {record.checkpoint[:20]}, with other settings or "
+                "another --limit; give each evaluation a run folder of its own"
+            )
+        found[place] = record
+    return tuple(found[place] for place in sorted(found))
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); run its command again") from None
 
 
 def _lm_eval(path: Path) -> list[Entry]:
@@ -93,8 +135,11 @@ def _lm_eval(path: Path) -> list[Entry]:
     runs: dict[str, list[Record]] = defaultdict(list)
     for file in files:
         runs[file.resolve().parent.name] += _samples(file)  # lm-eval names the folder after the model
+    for name, records in runs.items():
+        if not records:
+            raise DataError(f"{path}: the samples of {name!r} are empty")
     return [
-        Entry(name, _role(name), (Run(records[0].checkpoint, _ordered(records)),)) for name, records in runs.items()
+        Entry(name, "model", (Run(records[0].checkpoint, _distinct(path, records)),)) for name, records in runs.items()
     ]
 
 
@@ -103,6 +148,7 @@ def _samples(file: Path) -> Iterator[Record]:
     digest = "recorded:" + hashlib.sha256(file.read_bytes()).hexdigest()
     task = re.sub(r"_\d{4}-\d\d-\d\dT.*", "", file.stem.removeprefix("samples_"))
     items: dict[Any, dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    metric = ""
     try:
         for row in map(json.loads, read_lines(file)):
             if row.get("filter") in items[row["doc_id"]]:
@@ -110,7 +156,8 @@ def _samples(file: Path) -> Iterator[Record]:
             items[row["doc_id"]][row.get("filter")] = row
         for doc_id, by_filter in items.items():
             rows = list(by_filter.values())
-            values = [_verdict(row, file) for row in (rows[0], rows[-1])]
+            metric = metric or _metric(rows[0], file)
+            values = [_verdict(row, metric, file) for row in (rows[0], rows[-1])]
             first = rows[0]
             yield Record(
                 task=task,
@@ -122,26 +169,36 @@ def _samples(file: Path) -> Iterator[Record]:
                 checkpoint=digest,
                 engine="lm-eval, unrecorded",
                 sampling=_decoding(first),
-                grader_version=f"lm-eval {values[0][0]} ({', '.join(map(str, by_filter))})",
+                grader_version=f"lm-eval {metric} ({', '.join(map(str, by_filter))})",
                 sandbox="unrecorded",
                 text="",
                 n_prompt_tokens=0,
                 n_tokens=0,
                 finish="stop",
                 wall_s=0.0,
-                scores={"strict": Score(values[0][1], answer=""), "lenient": Score(values[1][1], answer="")},
+                scores={"strict": Score(values[0], answer=""), "lenient": Score(values[1], answer="")},
             )
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"{file} is no samples file of lm-eval ({type(error).__name__}: {error})") from None
 
 
-def _verdict(row: Mapping[str, Any], file: Path) -> tuple[str, float | None]:
-    """(name, value in [0, 1]) of a row's first metric that is one; null: not judged. Raises `DataError` for none."""
+def _metric(row: Mapping[str, Any], file: Path) -> str:
+    """The first metric of a row that is a share. Raises `DataError` where none is."""
     for name in row["metrics"]:
-        value = row.get(name)
-        if value is None or (isinstance(value, (int, float)) and 0 <= value <= 1):
-            return name, None if value is None else float(value)
+        if name in row and (row[name] is None or _is_share(row[name])):
+            return str(name)
     raise DataError(f"{file}: item {row['doc_id']} has no metric between 0 and 1, got {list(row['metrics'])}")
+
+
+def _verdict(row: Mapping[str, Any], metric: str, file: Path) -> float | None:
+    """The value of the metric; None: not judged."""
+    if row[metric] is None or _is_share(row[metric]):
+        return None if row[metric] is None else float(row[metric])
+    raise DataError(f"{file}: item {row['doc_id']}: {metric} must be between 0 and 1, got {row[metric]!r}")
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= 1
 
 
 def _decoding(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -290,7 +290,8 @@ def _write(asked: Asked, name: str, found: Sequence[Evaluation], more: dict[str,
     tasks = "-".join(name.replace("/", "-") for name in asked.tasks)
     path = asked.folder / "results" / f"{safe}-{tasks}.json"
     extra = {"metrics": measured, "stock": stock}
-    write_json(path, {"board": asdict(board), **{k: v for k, v in extra.items() if v}, **more})
+    files = [str(evaluation.records_path.relative_to(asked.folder)) for evaluation in found]
+    write_json(path, {"board": asdict(board), "records": files, **{k: v for k, v in extra.items() if v}, **more})
     export(asked.folder, name, found)
     n_failed = board.rows[0]["counts"]["errored"]
     failed = [f"\n{n_failed} of {len(records)} replies have no verdict and are not part of the scores."]

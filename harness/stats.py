@@ -11,6 +11,7 @@ import numpy as np
 from scipy import optimize, stats
 
 CONFIDENCE = 0.95
+LEVEL = 0.05  # of a claim, or of a family of them together
 MIN_SEEDS_FOR_CLAIM = 4  # below this no seed-aware test can reach p < 0.05 with useful power
 
 
@@ -82,7 +83,7 @@ def mid_p(gained: int, lost: int) -> float:
     return float(min(1.0, 2 * stats.binom.cdf(fewer, n, 0.5) - stats.binom.pmf(fewer, n, 0.5)))
 
 
-def clustered(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Estimate:
+def clustered(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Contrast:
     """Mean of values with a cluster-robust 95 % t interval, and p that it is 0.
 
     clusters: of each value, which group of related items it belongs to (one passage, one template); None: each value
@@ -102,7 +103,7 @@ def clustered(values: Sequence[float], clusters: Sequence[Hashable] | None = Non
     else:
         p, how = 2 * float(stats.t.sf(abs(mean) / error, of - 1)) if error else float(mean == 0), ""
     name = "paired t" if of == n else f"cluster-robust t, {of} clusters"
-    return Estimate(mean, mean - half, mean + half, n, name + how, p)
+    return Contrast(mean, mean - half, mean + half, n, name + how, p, error, of - 1)
 
 
 _FEW_CLUSTERS = 50
@@ -131,6 +132,8 @@ def paired(
         gained = sum(x > y for x, y in zip(candidate, reference, strict=True))
         lost = sum(x < y for x, y in zip(candidate, reference, strict=True))
         return replace(tango(gained, lost, len(candidate)), p=mid_p(gained, lost))
+    if len(candidate) < 2:
+        return Estimate(candidate[0] - reference[0], -1.0, 1.0, 1, "one item", 1.0)  # it says nothing of others
     return clustered([x - y for x, y in zip(candidate, reference, strict=True)], clusters)
 
 
@@ -218,11 +221,12 @@ def confidence_set(scores: Mapping[str, Sequence[float]], draws: int = 5000, see
         errors = centred[:, left] - centred[:, left].mean(axis=1, keepdims=True)
         gaps = table[:, left].mean(axis=0).mean() - table[:, left].mean(axis=0)
         spread = np.sqrt((errors**2).mean(axis=0))
-        if not spread.any():
-            break  # nothing differs on any item
-        spread[spread == 0] = np.inf
-        worst = gaps / spread
-        p = max(p, float((worst.max() < (-errors / spread).max(axis=1)).mean()))
+        if not (gaps > 1e-12).any():
+            break  # all are equal
+        alike = spread < 1e-12  # differs from the others by the same on every item: no spread to measure by
+        spread[alike] = np.inf
+        worst = np.where(alike & (gaps > 1e-12), np.inf if _sure(len(table)) else 0.0, gaps / spread)
+        p = max(p, float((worst.max() < (-errors / spread).max(axis=1)).mean()) if worst.max() > 0 else 1.0)
         out = [row for row, value in zip(left, worst, strict=True) if value == worst.max()]
         if len(out) == len(left):
             break
@@ -248,9 +252,15 @@ def rank_intervals(
         scaled = np.abs(errors[:, spread[row] > 0]) / spread[row][spread[row] > 0]
         largest = np.maximum(largest, scaled.max(axis=1, initial=0.0))
     reach = float(np.quantile(largest, CONFIDENCE)) * spread
+    reach[spread < 1e-12] = 1e-12 if _sure(len(table)) else np.inf
     gaps = means[None, :] - means[:, None]  # of the column's row over the row's
     better, worse = (gaps > reach).sum(axis=1), (gaps < -reach).sum(axis=1)
     return {name: (1 + int(better[i]), len(names) - int(worse[i])) for i, name in enumerate(names)}
+
+
+def _sure(n: int) -> bool:
+    """Whether n items that all differ alike are enough to call it a difference: a sign test of them."""
+    return bool(2.0 ** (1 - n) < LEVEL)
 
 
 def _bootstrapped(scores: Mapping[str, Sequence[float]], draws: int, seed: int) -> tuple[list[str], Any, Any]:

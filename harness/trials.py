@@ -43,12 +43,13 @@ class Tuning:
     dev_items: Mapping[str, int]
     trials: tuple[Trial, ...]
 
-    def other_than(self, base: str, material: str, budget: Budget) -> list[str]:
+    def other_than(self, base: str, material: str, budget: Budget, dev_items: Mapping[str, int]) -> list[str]:
         """In what these trials differ from a comparison: "another base", ..."""
         differ = {
             "another base": self.base != base,
             "other train items or another teacher": self.material != material,
             f"a budget of {self.budget.amount:g} {self.budget.unit}": self.budget != budget,
+            "other dev items": dict(self.dev_items) != dict(dev_items),
         }
         return [what for what, differs in differ.items() if differs]
 

@@ -69,19 +69,19 @@ def tune(
         for trainer, trial, seed in asked
     ]
     with owned(plan.folder), full_disk_is_named(plan.folder), opened(plan, progress) as world:
-        mine = (world.base.digest, material_of(world), plan.recipe.budget)
+        dev_items = {part.task.name: len(part.samples) for part in world.items.dev}
+        mine = (world.base.digest, material_of(world), plan.recipe.budget, dev_items)
         if earlier and (differ := earlier.other_than(*mine)):
             raise BadConfig(f"the file of trials holds earlier ones of {' and '.join(differ)}; name another with --out")
         material = materials(world)
         world.engine.rest()
         judged = [judged_on_dev(world, trained) for trained in train_all(world, chains, material)]
-        dev_items = {part.task.name: len(part.samples) for part in world.items.dev}
     found = []
     for (trainer, trial, seed), trained in zip(asked, judged, strict=True):
         best, last = choose(trained.candidates), trained.stages[-1]
         config = resolve_config(trainer, {**base.get(trainer, {}), **trial})
         found.append(Trial(trainer, trial, config, seed, best.dev, best.name, last.status, last.why))
-    made = Tuning(*mine, dev_items, tuple(found))
+    made = Tuning(*mine, tuple(found))
     return earlier.plus(made) if earlier else made
 
 

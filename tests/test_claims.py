@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from factories import record
 
-from harness import claims, leaderboard
+from harness import claims, leaderboard, stats
 from harness.leaderboard import Entry, Run
 from harness.types import Cost
 
@@ -100,7 +100,7 @@ def test_one_family_of_claims_on_equal_strategies_is_false_at_most_one_time_in_t
     false = 0
     for _ in range(200):
         arms = {n: [column(rng, 0.6 + rng.gauss(0, 0.03), 150) for _ in range(4)] for n in "abcd"}
-        false += any(pair["p_holm"] < claims.LEVEL for pair in claims.pairs(arms))
+        false += any(pair["p_holm"] < stats.LEVEL for pair in claims.pairs(arms))
     assert false / 200 <= 0.08  # 5 % and two standard errors
 
 

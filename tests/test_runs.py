@@ -13,23 +13,23 @@ from factories import Quiet, record
 
 from harness import collection, pairwise, runs, single, stats
 from harness.errors import DataError, NotComparable, UsageError
-from harness.looks import Ledger, Look
-from harness.records import record_to_json
+from harness.leaderboard import Entry, Run
+from harness.records import record_to_json, write_json, write_lines
+from harness.types import Cost, Score
 
 HARNESS = str(Path(sys.executable).parent / "harness")
 A = [1, 1, 1, 0, 0, 1, 0, 1] * 10
 B = [1, 0, 0, 0, 1, 1, 0, 0] * 10
 
 
-def written(folder, values, digest, name, **changes):
+def written(folder, values, digest, name, evaluation="one", **changes):
     """A run folder with one finished evaluation of one checkpoint."""
-    place = folder / "evals" / f"t-{digest[:4]}"
-    place.mkdir(parents=True)
+    file = f"evals/t-{digest[:4]}-{evaluation}/records-1.jsonl"
     records = [record(f"t/test/{i:03d}", float(v), checkpoint=digest, **changes) for i, v in enumerate(values)]
-    (place / "records-1.jsonl").write_text("".join(record_to_json(r) + "\n" for r in records))
-    (folder / "results").mkdir(exist_ok=True)
+    (folder / file).parent.mkdir(parents=True)
+    (folder / file).write_text("".join(record_to_json(r) + "\n" for r in records))
     row = {"name": name, "runs": [{"digest": digest}]}
-    (folder / "results" / f"{name}.json").write_text(json.dumps({"board": {"rows": [row]}}))
+    write_json(folder / "results" / f"{name}-{evaluation}.json", {"board": {"rows": [row]}, "records": [file]})
     return folder
 
 
@@ -98,31 +98,44 @@ def test_other_items_are_refused(tmp_path):
         pairwise.compare("t", runs.read(both), None, [])
 
 
-def test_the_runs_of_a_comparison_get_their_names_and_seeds_from_the_ledger(tmp_path):
+def test_a_comparison_is_read_back_as_it_was_ranked(tmp_path):
     folder = tmp_path / "run"
-    for seed in (1, 2):
-        written(folder, A if seed == 1 else B, str(seed) * 64, f"x{seed}")
-    written(folder, B, "f" * 64, "y")
-    shutil.rmtree(folder / "results")
-    looks = [("kd+rl seed 1", "1"), ("kd+rl seed 2", "2"), ("base", "f")]
-    Ledger(folder).add(Look("items", digit * 64, "t", who) for who, digit in looks)
-    entries = runs.read([folder])
-    assert [(entry.name, entry.role, [run.seed for run in entry.runs]) for entry in entries] == [
-        ("kd+rl", "strategy", [1, 2]),
-        ("base", "base", [None]),
-    ]
-    facts = pairwise.compare("t", entries, None, [])
+    one, two, base = (
+        Run(d * 64, tuple(record(f"t/test/{i:03d}", float(v), checkpoint=d * 64) for i, v in enumerate(values)), seed,
+            cost, files=(f"{d}.jsonl",), dev={"100": 0.5}, chosen="100")
+        for d, values, seed, cost in (("1", A, 1, Cost(steps=3)), ("2", B, 2, Cost(steps=4)), ("f", B, None, None))
+    )  # fmt: skip
+    fallen = replace(two, status="collapsed", why="loss is not finite")
+    entries = [Entry("kd+rl", "strategy", (one, fallen)), Entry("noop", "strategy", (replace(base, seed=1),)),
+               Entry("base", "base", (base,))]  # fmt: skip
+    for run in (one, two, base):
+        write_lines(folder / run.files[0], map(record_to_json, run.records))
+    runs.write(folder, entries)
+    found = runs.read([folder])
+    unread = lambda entry: [replace(run, records=()) for run in entry.runs]  # noqa: E731
+    assert [(e.name, e.role, unread(e)) for e in found] == [(e.name, e.role, unread(e)) for e in entries]
+    facts = pairwise.compare("t", found, None, [])
     assert facts["reference"] == "base"
+    assert "kd+rl (collapsed: loss is not finite)" in pairwise.markdown(facts)
     assert facts["against"][0]["strict"]["method"].startswith("crossed random effects")
 
 
-def test_the_verdicts_of_the_newest_grader_count(tmp_path):
+def test_two_evaluations_of_one_checkpoint_are_never_pooled(tmp_path):
     folder = written(tmp_path / "a", A, "a" * 64, "a")
-    (place,) = (folder / "evals").iterdir()
-    old = place / "records-0.jsonl"
-    old.write_text("".join(record_to_json(record(f"t/test/{i:03d}", 0.0)) + "\n" for i in range(80)))
-    os.utime(old, (1, 1))
-    assert sum(r.scores["strict"].value for r in runs.read([folder])[0].runs[0].records) == sum(A)
+    written(folder, A[:8], "a" * 64, "a", "two")
+    with pytest.raises(DataError, match=r"t was evaluated twice for aaaa.*with other settings or another --limit"):
+        runs.read([folder])
+    other = written(tmp_path / "b", A, "a" * 64, "final")
+    written(other, B, "b" * 64, "final", "two")
+    with pytest.raises(DataError, match="two checkpoints are called 'final'; evaluate each with a --name of its own"):
+        runs.read([other])
+
+
+def test_tasks_evaluated_one_after_the_other_are_one_entry(tmp_path):
+    folder = written(tmp_path / "a", A, "a" * 64, "a")
+    written(folder, B, "a" * 64, "a", "two", task="u")
+    (entry,) = runs.read([folder])
+    assert {r.task for r in entry.runs[0].records} == {"t", "u"}
 
 
 def test_samples_of_lm_eval_are_read_with_their_two_filters(tmp_path):
@@ -143,6 +156,7 @@ def test_samples_of_lm_eval_are_read_with_their_two_filters(tmp_path):
     ("changes", "message"),
     [
         ({"exact_match": float("nan")}, "item 0 has no metric between 0 and 1"),
+        ({"metrics": ["acc"]}, "item 0 has no metric between 0 and 1, got .'acc'."),
         ({"doc_id": 5}, "item 5 is there twice under filter 'strict-match'"),
         ({"metrics": 3}, r"is no samples file of lm-eval \(TypeError"),
     ],
@@ -162,9 +176,39 @@ def test_what_is_no_run_is_refused(tmp_path, two):
         pairwise.compare("t", runs.read(two[:1]), None, [])
     with pytest.raises(UsageError, match="--reference 'x' is none of the entries: new, old"):
         pairwise.compare("t", runs.read(two), "x", [])
-    (two[0] / "evals" / "t-aaaa" / "records-1.jsonl").unlink()
+    (result,) = (two[0] / "results").iterdir()
+    for text, message in (("", "cannot be read"), ("{}", "does not say where its records lie")):
+        result.write_text(text)
+        with pytest.raises(DataError, match=message):
+            runs.read(two)
+    result.unlink()
     with pytest.raises(DataError, match="holds no finished evaluation"):
         runs.read(two)
+    empty = tmp_path / "samples_t_2026.jsonl"
+    empty.touch()
+    with pytest.raises(DataError, match="are empty"):
+        runs.read([empty])
+    again = samples(tmp_path / "m" / "samples_t_2026-01-01T00-00-00.1.jsonl", A)
+    shutil.copy(again, again.with_name("samples_t_2026-01-02T00-00-00.1.jsonl"))
+    with pytest.raises(DataError, match="t was evaluated twice"):
+        runs.read([again.parent])
+
+
+def test_a_task_on_which_nothing_could_be_judged_is_not_compared(tmp_path):
+    both = [written(tmp_path / n, A, n * 64, n) for n in "ab"]
+    (path,) = both[0].glob("evals/*/records-1.jsonl")
+    nothing = {name: Score(None) for name in ("strict", "lenient")}
+    lines = [replace(r, scores=nothing) for r in runs.read([both[0]])[0].runs[0].records]
+    path.write_text("".join(record_to_json(r) + "\n" for r in lines))
+    with pytest.raises(NotComparable, match="'a' and 'b' share on t no item that both have a verdict for"):
+        pairwise.compare("t", runs.read(both), "b", [])
+
+
+def test_one_item_says_nothing_of_others(tmp_path):
+    both = [written(tmp_path / n, [v], n * 64, n) for n, v in (("a", 1), ("b", 0))]
+    page = pairwise.markdown(pairwise.compare("t", runs.read(both), "b", []))
+    assert "| ≈ |" in page
+    assert "nan" not in page
 
 
 def test_an_item_without_verdict_is_neither_gained_nor_lost(tmp_path):
@@ -189,6 +233,9 @@ def test_the_command_prints_and_writes_a_board_that_can_be_checked(two, tmp_path
     wrong = subprocess.run([*command, "--seeds", "1,2"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert "--seeds is about training, and RUNS are compared as they are" in wrong.stderr
+    wrong = subprocess.run([*command, "--out", "b.json"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert "a board is a .md file" in wrong.stderr
     alone = subprocess.run([HARNESS, "compare", "--reference", "x"], capture_output=True, text=True, check=False)
     assert alone.returncode == 2
     assert "--reference is for runs that exist" in alone.stderr

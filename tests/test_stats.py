@@ -134,6 +134,14 @@ def test_rows_that_are_equal_share_their_place():
     assert stats.rank_intervals(tied)["d"] == stats.rank_intervals(tied)["f"] == (5, 6)
 
 
+def test_rows_that_differ_alike_on_every_item_are_told_apart_once_there_are_enough_items():
+    for n, apart in ((1, False), (4, False), (50, True)):
+        rows = {"a": [1.0] * n, "b": [0.0] * n}
+        assert (stats.confidence_set(rows)["b"] < 0.05) == apart
+        assert stats.rank_intervals(rows) == ({"a": (1, 1), "b": (2, 2)} if apart else {"a": (1, 2), "b": (1, 2)})
+    assert stats.paired([0.5], [0.0]).p == 1.0
+
+
 def test_rank_intervals_hold_the_true_ranks_nineteen_times_in_twenty():
     rng = np.random.default_rng(4)
     held = 0

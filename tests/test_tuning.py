@@ -59,9 +59,10 @@ def test_trials_are_gathered_over_calls_and_those_made_again_count_once():
     assert "kd.lora: the best learning_rate, 3e-05, lies" not in " ".join(trials.warnings(edge))
     lowest = FOUND.plus(Tuning("d", "m", FOUND.budget, {}, (trial("kd.lora", 3e-5, 0, 0.3),)))
     assert "kd.lora: the best learning_rate, 3e-05, lies at the edge of what was tried" in trials.warnings(lowest)
-    assert FOUND.other_than("d" * 64, "m", FOUND.budget) == []
-    assert FOUND.other_than("e", "x", Budget(2e9, "flops")) == [
+    assert FOUND.other_than("d" * 64, "m", FOUND.budget, {"pico_math": 10}) == []
+    assert FOUND.other_than("e", "x", Budget(2e9, "flops"), {}) == [
         "another base", "other train items or another teacher", "a budget of 1e+09 flops",
+        "other dev items",
     ]  # fmt: skip
 
 
@@ -113,7 +114,7 @@ def world(strategies, tmp_path, **recipe):
     """As much of a comparison as `compare.tuned` asks for."""
     values = {"base": "b", "tasks": ["pico_math"], "budget": {"amount": 1e9}}
     made = replace(recipes.from_values(values, tmp_path / "x.toml"), **recipe)
-    items = SimpleNamespace(rows=[])
+    items = SimpleNamespace(rows=[], dev=[])
     plan = SimpleNamespace(recipe=made, strategies=parse_list(strategies))
     return SimpleNamespace(plan=plan, base=SimpleNamespace(digest="d" * 64), items=items, teacher=None)
 
@@ -135,7 +136,7 @@ def world(strategies, tmp_path, **recipe):
 def test_a_board_says_how_the_settings_of_each_trainer_were_chosen(tmp_path, strategies, used, said):
     configs = {name: {"learning_rate": rate, "batch_size": size} for name, (rate, size) in used.items()}
     there = world(strategies, tmp_path)
-    same = replace(FOUND, material=compare.material_of(there))
+    same = replace(FOUND, material=compare.material_of(there), dev_items={})
     assert compare.tuned(there, configs) is None
     assert compare.tuned(world(strategies, tmp_path, tuning=same), configs) == said
     other = replace(same, base="e", budget=Budget(2e9, "flops"))

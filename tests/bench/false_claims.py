@@ -80,7 +80,7 @@ def boards(repetitions: int) -> None:
     for _ in range(repetitions):
         item = rng.normal(0.5, 2.2, 430)
         scores = {name: [dict(enumerate(row)) for row in arm(rng, item, 4, 0.0, 1.5, 0.4)] for name in "abcdef"}
-        false += any(pair["p_holm"] < claims.LEVEL for pair in claims.pairs(scores))
+        false += any(pair["p_holm"] < stats.LEVEL for pair in claims.pairs(scores))
     print(
         f"\nboards of six equal strategies, four seeds, 430 items: {100 * false / repetitions:.1f} % make a false claim"
     )
