@@ -50,11 +50,21 @@ def read(paths: Sequence[Path]) -> list[Entry]:
             found = _evaluated(path)
         else:
             found = _lm_eval(path)
-        names = {entry.name for entry in entries}
-        if both := [entry.name for entry in found if entry.name in names]:
-            raise DataError(f"{path}: {both[0]!r} is in an earlier run too; rename a folder, or evaluate with --name")
-        entries += found
+        entries += [entry for entry in found if _is_new(entry, entries, path)]
     return entries
+
+
+def _is_new(entry: Entry, entries: Sequence[Entry], path: Path) -> bool:
+    """False for a base or teacher that several runs share. Raises `DataError` for another entry of a known name."""
+    same = next((other for other in entries if other.name == entry.name), None)
+    if same is None:
+        return True
+    if entry.role in ("base", "teacher") and entry.runs[0].digest == same.runs[0].digest:
+        return False
+    raise DataError(
+        f"{path}: {entry.name!r} is in an earlier run too, with other weights or records; evaluate it under a name of "
+        "its own (harness eval --name), or compare the runs apart"
+    )
 
 
 def _compared(folder: Path) -> list[Entry]:

@@ -120,6 +120,21 @@ def test_a_comparison_is_read_back_as_it_was_ranked(tmp_path):
     assert facts["against"][0]["strict"]["method"].startswith("crossed random effects")
 
 
+def test_comparisons_from_one_base_share_it(tmp_path):
+    for name, values in (("sft", A), ("rl", [*A[1:], 1])):
+        ours, base = (
+            Run(d * 64, tuple(record(f"t/test/{i:03d}", float(v), checkpoint=d * 64) for i, v in enumerate(of)), seed,
+                files=(f"{d}.jsonl",))
+            for d, of, seed in ((name[0], values, 1), ("f", B, None))
+        )  # fmt: skip
+        for run in (ours, base):
+            write_lines(tmp_path / name / run.files[0], map(record_to_json, run.records))
+        runs.write(tmp_path / name, [Entry("base", "base", (base,)), Entry(name, "strategy", (ours,))])
+    entries = runs.read([tmp_path / "sft", tmp_path / "rl"])
+    assert [entry.name for entry in entries] == ["base", "sft", "rl"]
+    assert len(pairwise.compare("t", entries, None, [])["against"]) == 2
+
+
 def test_two_evaluations_of_one_checkpoint_are_never_pooled(tmp_path):
     folder = written(tmp_path / "a", A, "a" * 64, "a")
     written(folder, A[:8], "a" * 64, "a", "two")

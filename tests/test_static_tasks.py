@@ -411,7 +411,11 @@ JSONL = json.dumps(A) + "\n" + json.dumps(B) + "\n"
         ("toy.jsonl", JSONL.encode()[:-9], r"toy\.jsonl, line 2: no whole JSON object \(.*\); the file may be cut off"),
         ("toy.jsonl", b"[1, 2]\n", r"toy\.jsonl, line 1: expected a JSON object, got list"),
         ("toy.jsonl", b"\xff\xfe", r"toy\.jsonl: not UTF-8 text at byte 0"),
-        ("toy.jsonl.gz", gzip.compress(JSONL.encode(), mtime=0)[:-12], r"toy\.jsonl\.gz: cut off or damaged, gzip says"),
+        (
+            "toy.jsonl.gz",
+            gzip.compress(JSONL.encode(), mtime=0)[:-12],
+            r"toy\.jsonl\.gz: cut off or damaged, gzip says",
+        ),
         ("toy.jsonl.gz", JSONL.encode(), r"toy\.jsonl\.gz: cut off or damaged, gzip says: Not a gzipped file"),
         ("toy.jsonl.gz", b"", "holds no rows"),
         (
