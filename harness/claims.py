@@ -97,7 +97,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         [
             f"{pair['a']} less {pair['b']}",
             str(pair["n"]),
-            f"{100 * pair['value']:+.1f} ({100 * pair['low']:+.1f} to {100 * pair['high']:+.1f})",
+            tables.percent(pair, "+"),
             f"{100 * pair['error']:.1f}",
             f"{pair['df']:.1f}",
             f"{pair['p']:.2g}",

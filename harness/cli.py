@@ -50,7 +50,6 @@ def _board_file(_context: click.Context, _option: click.Parameter, path: Path | 
 def _compare_runs(context: click.Context, options: dict[str, Any]) -> None:
     """Compare what is there; nothing is trained or generated."""
     from harness import pairwise, runs
-    from harness.records import write_json, write_text
 
     given = [p for p in context.command.params if context.get_parameter_source(p.name or "") is _SAID]
     if odd := [p.opts[0] for p in given if p.name not in ("runs", "reference", "out")]:
@@ -61,8 +60,7 @@ def _compare_runs(context: click.Context, options: dict[str, Any]) -> None:
     facts = pairwise.compare(title, runs.read(options["runs"]), options["reference"], list(map(str, options["runs"])))
     text = pairwise.markdown(facts)
     if options["out"]:
-        write_json(options["out"].with_suffix(".json"), facts)
-        write_text(options["out"], text)
+        _write_board(facts, text, options["out"])
     click.echo(text.split("<details>")[0].rstrip())
     if options["out"]:
         click.echo(
@@ -152,7 +150,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
 
     Everything is kept in the run folder: the same command goes on where it stopped and never trains a stage twice.
     """
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     if options["runs"]:
         _compare_runs(context, options)
@@ -181,7 +179,8 @@ def compare(context: click.Context, /, **options: Any) -> None:
         progress.close()
     drawn = plan.folder / "curves" / "dev.svg"
     write_text(out.with_suffix(".svg"), drawn.read_text(encoding="utf-8"))
-    _write_board(replace(board, picture=out.with_suffix(".svg").name), out)
+    published = replace(board, picture=out.with_suffix(".svg").name)
+    _write_board(asdict(published), markdown(published), out)
     text = markdown(replace(board, picture="curves/dev.svg"))
     write_text(plan.folder / "leaderboard.md", text)
     click.echo("\n" + text.split("<details>")[0].rstrip())
@@ -332,14 +331,12 @@ def _default_jobs() -> int:
     return 1 if has_gpu() else max(1, len(os.sched_getaffinity(0)))
 
 
-def _write_board(board: Any, out: Path) -> None:
-    from dataclasses import asdict
-
-    from harness.leaderboard import markdown
+def _write_board(facts: dict[str, Any], text: str, out: Path) -> None:
+    """The board, and its facts beside it under the same name."""
     from harness.records import write_json, write_text
 
-    write_json(out.with_suffix(".json"), asdict(board))
-    write_text(out, markdown(board))
+    write_json(out.with_suffix(".json"), facts)
+    write_text(out, text)
 
 
 @cli.command()
@@ -557,11 +554,9 @@ def leaderboard_build(results: tuple[Path, ...], out: Path, title: str) -> None:
       harness leaderboard build runs/eval/results/*.json --out leaderboards/recorded.md
     """
     from harness import collection
-    from harness.records import write_json, write_text
 
     facts = collection.collect(title, results)
-    write_json(out.with_suffix(".json"), facts)
-    write_text(out, collection.markdown(facts))
+    _write_board(facts, collection.markdown(facts), out)
     click.echo(f"leaderboard: {out} (facts: {out.with_suffix('.json')})")
 
 
@@ -581,12 +576,10 @@ def leaderboard_reported(scores: Path, out: Path | None) -> None:
       harness leaderboard reported leaderboards/paper.toml
     """
     from harness import reported
-    from harness.records import write_json, write_text
 
     facts = reported.judge(reported.read(scores))
     out = out or scores.with_suffix(".md")
-    write_json(out.with_suffix(".json"), facts)
-    write_text(out, reported.markdown(facts))
+    _write_board(facts, reported.markdown(facts), out)
     click.echo(f"leaderboard: {out} (facts: {out.with_suffix('.json')})")
 
 

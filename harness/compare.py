@@ -465,6 +465,12 @@ def material_of(world: World) -> str:
     return sha256_of([rows, world.teacher.digest if world.teacher else "", asdict(world.plan.recipe.teaching)])
 
 
+def searched(world: World) -> tuple[str, str, Budget, dict[str, int]]:
+    """What trials of settings must have in common to stand beside each other: the first fields of a `Tuning`."""
+    dev_items = {part.task.name: len(part.samples) for part in world.items.dev}
+    return world.base.digest, material_of(world), world.plan.recipe.budget, dev_items
+
+
 def tuned(world: World, configs: Mapping[str, Mapping[str, Any]]) -> str | None:
     """How the settings of the trainers were chosen, in words; None where no trials are recorded."""
     recipe = world.plan.recipe
@@ -484,8 +490,7 @@ def tuned(world: World, configs: Mapping[str, Mapping[str, Any]]) -> str | None:
         text.append(f"{', '.join(untried)} without trials")
     if any(len(strategy.stages) > 1 for strategy in world.plan.strategies):
         text.append("sequences take over those of their parts")
-    dev_items = {part.task.name: len(part.samples) for part in world.items.dev}
-    if differ := tuning.other_than(world.base.digest, material_of(world), recipe.budget, dev_items):
+    if differ := tuning.other_than(*searched(world)):
         text.append(f"the trials were made with {' and '.join(differ)}")
     return "; ".join(text)
 

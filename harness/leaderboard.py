@@ -171,7 +171,7 @@ def _row(
 
 
 def _task(runs: Sequence[Run], task: str, defects: Mapping[str, str]) -> dict[str, Any]:
-    only = [replace(run, records=tuple(r for r in run.records if r.task == task)) for run in runs]
+    only = of_task(runs, task)
     records = [r for run in only for r in run.records]
     levels: dict[str, list[float]] = defaultdict(list)
     for r in records:
@@ -193,6 +193,11 @@ def _task(runs: Sequence[Run], task: str, defects: Mapping[str, str]) -> dict[st
             "lenient": _score(sound, "lenient"),
         }
     return found
+
+
+def of_task(runs: Sequence[Run], task: str) -> list[Run]:
+    """The runs with their records of one task alone."""
+    return [replace(run, records=tuple(r for r in run.records if r.task == task)) for run in runs]
 
 
 def counts(records: Sequence[Record]) -> dict[str, int]:
@@ -307,14 +312,6 @@ def markdown(board: Board) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def percent(estimate: Mapping[str, Any], sign: str = "") -> str:
-    """`41.2 (36.4 to 46.1)` in percent, or percentage points with sign="+"."""
-    if estimate["value"] is None:
-        return "no verdict"
-    value, low, high = (100 * estimate[k] for k in ("value", "low", "high"))
-    return f"{value:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
-
-
 def _mean(estimate: Mapping[str, Any]) -> str:
     return "–" if estimate["value"] is None else f"{100 * estimate['value']:.1f}"
 
@@ -337,9 +334,9 @@ def _caption(board: Board) -> str:
 
 def _cells(row: Mapping[str, Any], board: Board, wide: bool) -> list[str]:
     trained = _trained(board)
-    cells = [_name(row), *([_rank(row)] if any("rank" in r for r in board.rows) else []), percent(row["strict"])]
+    cells = [_name(row), *([_rank(row)] if any("rank" in r for r in board.rows) else []), tables.percent(row["strict"])]
     if any("difference" in r for r in board.rows):
-        cells.append(percent(row["difference"], "+") if "difference" in row else "–")
+        cells.append(tables.percent(row["difference"], "+") if "difference" in row else "–")
     cells += [_mean(row["tasks"][t]["strict"]) for t in board.tasks] if wide else []
     c = row["counts"]
     cut, unread = (100 * c[kind] / c["n"] for kind in ("truncated", "unparsable"))
@@ -492,12 +489,14 @@ def _task_table(board: Board) -> list[str]:
             c = t["counts"]
             levels = ", ".join(f"{level or 'all'}: {100 * v:.0f}" for level, v in t["levels"].items())
             ends = [str(c[k]) for k in ("n", "scored", "truncated", "errored", "unparsable")]
-            rows.append([row["name"], task, percent(t["strict"]), percent(t["lenient"]), *ends, levels])
+            rows.append([row["name"], task, tables.percent(t["strict"]), tables.percent(t["lenient"]), *ends, levels])
             if "without_defects" in t:
                 sound = t["without_defects"]
                 name = f"{task} without {sound['n_defects']} items known to be faulty"
                 rest = [str(sound["n"]), *["–"] * 5]
-                rows.append([row["name"], name, percent(sound["strict"]), percent(sound["lenient"]), *rest])
+                rows.append(
+                    [row["name"], name, tables.percent(sound["strict"]), tables.percent(sound["lenient"]), *rest]
+                )
     return tables.table(head, rows)
 
 

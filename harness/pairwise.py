@@ -41,7 +41,7 @@ def _engines(entries: Sequence[Entry]) -> str:
 def _against(entry: Entry, base: Entry, tasks: Sequence[str]) -> list[dict[str, Any]]:
     found = []
     for task in tasks:
-        ours, theirs = (_of(e, task) for e in (entry, base))
+        ours, theirs = (leaderboard.of_task(e.runs, task) for e in (entry, base))
         row: dict[str, Any] = {"name": entry.name, "task": task}
         for reading in ("strict", "lenient"):
             try:
@@ -53,10 +53,6 @@ def _against(entry: Entry, base: Entry, tasks: Sequence[str]) -> list[dict[str, 
         row["tokens"] = [_mean_tokens(runs) for runs in (ours, theirs)]
         found.append(row)
     return found
-
-
-def _of(entry: Entry, task: str) -> list[Run]:
-    return [Run(run.digest, tuple(r for r in run.records if r.task == task), run.seed) for run in entry.runs]
 
 
 def _items(ours: Run, theirs: Run) -> dict[str, list[str]]:
@@ -110,10 +106,10 @@ def _cells(row: Mapping[str, Any], of: int) -> list[str]:
         row["name"],
         row["task"],
         str(row["strict"]["n"]),
-        leaderboard.percent(row["strict"], "+"),
+        tables.percent(row["strict"], "+"),
         _verdict(row, of),
         " / ".join(map(str, counts)) or "–",
-        leaderboard.percent(row["lenient"], "+"),
+        tables.percent(row["lenient"], "+"),
         " / ".join("–" if mean is None else f"{mean:.0f}" for mean in row["tokens"]),
     ]
 

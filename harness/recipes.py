@@ -137,13 +137,17 @@ def override(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
     for dotted, text in settings.items():
         trainer, _, key = dotted.rpartition(".")  # a trainer's own name may hold a dot: sft.lora.lora_rank
         registry.check("trainer", trainer)
-        try:
-            value = tomllib.loads(f"v = {text}")["v"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        trainers.setdefault(trainer, {})[key] = value
+        trainers.setdefault(trainer, {})[key] = value(text)
         resolve_config(trainer, trainers[trainer])
     return replace(recipe, trainers=trainers)
+
+
+def value(text: str) -> Any:
+    """A value as a command line has it: read as TOML, else the text itself."""
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _teaching(where: str, values: Mapping[str, Any]) -> Teaching:

@@ -166,7 +166,7 @@ def markdown(facts: Mapping[str, Any]) -> str:
             f"{claim['better']} less {claim['than']}",
             gap["task"],
             str(gap["n"]),
-            leaderboard.percent(gap, "+"),
+            tables.percent(gap, "+"),
             f"{gap['z']:.1f}",
             f"{gap['p']:.2g}",
             f"{gap['p_holm']:.2g}",
@@ -181,7 +181,7 @@ def markdown(facts: Mapping[str, Any]) -> str:
     head = ["Row", *[f"{task} (n = {n})" for task, n in facts["tasks"].items()]]
     rows = [
         [row["name"] + (f" ({row['why']})" if row["why"] else "")]
-        + [leaderboard.percent(row["scores"][task]) if task in row["scores"] else "–" for task in facts["tasks"]]
+        + [tables.percent(row["scores"][task]) if task in row["scores"] else "–" for task in facts["tasks"]]
         for row in facts["rows"]
     ]
     return "\n".join([*lines, *tables.table(head, rows)]) + "\n"

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import benchmarks, generations, k_metrics, stats
+from harness import benchmarks, generations, k_metrics, stats, tables
 from harness.checkpoints import open_checkpoint
 from harness.compare import Progress
 from harness.errors import EngineError, UsageError
@@ -18,7 +18,7 @@ from harness.export import export
 from harness.graders import Graders
 from harness.hub import resolve_model
 from harness.k_metrics import KMetric
-from harness.leaderboard import LOOKS, Board, Entry, Run, build, percent
+from harness.leaderboard import LOOKS, Board, Entry, Run, build
 from harness.looks import Ledger, Look
 from harness.protocols import CodeRunner, Engine, ItemTask, Task
 from harness.records import write_json
@@ -338,7 +338,7 @@ def _metric_lines(measured: dict[str, Any]) -> list[str]:
     lines = []
     for task, metrics in measured.items():
         for name, readings in metrics.items():
-            parts = [f"{r} {percent(readings[r]['estimate'])}" for r in READINGS if readings[r]["estimate"]]
+            parts = [f"{r} {tables.percent(readings[r]['estimate'])}" for r in READINGS if readings[r]["estimate"]]
             without = readings["strict"]["items_without"]
             lines.append(f"{task} {name}: {', '.join(parts)}" + (f"; {without} items without" if without else ""))
     return ["", *lines] if lines else []

@@ -1,8 +1,9 @@
-"""Markdown tables."""
+"""How numbers and tables are written in markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -10,3 +11,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
     rule = ["---"] + ["---:"] * (len(head) - 1)
     return ["| " + " | ".join(row) + " |" for row in (escaped[0], rule, *escaped[1:])]
+
+
+def percent(estimate: Mapping[str, Any], sign: str = "") -> str:
+    """`41.2 (36.4 to 46.1)` in percent, or percentage points with sign="+"."""
+    if estimate["value"] is None:
+        return "no verdict"
+    value, low, high = (100 * estimate[k] for k in ("value", "low", "high"))
+    return f"{value:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"

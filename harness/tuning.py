@@ -7,12 +7,11 @@ recipe can name, and a board lists it.
 from __future__ import annotations
 
 import itertools
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness import registry, strategies
-from harness.compare import Chain, Plan, Progress, judged_on_dev, material_of, materials, opened, train_all
+from harness import recipes, registry, strategies
+from harness.compare import Chain, Plan, Progress, judged_on_dev, materials, opened, searched, train_all
 from harness.errors import BadConfig
 from harness.selection import choose
 from harness.storage import full_disk_is_named, owned, writable
@@ -37,7 +36,7 @@ def grids(tried: Sequence[str], base: Mapping[str, Settings]) -> dict[str, list[
         registry.check("trainer", trainer)
         if key in axes.get(trainer, {}):
             raise BadConfig(f"--try {trainer}.{key} is given twice; put all values into one, separated by commas")
-        axes.setdefault(trainer, {})[key] = [_value(part.strip()) for part in values.split(",")]
+        axes.setdefault(trainer, {})[key] = [recipes.value(part.strip()) for part in values.split(",")]
     found: dict[str, list[Settings]] = {
         trainer: [dict(zip(keys, values, strict=True)) for values in itertools.product(*keys.values())]
         for trainer, keys in axes.items()
@@ -69,8 +68,7 @@ def tune(
         for trainer, trial, seed in asked
     ]
     with owned(plan.folder), full_disk_is_named(plan.folder), opened(plan, progress) as world:
-        dev_items = {part.task.name: len(part.samples) for part in world.items.dev}
-        mine = (world.base.digest, material_of(world), plan.recipe.budget, dev_items)
+        mine = searched(world)
         if earlier and (differ := earlier.other_than(*mine)):
             raise BadConfig(f"the file of trials holds earlier ones of {' and '.join(differ)}; name another with --out")
         material = materials(world)
@@ -83,10 +81,3 @@ def tune(
         found.append(Trial(trainer, trial, config, seed, best.dev, best.name, last.status, last.why))
     made = Tuning(*mine, tuple(found))
     return earlier.plus(made) if earlier else made
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
-        return text

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 
 from harness.budget import Meter
@@ -15,7 +13,7 @@ from harness.types import Checkpoint, Stage, Trained
 
 from .kd_onpolicy import OnPolicyConfig
 from .rollouts import sampler
-from .trl_glue import Ledger, Metered, Order, adapter, arguments, finished, fit
+from .trl_glue import Ledger, MeteredSampler, Order, adapter, arguments, finished, fit
 from .weights import load, load_teacher
 
 
@@ -53,11 +51,7 @@ def _trainer_class() -> Any:
     """The metered DistillationTrainer, made late: what importing it costs depends on `rollouts.sampler`."""
     from trl import DistillationTrainer
 
-    class Trainer(Metered, DistillationTrainer):  # type: ignore[misc]
-        def masks(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-            trained = inputs["completion_mask"]
-            return torch.cat([inputs["prompt_mask"], trained], dim=1), trained
-
+    class Trainer(MeteredSampler, DistillationTrainer):  # type: ignore[misc]
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
             meter = self.ledger.meter
             with meter.phase("generate"):

@@ -254,6 +254,14 @@ class Metered:
         return inputs["attention_mask"], inputs["labels"] != -100
 
 
+class MeteredSampler(Metered):
+    """As `Metered`, for trainers on replies they sample: TRL hands over prompts and completions apart."""
+
+    def masks(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        trained = inputs["completion_mask"]
+        return torch.cat([inputs["prompt_mask"], trained], dim=1), trained
+
+
 def devices() -> int:
     """How many processes train this stage together."""
     return int(os.environ.get("WORLD_SIZE", "1"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from harness.types import Checkpoint, Score, Stage, Trained
 from .collapse import Collapsed, LossWatch, Rollouts, RolloutWatch
 from .rl import GRPOConfig
 from .rollouts import sampler
-from .trl_glue import Ledger, Metered, Order, adapter, arguments, devices, finished, fit
+from .trl_glue import Ledger, MeteredSampler, Order, adapter, arguments, devices, finished, fit
 from .weights import load, load_teacher
 
 
@@ -108,7 +107,7 @@ def _trainer_class() -> Any:
     from trl import GRPOTrainer
     from trl.trainer.utils import add_fused_lm_head
 
-    class Trainer(Metered, GRPOTrainer):  # type: ignore[misc]
+    class Trainer(MeteredSampler, GRPOTrainer):  # type: ignore[misc]
         judge: Judge
         max_logp_gap: float
         teacher: Any = None
@@ -117,10 +116,6 @@ def _trainer_class() -> Any:
         def add_teacher(self, teacher: Any, coef: float) -> None:
             add_fused_lm_head(teacher, temperature=self.temperature)
             self.teacher, self.teacher_coef = teacher.to(self.accelerator.device), coef
-
-        def masks(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-            trained = inputs["completion_mask"]
-            return torch.cat([inputs["prompt_mask"], trained], dim=1), trained
 
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
             meter = self.ledger.meter
