@@ -9,22 +9,24 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from harness import stats, tables
 
 
-def pairs(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, Any]]:
+def pairs(scores: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """Every pair of strategies, items and training seeds both random, with Holm's p over all of them.
 
-    scores: for each strategy, best first, a mapping item -> score for each seed; only those with enough seeds for a
-    claim take part. A pair is a `Contrast` of `a` less `b`, their names, and `p_holm`.
+    scores: for each strategy, best first, (seeds, items), NaN where an item was not judged; only those with enough
+    seeds for a claim take part. A pair is a `Contrast` of `a` less `b`, their names, and `p_holm`.
     """
     enough = {name: runs for name, runs in scores.items() if len(runs) >= stats.MIN_SEEDS_FOR_CLAIM}
     found = []
     for a, b in itertools.combinations(enough, 2):
-        items = sorted(set.intersection(*(set(run) for run in (*enough[a], *enough[b]))))
-        if items:
-            ours, theirs = ([[run[item] for item in items] for run in enough[name]] for name in (a, b))
-            found.append({"a": a, "b": b, **asdict(stats.across_seeds(ours, theirs))})
+        shared = ~np.isnan(np.concatenate([enough[a], enough[b]])).any(axis=0)
+        if shared.any():
+            contrast = stats.across_seeds(enough[a][:, shared], enough[b][:, shared])
+            found.append({"a": a, "b": b, **asdict(contrast)})
     corrected = stats.holm([pair["p"] for pair in found])
     return [{**pair, "p_holm": p} for pair, p in zip(found, corrected, strict=True)]
 

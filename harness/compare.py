@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from harness import benchmarks, curves, registry, strategies
 from harness import runs as entries_file
 from harness.checkpoints import open_checkpoint
+from harness.columns import Columns
 from harness.decontaminate import GRAM
 from harness.errors import BadConfig, UnknownName
 from harness.evaluate import Job, evaluate, grader_version, job, summarised
@@ -35,7 +36,7 @@ from harness.records import read_lines, write_text
 from harness.selection import Candidate, candidates, choose
 from harness.storage import enough_space, full_disk_is_named, owned, writable
 from harness.train import Material, Place, StageResult, plan_stage, resolve_config, run_stage
-from harness.types import Budget, Checkpoint, Cost, Record, Strategy, TrainRow, sha256_of
+from harness.types import Budget, Checkpoint, Cost, Strategy, TrainRow, sha256_of
 
 
 class Progress(Protocol):
@@ -268,8 +269,8 @@ def _references(world: World) -> list[Entry]:
     entries = []
     for role, checkpoint in references:
         if checkpoint is not None:
-            records, content, files = _evaluate(world, role, checkpoint)
-            entries.append(Entry(role, role, (Run(checkpoint.digest, records, content=content, files=files),)))
+            columns, content, files = _evaluate(world, role, checkpoint)
+            entries.append(Entry(role, role, (Run(checkpoint.digest, columns, content=content, files=files),)))
     with world.progress.step("evaluate base on dev", 0.5) as tick:
         world.base_dev = _dev_score(world, world.base, tick)
     return entries
@@ -351,10 +352,10 @@ def _evaluate_all(world: World, finished: Sequence[Finished]) -> list[Entry]:
     runs: dict[str, list[Run]] = {}
     for trained in finished:
         chosen, last = choose(trained.candidates), trained.stages[-1]
-        records, content, files = _evaluate(world, trained.chain.label, chosen.checkpoint)
+        columns, content, files = _evaluate(world, trained.chain.label, chosen.checkpoint)
         run = Run(
             chosen.checkpoint.digest,
-            records,
+            columns,
             trained.seed,
             trained.candidates[-1].cost,
             last.status,
@@ -376,8 +377,8 @@ def _last_reward(stage: StageResult) -> float | None:
     return fmean(rewards) if rewards else None
 
 
-def _evaluate(world: World, label: str, checkpoint: Checkpoint) -> tuple[tuple[Record, ...], str, tuple[str, ...]]:
-    """The records of the suite, the digest of their contents, and their files, seen from the run folder."""
+def _evaluate(world: World, label: str, checkpoint: Checkpoint) -> tuple[Columns, str, tuple[str, ...]]:
+    """The columns of the suite, the digest of their contents, and their files, seen from the run folder."""
     found = []
     with world.progress.step(f"evaluate {label}", 1.0) as tick:
         for number, part in enumerate(world.suite):

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from harness import code_grader, math_grader
+from harness.columns import Columns
 from harness.errors import DataError, EngineError, boundary
 from harness.graders import Batch, Graders, tier
 from harness.protocols import Ask, Engine, Judged, Task
@@ -27,7 +28,6 @@ from harness.types import (
     Request,
     Sample,
     SamplingParams,
-    Score,
     Split,
     sha256_of,
 )
@@ -204,38 +204,25 @@ class Evaluation:
             for repeat, (reply, scores, ask) in enumerate(zip(replies, judged.scores, asks, strict=True))
         ]
 
-    def summary(self) -> tuple[list[Record], str]:
-        """The records without texts and reasons, small enough to hold a million; and the digest of the whole ones.
 
-        The digest is the SHA-256 of the records as JSON lines, with `wall_s` 0: equal runs have equal digests.
-        """
-        whole, small = hashlib.sha256(), []
-        for record in self.records():
-            whole.update(record_to_json(replace(record, wall_s=0.0)).encode() + b"\n")
-            small.append(_without_texts(record))
-        return small, whole.hexdigest()
+def summarised(evaluations: Iterable[Evaluation]) -> tuple[Columns, str]:
+    """The columns of several evaluations of one checkpoint, and the digest of their records.
 
+    The digest is over the SHA-256 of each evaluation's records as JSON lines, with `wall_s` 0, so equal runs have
+    equal digests.
+    """
+    digests: list[str] = []
 
-def summarised(evaluations: Iterable[Evaluation]) -> tuple[tuple[Record, ...], str]:
-    """The summaries of several evaluations as one."""
-    parts = [evaluation.summary() for evaluation in evaluations]
-    return tuple(record for records, _ in parts for record in records), sha256_of([digest for _, digest in parts])
+    def records() -> Iterator[Record]:
+        for evaluation in evaluations:
+            whole = hashlib.sha256()
+            for record in evaluation.records():
+                whole.update(record_to_json(replace(record, wall_s=0.0)).encode() + b"\n")
+                yield record
+            digests.append(whole.hexdigest())
 
-
-def _without_texts(record: Record) -> Record:
-    scores = tuple((name, s.value, s.answer is None) for name, s in record.scores.items())
-    sampling = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in record.sampling.items())
-    return replace(record, text="", error="", scores=_shared_scores(scores), sampling=_shared(sampling))
-
-
-@cache
-def _shared_scores(scores: tuple[tuple[str, float | None, bool], ...]) -> Mapping[str, Score]:
-    return {name: Score(value, None if unread else "") for name, value, unread in scores}
-
-
-@cache
-def _shared(pairs: tuple[tuple[str, Any], ...]) -> Mapping[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in pairs}
+    columns = Columns.of(records())
+    return columns, sha256_of(digests)
 
 
 def evaluate(

@@ -5,14 +5,16 @@ Every score has its n and interval; every row its cost and seeds; rows that cann
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
+import numpy as np
+
 from harness import claims, stats, tables
+from harness.columns import COMPARED, Columns
 from harness.errors import NotComparable
-from harness.types import BudgetUnit, Cost, Record
+from harness.types import BudgetUnit, Cost
 
 SCHEMA = 1
 LOOKS = "looks at the test items"  # a fact the caption shows
@@ -20,7 +22,7 @@ LOOKS = "looks at the test items"  # a fact the caption shows
 
 @dataclass(frozen=True)
 class Run:
-    """One checkpoint's records; their texts are not read. content: the digest of the whole ones, with texts.
+    """One checkpoint's records as columns. content: the digest of the whole ones, with texts.
 
     seed None: no training seed (base, teacher, recorded generations). dev: strict share on dev of each checkpoint that
     could be chosen, by the share of the budget spent; chosen: the one that was. reward: mean over the last tenth.
@@ -28,7 +30,7 @@ class Run:
     """
 
     digest: str
-    records: tuple[Record, ...]
+    columns: Columns = field(compare=False)
     seed: int | None = None
     cost: Cost | None = None
     status: str = "done"
@@ -77,25 +79,21 @@ def build(
     """
     refuse_mixed(entries)
     base = next((e for e in entries if e.role == "base"), None)
-    tasks = list(dict.fromkeys(record.task for record in entries[0].runs[0].records))
+    first = entries[0].runs[0].columns
     rows = sorted(
-        (_row(e, base, tasks, defects or {}) for e in entries), key=lambda r: -_or(r["strict"]["value"], -1.0)
+        (_row(e, base, first.tasks, defects or {}) for e in entries), key=lambda r: -_or(r["strict"]["value"], -1.0)
     )
-    counts = {t: len({r.sample_id for r in entries[0].runs[0].records if r.task == t}) for t in tasks}
+    sizes = {task: len(first.of_task(task).items) for task in first.tasks}
     ranked = ("strategy", "model")
     whole = {e.name: e for e in entries if e.role in ranked and all(run.status == "done" for run in e.runs)}
-    scores = {
-        n: [item_scores(r.records, "strict") for r in whole[n].runs] for row in rows if (n := row["name"]) in whole
-    }
+    scores = {n: table(whole[n].runs, "strict") for row in rows if (n := row["name"]) in whole}
     found = claims.pairs(scores)
     for name, place in _places(found, scores).items():
         next(row for row in rows if row["name"] == name).update(place)
-    return Board(title, rows, tasks, counts, dict(facts), list(notes), pairs=found)
+    return Board(title, rows, list(first.tasks), sizes, dict(facts), list(notes), pairs=found)
 
 
-def _places(
-    found: Sequence[Mapping[str, Any]], scores: Mapping[str, Sequence[Mapping[str, float]]]
-) -> dict[str, dict[str, Any]]:
+def _places(found: Sequence[Mapping[str, Any]], scores: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     """For each strategy the ranks that are possible, and whether it is among those none is shown to be better than.
 
     From the claims where there are enough seeds; for single runs from the items alone: then of these checkpoints.
@@ -104,62 +102,49 @@ def _places(
         return {name: {"rank": list(rank), "among_best": rank[0] == 1} for name, rank in claims.ranks(found).items()}
     if len(scores) < 2 or any(len(runs) > 1 for runs in scores.values()):
         return {}
-    shared = sorted(set.intersection(*(set(run) for (run,) in scores.values())))
-    if not shared:
+    columns = np.array([runs[0] for runs in scores.values()])
+    shared = ~np.isnan(columns).any(axis=0)
+    if not shared.any():
         return {}
-    columns = {name: [run[item] for item in shared] for name, (run,) in scores.items()}
-    best = stats.confidence_set(columns)
-    ranks = stats.rank_intervals(columns)
+    drawn = stats.resampled(dict(zip(scores, columns[:, shared], strict=True)))
+    best = stats.confidence_set(drawn)
+    ranks = stats.rank_intervals(drawn)
     return {name: {"rank": list(ranks[name]), "among_best": p >= stats.LEVEL} for name, p in best.items()}
-
-
-COMPARED: dict[str, Callable[[Record], object]] = {
-    "grader version": lambda r: r.grader_version,
-    "decoding": lambda r: dict(r.sampling),
-    "engine": lambda r: r.engine,
-    "sandbox": lambda r: r.sandbox,
-    "item": lambda r: r.sample_hash,
-    "prompt": lambda r: r.prompt_hash,
-}
 
 
 def refuse_mixed(entries: Iterable[Entry]) -> None:
     """Raise `NotComparable` unless all runs answered the same prompts for the same items under the same rules."""
-    first: tuple[str, dict[tuple[str, str, int], Record]] | None = None
-    for entry in entries:
-        for run in entry.runs:
-            place = {(r.task, r.sample_id, r.repeat): r for r in run.records}
-            if first is None:
-                first = (entry.name, place)
-                continue
-            if place.keys() != first[1].keys():
-                odd = sorted(place.keys() ^ first[1].keys())[0]
-                raise NotComparable(
-                    f"{entry.name!r} and {first[0]!r} were not evaluated on the same items: {odd} is in one only"
-                )
-            for where, record in place.items():
-                for name, read in COMPARED.items():
-                    mine, other = read(record), read(first[1][where])
-                    if mine != other:
-                        raise NotComparable(
-                            f"{entry.name!r} and {first[0]!r} differ in {name} at {where[0]} {where[1]}: "
-                            f"{mine!r} and {other!r}; evaluate both again under the same settings"
-                        )
+    runs = [(entry.name, run.columns.places) for entry in entries for run in entry.runs]
+    name, places = runs[0]
+    keys = set(zip(places.tasks, places.ids, places.repeats, strict=True))
+    for other, mine in runs[1:]:
+        if mine.same_as(places):
+            continue
+        if odd := sorted(keys ^ set(zip(mine.tasks, mine.ids, mine.repeats, strict=True))):
+            raise NotComparable(f"{other!r} and {name!r} were not evaluated on the same items: {odd[0]} is in one only")
+        for field_name in COMPARED:
+            both = zip(mine.compared[field_name], places.compared[field_name], strict=True)
+            for place, (ours, theirs) in enumerate(both):
+                if ours != theirs:
+                    raise NotComparable(
+                        f"{other!r} and {name!r} differ in {field_name} at {mine.tasks[place]} {mine.ids[place]}: "
+                        f"{ours!r} and {theirs!r}; evaluate both again under the same settings"
+                    )
 
 
 def _row(
     entry: Entry, base: Entry | None, tasks: Sequence[str], defects: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Any]:
-    records = [r for run in entry.runs for r in run.records]
+    columns = [run.columns for run in entry.runs]
     row: dict[str, Any] = {
         "name": entry.name,
         "role": entry.role,
         "seeds": [run.seed for run in entry.runs if run.seed is not None],
         "strict": _score(entry.runs, "strict"),
         "lenient": _score(entry.runs, "lenient"),
-        "counts": counts(records),
+        "counts": counts(columns),
         "tasks": {t: _task(entry.runs, t, defects.get(t, {})) for t in tasks},
-        "tokens_per_item": sum(r.n_tokens for r in records) / len(records),
+        "tokens_per_item": sum(int(c.n_tokens.sum()) for c in columns) / sum(map(len, columns)),
         "runs": [_run(run) for run in entry.runs],
     }
     if base is not None and entry is not base:
@@ -172,58 +157,71 @@ def _row(
 
 def _task(runs: Sequence[Run], task: str, defects: Mapping[str, str]) -> dict[str, Any]:
     only = of_task(runs, task)
-    records = [r for run in only for r in run.records]
-    levels: dict[str, list[float]] = defaultdict(list)
-    for r in records:
-        if (value := r.scores["strict"].value) is not None:
-            levels[r.level].append(value)
+    columns = [run.columns for run in only]
     found = {
         "strict": _score(only, "strict"),
         "lenient": _score(only, "lenient"),
-        "counts": counts(records),
-        "levels": {level: sum(v) / len(v) for level, v in sorted(levels.items())},
+        "counts": counts(columns),
+        "levels": _levels(columns),
     }
-    faulty = {r.sample_id for r in records} & defects.keys()
+    ids = np.array(columns[0].places.ids, object)
+    faulty = set(ids.tolist()) & defects.keys()
     if faulty:
-        sound = [replace(run, records=tuple(r for r in run.records if r.sample_id not in faulty)) for run in only]
+        keep = ~np.isin(ids, list(faulty))
+        sound = [replace(run, columns=run.columns.only(keep)) for run in only]
         found["without_defects"] = {
             "n_defects": len(faulty),
-            "n": sum(len(run.records) for run in sound),
+            "n": sum(len(run.columns) for run in sound),
             "strict": _score(sound, "strict"),
             "lenient": _score(sound, "lenient"),
         }
     return found
 
 
+def _levels(columns: Sequence[Columns]) -> dict[str, float]:
+    """Strict share by difficulty."""
+    levels = np.array(columns[0].places.levels, object)
+    found = {}
+    for level in sorted(set(levels.tolist())):
+        values = np.concatenate([c.verdicts["strict"][levels == level] for c in columns])
+        if len(judged := values[~np.isnan(values)]):
+            found[level] = float(judged.mean())
+    return found
+
+
 def of_task(runs: Sequence[Run], task: str) -> list[Run]:
-    """The runs with their records of one task alone."""
-    return [replace(run, records=tuple(r for r in run.records if r.task == task)) for run in runs]
+    """The runs with their replies to one task alone."""
+    return [replace(run, columns=run.columns.of_task(task)) for run in runs]
 
 
-def counts(records: Sequence[Record]) -> dict[str, int]:
+def counts(columns: Sequence[Columns]) -> dict[str, int]:
     """How every reply ended. n == scored + truncated + errored; unparsable is a part of scored and truncated."""
-    errored = sum(r.scores["strict"].value is None for r in records)
-    truncated = sum(r.finish == "length" and r.scores["strict"].value is not None for r in records)
+    n = sum(map(len, columns))
+    errored = sum(int(np.isnan(c.verdicts["strict"]).sum()) for c in columns)
+    truncated = sum(int((c.cut & ~np.isnan(c.verdicts["strict"])).sum()) for c in columns)
     return {
-        "n": len(records),
-        "scored": len(records) - truncated - errored,
+        "n": n,
+        "scored": n - truncated - errored,
         "truncated": truncated,
         "errored": errored,
-        "unparsable": sum(r.scores["lenient"].answer is None and r.finish != "error" for r in records),
+        "unparsable": sum(int(c.unread.sum()) for c in columns),
     }
+
+
+def table(runs: Sequence[Run], grader: str) -> np.ndarray:
+    """(runs, items) scores of runs over the same items; NaN where an item could not be judged."""
+    return np.array([run.columns.scores(grader) for run in runs])
 
 
 def _score(runs: Sequence[Run], grader: str) -> dict[str, Any]:
     """Mean with a 95 % interval: Wilson for one run of 0/1 verdicts, over items and seeds otherwise."""
-    tables = [item_scores(run.records, grader) for run in runs]
-    shared = sorted(set.intersection(*(set(t) for t in tables)))
-    values = [[t[item] for item in shared] for t in tables]
-    flat = [v for row in values for v in row]
-    if not flat:
+    values = table(runs, grader)
+    values = values[:, ~np.isnan(values).any(axis=0)]
+    if not values.size:
         return {"value": None, "low": None, "high": None, "n": 0, "method": "nothing could be judged"}
-    if len(values) == 1 and all(v in (0.0, 1.0) for v in flat):
-        return asdict(stats.wilson(int(sum(flat)), len(flat)))
-    zeros = [[0.0] * len(shared)]
+    if len(values) == 1 and np.isin(values, (0.0, 1.0)).all():
+        return asdict(stats.wilson(int(values.sum()), values.size))
+    zeros = np.zeros((1, values.shape[1]))
     estimate = stats.paired(values[0], zeros[0]) if len(values) == 1 else stats.across_seeds(values, zeros)
     low, high = max(estimate.low, 0.0), min(estimate.high, 1.0)  # a share, not a gap
     return asdict(stats.Estimate(estimate.value, low, high, estimate.n, estimate.method))
@@ -231,11 +229,11 @@ def _score(runs: Sequence[Run], grader: str) -> dict[str, Any]:
 
 def difference(ours: Sequence[Run], theirs: Sequence[Run], grader: str) -> stats.Estimate:
     """Score of the one less the other's, on the items all runs have a verdict for. Raises ValueError where none is."""
-    columns = [[item_scores(run.records, grader) for run in runs] for runs in (ours, theirs)]
-    shared = sorted(set.intersection(*(set(scores) for runs in columns for scores in runs)))
-    if not shared:
+    a, b = table(ours, grader), table(theirs, grader)
+    shared = ~np.isnan(np.concatenate([a, b])).any(axis=0)
+    if not shared.any():
         raise ValueError("no item that both have a verdict for")
-    a, b = ([[scores[item] for item in shared] for scores in runs] for runs in columns)
+    a, b = a[:, shared], b[:, shared]
     return stats.paired(a[0], b[0]) if len(a) == len(b) == 1 else stats.across_seeds(a, b)
 
 
@@ -245,15 +243,6 @@ def _difference(entry: Entry, base: Entry) -> stats.Estimate:
         return difference(entry.runs, base.runs[:1], "strict")
     except ValueError as error:
         raise NotComparable(f"{entry.name!r} and {base.name!r} share {error}") from None
-
-
-def item_scores(records: Iterable[Record], grader: str) -> dict[str, float]:
-    """Item -> mean verdict over its repeats; an item that could not be judged is left out, never counted as wrong."""
-    values: dict[str, list[float]] = defaultdict(list)
-    for record in records:
-        if (value := record.scores[grader].value) is not None:
-            values[f"{record.task}/{record.sample_id}"].append(value)
-    return {item: sum(v) / len(v) for item, v in values.items()}
 
 
 def _run(run: Run) -> dict[str, Any]:

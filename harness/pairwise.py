@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from harness import leaderboard, stats, tables
 from harness.errors import NotComparable, UsageError
-from harness.leaderboard import Entry, Run, item_scores
+from harness.leaderboard import Entry, Run
 
 KIND = "comparison"
 
@@ -31,11 +33,19 @@ def compare(title: str, entries: Sequence[Entry], reference: str | None, sources
     corrected = stats.holm([row["strict"]["p"] for row in rows])
     for row, p in zip(rows, corrected, strict=True):
         row["strict"]["p_holm"] = p
-    return {"kind": KIND, "schema": leaderboard.SCHEMA, "reference": chosen, "board": asdict(board), "against": rows}
+    return {
+        "kind": KIND,
+        "schema": leaderboard.SCHEMA,
+        "reference": chosen,
+        "board": asdict(board),
+        "items": {task: entries[0].runs[0].columns.of_task(task).items for task in board.tasks},
+        "outcomes": OUTCOMES,
+        "against": rows,
+    }
 
 
 def _engines(entries: Sequence[Entry]) -> str:
-    return ", ".join(sorted({record.engine for entry in entries for run in entry.runs for record in run.records[:1]}))
+    return ", ".join(sorted({run.columns.places.compared["engine"][0] for entry in entries for run in entry.runs}))
 
 
 def _against(entry: Entry, base: Entry, tasks: Sequence[str]) -> list[dict[str, Any]]:
@@ -49,26 +59,28 @@ def _against(entry: Entry, base: Entry, tasks: Sequence[str]) -> list[dict[str, 
             except ValueError as error:
                 raise NotComparable(f"{entry.name!r} and {base.name!r} share on {task} {error}") from None
         if len(ours) == len(theirs) == 1:
-            row["items"] = _items(ours[0], theirs[0])
+            row["outcomes"] = _outcomes(ours[0], theirs[0])
         row["tokens"] = [_mean_tokens(runs) for runs in (ours, theirs)]
         found.append(row)
     return found
 
 
-def _items(ours: Run, theirs: Run) -> dict[str, list[str]]:
-    """Item ids by how both did, strictly: gained, lost, both right, both wrong, else mixed (shares, or no verdict)."""
-    a, b = (item_scores(run.records, "strict") for run in (ours, theirs))
-    words = {(1.0, 0.0): "gained", (0.0, 1.0): "lost", (1.0, 1.0): "both right", (0.0, 0.0): "both wrong"}
-    found: dict[str, list[str]] = {word: [] for word in (*words.values(), "mixed")}
-    for item in sorted({f"{r.task}/{r.sample_id}" for r in ours.records}):
-        found[words.get((a.get(item, -1.0), b.get(item, -1.0)), "mixed")].append(item)
-    return found
+OUTCOMES = {"g": "gained", "l": "lost", "r": "both right", "w": "both wrong", "m": "mixed"}
+
+
+def _outcomes(ours: Run, theirs: Run) -> str:
+    """A letter of `OUTCOMES` an item, by how both did, strictly; mixed: shares, or no verdict."""
+    a, b = ours.columns.scores("strict"), theirs.columns.scores("strict")
+    letters = np.full(len(a), "m")
+    for letter, (one, other) in zip("glrw", ((1, 0), (0, 1), (1, 1), (0, 0)), strict=True):
+        letters[(a == one) & (b == other)] = letter
+    return "".join(letters.tolist())
 
 
 def _mean_tokens(runs: Sequence[Run]) -> float | None:
     """Tokens a reply; None where they were not recorded."""
-    counts = [r.n_tokens for run in runs for r in run.records]
-    return sum(counts) / len(counts) if any(counts) else None
+    counts = np.concatenate([run.columns.n_tokens for run in runs])
+    return float(counts.mean()) if counts.any() else None
 
 
 def markdown(facts: Mapping[str, Any]) -> str:
@@ -92,7 +104,7 @@ def markdown(facts: Mapping[str, Any]) -> str:
         f"▲ better, ▼ worse, after Holm's correction at {100 * stats.LEVEL:g} % over these rows; ≈ not told apart, and "
         "true differences below the figure beside it may be missed more than one time in five. Where strict moves and "
         "lenient does not, it is form and not ability (in files of lm-eval: the first and the last filter). Tokens: "
-        f"the entry's, then {reference}'s. The facts list every item gained and lost.",
+        f"the entry's, then {reference}'s. The facts (.json) say it of every item.",
         "",
     ]
     before, fold, after = leaderboard.markdown(leaderboard.Board(**facts["board"])).partition("<details>")
@@ -100,8 +112,8 @@ def markdown(facts: Mapping[str, Any]) -> str:
 
 
 def _cells(row: Mapping[str, Any], of: int) -> list[str]:
-    items = row.get("items")
-    counts = [len(items[word]) for word in ("gained", "lost", "both wrong")] if items else []
+    outcomes = row.get("outcomes")
+    counts = [outcomes.count(letter) for letter in "glw"] if outcomes else []
     return [
         row["name"],
         row["task"],

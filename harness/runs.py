@@ -7,13 +7,14 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from harness.columns import Reader
 from harness.errors import DataError
 from harness.leaderboard import Entry, Run
-from harness.records import cost_from_json, read_lines, read_records, write_json
+from harness.records import cost_from_json, read_lines, write_json
 from harness.types import Record, Score
 
 NAME = "entries.json"
@@ -26,14 +27,16 @@ def write(folder: Path, entries: Iterable[Entry]) -> None:
         {
             "name": entry.name,
             "role": entry.role,
-            "runs": [
-                {key: value for key, value in asdict(replace(run, records=())).items() if key != "records"}
-                for run in entry.runs
-            ],
+            "runs": list(map(_note, entry.runs)),
         }
         for entry in entries
     ]
     write_json(folder / NAME, {"schema": SCHEMA, "entries": values})
+
+
+def _note(run: Run) -> dict[str, Any]:
+    values = {field.name: getattr(run, field.name) for field in fields(run) if field.name != "columns"}
+    return values | {"cost": asdict(run.cost) if run.cost else None}
 
 
 def read(paths: Sequence[Path]) -> list[Entry]:
@@ -43,13 +46,14 @@ def read(paths: Sequence[Path]) -> list[Entry]:
     file. Texts are left out. Raises `DataError` for anything else, and for two entries of one name.
     """
     entries: list[Entry] = []
+    reader = Reader()
     for path in paths:
         if (path / NAME).is_file():
-            found = _compared(path)
+            found = _compared(path, reader)
         elif (path / "evals").is_dir():
-            found = _evaluated(path)
+            found = _evaluated(path, reader)
         else:
-            found = _lm_eval(path)
+            found = _lm_eval(path, reader)
         entries += [entry for entry in found if _is_new(entry, entries, path)]
     return entries
 
@@ -67,11 +71,11 @@ def _is_new(entry: Entry, entries: Sequence[Entry], path: Path) -> bool:
     )
 
 
-def _compared(folder: Path) -> list[Entry]:
+def _compared(folder: Path, reader: Reader) -> list[Entry]:
     values = _json(folder / NAME)
     try:
         return [
-            Entry(entry["name"], entry["role"], tuple(_run(folder, run) for run in entry["runs"]))
+            Entry(entry["name"], entry["role"], tuple(_run(folder, run, reader) for run in entry["runs"]))
             for entry in values["entries"]
         ]
     except (KeyError, TypeError) as error:
@@ -80,53 +84,40 @@ def _compared(folder: Path) -> list[Entry]:
         ) from None
 
 
-def _run(folder: Path, values: Mapping[str, Any]) -> Run:
+def _run(folder: Path, values: Mapping[str, Any], reader: Reader) -> Run:
+    files = tuple(values["files"])
+    columns = reader.files([folder / file for file in files], str(folder))
     cost = cost_from_json(values["cost"]) if values["cost"] else None
-    return Run(
-        **{**values, "records": _records(folder, values["files"]), "cost": cost, "files": tuple(values["files"])}
-    )
+    return Run(**{**values, "columns": columns, "cost": cost, "files": files})
 
 
-def _evaluated(folder: Path) -> list[Entry]:
+def _evaluated(folder: Path, reader: Reader) -> list[Entry]:
     """A row of `harness eval` is in one result file for each list of tasks it was asked for."""
-    runs: dict[str, Run] = {}
+    found: dict[str, tuple[str, list[str]]] = {}
     for path in sorted((folder / "results").glob("*.json")):
         values = _json(path)
         try:
-            row, files = values["board"]["rows"][0], values["records"]
+            row, new = values["board"]["rows"][0], values["records"]
             name, digest = row["name"], row["runs"][0]["digest"]
         except (KeyError, IndexError, TypeError) as error:
             raise DataError(
                 f"{path} does not say where its records lie ({type(error).__name__}: {error}); run `harness eval` "
                 "again: nothing is generated anew"
             ) from None
-        earlier = runs.get(name, Run(digest, ()))
-        new = [file for file in files if file not in earlier.files]
-        if earlier.digest != digest:
+        known, files = found.setdefault(name, (digest, []))
+        if known != digest:
             raise DataError(f"{folder}: two checkpoints are called {name!r}; evaluate each with a --name of its own")
-        records = _distinct(folder, (*earlier.records, *_records(folder, new)))
-        runs[name] = Run(digest, records, files=(*earlier.files, *new))
-    if not runs:
+        files += [file for file in new if file not in files]
+    if not found:
         raise DataError(f"{folder} holds no finished evaluation; run its command again to finish one")
-    return [Entry(name, "model", (run,)) for name, run in runs.items()]
-
-
-def _records(folder: Path, files: Iterable[str]) -> tuple[Record, ...]:
-    return tuple(replace(record, text="") for file in files for record in read_records(folder / file))
-
-
-def _distinct(source: Path, records: Iterable[Record]) -> tuple[Record, ...]:
-    """The records in order. Raises `DataError` where an item was evaluated twice: under other settings, or in part."""
-    found: dict[tuple[str, str, int], Record] = {}
-    for record in records:
-        place = (record.task, record.sample_id, record.repeat)
-        if place in found:
-            raise DataError(
-                f"{source}: {record.task} was evaluated twice for {record.checkpoint[:20]}, with other settings or "
-                "another --limit; give each evaluation a run folder of its own"
-            )
-        found[place] = record
-    return tuple(found[place] for place in sorted(found))
+    return [
+        Entry(
+            name,
+            "model",
+            (Run(digest, reader.files([folder / file for file in files], str(folder)), files=tuple(files)),),
+        )
+        for name, (digest, files) in found.items()
+    ]
 
 
 def _json(path: Path) -> Any:
@@ -136,7 +127,7 @@ def _json(path: Path) -> Any:
         raise DataError(f"{path} cannot be read ({error}); run its command again") from None
 
 
-def _lm_eval(path: Path) -> list[Entry]:
+def _lm_eval(path: Path, reader: Reader) -> list[Entry]:
     files = [path] if path.is_file() else sorted(path.rglob("samples_*.jsonl")) if path.is_dir() else []
     if not files:
         raise DataError(
@@ -149,7 +140,8 @@ def _lm_eval(path: Path) -> list[Entry]:
         if not records:
             raise DataError(f"{path}: the samples of {name!r} are empty")
     return [
-        Entry(name, "model", (Run(records[0].checkpoint, _distinct(path, records)),)) for name, records in runs.items()
+        Entry(name, "model", (Run(records[0].checkpoint, reader.records(records, str(path))),))
+        for name, records in runs.items()
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from harness import benchmarks, generations, k_metrics, stats, tables
 from harness.checkpoints import open_checkpoint
+from harness.columns import Columns
 from harness.compare import Progress
 from harness.errors import EngineError, UsageError
 from harness.evaluate import Evaluation, Job, Sampling, evaluate, grader_version, job, summarised
@@ -23,7 +24,7 @@ from harness.looks import Ledger, Look
 from harness.protocols import CodeRunner, Engine, ItemTask, Task
 from harness.records import write_json
 from harness.storage import full_disk_is_named, owned, writable
-from harness.types import Checkpoint, Record, Split
+from harness.types import Checkpoint, Split
 
 READINGS = ("strict", "lenient")
 
@@ -271,8 +272,8 @@ def _shown(tick: Callable[[float, str], None]) -> Callable[[int, int], None]:
 def _write(asked: Asked, name: str, found: Sequence[Evaluation], more: dict[str, Any]) -> Result:
     """The result file of one row, and beside it what a person is told."""
     jobs = [evaluation.job for evaluation in found]
-    records, content = summarised(found)
-    _refuse_failed(found, records, asked)
+    columns, content = summarised(found)
+    _refuse_failed(found, columns, asked)
     looks = Ledger(asked.folder).counted((j.task.name, j.items_hash) for j in jobs)
     facts = {
         **({LOOKS: looks} if looks else {}),
@@ -282,7 +283,7 @@ def _write(asked: Asked, name: str, found: Sequence[Evaluation], more: dict[str,
         "sandbox": sorted({evaluation.sandbox for evaluation in found}),
     }
     defects = {j.task.name: getattr(j.task, "defects", {}) for j in jobs}
-    run = Run(records[0].checkpoint, records, content=content)
+    run = Run(found[0].checkpoint.digest, columns, content=content)
     board = build(name, [Entry(name, "model", (run,))], facts, defects=defects)
     measured = {e.job.task.name: _measured(e, asked.metrics) for e in found} if asked.metrics else {}
     stock = {e.job.task.name: _stock(e.job.task, e) for e in found if isinstance(e.job.task, ItemTask)}
@@ -294,17 +295,17 @@ def _write(asked: Asked, name: str, found: Sequence[Evaluation], more: dict[str,
     write_json(path, {"board": asdict(board), "records": files, **{k: v for k, v in extra.items() if v}, **more})
     export(asked.folder, name, found)
     n_failed = board.rows[0]["counts"]["errored"]
-    failed = [f"\n{n_failed} of {len(records)} replies have no verdict and are not part of the scores."]
+    failed = [f"\n{n_failed} of {len(columns)} replies have no verdict and are not part of the scores."]
     return Result(board, [path], [*(failed if n_failed else []), *_metric_lines(measured), *_stock_lines(stock)])
 
 
-def _refuse_failed(found: Sequence[Evaluation], records: Sequence[Record], asked: Asked) -> None:
+def _refuse_failed(found: Sequence[Evaluation], columns: Columns, asked: Asked) -> None:
     """Raise `EngineError` where replies failed: a score without them is another score."""
-    n = sum(record.finish == "error" for record in records)
+    n = int(columns.failed.sum())
     if n and not asked.allow_errors:
         first = next(r for evaluation in found for r in evaluation.records() if r.finish == "error")
         raise EngineError(
-            f"{n} of {len(records)} replies failed, first {first.sample_id!r} (repeat {first.repeat}): {first.error}. "
+            f"{n} of {len(columns)} replies failed, first {first.sample_id!r} (repeat {first.repeat}): {first.error}. "
             f"Nothing is reported, and what was made is kept in {asked.folder / 'evals'}; --allow-errors reports the "
             f"score of the others"
         )

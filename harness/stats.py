@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
+
+FloatArray = Sequence[float] | np.ndarray
+Table = Sequence[Sequence[float]] | np.ndarray  # (seeds, items)
 
 CONFIDENCE = 0.95
 LEVEL = 0.05  # of a claim, or of a family of them together
@@ -83,7 +85,7 @@ def mid_p(gained: int, lost: int) -> float:
     return float(min(1.0, 2 * stats.binom.cdf(fewer, n, 0.5) - stats.binom.pmf(fewer, n, 0.5)))
 
 
-def clustered(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Contrast:
+def clustered(values: FloatArray, clusters: Sequence[Hashable] | None = None) -> Contrast:
     """Mean of values with a cluster-robust 95 % t interval, and p that it is 0.
 
     clusters: of each value, which group of related items it belongs to (one passage, one template); None: each value
@@ -91,7 +93,9 @@ def clustered(values: Sequence[float], clusters: Sequence[Hashable] | None = Non
     that of flipping the signs of whole clusters. Raises ValueError for fewer than two clusters.
     """
     column = np.asarray(values, float)
-    _, group = np.unique(np.arange(len(column)) if clusters is None else list(map(str, clusters)), return_inverse=True)
+    group = np.arange(len(column))
+    if clusters is not None:
+        _, group = np.unique(list(map(str, clusters)), return_inverse=True)
     n, of = len(column), int(group.max(initial=-1)) + 1
     if of < 2:
         raise ValueError(f"a spread needs two clusters of items, got {of}")
@@ -119,22 +123,20 @@ def _sign_flip(sums: np.ndarray) -> float:
     return float(test.pvalue)
 
 
-def paired(
-    candidate: Sequence[float], reference: Sequence[float], clusters: Sequence[Hashable] | None = None
-) -> Estimate:
+def paired(candidate: FloatArray, reference: FloatArray, clusters: Sequence[Hashable] | None = None) -> Estimate:
     """Mean of candidate - reference over the same items, and p that it is 0.
 
     Tango's interval and the mid-p of McNemar for 0/1 scores of unrelated items, else `clustered`.
     """
     if len(candidate) != len(reference):
         raise ValueError(f"paired columns must have equal length, got {len(candidate)} and {len(reference)}")
-    if clusters is None and all(x in (0.0, 1.0) for x in (*candidate, *reference)):
-        gained = sum(x > y for x, y in zip(candidate, reference, strict=True))
-        lost = sum(x < y for x, y in zip(candidate, reference, strict=True))
-        return replace(tango(gained, lost, len(candidate)), p=mid_p(gained, lost))
-    if len(candidate) < 2:
-        return Estimate(candidate[0] - reference[0], -1.0, 1.0, 1, "one item", 1.0)  # it says nothing of others
-    return clustered([x - y for x, y in zip(candidate, reference, strict=True)], clusters)
+    a, b = np.asarray(candidate, float), np.asarray(reference, float)
+    if clusters is None and np.isin(a, (0.0, 1.0)).all() and np.isin(b, (0.0, 1.0)).all():
+        gained, lost = int((a > b).sum()), int((a < b).sum())
+        return replace(tango(gained, lost, len(a)), p=mid_p(gained, lost))
+    if len(a) < 2:
+        return Estimate(float(a[0] - b[0]), -1.0, 1.0, 1, "one item", 1.0)  # it says nothing of others
+    return clustered(a - b, clusters)
 
 
 def unpaired(candidate: float, n: int, reference: float, n_reference: int) -> Contrast:
@@ -152,7 +154,7 @@ def unpaired(candidate: float, n: int, reference: float, n_reference: int) -> Co
     return Contrast(gap, low, high, min(n, n_reference), "unpaired, Newcombe", p, error, float(n + n_reference - 2))
 
 
-def across_seeds(candidate: Sequence[Sequence[float]], reference: Sequence[Sequence[float]]) -> Contrast:
+def across_seeds(candidate: Table, reference: Table) -> Contrast:
     """Difference of two strategies, items and training seeds both random: crossed random effects.
 
     Rows are seeds, columns the same items in the same order; a fixed checkpoint (the base) is one row. df: by
@@ -209,13 +211,41 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def confidence_set(scores: Mapping[str, Sequence[float]], draws: int = 5000, seed: int = 0) -> dict[str, float]:
+@dataclass(frozen=True)
+class Resampled:
+    """Rows of scores on the same items, and what a bootstrap of the items makes of their means.
+
+    table: (items, rows). centred: (draws, rows), the drawn means less the observed.
+    """
+
+    names: tuple[str, ...]
+    table: np.ndarray
+    centred: np.ndarray
+
+
+def resampled(scores: Mapping[str, FloatArray], draws: int = 5000, seed: int = 0) -> Resampled:
+    """A bootstrap of the items, the same for all rows. scores: for each row its scores on the same items."""
+    table = np.asarray(list(scores.values()), float).T
+    n = len(table)
+    random = np.random.default_rng(seed)
+    parts = []
+    for start in range(0, draws, _DRAWS_AT_ONCE):
+        size = min(_DRAWS_AT_ONCE, draws - start)
+        places = random.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        parts.append(np.bincount(places.ravel(), minlength=size * n).reshape(size, n) @ table / n)
+    return Resampled(tuple(scores), table, np.concatenate(parts) - table.mean(axis=0))
+
+
+_DRAWS_AT_ONCE = 100  # of 20,000 items: 16 MB of places, and as much of counts
+
+
+def confidence_set(drawn: Resampled) -> dict[str, float]:
     """Model confidence set: for each row a p-value; those above 5 % cannot be told from the best on these items.
 
-    scores: for each row its scores on the same items, higher is better. Statistic T_max over a bootstrap of the items;
-    rows that tie are dropped together. Source: Hansen, Lunde & Nason 2011, Econometrica 79:453.
+    Higher scores are better. Statistic T_max over a bootstrap of the items; rows that tie are dropped together. Source:
+    Hansen, Lunde & Nason 2011, Econometrica 79:453.
     """
-    names, table, centred = _bootstrapped(scores, draws, seed)
+    names, table, centred = drawn.names, drawn.table, drawn.centred
     left, p, found = list(range(len(names))), 0.0, dict.fromkeys(names, 1.0)
     while len(left) > 1:
         errors = centred[:, left] - centred[:, left].mean(axis=1, keepdims=True)
@@ -235,15 +265,13 @@ def confidence_set(scores: Mapping[str, Sequence[float]], draws: int = 5000, see
     return found
 
 
-def rank_intervals(
-    scores: Mapping[str, Sequence[float]], draws: int = 5000, seed: int = 0
-) -> dict[str, tuple[int, int]]:
+def rank_intervals(drawn: Resampled) -> dict[str, tuple[int, int]]:
     """For each row the (best, worst) rank that these items leave possible, all rows at once with 95 % confidence.
 
-    scores: as for `confidence_set`. From the simultaneous intervals of all pairs by the largest t of a bootstrap of the
-    items: best = 1 + the rows certainly better, worst = the rows not certainly worse.
+    From the simultaneous intervals of all pairs by the largest t of a bootstrap of the items: best = 1 + the rows
+    certainly better, worst = the rows not certainly worse.
     """
-    names, table, centred = _bootstrapped(scores, draws, seed)
+    names, table, centred = drawn.names, drawn.table, drawn.centred
     means, spread = table.mean(axis=0), np.zeros((len(names), len(names)))
     largest = np.zeros(len(centred))
     for row in range(len(names)):
@@ -261,22 +289,6 @@ def rank_intervals(
 def _sure(n: int) -> bool:
     """Whether n items that all differ alike are enough to call it a difference: a sign test of them."""
     return bool(2.0 ** (1 - n) < LEVEL)
-
-
-def _bootstrapped(scores: Mapping[str, Sequence[float]], draws: int, seed: int) -> tuple[list[str], Any, Any]:
-    """(names, scores (items, rows), means of bootstrapped items less the means (draws, rows))."""
-    table = np.asarray(list(scores.values()), float).T
-    n = len(table)
-    random = np.random.default_rng(seed)
-    share = np.full(n, 1 / n)
-    parts = [
-        random.multinomial(n, share, size=min(_DRAWS_AT_ONCE, draws - start)) @ table / n
-        for start in range(0, draws, _DRAWS_AT_ONCE)
-    ]
-    return list(scores), table, np.concatenate(parts) - table.mean(axis=0)
-
-
-_DRAWS_AT_ONCE = 250  # of 20,000 items: 40 MB of counts
 
 
 def detectable(discordant: float, n: int, power: float = 0.8) -> float:

@@ -17,7 +17,7 @@ from eval_tasks import Deadly, Sums
 
 from harness.engines.scripted import ScriptedEngine
 from harness.errors import DataError, EngineError, GraderError
-from harness.evaluate import Evaluation, Job, Sampling, evaluate, job
+from harness.evaluate import Evaluation, Job, Sampling, evaluate, job, summarised
 from harness.graders import Graders
 from harness.protocols import Engine
 from harness.store import Lines
@@ -72,7 +72,7 @@ def test_every_item_is_answered_and_judged_once_and_never_again(tmp_path: Path, 
     assert ticks[0] == (0, 20)
     assert ticks[-1] == (20, 20)
     again = Counting()
-    assert run(tmp_path, graders, again).summary() == found.summary()
+    assert summarised([run(tmp_path, graders, again)])[1] == summarised([found])[1]
     assert (len(engine.asked), again.asked) == (20, [])
 
 
@@ -186,7 +186,7 @@ def test_odd_text_is_kept_as_far_as_utf8_can_hold_it(tmp_path: Path, graders: Gr
     engine = ScriptedEngine({s.messages[0].content: text for s, text in zip(of.samples, odd, strict=True)})
     found = run(tmp_path, graders, engine, of)
     assert [r.text for r in found.records()] == ["a\ufffd\ufffd\ufffdb #### 0", *odd[1:]]
-    assert found.summary() == run(tmp_path, graders, engine, of).summary()
+    assert summarised([found])[1] == summarised([run(tmp_path, graders, engine, of)])[1]
 
 
 def test_two_items_of_one_id_are_refused() -> None:
@@ -200,10 +200,10 @@ def test_two_items_of_one_id_are_refused() -> None:
 
 def test_the_content_digest_follows_texts_and_verdicts_and_no_clock(tmp_path: Path, graders: Graders) -> None:
     digests = {
-        "same": run(tmp_path / "a", graders).summary()[1],
-        "again": run(tmp_path / "b", graders).summary()[1],
-        "other": run(tmp_path / "c", graders, ScriptedEngine(lambda r: right(r) + " ")).summary()[1],
-        "regraded": run(tmp_path / "d", graders, None, job(Sums(version="2"), "test")).summary()[1],
+        "same": summarised([run(tmp_path / "a", graders)])[1],
+        "again": summarised([run(tmp_path / "b", graders)])[1],
+        "other": summarised([run(tmp_path / "c", graders, ScriptedEngine(lambda r: right(r) + " "))])[1],
+        "regraded": summarised([run(tmp_path / "d", graders, None, job(Sums(version="2"), "test"))])[1],
     }
     assert digests["same"] == digests["again"]
     assert len(set(digests.values())) == 3
@@ -246,7 +246,7 @@ sys.path.insert(0, {here!r})
 from pathlib import Path
 from eval_tasks import Sums
 from test_evaluate import Counting, NOWHERE, right
-from harness.evaluate import evaluate, job, Sampling
+from harness.evaluate import Sampling, evaluate, job, summarised
 from harness.graders import Graders
 
 def slow(request):
@@ -259,7 +259,7 @@ with Graders(threads=2) as graders:
     of = job(Sums(60), "test", sampling=Sampling(repeats=3, temperature=1.0))
     print("ready", flush=True)
     found = evaluate(of, engine, NOWHERE, graders, folder)
-print(len(engine.asked), found.summary()[1])
+print(len(engine.asked), summarised([found])[1])
 """
 
 
@@ -310,7 +310,7 @@ from pathlib import Path
 from eval_tasks import Sums
 from test_evaluate import NOWHERE, right
 from harness.engines.scripted import ScriptedEngine
-from harness.evaluate import evaluate, job, Sampling
+from harness.evaluate import Sampling, evaluate, job, summarised
 from harness.graders import Graders
 
 engine = ScriptedEngine(lambda request: right(request) + " " * 2000)
@@ -319,7 +319,7 @@ with Graders(threads=2) as graders:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = evaluate(of, engine, NOWHERE, graders, Path({str(tmp_path)!r}))
     between = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    records, _ = found.summary()
+    records, _ = summarised([found])
 print(len(records), between - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - between)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

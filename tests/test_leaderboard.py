@@ -7,6 +7,7 @@ import pytest
 from factories import record
 
 from harness import leaderboard, stats, tables
+from harness.columns import Columns
 from harness.errors import NotComparable
 from harness.leaderboard import Board, Entry, Run
 from harness.types import Cost, Score
@@ -14,7 +15,7 @@ from harness.types import Cost, Score
 
 def run(values, *, seed=None, cost=None, status="done", why="", **changes):
     records = [record(f"t/test/{i}", value, **changes) for i, value in enumerate(values)]
-    return Run("d" * 64, tuple(records), seed, cost, status, why)
+    return Run("d" * 64, Columns.of(records), seed, cost, status, why)
 
 
 BASE = Entry("base", "base", (run([1, 0, 0, 0] * 25),))
@@ -76,7 +77,7 @@ def test_every_reply_is_counted_once():
         record("d", None, finish="length"),
         record("e", 0.0, scores={"strict": Score(0.0), "lenient": Score(0.0)}),
     )
-    counts = leaderboard.counts(records)
+    counts = leaderboard.counts([Columns.of(records)])
     assert counts["n"] == counts["scored"] + counts["truncated"] + counts["errored"] == 5
     assert counts == {"n": 5, "scored": 2, "truncated": 1, "errored": 2, "unparsable": 1}
 
@@ -131,11 +132,11 @@ def test_tables_escape_bars_and_keep_trailing_zeros():
 def test_a_second_score_leaves_out_items_known_to_be_faulty():
     defects = {"t": {"t/test/0": "the gold is wrong", "t/test/999": "not evaluated here"}}
     records = tuple(record(f"t/test/{i}", float(i > 0)) for i in range(4))
-    board = leaderboard.build("x", [Entry("m", "model", (Run("d", records),))], {}, defects=defects)
+    board = leaderboard.build("x", [Entry("m", "model", (Run("d", Columns.of(records)),))], {}, defects=defects)
     task = board.rows[0]["tasks"]["t"]
     assert task["strict"]["value"] == 0.75
     sound = task["without_defects"]
     assert (sound["n_defects"], sound["n"], sound["strict"]["value"]) == (1, 3, 1.0)
     assert "| m | t without 1 items known to be faulty | 100.0" in leaderboard.markdown(board)
-    plain = leaderboard.build("x", [Entry("m", "model", (Run("d", records),))], {})
+    plain = leaderboard.build("x", [Entry("m", "model", (Run("d", Columns.of(records)),))], {})
     assert "without_defects" not in plain.rows[0]["tasks"]["t"]

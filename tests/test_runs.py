@@ -12,9 +12,10 @@ import pytest
 from factories import Quiet, record
 
 from harness import collection, pairwise, runs, single, stats
+from harness.columns import Columns
 from harness.errors import DataError, NotComparable, UsageError
 from harness.leaderboard import Entry, Run
-from harness.records import record_to_json, write_json, write_lines
+from harness.records import read_records, record_to_json, write_json, write_lines
 from harness.types import Cost, Score
 
 HARNESS = str(Path(sys.executable).parent / "harness")
@@ -22,10 +23,20 @@ A = [1, 1, 1, 0, 0, 1, 0, 1] * 10
 B = [1, 0, 0, 0, 1, 1, 0, 0] * 10
 
 
+def graded(digest, values, **changes):
+    return [record(f"t/test/{i:03d}", float(v), checkpoint=digest, **changes) for i, v in enumerate(values)]
+
+
+def by_outcome(facts, row):
+    """Outcome in words -> the names of its items."""
+    items = list(zip(facts["items"][row["task"]], row["outcomes"], strict=True))
+    return {word: [name for name, of in items if of == letter] for letter, word in facts["outcomes"].items()}
+
+
 def written(folder, values, digest, name, evaluation="one", **changes):
     """A run folder with one finished evaluation of one checkpoint."""
     file = f"evals/t-{digest[:4]}-{evaluation}/records-1.jsonl"
-    records = [record(f"t/test/{i:03d}", float(v), checkpoint=digest, **changes) for i, v in enumerate(values)]
+    records = graded(digest, values, **changes)
     (folder / file).parent.mkdir(parents=True)
     (folder / file).write_text("".join(record_to_json(r) + "\n" for r in records))
     row = {"name": name, "runs": [{"digest": digest}]}
@@ -56,10 +67,11 @@ def test_each_pair_is_counted_item_by_item(two):
     facts = pairwise.compare("t", runs.read(two), "old", [])
     (row,) = facts["against"]
     assert (row["name"], row["task"]) == ("new", "t")
-    assert {word: len(items) for word, items in row["items"].items()} == {
+    items = by_outcome(facts, row)
+    assert {word: len(of) for word, of in items.items()} == {
         "gained": 30, "lost": 10, "both right": 20, "both wrong": 20, "mixed": 0,
     }  # fmt: skip
-    assert row["items"]["lost"][:2] == ["t/t/test/004", "t/t/test/012"]
+    assert items["lost"][:2] == ["t/t/test/004", "t/t/test/012"]
     expected = stats.paired([float(v) for v in A], [float(v) for v in B])
     assert (row["strict"]["value"], row["strict"]["low"], row["strict"]["p"]) == (0.25, expected.low, expected.p)
     page = pairwise.markdown(facts)
@@ -101,19 +113,21 @@ def test_other_items_are_refused(tmp_path):
 def test_a_comparison_is_read_back_as_it_was_ranked(tmp_path):
     folder = tmp_path / "run"
     one, two, base = (
-        Run(d * 64, tuple(record(f"t/test/{i:03d}", float(v), checkpoint=d * 64) for i, v in enumerate(values)), seed,
+        Run(d * 64, Columns.of(graded(d * 64, values)), seed,
             cost, files=(f"{d}.jsonl",), dev={"100": 0.5}, chosen="100")
         for d, values, seed, cost in (("1", A, 1, Cost(steps=3)), ("2", B, 2, Cost(steps=4)), ("f", B, None, None))
     )  # fmt: skip
     fallen = replace(two, status="collapsed", why="loss is not finite")
     entries = [Entry("kd+rl", "strategy", (one, fallen)), Entry("noop", "strategy", (replace(base, seed=1),)),
                Entry("base", "base", (base,))]  # fmt: skip
-    for run in (one, two, base):
-        write_lines(folder / run.files[0], map(record_to_json, run.records))
+    for run, values in ((one, A), (two, B), (base, B)):
+        write_lines(folder / run.files[0], map(record_to_json, graded(run.digest, values)))
     runs.write(folder, entries)
     found = runs.read([folder])
-    unread = lambda entry: [replace(run, records=()) for run in entry.runs]  # noqa: E731
-    assert [(e.name, e.role, unread(e)) for e in found] == [(e.name, e.role, unread(e)) for e in entries]
+    assert found == entries
+    assert [r.columns.scores("strict").tolist() for e in found for r in e.runs] == [
+        r.columns.scores("strict").tolist() for e in entries for r in e.runs
+    ]
     facts = pairwise.compare("t", found, None, [])
     assert facts["reference"] == "base"
     assert "kd+rl (collapsed: loss is not finite)" in pairwise.markdown(facts)
@@ -123,12 +137,12 @@ def test_a_comparison_is_read_back_as_it_was_ranked(tmp_path):
 def test_comparisons_from_one_base_share_it(tmp_path):
     for name, values in (("sft", A), ("rl", [*A[1:], 1])):
         ours, base = (
-            Run(d * 64, tuple(record(f"t/test/{i:03d}", float(v), checkpoint=d * 64) for i, v in enumerate(of)), seed,
+            Run(d * 64, Columns.of(graded(d * 64, of)), seed,
                 files=(f"{d}.jsonl",))
             for d, of, seed in ((name[0], values, 1), ("f", B, None))
         )  # fmt: skip
-        for run in (ours, base):
-            write_lines(tmp_path / name / run.files[0], map(record_to_json, run.records))
+        for run, of in ((ours, values), (base, B)):
+            write_lines(tmp_path / name / run.files[0], map(record_to_json, graded(run.digest, of)))
         runs.write(tmp_path / name, [Entry("base", "base", (base,)), Entry(name, "strategy", (ours,))])
     entries = runs.read([tmp_path / "sft", tmp_path / "rl"])
     assert [entry.name for entry in entries] == ["base", "sft", "rl"]
@@ -138,7 +152,7 @@ def test_comparisons_from_one_base_share_it(tmp_path):
 def test_two_evaluations_of_one_checkpoint_are_never_pooled(tmp_path):
     folder = written(tmp_path / "a", A, "a" * 64, "a")
     written(folder, A[:8], "a" * 64, "a", "two")
-    with pytest.raises(DataError, match=r"t was evaluated twice for aaaa.*with other settings or another --limit"):
+    with pytest.raises(DataError, match=r"t was evaluated twice \(item .*with other settings or another --limit"):
         runs.read([folder])
     other = written(tmp_path / "b", A, "a" * 64, "final")
     written(other, B, "b" * 64, "final", "two")
@@ -150,7 +164,7 @@ def test_tasks_evaluated_one_after_the_other_are_one_entry(tmp_path):
     folder = written(tmp_path / "a", A, "a" * 64, "a")
     written(folder, B, "a" * 64, "a", "two", task="u")
     (entry,) = runs.read([folder])
-    assert {r.task for r in entry.runs[0].records} == {"t", "u"}
+    assert entry.runs[0].columns.tasks == ("t", "u")
 
 
 def test_samples_of_lm_eval_are_read_with_their_two_filters(tmp_path):
@@ -213,7 +227,7 @@ def test_a_task_on_which_nothing_could_be_judged_is_not_compared(tmp_path):
     both = [written(tmp_path / n, A, n * 64, n) for n in "ab"]
     (path,) = both[0].glob("evals/*/records-1.jsonl")
     nothing = {name: Score(None) for name in ("strict", "lenient")}
-    lines = [replace(r, scores=nothing) for r in runs.read([both[0]])[0].runs[0].records]
+    lines = [replace(r, scores=nothing) for r in read_records(path)]
     path.write_text("".join(record_to_json(r) + "\n" for r in lines))
     with pytest.raises(NotComparable, match="'a' and 'b' share on t no item that both have a verdict for"):
         pairwise.compare("t", runs.read(both), "b", [])
@@ -229,11 +243,12 @@ def test_one_item_says_nothing_of_others(tmp_path):
 def test_an_item_without_verdict_is_neither_gained_nor_lost(tmp_path):
     both = [written(tmp_path / n, A, n * 64, n) for n in "ab"]
     (path,) = both[0].glob("evals/*/records-1.jsonl")
-    lines = list(runs.read([both[0]])[0].runs[0].records)
+    lines = list(read_records(path))
     lines[3] = replace(lines[3], scores={name: replace(s, value=None) for name, s in lines[3].scores.items()})
     path.write_text("".join(record_to_json(r) + "\n" for r in lines))
-    (row,) = pairwise.compare("t", runs.read(both), "b", [])["against"]
-    assert row["items"]["mixed"] == ["t/t/test/003"]
+    facts = pairwise.compare("t", runs.read(both), "b", [])
+    (row,) = facts["against"]
+    assert by_outcome(facts, row)["mixed"] == ["t/t/test/003"]
     assert row["strict"]["n"] == 79
 
 
@@ -244,7 +259,7 @@ def test_the_command_prints_and_writes_a_board_that_can_be_checked(two, tmp_path
     assert done.returncode == 0, done.stderr
     assert "## Against old" in done.stdout
     assert collection.is_current(out)
-    assert len(json.loads(out.with_suffix(".json").read_text())["against"][0]["items"]["gained"]) == 30
+    assert len(json.loads(out.with_suffix(".json").read_text())["against"][0]["outcomes"].replace("g", "")) == 50
     wrong = subprocess.run([*command, "--seeds", "1,2"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert "--seeds is about training, and RUNS are compared as they are" in wrong.stderr
@@ -265,8 +280,9 @@ def test_two_real_models_are_compared_on_all_of_gsm8k(tmp_path):
         asked = single.Asked(("gsm8k",), tmp_path / name, generations=path, name=name, engine="replay")
         single.run(asked, Quiet())
     folders = [tmp_path / "Phi-3.5-mini-instruct", tmp_path / "Qwen2-7B-Instruct"]
-    (row,) = pairwise.compare("t", runs.read(folders), "Phi-3.5-mini-instruct", [])["against"]
-    n = {word: len(items) for word, items in row["items"].items()}
+    facts = pairwise.compare("t", runs.read(folders), "Phi-3.5-mini-instruct", [])
+    (row,) = facts["against"]
+    n = {word: len(items) for word, items in by_outcome(facts, row).items()}
     assert sum(n.values()) == 1319
     assert row["strict"]["value"] == pytest.approx((n["gained"] - n["lost"]) / 1319)
     lenient = row["lenient"]

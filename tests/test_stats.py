@@ -117,7 +117,7 @@ def five_rows():
 
 def test_the_confidence_set_is_that_of_arch():
     # arch 8.0.0: MCS(1 - scores, size=0.05, reps=5000, block_size=1, method="max"), seeds 1 and 2
-    found = stats.confidence_set(five_rows())
+    found = stats.confidence_set(stats.resampled(five_rows()))
     assert found["d"] == 0.0
     assert found["c"] == pytest.approx(0.0027, abs=0.002)
     assert found["b"] == found["e"] == pytest.approx(0.66, abs=0.03)
@@ -126,19 +126,23 @@ def test_the_confidence_set_is_that_of_arch():
 
 def test_rows_that_are_equal_share_their_place():
     same = {"a": [1.0, 0.0, 1.0], "b": [1.0, 0.0, 1.0]}
-    assert stats.confidence_set(same) == {"a": 1.0, "b": 1.0}
-    assert stats.rank_intervals(same) == {"a": (1, 2), "b": (1, 2)}
+    assert stats.confidence_set(stats.resampled(same)) == {"a": 1.0, "b": 1.0}
+    assert stats.rank_intervals(stats.resampled(same)) == {"a": (1, 2), "b": (1, 2)}
     tied = five_rows() | {"f": five_rows()["d"]}
-    found = stats.confidence_set(tied)
+    found = stats.confidence_set(stats.resampled(tied))
     assert found["d"] == found["f"] < 0.05
-    assert stats.rank_intervals(tied)["d"] == stats.rank_intervals(tied)["f"] == (5, 6)
+    assert (
+        stats.rank_intervals(stats.resampled(tied))["d"] == stats.rank_intervals(stats.resampled(tied))["f"] == (5, 6)
+    )
 
 
 def test_rows_that_differ_alike_on_every_item_are_told_apart_once_there_are_enough_items():
     for n, apart in ((1, False), (4, False), (50, True)):
         rows = {"a": [1.0] * n, "b": [0.0] * n}
-        assert (stats.confidence_set(rows)["b"] < 0.05) == apart
-        assert stats.rank_intervals(rows) == ({"a": (1, 1), "b": (2, 2)} if apart else {"a": (1, 2), "b": (1, 2)})
+        assert (stats.confidence_set(stats.resampled(rows))["b"] < 0.05) == apart
+        assert stats.rank_intervals(stats.resampled(rows)) == (
+            {"a": (1, 1), "b": (2, 2)} if apart else {"a": (1, 2), "b": (1, 2)}
+        )
     assert stats.paired([0.5], [0.0]).p == 1.0
 
 
@@ -149,7 +153,7 @@ def test_rank_intervals_hold_the_true_ranks_nineteen_times_in_twenty():
         p = np.array([0.7, 0.66, 0.6, 0.5])
         item = rng.normal(0, 0.15, 300)[:, None]
         table = (rng.random((300, 4)) < np.clip(p + item, 0, 1)).astype(float)
-        found = stats.rank_intervals(dict(zip("abcd", table.T, strict=True)), draws=400)
+        found = stats.rank_intervals(stats.resampled(dict(zip("abcd", table.T, strict=True)), draws=400))
         held += all(low <= rank <= high for rank, (low, high) in enumerate(found.values(), 1))
     assert held / 200 >= 0.92  # 95 % less two standard errors
 

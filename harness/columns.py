@@ -1,0 +1,310 @@
+"""The replies of one run as columns, without their texts: what every statistic is computed from.
+
+Runs of the same items share all that does not differ between them, so hundreds of runs fit in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import compress, pairwise
+from operator import attrgetter
+from pathlib import Path
+from sys import intern
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from harness.errors import DataError
+from harness.types import Record, Score, canonical_json
+
+T = TypeVar("T")
+
+COMPARED = ("grader version", "decoding", "engine", "sandbox", "item", "prompt")
+"""What must be equal, reply by reply, where runs are compared."""
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """What replies are of, in order of item and repeat; a value for each reply. Equal ones are shared between runs.
+
+    names: "task/sample id". compared: for each field of `COMPARED` its value, as text.
+    """
+
+    names: tuple[str, ...]
+    repeats: tuple[int, ...]
+    tasks: tuple[str, ...]
+    ids: tuple[str, ...]
+    levels: tuple[str, ...]
+    compared: Mapping[str, tuple[str, ...]]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def same_as(self, other: Places) -> bool:
+        """Whether both are replies to the same items under the same rules."""
+        return self is other or (
+            (self.names, self.repeats, self.levels) == (other.names, other.repeats, other.levels)
+            and self.compared == other.compared
+        )
+
+    @cached_property
+    def item_of(self) -> np.ndarray:
+        """(replies,) the place of each reply's item in `items`."""
+        numbers: dict[str, int] = {}
+        return np.array([numbers.setdefault(name, len(numbers)) for name in self.names], np.intp)
+
+    @cached_property
+    def items(self) -> tuple[str, ...]:
+        """The names of the items, in order."""
+        return tuple(dict.fromkeys(self.names))
+
+    def only(self, keep: np.ndarray) -> Places:
+        """The places where `keep` (replies,) is true."""
+
+        def kept(column: tuple[T, ...]) -> tuple[T, ...]:
+            return tuple(compress(column, keep.tolist()))
+
+        return Places(
+            kept(self.names),
+            kept(self.repeats),
+            kept(self.tasks),
+            kept(self.ids),
+            kept(self.levels),
+            {field: kept(of) for field, of in self.compared.items()},
+        )
+
+    @cached_property
+    def by_task(self) -> dict[str, tuple[np.ndarray, Places]]:
+        """For each task the mask of its replies, and their places."""
+        codes = np.array(self.tasks, object)
+        masks = {task: codes == task for task in dict.fromkeys(self.tasks)}
+        return {task: (mask, self if mask.all() else self.only(mask)) for task, mask in masks.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """One value for each reply, in the order of `places`.
+
+    verdicts: for each grader, in [0, 1]; NaN where it could not judge. unread: no answer was found in a reply that did
+    not fail. cut: it reached the token limit. failed: there is no reply. tasks: in the order of the records.
+    """
+
+    places: Places
+    tasks: tuple[str, ...]
+    verdicts: Mapping[str, np.ndarray]
+    unread: np.ndarray
+    cut: np.ndarray
+    failed: np.ndarray
+    n_tokens: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @classmethod
+    def of(cls, records: Iterable[Record], source: str = "records") -> Columns:
+        """The columns of records in memory. Raises `DataError` for a reply that is there twice, or an odd verdict."""
+        return Reader().records(records, source)
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """The names of the items, in order: "task/sample id"."""
+        return self.places.items
+
+    @cached_property
+    def _means(self) -> dict[str, np.ndarray]:
+        found = {}
+        for grader, values in self.verdicts.items():
+            if len(self.items) == len(values):
+                found[grader] = values
+                continue
+            judged = ~np.isnan(values)
+            item = self.places.item_of
+            n = np.bincount(item, judged, len(self.items))
+            with np.errstate(invalid="ignore"):
+                found[grader] = np.bincount(item, np.where(judged, values, 0.0), len(self.items)) / n
+        return found
+
+    def scores(self, grader: str) -> np.ndarray:
+        """(items,) mean verdict over an item's repeats; NaN where none could be judged: never counted as wrong."""
+        return self._means[grader]
+
+    def only(self, keep: np.ndarray) -> Columns:
+        """The replies where `keep` (replies,) is true."""
+        return self._part(keep, self.places.only(keep), self.tasks)
+
+    def of_task(self, task: str) -> Columns:
+        """The replies to one task."""
+        return self._by_task[task]
+
+    @cached_property
+    def _by_task(self) -> dict[str, Columns]:
+        parts = self.places.by_task
+        if len(parts) == 1:
+            return dict.fromkeys(parts, self)
+        return {task: self._part(mask, places, (task,)) for task, (mask, places) in parts.items()}
+
+    def _part(self, keep: np.ndarray, places: Places, tasks: tuple[str, ...]) -> Columns:
+        verdicts = {grader: values[keep] for grader, values in self.verdicts.items()}
+        unread, cut, failed, n_tokens = (of[keep] for of in (self.unread, self.cut, self.failed, self.n_tokens))
+        return Columns(places, tasks, verdicts, unread, cut, failed, n_tokens)
+
+
+class _Verdict(msgspec.Struct, gc=False):
+    value: float | None
+    answer: str | None = None
+
+
+class _Scores(msgspec.Struct, gc=False):
+    strict: _Verdict
+    lenient: _Verdict
+
+
+class _Line(msgspec.Struct, gc=False):
+    """The fields of a `Record` that become columns."""
+
+    task: str
+    sample_id: str
+    sample_hash: str
+    repeat: int
+    prompt_hash: str
+    checkpoint: str
+    engine: str
+    sampling: msgspec.Raw
+    grader_version: str
+    sandbox: str
+    n_tokens: int
+    finish: str
+    scores: _Scores
+    level: str = ""
+
+
+class Reader:
+    """Makes columns; runs of the same items that one reader has read share their places."""
+
+    def __init__(self) -> None:
+        self._known: list[_Known] = []
+
+    def files(self, paths: Sequence[Path], source: str) -> Columns:
+        """The columns of records files, as one run. Raises `DataError` naming the file and line that is none."""
+        return self._columns([line for path in paths for line in _lines(path)], source)
+
+    def records(self, records: Iterable[Record], source: str) -> Columns:
+        """The columns of records in memory, as one run."""
+        return self._columns(list(map(_line, records)), source)
+
+    def _columns(self, lines: Sequence[_Line], source: str) -> Columns:
+        said = {name: list(map(attrgetter(name), lines)) for name in _OF_PLACES}
+        said["sampling"] = list(map(bytes, said["sampling"]))
+        known = next((known for known in self._known if known.said == said), None)
+        if known is None:
+            known = _Known(said, source)
+            same = next((other.places for other in self._known if other.places.same_as(known.places)), None)
+            known.places = same or known.places
+            self._known.append(known)
+        scores = [line.scores for line in lines]
+        verdicts = {
+            "strict": np.array([of.strict.value for of in scores], float)[known.order],
+            "lenient": np.array([of.lenient.value for of in scores], float)[known.order],
+        }
+        for values in verdicts.values():
+            if odd := np.flatnonzero((values < 0) | (values > 1)).tolist():
+                name = known.places.names[odd[0]]
+                raise DataError(f"{source}: item {name!r}: a verdict is in [0, 1], got {values[odd[0]]:g}")
+        ends = np.array([line.finish for line in lines], "U6")[known.order]
+        unread = np.array([of.lenient.answer is None for of in scores], bool)[known.order]
+        n_tokens = np.array([line.n_tokens for line in lines], np.int64)[known.order]
+        failed = ends == "error"
+        tasks = tuple(dict.fromkeys(said["task"]))
+        return Columns(known.places, tasks, verdicts, unread & ~failed, ends == "length", failed, n_tokens)
+
+
+_OF_PLACES = (
+    *("task", "sample_id", "repeat", "level"),
+    *("grader_version", "sampling", "engine", "sandbox", "sample_hash", "prompt_hash"),  # in the order of COMPARED
+)
+
+
+class _Known:
+    """Places as a file states them, and in order. said: by field, the values in the file's order."""
+
+    def __init__(self, said: dict[str, list[Any]], source: str) -> None:
+        """Raises `DataError` for a reply that is there twice."""
+        self.said = said
+        keys = [
+            (f"{task}/{sample_id}", repeat)
+            for task, sample_id, repeat in zip(said["task"], said["sample_id"], said["repeat"], strict=True)
+        ]
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        self.order = np.array(order, np.intp)
+        for before, place in pairwise(order):
+            if keys[before] == keys[place]:
+                raise DataError(
+                    f"{source}: {said['task'][place]} was evaluated twice (item {said['sample_id'][place]!r}, repeat "
+                    f"{said['repeat'][place]}), with other settings or another --limit; give each evaluation a run "
+                    "folder of its own"
+                )
+        self.places = Places(
+            names=tuple(keys[i][0] for i in order),
+            repeats=tuple(keys[i][1] for i in order),
+            tasks=tuple(said["task"][i] for i in order),
+            ids=tuple(said["sample_id"][i] for i in order),
+            levels=tuple(said["level"][i] for i in order),
+            compared={
+                field: tuple(_text(said[name][i]) if name == "sampling" else said[name][i] for i in order)
+                for field, name in zip(COMPARED, _OF_PLACES[4:], strict=True)
+            },
+        )
+
+
+@cache
+def _text(sampling: bytes) -> str:
+    """The settings as one text for equal ones, however they were written."""
+    return canonical_json(json.loads(sampling))
+
+
+def _lines(path: Path) -> list[_Line]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; is it a records file of `harness eval`?") from None
+    decoder = msgspec.json.Decoder(_Line)
+    try:
+        return decoder.decode_lines(data)
+    except msgspec.MsgspecError:
+        for number, line in enumerate(data.splitlines(), 1):
+            try:
+                decoder.decode(line)
+            except msgspec.MsgspecError as error:
+                raise DataError(
+                    f"{path}, line {number}: not a record ({error}); remove the file to have it written anew"
+                ) from None
+        raise
+
+
+def _line(record: Record) -> _Line:
+    """The line of a record; texts that repeats of an item share are kept once."""
+    strict, lenient = (_verdict(record.scores[grader]) for grader in ("strict", "lenient"))
+    return _Line(
+        record.task,
+        intern(record.sample_id),
+        intern(record.sample_hash),
+        record.repeat,
+        intern(record.prompt_hash),
+        intern(record.checkpoint),
+        intern(record.engine),
+        msgspec.Raw(canonical_json(dict(record.sampling)).encode()),
+        intern(record.grader_version),
+        intern(record.sandbox),
+        record.n_tokens,
+        record.finish,
+        _Scores(strict, lenient),
+        intern(record.level),
+    )
+
+
+def _verdict(score: Score) -> _Verdict:
+    return _Verdict(score.value, None if score.answer is None else "")

@@ -1,0 +1,119 @@
+"""Columns hold what records say, in one order, whichever way they came in."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from factories import record
+
+from harness.columns import COMPARED, Columns, Reader
+from harness.errors import DataError
+from harness.records import record_to_json
+from harness.types import Score
+
+RECORDS = [
+    record("t/test/1", 1.0, lenient=1.0, n_tokens=7),
+    record("t/test/0", 0.0, lenient=1.0, finish="length", level="2"),
+    record("u/test/0", None, task="u", finish="error"),
+    record("t/test/0", 1.0, repeat=1, level="2"),
+    record("t/test/2", scores={"strict": Score(0.0), "lenient": Score(0.0)}),
+]
+
+
+def written(path, records):
+    path.write_text("".join(record_to_json(r) + "\n" for r in records))
+    return path
+
+
+def test_replies_are_in_order_of_item_and_repeat(tmp_path):
+    for columns in (Columns.of(RECORDS), Reader().files([written(tmp_path / "r.jsonl", RECORDS)], "r")):
+        assert columns.places.names == ("t/t/test/0", "t/t/test/0", "t/t/test/1", "t/t/test/2", "u/u/test/0")
+        assert columns.places.repeats == (0, 1, 0, 0, 0)
+        assert columns.verdicts["strict"].tolist()[:4] == [0.0, 1.0, 1.0, 0.0]
+        assert math.isnan(columns.verdicts["strict"][4])
+        assert columns.cut.tolist() == [True, False, False, False, False]
+        assert columns.failed.tolist() == [False, False, False, False, True]
+        assert columns.unread.tolist() == [False, False, False, True, False]
+        assert columns.n_tokens.tolist() == [3, 3, 7, 3, 3]
+        assert columns.tasks == ("t", "u")
+
+
+def test_an_items_score_is_the_mean_of_its_repeats_that_have_a_verdict():
+    columns = Columns.of(RECORDS)
+    assert columns.items == ("t/t/test/0", "t/t/test/1", "t/t/test/2", "u/u/test/0")
+    assert columns.scores("strict").tolist()[:3] == [0.5, 1.0, 0.0]
+    assert columns.scores("lenient").tolist()[:3] == [1.0, 1.0, 0.0]
+    assert math.isnan(columns.scores("strict")[3])
+    half = [record("a", 1.0), record("a", None, repeat=1)]
+    assert Columns.of(half).scores("strict").tolist() == [1.0]
+
+
+def test_a_task_and_a_selection_are_columns_too():
+    columns = Columns.of(RECORDS)
+    assert columns.of_task("u").items == ("u/u/test/0",)
+    part = columns.only(np.array([True, False, True, False, False]))
+    assert part.items == ("t/t/test/0", "t/t/test/1")
+    assert part.verdicts["strict"].tolist() == [0.0, 1.0]
+    assert part.places.levels == ("2", "1")
+
+
+def test_runs_of_the_same_items_share_their_places(tmp_path):
+    reader = Reader()
+    one = reader.files([written(tmp_path / "1.jsonl", RECORDS)], "1")
+    other = [replace(r, text="x", n_tokens=9) for r in RECORDS]
+    two = reader.files([written(tmp_path / "2.jsonl", other)], "2")
+    shuffled = reader.files([written(tmp_path / "3.jsonl", other[::-1])], "3")
+    assert one.places is two.places is shuffled.places
+    assert shuffled.verdicts["strict"].tolist()[:4] == two.verdicts["strict"].tolist()[:4]
+    assert reader.records([replace(r, engine="x") for r in RECORDS], "4").places is not one.places
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("grader version", {"grader_version": "2"}),
+        ("decoding", {"sampling": {"max_tokens": 17, "temperature": 0.0}}),
+        ("engine", {"engine": "x"}),
+        ("sandbox", {"sandbox": "x"}),
+        ("item", {"sample_hash": "x"}),
+        ("prompt", {"prompt_hash": "x"}),
+    ],
+)
+def test_each_field_that_must_agree_is_kept(field, changes):
+    one, two = Columns.of([record()]).places, Columns.of([record(**changes)]).places
+    assert [name for name in COMPARED if one.compared[name] != two.compared[name]] == [field]
+    assert not one.same_as(two)
+
+
+def test_settings_written_in_another_order_are_the_same(tmp_path):
+    line = record_to_json(record())
+    turned = line.replace('{"max_tokens":16,"temperature":0.0}', '{"temperature": 0.0, "max_tokens": 16}')
+    assert turned != line
+    (tmp_path / "t.jsonl").write_text(turned + "\n")
+    assert Reader().files([tmp_path / "t.jsonl"], "t").places.same_as(Columns.of([record()]).places)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", r"t.jsonl, line 2: not a record \(Input data was truncated"),
+        ("{}", r"line 2: not a record \(Object missing required field `task`"),
+        (
+            record_to_json(record("b")).replace('"value":1.0', '"value":NaN'),
+            r"line 2: not a record \(JSON is malformed",
+        ),
+        (record_to_json(record("b")).replace('"value":1.0', '"value":"x"'), "line 2: not a record"),
+        (record_to_json(record("b")).replace('"value":1.0', '"value":1.5'), "'t/b': a verdict is in .0, 1., got 1.5"),
+        (record_to_json(record("a")), r"t was evaluated twice \(item 'a', repeat 0\)"),
+    ],
+)
+def test_what_is_no_record_is_refused_by_line(tmp_path, line, message):
+    (tmp_path / "t.jsonl").write_text(record_to_json(record("a")) + "\n" + line + "\n")
+    with pytest.raises(DataError, match=message):
+        Reader().files([tmp_path / "t.jsonl"], "t")
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(DataError, match=r"none.jsonl: No such file or directory; is it a records file"):
+        Reader().files([tmp_path / "none.jsonl"], "t")
