@@ -1,19 +1,18 @@
 """Pictures of runs as SVG text: learning curves over what they cost, and what their training stages logged.
 
-Pure functions: the same input gives the same bytes, and no setting of matplotlib outside of a call is read or changed.
-The text starts at `<svg`, so it can be a file or stand inside a page; words stay text, on a background of their own.
+Pure functions: the same input gives the same bytes (see `drawing`).
 """
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
+
+from harness.drawing import FAINT, GRID, PAPER, TICK_STEPS, count_text, look, number_text, percent_text, svg, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,28 +35,7 @@ LOGGED: Mapping[str, str] = {  # what a progress line may hold -> label of its a
 }
 IN_PERCENT = {"clipped"}
 LOG_SPAN = 100  # a cost axis is logarithmic where its largest cost is more than so many times its smallest above 0
-
-# Okabe and Ito's colours (jfly.uni-koeln.de/color), without the yellow, which is lost on white. With 13 markers they
-# make 91 pairs, with 4 kinds of dashes 28.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h", "d")
-DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
-TEXT, FAINT, PAPER = "#222222", "#595959", "#ffffff"
 MARKS_PER_LINE = 8  # on the long lines of a training log
-
-SETTINGS: dict[Any, Any] = {  # of matplotlib, over its own defaults
-    "svg.fonttype": "none",
-    "svg.hashsalt": "harness.curves",
-    "text.parse_math": False,  # a name with "$" or "_" stays as it is
-    "font.size": 9,
-    "text.color": TEXT,
-    "axes.labelcolor": TEXT,
-    "axes.edgecolor": FAINT,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "figure.facecolor": PAPER,
-    "axes.facecolor": PAPER,
-}
 
 
 @dataclass(frozen=True)
@@ -122,7 +100,7 @@ def learning_curves(points: Sequence[Point], title: str, base: float | None = No
                 UNITS[each],
                 "dev score (%)",
                 lines,
-                _number_text if each == "flops" else _count_text,
+                number_text if each == "flops" else count_text,
                 in_percent=True,
                 is_log=bool(spent) and max(spent) > LOG_SPAN * min(spent),
                 base=None if base is None else 100 * base,
@@ -153,7 +131,7 @@ def training_series(series: Mapping[str, Sequence[Mapping[str, Any]]], title: st
             if any(map(math.isfinite, y)):
                 lines.append(_Line(style, x, y, len(x)))
         if lines:
-            panels.append(_Panel(key, "share of the budget (%)", label, lines, _number_text, key in IN_PERCENT))
+            panels.append(_Panel(key, "share of the budget (%)", label, lines, number_text, key in IN_PERCENT))
     if not panels:
         told = f" of {', '.join(map(repr, series))}" if series else ""
         raise ValueError(f"no training series to draw: no progress line{told} holds any of {', '.join(LOGGED)}")
@@ -202,39 +180,8 @@ def _is_placed(row: Mapping[str, Any]) -> bool:
     return isinstance(row.get("fraction"), (int, float)) and math.isfinite(row["fraction"])
 
 
-def _number_text(value: float) -> str:
-    """A tick's number: 0.05, 250, 2e-5, 1.5e16."""
-    if value == 0 or 1e-4 <= abs(value) < 1e6:
-        return f"{value + 0.0:.6g}"  # no "-0"
-    mantissa, exponent = f"{value:.3e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
-
-
-def _count_text(value: float) -> str:
-    """A count, or seconds, in thousands, millions and billions: 500, 1.5k, 20M, 3B."""
-    for size, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.6g}{suffix}"
-    return f"{value:.6g}"
-
-
-def _percent_text(value: float) -> str:
-    """A share's tick; the rim below 0 and above 100 has none."""
-    return _number_text(value) if 0 <= round(value, 6) <= 100 else ""
-
-
 def _svg(panels: Sequence[_Panel], names: Sequence[str], title: str, notes: str) -> str:
-    import matplotlib
-
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        # the reader's fonts draw the words: a letter that ours lacks is no fault
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(SETTINGS)
-        text = io.StringIO()
-        silent = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        _figure(panels, names, title, notes).savefig(text, format="svg", metadata={**silent, "Title": title})
-    return text.getvalue()[text.getvalue().index("<svg") :]
+    return svg(lambda: _figure(panels, names, title, notes), title)
 
 
 def _figure(panels: Sequence[_Panel], names: Sequence[str], title: str, notes: str) -> Figure:
@@ -246,7 +193,7 @@ def _figure(panels: Sequence[_Panel], names: Sequence[str], title: str, notes: s
     wide, high = (3.9, 2.5) if columns == 2 else (6.4, 3.4)
     left, right, below = 0.75, 0.45, 0.65  # around each panel: y label; "base"; x label
     used = sorted({line.style for panel in panels for line in panel.lines})
-    entry = 0.8 + max(_text_width(names[style]) for style in used)  # a name and its line in the legend
+    entry = 0.8 + max(text_width(names[style]) / 72 for style in used)  # a name and its line in the legend
     width = max(columns * (left + wide + right), left + entry)
     legend_columns = max(1, min(len(used), int((width - left) / entry)))
     headline = textwrap.wrap(title, int(7.5 * width))
@@ -271,28 +218,28 @@ def _draw(axes: Axes, panel: _Panel) -> None:
     axes.set_gid(f"panel-{panel.key}")
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
-    axes.grid(True, color="#e4e4e4", linewidth=0.6)
+    axes.grid(True, color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
     for line in panel.lines:
-        look = _look(line.style)
+        shown = look(line.style)
         n = len(line.low)
         if n == 1:  # no area: a bar
-            bar = axes.vlines(line.x[:1], line.low, line.high, color=look["color"], alpha=0.25, linewidth=4)
+            bar = axes.vlines(line.x[:1], line.low, line.high, color=shown["color"], alpha=0.25, linewidth=4)
             bar.set_gid(f"band-{panel.key}-{line.style}")
         elif n > 1:
-            band = axes.fill_between(line.x[:n], line.low, line.high, color=look["color"], alpha=0.12, linewidth=0)
+            band = axes.fill_between(line.x[:n], line.low, line.high, color=shown["color"], alpha=0.12, linewidth=0)
             band.set_gid(f"band-{panel.key}-{line.style}")
         crowded = len(line.x) > 2 * MARKS_PER_LINE
         if crowded:
-            look |= {"linewidth": 0.9, "alpha": 0.85}
+            shown |= {"linewidth": 0.9, "alpha": 0.85}
         marked = range(0, len(line.x), math.ceil(len(line.x) / MARKS_PER_LINE) if crowded else 1)
-        (curve,) = axes.plot(line.x, line.y, **look, markevery=[k for k in marked if k < line.n_whole])
+        (curve,) = axes.plot(line.x, line.y, **shown, markevery=[k for k in marked if k < line.n_whole])
         curve.set_gid(f"line-{panel.key}-{line.style}")
         if fewer := [k for k in marked if k >= line.n_whole]:
-            look |= {"linestyle": "none", "markerfacecolor": PAPER, "markeredgewidth": 1.1}
-            (hollow,) = axes.plot([line.x[k] for k in fewer], [line.y[k] for k in fewer], **look)
+            shown |= {"linestyle": "none", "markerfacecolor": PAPER, "markeredgewidth": 1.1}
+            (hollow,) = axes.plot([line.x[k] for k in fewer], [line.y[k] for k in fewer], **shown)
             hollow.set_gid(f"hollow-{panel.key}-{line.style}")
     if panel.base is not None:
         rule = axes.axhline(panel.base, color=FAINT, linestyle=(0, (6, 4)), linewidth=1.0, zorder=1.5)
@@ -306,7 +253,7 @@ def _scale(axes: Axes, panel: _Panel) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     x = [value for line in panel.lines for value in line.x]
-    top, steps = max(x) or 1.0, [1, 2, 2.5, 5, 10]
+    top, steps = max(x) or 1.0, list(TICK_STEPS)
     if panel.is_log:
         least = min(value for value in x if value > 0)
         rim = (top / least) ** 0.04
@@ -327,28 +274,15 @@ def _scale(axes: Axes, panel: _Panel) -> None:
         rim = max(0.06 * (max(y) - min(y)), 1.0)
         low, high = max(min(y) - rim, 0.0), min(max(y) + rim, 100.0)
         axes.set_ylim(low - 0.03 * (high - low), high + 0.03 * (high - low))
-    y_text = _percent_text if panel.in_percent else _number_text
+    y_text = percent_text if panel.in_percent else number_text
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=steps))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: y_text(value)))
-
-
-def _look(style: int) -> dict[str, Any]:
-    """How the line with this place among the names looks, here and in the legend."""
-    return {
-        "color": COLOURS[style % len(COLOURS)],
-        "marker": MARKERS[style % len(MARKERS)],
-        "linestyle": DASHES[style % len(DASHES)],
-        "linewidth": 1.5,
-        "markersize": 6.5 if MARKERS[style % len(MARKERS)] in "*PX" else 5,
-        "markeredgewidth": 0.5,
-        "markeredgecolor": COLOURS[style % len(COLOURS)],
-    }
 
 
 def _legend(figure: Figure, names: Sequence[str], styles: Sequence[int], n: int, corner: tuple[float, float]) -> None:
     from matplotlib.lines import Line2D
 
-    lines = [Line2D([], [], **_look(style)) for style in styles]
+    lines = [Line2D([], [], **look(style)) for style in styles]
     legend = figure.legend(
         lines,
         ["?"] * len(lines),
@@ -364,11 +298,3 @@ def _legend(figure: Figure, names: Sequence[str], styles: Sequence[int], n: int,
     legend.set_gid("legend")
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_text(name)  # only now: given as a label, a name that begins with "_" would be left out
-
-
-def _text_width(text: str) -> float:
-    """Inches of a legend's name."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextToPath
-
-    return float(TextToPath().get_text_width_height_descent(text, FontProperties(size=9), ismath=False)[0]) / 72
