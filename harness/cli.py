@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from harness import __version__
 from harness.errors import BadConfig, DataError, HarnessError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Commands(click.Group):
@@ -110,11 +113,15 @@ _OF_A_PLAN = (
 )
 
 
-def _of_a_plan(command: Any) -> Any:
-    """The options of all commands that train."""
-    for option in reversed(_OF_A_PLAN):
-        command = option(command)
-    return command
+def _with(options: tuple[Any, ...]) -> Callable[[F], F]:
+    """A command with these options."""
+
+    def decorated(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorated
 
 
 @cli.command()
@@ -133,7 +140,7 @@ def _of_a_plan(command: Any) -> Any:
     help="Leaderboard [default: leaderboards/<recipe>.md; with RUNS: printed only].",
 )
 @click.option("--reference", help="With RUNS: the entry all others are held against [default: base, else the first].")
-@_of_a_plan
+@_with(_OF_A_PLAN)
 @click.option("--dry-run", is_flag=True, help="Print what would be done, cost and find out, then stop.")
 @click.pass_context
 def compare(context: click.Context, /, **options: Any) -> None:
@@ -197,7 +204,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="File of trials [default: tuning.json in the run]."
 )
-@_of_a_plan
+@_with(_OF_A_PLAN)
 @click.option("--dry-run", is_flag=True, help="Print what would be tried and how long it may take, then stop.")
 def tune(**options: Any) -> None:
     """Try settings, the same number for every trainer, each for the whole budget, and judge them on dev items.
@@ -601,6 +608,223 @@ def leaderboard_check(boards: tuple[Path, ...]) -> None:
     if stale:
         sys.exit(1)
     click.echo(f"{len(boards)} boards are what their facts give")
+
+
+@cli.group()
+def gate() -> None:
+    """Let a checkpoint replace another only where it is shown to be no worse: PASS, BLOCK or INCONCLUSIVE.
+
+    \b
+      harness gate plan runs/release                        what could be found, and at what cost
+      harness gate accept runs/release --reason "v1.2"      make the lock, or move its baseline
+      harness gate check runs/candidate                     compare; exit code 0 pass, 3 block
+    """
+
+
+_LOCK = click.option(
+    "--lock", type=click.Path(dir_okay=False, path_type=Path), default=Path("gate.lock.json"), show_default=True
+)
+_ONE_OF_A_RUN = (
+    click.option("--entry", help="Which row, where the run has several."),
+    click.option("--seed", type=int, help="Which training seed, where the row has several."),
+)
+_OF_A_LOCK = (
+    *_ONE_OF_A_RUN,
+    click.option(
+        "--margin", type=click.FloatRange(min=0, min_open=True), help="Points of all tasks [default: what works]."
+    ),
+    click.option("--task-margin", "margins", multiple=True, metavar="TASK=POINTS", help="Of one task of several."),
+    click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True, max_open=True), help="[default: 0.05]"),
+    click.option(
+        "--policy",
+        type=click.Choice(["block-on-regression", "require-noninferior"]),
+        help="Whether INCONCLUSIVE passes (exit code 0) or not (4) [default: block-on-regression].",
+    ),
+    click.option(
+        "--design",
+        type=click.Choice(["fixed", "group-sequential"]),
+        help="Decide once, or at up to 5 looks and stop early [default: fixed].",
+    ),
+    click.option("--reading", type=click.Choice(["strict", "lenient"]), help="Which scores [default: strict]."),
+    click.option(
+        "--primary",
+        type=click.Choice(["macro", "items"]),
+        help="All tasks together: the mean of their means, or of all items [default: macro].",
+    ),
+    click.option(
+        "--discordance",
+        type=click.FloatRange(0, 1, min_open=True),
+        default=0.2,
+        show_default=True,
+        help="Share of items that two equally good checkpoints answer differently, to plan with.",
+    ),
+    click.option("--underpowered", is_flag=True, help="Take a margin that the items cannot police."),
+)
+
+
+def _gate_plan(baseline: Any, options: dict[str, Any], agreed: Any) -> Any:
+    """The plan of a gate on this baseline; agreed: settings that hold where no option says otherwise, or None."""
+    from dataclasses import replace
+
+    from harness.gate import plan
+    from harness.gate.decide import Settings
+
+    names = ("alpha", "policy", "design", "reading", "primary")
+    said = {name: options[name] for name in names if options[name] is not None}
+    margins = dict(_task_margin(text) for text in options["margins"])
+    margin = options["margin"]
+    if agreed is not None:
+        margin, margins = margin or agreed.margin, dict(agreed.margins) | margins
+    settings = replace(agreed or Settings(margin=0.0, margins={}), **said)
+    insists = options["underpowered"] or agreed is not None  # what was agreed on stays
+    return plan.plan(baseline, settings, margin, margins, options["discordance"], insists)
+
+
+def _task_margin(text: str) -> tuple[str, float]:
+    task, _, points = text.rpartition("=")
+    try:
+        if task and (value := float(points)) > 0:
+            return task.strip(), value
+    except ValueError:
+        pass
+    raise BadConfig(f"--task-margin wants TASK=POINTS like gsm8k=2.5, got {text!r}")
+
+
+def _per_item(run: Path, options: dict[str, Any]) -> Any:
+    from harness import runs
+    from harness.gate.lock import PerItem
+
+    return PerItem.of(*runs.chosen(runs.read([run]), options["entry"], options["seed"]))
+
+
+@gate.command("plan")
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@_with(_OF_A_LOCK)
+def gate_plan(run: Path, **options: Any) -> None:
+    """What a gate with RUN as baseline would find, and what a check would cost. No model is loaded.
+
+    \b
+    Examples:
+      harness gate plan runs/release
+      harness gate plan runs/release --margin 2 --design group-sequential
+      harness gate plan runs/pico --entry kd --seed 1 --task-margin pico_math=6
+    """
+    from harness.gate import plan
+
+    click.echo("\n".join(plan.lines(_gate_plan(_per_item(run, options), options, None))))
+
+
+@gate.command("accept")
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@_LOCK
+@click.option("--reason", required=True, help="Why; kept in the lock.")
+@click.option("--release", is_flag=True, help="Move the release baseline too, and draw up the items anew.")
+@_with(_OF_A_LOCK)
+def gate_accept(run: Path, lock: Path, reason: str, release: bool, **options: Any) -> None:
+    """Make RUN the baseline: write the lock and, beside it, the scores item by item. Commit both.
+
+    \b
+    Examples:
+      harness gate accept runs/release --reason "release 1.2"
+      harness gate accept runs/candidate --reason "merged 4711"       (moves `previous`; `release` stays)
+      harness gate accept runs/release --release --margin 2 --policy require-noninferior --reason "release 1.3"
+
+    A candidate must hold against both baselines: `release` stops slow drift, `previous` finds the change that did it.
+    """
+    import time
+
+    from harness.gate import lock as locks
+    from harness.gate import plan
+    from harness.storage import writable
+
+    writable(lock.resolve().parent)
+    before = locks.read(lock) if lock.exists() else None
+    baseline = _per_item(run, options)
+    planned = _gate_plan(baseline, options, None if before is None or release else before.settings)
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    made = locks.accept(lock, before, baseline, planned.settings, reason, when, release)
+    click.echo("\n".join(plan.lines(planned, len({of.sha256 for of in made.baselines.values()}))))
+    files = ", ".join(sorted({of.file for of in made.baselines.values()}))
+    click.echo(f"\nlock: {lock}, with {files} beside it: commit them together")
+
+
+@gate.command("check")
+@click.argument("run", required=False, type=click.Path(exists=True, path_type=Path))
+@_LOCK
+@click.option("--model", help="Evaluate this model (a folder or a Hugging Face name), only as far as is needed.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("gate-report"), show_default=True)
+@click.option(
+    "--allow", "allowed", multiple=True, metavar="FIELD", help="A field that may differ, said in the report: engine."
+)
+@click.option("--candidate", help="Name by which attempts are known to be of one candidate [default: its weights].")
+@click.option(
+    "--attempts",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where attempts are kept [default: <lock>.attempts]; keep it from one CI run to the next.",
+)
+@_with(_ONE_OF_A_RUN)
+@click.option("--engine", default="auto", show_default=True, help="With --model: vllm, transformers, openai, or auto.")
+@click.option("--engine-arg", "engine_args", multiple=True, metavar="KEY=VALUE", help="With --model: of the engine.")
+@click.option(
+    "--run-folder",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="With --model: where replies are kept [default: runs/gate].",
+)
+@click.option("--allow-weak-sandbox", is_flag=True, help="With --model: grade code even without real isolation.")
+def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
+    """Hold a candidate against the lock. RUN: one that exists; --model: it is evaluated now, and only as far as needed.
+
+    \b
+    Examples:
+      harness gate check runs/candidate
+      harness gate check samples_gsm8k_2026-01-02.jsonl --candidate commit-4711     (lm-eval's samples)
+      harness gate check --model checkpoints/step-2000 --out report
+
+    Exit codes: 0 pass (or inconclusive, where the policy allows), 3 regression, 4 inconclusive under
+    require-noninferior, 5 not comparable (lock missing or edited, other items or settings). Checking the same candidate
+    again adds to its attempts, never replaces them.
+    """
+    from harness.gate import report
+    from harness.gate.check import Attempts, Comparison, key_of
+    from harness.records import write_text
+    from harness.storage import writable
+
+    if (run is None) == (options["model"] is None):
+        raise BadConfig("give one of RUN (a run that exists) and --model (which is evaluated now)")
+    comparison = Comparison(lock, frozenset(name.replace("-", " ") for name in options["allowed"]))
+    writable(out)
+    candidate = _per_item(run, options) if run else _gate_evaluated(comparison, options)
+    attempts = Attempts(options["attempts"] or lock.with_suffix(".attempts"), comparison.lock)
+    comparison.decided([candidate])  # what cannot be compared is no attempt
+    all_of_it = attempts.add(candidate, key_of(candidate, options["candidate"]))
+    facts = comparison.report(all_of_it, attempts.candidates())
+    for name, text in report.files(facts).items():
+        write_text(out / name, text)
+    click.echo("\n".join(report.lines(facts)))
+    click.echo(f"report: {out}")
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        click.echo((out / "annotations.txt").read_text(encoding="utf-8"), nl=False)
+    sys.exit(facts["exit_code"])
+
+
+def _gate_evaluated(comparison: Any, options: dict[str, Any]) -> Any:
+    from harness.gate import live
+    from harness.progress import ShellProgress
+
+    asked = live.Asked(
+        model=options["model"],
+        name=Path(options["model"]).name,
+        folder=options["folder"] or Path("runs") / "gate",
+        engine=_engine(options["engine"]),
+        engine_options=tuple(_option(text) for text in options["engine_args"]),
+        allow_weak_sandbox=options["allow_weak_sandbox"],
+    )
+    progress = ShellProgress(float(len(comparison.settings.fractions) * len(comparison.lock.items)))
+    try:
+        return live.evaluated(asked, comparison, progress)
+    finally:
+        progress.close()
 
 
 @cli.group()

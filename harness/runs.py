@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.columns import Reader
-from harness.errors import DataError
+from harness.errors import DataError, UsageError
 from harness.leaderboard import Entry, Run
 from harness.records import cost_from_json, read_lines, write_json
 from harness.types import Record, Score
@@ -56,6 +56,23 @@ def read(paths: Sequence[Path]) -> list[Entry]:
             found = _lm_eval(path, reader)
         entries += [entry for entry in found if _is_new(entry, entries, path)]
     return entries
+
+
+def chosen(entries: Sequence[Entry], name: str | None, seed: int | None) -> tuple[str, Run]:
+    """One run of these entries, and what to call it. Raises `UsageError` where the choice is open."""
+    names = [entry.name for entry in entries]
+    if name is None and len(entries) > 1:
+        raise UsageError(f"there are several entries; name one with --entry: {', '.join(names)}")
+    entry = next((entry for entry in entries if name in (None, entry.name)), None)
+    if entry is None:
+        raise UsageError(f"--entry {name!r} is none of {', '.join(names)}")
+    runs = [run for run in entry.runs if seed in (None, run.seed)]
+    if len(runs) != 1:
+        seeds = ", ".join(str(run.seed) for run in entry.runs)
+        raise UsageError(f"{entry.name!r} has the seeds {seeds}; name one with --seed")
+    if runs[0].status != "done":
+        raise UsageError(f"{entry.name!r} {runs[0].status}: {runs[0].why}; a run that did not finish is no candidate")
+    return entry.name if len(entry.runs) == 1 else f"{entry.name} seed {runs[0].seed}", runs[0]
 
 
 def _is_new(entry: Entry, entries: Sequence[Entry], path: Path) -> bool:

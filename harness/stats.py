@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from scipy import optimize, stats
@@ -48,30 +50,32 @@ def wilson(k: int, n: int) -> Estimate:
     return Estimate(k / n, float(interval.low), float(interval.high), n, "Wilson")
 
 
-def tango(gained: int, lost: int, n: int) -> Estimate:
-    """Paired difference (gained - lost)/n of two 0/1 columns with Tango's 95 % score interval.
+def tango(gained: int, lost: int, n: int, confidence: float = CONFIDENCE) -> Estimate:
+    """Paired difference (gained - lost)/n of two 0/1 columns with Tango's score interval.
 
     gained: items only the candidate has right; lost: items only the reference has right. Source: Tango 1998,
     Statistics in Medicine 17:891.
     """
     if n == 0:
         raise ValueError("no pairs, so no difference")
-    z = stats.norm.ppf(0.5 + CONFIDENCE / 2)
+    z = stats.norm.ppf(0.5 + confidence / 2)
     observed = (gained - lost) / n
-
-    def score(delta: float) -> float:
-        a = 2 * n
-        b = -gained - lost + (2 * n - gained + lost) * delta
-        c = -lost * delta * (1 - delta)
-        q = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
-        variance = n * (2 * q + delta * (1 - delta))
-        gap = gained - lost - n * delta
-        return gap / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, gap) if gap else 0.0
-
+    score = partial(_tango_score, gained, lost, n)
     edge = 1 - 1e-12
     low = -1.0 if score(-edge) <= z else optimize.brentq(lambda d: score(d) - z, -edge, observed, xtol=1e-10)
     high = 1.0 if score(edge) >= -z else optimize.brentq(lambda d: score(d) + z, observed, edge, xtol=1e-10)
     return Estimate(observed, float(low), float(high), n, "Tango")
+
+
+def _tango_score(gained: int, lost: int, n: int, delta: float) -> float:
+    """Standard normal where the true difference is delta."""
+    a = 2 * n
+    b = -gained - lost + (2 * n - gained + lost) * delta
+    c = -lost * delta * (1 - delta)
+    q = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
+    variance = n * (2 * q + delta * (1 - delta))
+    gap = gained - lost - n * delta
+    return gap / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, gap) if gap else 0.0
 
 
 def mid_p(gained: int, lost: int) -> float:
@@ -113,12 +117,17 @@ def clustered(values: FloatArray, clusters: Sequence[Hashable] | None = None) ->
 _FEW_CLUSTERS = 50
 
 
-def _sign_flip(sums: np.ndarray) -> float:
-    """Two-sided p of a sum under independent random signs: all of them where few, else 9,999 under a fixed seed."""
+def _sign_flip(sums: np.ndarray, alternative: Literal["two-sided", "less", "greater"] = "two-sided") -> float:
+    """p of a sum under independent random signs: all of them where few, else 9,999 under a fixed seed."""
     if not sums.any():
         return 1.0
     test = stats.permutation_test(
-        (sums,), lambda x, axis: x.sum(axis=axis), permutation_type="samples", vectorized=True, rng=0
+        (sums,),
+        lambda x, axis: x.sum(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        rng=0,
+        alternative=alternative,
     )
     return float(test.pvalue)
 
@@ -137,6 +146,67 @@ def paired(candidate: FloatArray, reference: FloatArray, clusters: Sequence[Hash
     if len(a) < 2:
         return Estimate(float(a[0] - b[0]), -1.0, 1.0, 1, "one item", 1.0)  # it says nothing of others
     return clustered(a - b, clusters)
+
+
+@dataclass(frozen=True)
+class Sided(Estimate):
+    """A difference with both of its one-sided tests. The interval leaves alpha out on either side.
+
+    p_worse: of no drop (or a gain). p_below: of a drop of the margin or more. gained, lost: items, of 0/1
+    scores.
+    """
+
+    p_worse: float = 1.0
+    p_below: float = 1.0
+    error: float = 0.0
+    gained: int | None = None
+    lost: int | None = None
+
+
+def sided(candidate: FloatArray, reference: FloatArray, margin: float, alpha: float = LEVEL) -> Sided:
+    """candidate - reference over the same items: is it worse, and is it not worse by `margin` (in [0, 1]) or more?
+
+    0/1 scores: mid-p McNemar for worse, Tango's score test for the margin. Else Student's t over the items, and below
+    50 items the larger of its p and that of flipping signs. One item proves nothing.
+    """
+    a, b = np.asarray(candidate, float), np.asarray(reference, float)
+    n, gaps = len(a), a - b
+    if np.isin(a, (0.0, 1.0)).all() and np.isin(b, (0.0, 1.0)).all():
+        gained, lost = int((gaps > 0).sum()), int((gaps < 0).sum())
+        found = tango(gained, lost, n, 1 - 2 * alpha)
+        m = gained + lost
+        worse = float(stats.binom.cdf(gained, m, 0.5) - stats.binom.pmf(gained, m, 0.5) / 2)
+        below = float(stats.norm.sf(_tango_score(gained, lost, n, -margin)))
+        error = math.sqrt(max(gained + lost - n * found.value**2, 0.0)) / n
+        if n < 2:
+            found, worse, below, error = Estimate(found.value, -1.0, 1.0, n, "one item"), 1.0, 1.0, 1.0
+        return Sided(found.value, found.low, found.high, n, found.method, None, worse, below, error, gained, lost)
+    return mean_sided([gaps], margin, alpha)
+
+
+def mean_sided(parts: Sequence[np.ndarray], margin: float, alpha: float = LEVEL) -> Sided:
+    """As `sided`, of the mean of the parts' means; parts: for each task the differences of its items."""
+    means = [float(gaps.mean()) for gaps in parts]
+    if any(len(gaps) < 2 for gaps in parts):  # one item says nothing of others
+        return Sided(sum(means) / len(parts), -1.0, 1.0, sum(map(len, parts)), "one item", error=1.0)
+    squares = [_error(gaps, alpha) ** 2 for gaps in parts]
+    n, mean, error = sum(map(len, parts)), sum(means) / len(parts), math.sqrt(sum(squares)) / len(parts)
+    df = sum(squares) ** 2 / sum(x**2 / max(len(gaps) - 1, 1) for x, gaps in zip(squares, parts, strict=True))
+    half = float(stats.t.isf(alpha, df)) * error
+    worse, below = float(stats.t.cdf(mean / error, df)), float(stats.t.sf((mean + margin) / error, df))
+    method = "paired t" if len(parts) == 1 else f"mean of {len(parts)} tasks, t"
+    if len(parts) == 1 and n < _FEW_CLUSTERS:
+        worse = max(worse, _sign_flip(parts[0], "less"))
+        below = max(below, _sign_flip(parts[0] + margin, "greater"))
+        method += " and sign flips"
+    return Sided(mean, max(mean - half, -1.0), min(mean + half, 1.0), n, method, None, worse, below, error)
+
+
+def _error(gaps: np.ndarray, alpha: float) -> float:
+    """Standard error of a mean; at least what Tango's interval has where no item differs, for a spread seen as 0."""
+    z = float(stats.norm.isf(alpha))
+    spread = float(gaps.std(ddof=1)) / math.sqrt(len(gaps)) if len(gaps) > 1 else 1.0
+    return max(spread, z / (len(gaps) + z * z))
 
 
 def unpaired(candidate: float, n: int, reference: float, n_reference: int) -> Contrast:

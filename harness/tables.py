@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,22 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
     rule = ["---"] + ["---:"] * (len(head) - 1)
     return ["| " + " | ".join(row) + " |" for row in (escaped[0], rule, *escaped[1:])]
+
+
+def plain(text: str) -> str:
+    """A name on one line in which nothing is markup of its own: for prose and cells, not for code spans."""
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.split()))
+    return re.sub(r"([`*\[\]])", r"\\\1", text.replace("<", "&lt;").replace(">", "&gt;"))
+
+
+def code(text: str) -> str:
+    """A code span on one line: nothing in it is markup."""
+    return f"`{' '.join(text.split()).replace('`', chr(39))}`"
+
+
+def count(n: int, noun: str) -> str:
+    """`1 item`, `1,319 items`."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
 def percent(estimate: Mapping[str, Any], sign: str = "") -> str:

@@ -3,6 +3,7 @@
 import contextlib
 
 from harness.decontaminate import HeldOut, sift
+from harness.records import record_to_json, write_json
 from harness.types import Record, Score, TrainRow
 
 
@@ -46,3 +47,19 @@ def record(item="t/test/0", value=1.0, lenient=None, *, task="t", **changes):
         "level": "1",
     }
     return Record(**(fields | changes))
+
+
+def graded(digest, values, **changes):
+    """A record an item with these strict verdicts."""
+    return [record(f"t/test/{i:03d}", float(v), checkpoint=digest, **changes) for i, v in enumerate(values)]
+
+
+def written(folder, values, digest, name, evaluation="one", **changes):
+    """A run folder with one finished evaluation of one checkpoint."""
+    file = f"evals/t-{digest[:4]}-{evaluation}/records-1.jsonl"
+    records = graded(digest, values, **changes)
+    (folder / file).parent.mkdir(parents=True)
+    (folder / file).write_text("".join(record_to_json(r) + "\n" for r in records))
+    row = {"name": name, "runs": [{"digest": digest}]}
+    write_json(folder / "results" / f"{name}-{evaluation}.json", {"board": {"rows": [row]}, "records": [file]})
+    return folder

@@ -15,6 +15,7 @@ LAYERS = [
         "budget",
         "child",
         "stats",
+        "sequential",
         "tables",
         "drawing",
         "claims",

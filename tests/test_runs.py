@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from factories import Quiet, record
+from factories import Quiet, graded, written
 
 from harness import collection, pairwise, runs, single, stats
 from harness.columns import Columns
 from harness.errors import DataError, NotComparable, UsageError
 from harness.leaderboard import Entry, Run
-from harness.records import read_records, record_to_json, write_json, write_lines
+from harness.records import read_records, record_to_json, write_lines
 from harness.types import Cost, Score
 
 HARNESS = str(Path(sys.executable).parent / "harness")
@@ -23,25 +23,10 @@ A = [1, 1, 1, 0, 0, 1, 0, 1] * 10
 B = [1, 0, 0, 0, 1, 1, 0, 0] * 10
 
 
-def graded(digest, values, **changes):
-    return [record(f"t/test/{i:03d}", float(v), checkpoint=digest, **changes) for i, v in enumerate(values)]
-
-
 def by_outcome(facts, row):
     """Outcome in words -> the names of its items."""
     items = list(zip(facts["items"][row["task"]], row["outcomes"], strict=True))
     return {word: [name for name, of in items if of == letter] for letter, word in facts["outcomes"].items()}
-
-
-def written(folder, values, digest, name, evaluation="one", **changes):
-    """A run folder with one finished evaluation of one checkpoint."""
-    file = f"evals/t-{digest[:4]}-{evaluation}/records-1.jsonl"
-    records = graded(digest, values, **changes)
-    (folder / file).parent.mkdir(parents=True)
-    (folder / file).write_text("".join(record_to_json(r) + "\n" for r in records))
-    row = {"name": name, "runs": [{"digest": digest}]}
-    write_json(folder / "results" / f"{name}-{evaluation}.json", {"board": {"rows": [row]}, "records": [file]})
-    return folder
 
 
 def samples(path, values, **changes):

@@ -1,0 +1,154 @@
+"""The verdict: a pure function of scores item by item, the lock's settings and its order of items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from harness import sequential, stats
+
+Verdict = Literal["PASS", "BLOCK", "INCONCLUSIVE"]
+Design = Literal["fixed", "group-sequential"]
+Policy = Literal["block-on-regression", "require-noninferior"]
+PRIMARY = "all tasks"  # the name of the check of all tasks together
+
+Scores = Mapping[str, np.ndarray]
+"""For each task the items' scores in the lock's order, in [0, 1]; NaN: not there yet."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the gate asks for. Margins are in points: a drop of so many or more must be ruled out.
+
+    margin: of all tasks together; of one task where there is only one. margins: for each task, of several. policy: what
+    INCONCLUSIVE means for the exit code. alpha: one-sided, of the gate as a whole for BLOCK, of each check for PASS.
+    """
+
+    margin: float
+    margins: Mapping[str, float]
+    alpha: float = 0.05
+    policy: Policy = "block-on-regression"
+    design: Design = "fixed"
+    looks: int = 5  # of the group-sequential design
+    reading: Literal["strict", "lenient"] = "strict"
+    primary: Literal["macro", "items"] = "macro"  # the mean of the tasks' means, or of all items alike
+    max_errors: float = 0.01  # share of replies without a verdict above which nothing is compared
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """The share of all items seen at each look."""
+        n = self.looks if self.design == "group-sequential" else 1
+        return tuple((look + 1) / n for look in range(n))
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: of one task, or all together, with one baseline. look: the one it was decided at, from 1."""
+
+    baseline: str
+    task: str
+    margin: float
+    verdict: Verdict
+    test: stats.Sided
+    look: int
+
+    @property
+    def note(self) -> str:
+        """What a reader of the verdict should also know."""
+        if self.verdict == "PASS" and self.test.high < 0:
+            return "it did get worse, by less than the margin"
+        return ""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict of the gate. n_used: items compared, of n. over: nothing more can change it."""
+
+    verdict: Verdict
+    checks: tuple[Check, ...]
+    n_used: int
+    n: int
+    look: int
+    over: bool
+
+
+def decide(settings: Settings, baselines: Mapping[str, Scores], candidate: Scores) -> Decision:
+    """Compare the candidate with every baseline, look by look, as far as its scores reach.
+
+    BLOCK where any check shows a drop (Holm over all checks) and does not rule out the margin; PASS where every check
+    rules the margin out; a check is settled at the first look that settles it. Items are in the lock's order, in which
+    every look takes the same share of each task.
+    """
+    sizes = {task: len(scores) for task, scores in candidate.items()}
+    there = {task: _first(scores) for task, scores in candidate.items()}
+    plan = [{task: sequential.seen(n, share) for task, n in sizes.items()} for share in settings.fractions]
+    checks: dict[tuple[str, str], Check] = {}
+    for look, upto in enumerate(plan, 1):
+        if any(there[task] < n for task, n in upto.items()):
+            break
+        used, last = upto, look
+        tests = _tests(settings, baselines, candidate, upto)
+        open_ones = {key: of for key, of in tests.items() if key not in checks or checks[key].verdict == "INCONCLUSIVE"}
+        checks |= _judged(settings, open_ones, look, len(tests))
+        if all(check.verdict == "PASS" for check in checks.values()) or "BLOCK" in _verdicts(checks):
+            break
+    if not checks:
+        raise ValueError("no look is complete: scores are missing before the first")
+    verdicts = _verdicts(checks)
+    verdict: Verdict = "BLOCK" if "BLOCK" in verdicts else "PASS" if verdicts == {"PASS"} else "INCONCLUSIVE"
+    over = verdict != "INCONCLUSIVE" or last == len(plan)
+    return Decision(verdict, tuple(checks.values()), sum(used.values()), sum(sizes.values()), last, over)
+
+
+def _verdicts(checks: Mapping[tuple[str, str], Check]) -> set[Verdict]:
+    return {check.verdict for check in checks.values()}
+
+
+def _first(scores: np.ndarray) -> int:
+    """How many scores there are before the first that is missing."""
+    missing = np.flatnonzero(np.isnan(scores))
+    return int(missing[0]) if len(missing) else len(scores)
+
+
+def _tests(
+    settings: Settings, baselines: Mapping[str, Scores], candidate: Scores, upto: Mapping[str, int]
+) -> dict[tuple[str, str], tuple[float, stats.Sided]]:
+    """(baseline, task) -> its margin in points, and its tests over the first items of each task."""
+    found = {}
+    for name, baseline in baselines.items():
+        pairs = {task: (candidate[task][:n], baseline[task][:n]) for task, n in upto.items()}
+        only = next(iter(pairs)) if len(pairs) == 1 else PRIMARY
+        found[name, only] = (settings.margin, _together(settings, list(pairs.values())))
+        tasks = {task: settings.margins[task] for task in pairs} if len(pairs) > 1 else {}
+        for task, margin in tasks.items():
+            found[name, task] = (margin, stats.sided(*pairs[task], margin / 100, settings.alpha))
+    return found
+
+
+def _together(settings: Settings, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> stats.Sided:
+    if len(pairs) == 1 or settings.primary == "items":
+        ours, theirs = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
+        return stats.sided(ours, theirs, settings.margin / 100, settings.alpha)
+    return stats.mean_sided([ours - theirs for ours, theirs in pairs], settings.margin / 100, settings.alpha)
+
+
+def _judged(
+    settings: Settings, tests: Mapping[tuple[str, str], tuple[float, stats.Sided]], look: int, number: int
+) -> dict[tuple[str, str], Check]:
+    """The open checks, judged at a look: PASS each by its own level, BLOCK by Holm's steps over all `number` checks."""
+    fractions = settings.fractions
+    passing = sequential.levels(settings.alpha, fractions)[look - 1]
+    found = {
+        key: Check(*key, margin, "PASS" if test.p_below < passing else "INCONCLUSIVE", test, look)
+        for key, (margin, test) in tests.items()
+    }
+    for rank, key in enumerate(sorted(tests, key=lambda key: tests[key][1].p_worse)):
+        level = sequential.levels(settings.alpha / (number - rank), fractions)[look - 1]
+        if tests[key][1].p_worse >= level:
+            break
+        if found[key].verdict != "PASS":
+            found[key] = replace(found[key], verdict="BLOCK")
+    return found

@@ -1,0 +1,116 @@
+"""A checkpoint evaluated for the gate, look by look: nothing is generated after the verdict is there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import benchmarks
+from harness.checkpoints import open_checkpoint
+from harness.compare import Progress
+from harness.errors import NotComparable
+from harness.evaluate import Evaluation, Job, Sampling, evaluate, job, summarised
+from harness.gate.check import Comparison
+from harness.gate.lock import PerItem, shortened
+from harness.graders import Graders
+from harness.hub import resolve_model
+from harness.leaderboard import Run
+from harness.protocols import CodeRunner
+from harness.sequential import seen
+from harness.storage import full_disk_is_named, owned, writable
+from harness.types import Checkpoint
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is evaluated, where its replies are kept, and by what."""
+
+    model: str
+    name: str
+    folder: Path
+    engine: str = "auto"
+    engine_options: tuple[tuple[str, str], ...] = ()
+    allow_weak_sandbox: bool = False
+
+
+def evaluated(asked: Asked, comparison: Comparison, progress: Progress) -> PerItem:
+    """The scores of a model on the lock's items, as far as the verdict needs them; replies are kept and used again.
+
+    Raises `NotComparable` where the items here are not those of the baseline.
+    """
+    from harness.engines import open_engine
+
+    lock, baseline = comparison.lock, comparison.baselines["release"]
+    jobs = [_job(task, ids, baseline, lock.samples) for task, ids in lock.items.items()]
+    checkpoint = _checkpoint(asked)
+    writable(asked.folder)
+    with owned(asked.folder), full_disk_is_named(asked.folder), contextlib.ExitStack() as closing:
+        runner: CodeRunner | None = None
+        if any(part.task.needs_sandbox for part in jobs):
+            from harness.sandbox import Sandbox
+
+            runner = Sandbox(allow_weak=asked.allow_weak_sandbox)
+            closing.callback(runner.close)
+        graders = closing.enter_context(Graders(runner))
+        engine = open_engine(asked.engine, progress.say, dict(asked.engine_options))
+        closing.callback(engine.close)
+        found: list[Evaluation] = []
+        fractions = comparison.settings.fractions
+        for before, share in zip((0.0, *fractions), fractions, strict=False):
+            for part in jobs:
+                n = len(part.samples)
+                batch = replace(part, samples=part.samples[seen(n, before) : seen(n, share)])
+                if batch.samples:
+                    with progress.step(f"{part.task.name}, to {100 * share:.0f} %", 1.0) as tick:
+                        shown = _shown(tick)
+                        found.append(evaluate(batch, engine, checkpoint, graders, asked.folder / "evals", shown))
+            columns, content = summarised(found)
+            candidate = PerItem.of(asked.name, Run(checkpoint.digest, columns, content=content))
+            decision = comparison.decided([candidate])
+            progress.say(f"after {decision.n_used:,} of {decision.n:,} items: {decision.verdict}")
+            if decision.over:
+                break
+        return candidate
+
+
+def _shown(tick: Any) -> Any:
+    return lambda done, total: tick(done / total, f"{done}/{total}")
+
+
+def _checkpoint(asked: Asked) -> Checkpoint:
+    if asked.engine == "openai":
+        from harness.engines.openai import served
+
+        return served(dict(asked.engine_options).get("base_url", ""), asked.model)
+    return open_checkpoint(resolve_model(asked.model))
+
+
+def _job(name: str, ids: Sequence[str], baseline: PerItem, samples: int) -> Job:
+    """The lock's items of a task in its order, asked as the baseline was."""
+    task = benchmarks.open_task(name)
+    hashes = {item.id: item.item for item in baseline.items if item.task == name}
+    settings = [json.loads(text) for text in baseline.rules[name]["decoding"]]
+    first = min(settings, key=lambda of: of["seed"] or 0)
+    for split in ("test", "dev"):
+        for chat in (True, False):
+            how = Sampling(
+                samples,
+                temperature=first["temperature"],
+                top_p=first["top_p"],
+                top_k=first["top_k"],
+                max_tokens=first["max_tokens"],
+                seed=first["seed"] or 0,
+                chat=chat,
+            )
+            whole = job(task, split, sampling=how)
+            here = {sample.id: sample for sample in whole.samples}
+            if all(id_ in here and shortened(here[id_].hash) == hashes[id_] for id_ in ids):
+                return replace(whole, samples=tuple(here[id_] for id_ in ids))
+    raise NotComparable(
+        f"the items of {name} here are not those of the baseline: other data, or another version of the task "
+        f"({getattr(task, 'version', 'unknown')}); evaluate the baseline anew and accept it"
+    )

@@ -1,0 +1,310 @@
+"""The lock: what the gate was agreed on, and what it compares with. Only `harness gate accept` writes one.
+
+A lock is a JSON file: settings, items of each task in a shuffled order, and for each baseline the digest of the file
+beside it that holds its scores item by item. It ends in a seal, the SHA-256 of everything before: an edit by hand or a
+bad merge is noticed, and nothing is compared until the lock is accepted anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from harness.columns import Places
+from harness.errors import DataError, NotComparable
+from harness.gate.decide import Settings
+from harness.leaderboard import Run
+from harness.records import write_text
+from harness.types import sha256_of
+
+SCHEMA = 1
+RULES = ("grader version", "decoding", "engine", "sandbox")
+"""What must be equal besides items and prompts, which are kept item by item."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One row of a per-item file. strict, lenient: sums over the samples; n: samples that have a verdict."""
+
+    task: str
+    id: str
+    item: str  # first characters of the item's hash
+    prompt: str  # and of its prompt's
+    n: int
+    strict: float
+    lenient: float
+
+
+@dataclass(frozen=True)
+class PerItem:
+    """A checkpoint's scores item by item, and all that must be equal for a comparison.
+
+    samples: replies an item. rules: for each task and field of `RULES` its values. counts: of all replies, how many
+    have no verdict, were cut off, and held no answer.
+    """
+
+    name: str
+    checkpoint: str
+    samples: int
+    rules: Mapping[str, Mapping[str, list[str]]]
+    counts: Mapping[str, int]
+    items: tuple[Item, ...]
+    tokens_per_reply: float = 0.0
+
+    @classmethod
+    def of(cls, name: str, run: Run) -> PerItem:
+        """The per-item file of a run. Raises `NotComparable` where items have different numbers of samples."""
+        columns = run.columns
+        places, numbers = columns.places, np.bincount(columns.places.item_of)
+        if len(set(numbers.tolist())) > 1:
+            raise NotComparable(f"{name!r} has items with {numbers.min()} and with {numbers.max()} samples")
+        firsts = np.unique(places.item_of, return_index=True)[1].tolist()
+        judged = ~np.isnan(columns.verdicts["strict"])
+        n, strict, lenient = (
+            np.bincount(places.item_of, np.where(judged, values, 0.0))
+            for values in (judged.astype(float), columns.verdicts["strict"], columns.verdicts["lenient"])
+        )
+        items = tuple(
+            Item(
+                places.tasks[at],
+                places.ids[at],
+                shortened(places.compared["item"][at]),
+                shortened(places.compared["prompt"][at]),
+                int(n[number]),
+                float(strict[number]),
+                float(lenient[number]),
+            )
+            for number, at in enumerate(firsts)
+        )
+        counts = {
+            "replies": len(columns),
+            "errored": int((~judged).sum()),
+            "truncated": int((columns.cut & judged).sum()),
+            "unparsable": int(columns.unread.sum()),
+        }
+        rules = {task: _rules(places) for task, (_, places) in places.by_task.items()}
+        return cls(name, run.digest, int(numbers.max()), rules, counts, items, float(columns.n_tokens.mean()))
+
+    def text(self) -> str:
+        """The file: a first line about all items, then a line for each."""
+        head = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "items"}
+        lines = [{"schema": SCHEMA, **head}, *map(asdict, self.items)]
+        return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+    @classmethod
+    def from_text(cls, text: str, source: str) -> PerItem:
+        """Raises `DataError` for a text that is none, an item that is there twice, or a score that is none."""
+        try:
+            head, *lines = (json.loads(line, parse_constant=_refuse) for line in text.splitlines())
+            schema = head.pop("schema")
+            items = tuple(Item(**line) for line in lines)
+            found = cls(**head, items=items)
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{source} is no per-item file ({type(error).__name__}: {error})") from None
+        if schema != SCHEMA:
+            raise DataError(f"{source} has schema {schema}, this version reads {SCHEMA}; accept the baseline anew")
+        seen = set()
+        for item in items:
+            if (item.task, item.id) in seen:
+                raise DataError(f"{source}: item {item.task} {item.id} is there twice")
+            if not 0 <= max(item.strict, item.lenient) <= item.n or min(item.strict, item.lenient) < 0:
+                raise DataError(
+                    f"{source}: item {item.task} {item.id} has a score outside of 0 to its {item.n} samples"
+                )
+            seen.add((item.task, item.id))
+        return found
+
+
+def shortened(digest: str) -> str:
+    """As much of a hash as is kept for each item."""
+    return digest[:16]
+
+
+def _rules(places: Places) -> dict[str, list[str]]:
+    return {field: sorted(set(places.compared[field])) for field in RULES}
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no score")
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """file: seen from the lock. sha256: of its bytes."""
+
+    name: str
+    checkpoint: str
+    file: str
+    sha256: str
+    accepted: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lock:
+    """items: for each task its items in the order they are looked at. baselines: "release", "previous"."""
+
+    settings: Settings
+    items: Mapping[str, list[str]]
+    shuffle_seed: int
+    samples: int
+    baselines: Mapping[str, Baseline]
+
+    @property
+    def seal(self) -> str:
+        """SHA-256 of everything in the lock."""
+        return sha256_of(asdict(self))
+
+    @property
+    def n(self) -> int:
+        """Items in all."""
+        return sum(map(len, self.items.values()))
+
+
+BASELINES = ("release", "previous")
+
+
+def shuffled(per_item: PerItem, seed: int) -> dict[str, list[str]]:
+    """For each task its items that have a verdict, in the order they are looked at."""
+    found: dict[str, list[str]] = {}
+    for item in per_item.items:
+        if item.n:
+            found.setdefault(item.task, []).append(item.id)
+    for task, ids in found.items():
+        random.Random(f"{seed} {task}").shuffle(ids)
+    return found
+
+
+def accept(
+    path: Path, before: Lock | None, candidate: PerItem, settings: Settings, reason: str, when: str, release: bool
+) -> Lock:
+    """Write a lock whose `previous` baseline is the candidate (and `release` too, where asked or where there is none).
+
+    Raises `NotComparable` where a release that stays was judged by other rules or items, or too many replies failed.
+    """
+    refuse_failed(candidate, settings)
+    baselines = dict(before.baselines) if before else {}
+    names = BASELINES if release or "release" not in baselines else ("previous",)
+    seed = before.shuffle_seed if before else 0
+    items = shuffled(candidate, seed)
+    if "release" not in names and before is not None:
+        release_scores = read_per_item(path, "release", baselines["release"])
+        refuse_missing(scores_of(release_scores, candidate, before, settings)[1], before, candidate.name)
+        items = dict(before.items)
+    text = candidate.text()
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    for name in names:
+        file = f"{path.stem}.{name}.jsonl"
+        baselines[name] = Baseline(candidate.name, candidate.checkpoint, file, digest, when, reason)
+        write_text(path.with_name(file), text)
+    lock = Lock(settings, items, seed, candidate.samples, baselines)
+    write_text(path, json.dumps({"schema": SCHEMA, **asdict(lock), "seal": lock.seal}, indent=1) + "\n")
+    return lock
+
+
+def read(path: Path) -> Lock:
+    """The lock. Raises `NotComparable` where it is missing, is none, or is not as it was accepted."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        schema, seal = values.pop("schema"), values.pop("seal")
+        baselines = {name: Baseline(**of) for name, of in values.pop("baselines").items()}
+        lock = Lock(settings=Settings(**values.pop("settings")), baselines=baselines, **values)
+    except FileNotFoundError:
+        raise NotComparable(
+            f"there is no lock {path}: make one of a run to compare with: harness gate accept RUN --lock {path}"
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise NotComparable(f"{path} is no lock ({type(error).__name__}: {error}); {_ANEW}") from None
+    if schema != SCHEMA:
+        raise NotComparable(f"{path} has schema {schema}, this version reads {SCHEMA}; {_ANEW}")
+    if seal != lock.seal:
+        raise NotComparable(f"{path} is not as it was accepted: its seal does not fit; {_ANEW}")
+    return lock
+
+
+_ANEW = "take it from version control again, or accept a baseline anew: harness gate accept RUN"
+
+
+def read_per_item(lock: Path, name: str, baseline: Baseline) -> PerItem:
+    """The scores of a baseline. Raises `NotComparable` where the file is missing or not the one that was accepted."""
+    path = lock.with_name(baseline.file)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise NotComparable(
+            f"the {name} baseline has no per-item file {path} ({error.strerror}): it lies beside the lock and is "
+            f"committed with it; {_ANEW}"
+        ) from None
+    if hashlib.sha256(content).hexdigest() != baseline.sha256:
+        raise NotComparable(f"{path} is not the file that was accepted as {name} baseline: its digest differs; {_ANEW}")
+    return PerItem.from_text(content.decode(), str(path))
+
+
+def refuse_failed(candidate: PerItem, settings: Settings) -> None:
+    """Raise `NotComparable` where more replies than agreed on have no verdict."""
+    errored, of = candidate.counts["errored"], candidate.counts["replies"]
+    if errored > settings.max_errors * of:
+        raise NotComparable(
+            f"{candidate.name!r}: {errored} of {of} replies have no verdict, more than {100 * settings.max_errors:g} "
+            "%; evaluate it again"
+        )
+
+
+def scores_of(
+    baseline: PerItem, candidate: PerItem, lock: Lock, settings: Settings, allowed: frozenset[str] = frozenset()
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """(baseline, candidate) scores in the lock's order, NaN where the candidate has no item yet.
+
+    A reply of the candidate without verdict counts as wrong. allowed: fields that may differ. Raises `NotComparable`
+    naming the field, or an item.
+    """
+    refuse_other_rules(baseline, candidate, allowed)
+    ours, theirs = ({(item.task, item.id): item for item in per_item.items} for per_item in (candidate, baseline))
+    found: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
+    for task, ids in lock.items.items():
+        columns: tuple[list[float], list[float]] = ([], [])
+        for id_ in ids:
+            base, item = theirs.get((task, id_)), ours.get((task, id_))
+            if base is None or not base.n:
+                raise NotComparable(f"the baseline {baseline.name!r} has no score for {task} {id_}; {_ANEW}")
+            if item is not None:
+                for field in ("item", "prompt"):
+                    if field not in allowed and getattr(item, field) != getattr(base, field):
+                        raise NotComparable(
+                            f"{candidate.name!r} and {baseline.name!r} differ in {field} at {task} {id_}: "
+                            f"{getattr(item, field)!r} and {getattr(base, field)!r}"
+                        )
+            columns[0].append(getattr(base, settings.reading) / base.n)
+            columns[1].append(np.nan if item is None else getattr(item, settings.reading) / candidate.samples)
+        for of, values in zip(found, columns, strict=True):
+            of[task] = np.array(values, float)
+    return found
+
+
+def refuse_other_rules(baseline: PerItem, candidate: PerItem, allowed: frozenset[str]) -> None:
+    """Raise `NotComparable` naming the field in which both were not evaluated alike."""
+    pairs: list[tuple[str, str, object, object]] = [("samples", "an item", candidate.samples, baseline.samples)]
+    for task in candidate.rules.keys() & baseline.rules.keys():
+        pairs += [(field, f"of {task}", candidate.rules[task][field], baseline.rules[task][field]) for field in RULES]
+    for field, where, mine, other in pairs:
+        if mine != other and field not in allowed:
+            raise NotComparable(
+                f"{candidate.name!r} and {baseline.name!r} differ in {field} {where}: {mine} and {other}; evaluate the "
+                f"candidate under the baseline's settings, or allow it: --allow {field.replace(' ', '-')}"
+            )
+
+
+def refuse_missing(scores: Mapping[str, np.ndarray], lock: Lock, name: str) -> None:
+    """Raise `NotComparable` where an item of the lock has no score."""
+    for task, values in scores.items():
+        if len(missing := np.flatnonzero(np.isnan(values))):
+            raise NotComparable(
+                f"{name!r} has no reply to {len(missing)} of the {len(values)} items of {task} in the lock, first "
+                f"{lock.items[task][missing[0]]!r}; evaluate it on all of them"
+            )

@@ -1,0 +1,180 @@
+"""What a gate would find before anything is run: the smallest margin it can police, and what it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.stats import norm
+
+from harness import sequential, tables
+from harness.errors import UsageError
+from harness.gate.decide import PRIMARY, Settings
+from harness.gate.lock import PerItem
+
+DISCORDANCE = 0.2  # share of items that two checkpoints answer differently, where nothing better is known
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Part:
+    """One check as planned. error: standard error of its difference, as a share; n: items."""
+
+    task: str
+    n: int
+    margin: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """settings: with all margins set. within: share of the assumed discordance that one item's samples explain."""
+
+    settings: Settings
+    parts: tuple[Part, ...]
+    samples: int
+    discordance: float
+    within: float | None
+    tokens: float
+
+
+def plan(
+    baseline: PerItem,
+    settings: Settings,
+    margin: float | None,
+    margins: Mapping[str, float],
+    discordance: float = DISCORDANCE,
+    underpowered: bool = False,
+) -> Plan:
+    """The checks of a gate against this baseline. margin, margins: in points; None or left out: the least that works.
+
+    A margin works where an unchanged checkpoint passes with 80 % power. Raises `UsageError` for a smaller one unless
+    `underpowered`, and for a task that is not in the baseline.
+    """
+    tasks = list(dict.fromkeys(item.task for item in baseline.items))
+    if unknown := [task for task in margins if task not in tasks]:
+        raise UsageError(f"--task-margin {unknown[0]}: the baseline has no such task; it has {', '.join(tasks)}")
+    errors, sizes = {}, {}
+    for task in tasks:
+        items = [item for item in baseline.items if item.task == task and item.n]
+        sizes[task] = len(items)
+        errors[task] = math.sqrt(_variance(baseline, task, settings, discordance) / len(items))
+    together = _together(errors, sizes, settings)
+    if len(tasks) > 1:
+        found = {task: _margin(task, margins.get(task), errors[task], settings, underpowered) for task in tasks}
+        overall = _margin(PRIMARY, margin, together, settings, underpowered)
+        parts = [Part(PRIMARY, sum(sizes.values()), overall, together)]
+    else:
+        found, parts = {}, []
+        overall = _margin(tasks[0], margins.get(tasks[0], margin), together, settings, underpowered)
+    agreed = replace(settings, margin=overall, margins=found)
+    parts += [Part(task, sizes[task], found.get(task, overall), errors[task]) for task in tasks]
+    within = _within(baseline, settings) if baseline.samples > 1 else None
+    return Plan(agreed, tuple(parts), baseline.samples, discordance, within, baseline.tokens_per_reply)
+
+
+def _margin(task: str, asked: float | None, error: float, settings: Settings, underpowered: bool) -> float:
+    """In points. The test of the margin has 80 % power for an unchanged checkpoint from here on."""
+    least = 100 * float(norm.isf(settings.alpha) + norm.ppf(POWER)) * error
+    if asked is None:
+        return math.ceil(10 * least) / 10
+    if asked < least - 0.05 and not underpowered:
+        raise UsageError(
+            f"a margin of {asked:g} points for {task} is below what these items can police: an unchanged checkpoint "
+            f"would pass {100 * _passes(asked, error, settings):.0f} % of the time; the least with {100 * POWER:.0f} % "
+            f"is {least:.1f} points. Take that, or more samples an item or more items, or insist with --underpowered"
+        )
+    return asked
+
+
+def _passes(margin: float, error: float, settings: Settings) -> float:
+    return float(norm.cdf(margin / 100 / error - norm.isf(settings.alpha)))
+
+
+def _variance(baseline: PerItem, task: str | None, settings: Settings, discordance: float) -> float:
+    """Of one item's difference between two checkpoints that are equally good.
+
+    Samples of one item only average away what differs between them, which several samples of the baseline show.
+    """
+    if baseline.samples < 2:
+        return discordance
+    within = _within(baseline, settings, task)
+    return max(discordance - within, 0.0) + within / baseline.samples
+
+
+def _within(baseline: PerItem, settings: Settings, task: str | None = None) -> float:
+    """Share of items that two samples of the same checkpoint answer differently."""
+    items = [item for item in baseline.items if item.n > 1 and task in (None, item.task)]
+    shares = np.array([getattr(item, settings.reading) / item.n for item in items])
+    n = np.array([item.n for item in items])
+    return float((2 * shares * (1 - shares) * n / (n - 1)).mean()) if items else 0.0
+
+
+def _together(errors: Mapping[str, float], sizes: Mapping[str, int], settings: Settings) -> float:
+    """Standard error of all tasks together."""
+    weights = {
+        task: 1 / len(errors) if settings.primary == "macro" else n / sum(sizes.values()) for task, n in sizes.items()
+    }
+    return math.sqrt(sum((weights[task] * errors[task]) ** 2 for task in errors))
+
+
+DROPS = (0, 1, 2, 3, 5)
+
+
+def chances(part: Part, settings: Settings, checks: int, drop: float) -> tuple[float, float, float]:
+    """(blocked, passed, share of items used) for a true drop in points: a normal model, 20,000 draws of a fixed seed.
+
+    checks: tests of the gate in all; BLOCK is corrected for them as at Holm's first step.
+    """
+    fractions = settings.fractions
+    times = np.array(fractions) / part.error**2
+    steps = np.diff(times, prepend=0.0)
+    noise = np.random.default_rng(0).normal(size=(_DRAWS, len(times))) * np.sqrt(steps)
+    path = (noise + steps * (-drop / 100)).cumsum(axis=1)
+    worse = norm.cdf(path / np.sqrt(times))
+    below = norm.sf((path + times * part.margin / 100) / np.sqrt(times))
+    block = worse < np.array(sequential.levels(settings.alpha / checks, fractions))
+    passed = below < np.array(sequential.levels(settings.alpha, fractions))
+    over = block | passed
+    first = np.where(over.any(axis=1), over.argmax(axis=1), len(times) - 1)
+    rows = np.arange(_DRAWS)
+    return (
+        float((block & ~passed)[rows, first].mean()),
+        float(passed[rows, first].mean()),
+        float(np.array(fractions)[first].mean()),
+    )
+
+
+_DRAWS = 20_000
+
+
+def lines(planned: Plan, baselines: int = 1) -> Sequence[str]:
+    """The plan in words."""
+    settings, parts = planned.settings, planned.parts
+    checks = len(parts) * baselines
+    kinds = {
+        "fixed": "all items, then one decision",
+        "group-sequential": f"up to {settings.looks} looks, stops when decided",
+    }
+    text = [
+        f"{tables.count(checks, 'check')}, each one-sided at {100 * settings.alpha:g} %, {settings.reading} scores",
+        f"{settings.design}: {kinds[settings.design]}",
+        f"assumed: two checkpoints equally good answer {100 * planned.discordance:g} % of the items differently",
+    ]
+    if planned.within is not None:
+        text.append(
+            f"measured: two samples of the baseline differ on {100 * planned.within:.1f} % of the items; "
+            f"{planned.samples} samples an item are drawn"
+        )
+    for part in parts:
+        text += ["", f"{part.task}: {part.n:,} items, margin {part.margin:g} points"]
+        for drop in DROPS:
+            blocked, passed, used = chances(part, settings, checks, drop)
+            name = "unchanged" if not drop else f"{tables.count(int(drop), 'point')} worse"
+            tail = f", {100 * used:.0f} % of the items" if settings.design == "group-sequential" else ""
+            text.append(f"  {name:<15} PASS {100 * passed:3.0f} %   BLOCK {100 * blocked:3.0f} %{tail}")
+    replies = sum(part.n for part in parts if part.task != PRIMARY) * planned.samples
+    text += ["", f"cost of a check: at most {replies:,} replies, about {replies * planned.tokens:,.0f} tokens"]
+    return text

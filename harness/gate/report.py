@@ -1,0 +1,216 @@
+"""The verdict in the forms that people and CI systems read. Pure functions of the facts in verdict.json."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from xml.etree import ElementTree
+
+from harness import pictures, stats, tables
+
+Facts = Mapping[str, Any]
+
+MOST_BYTES = 60_000  # of a summary: a comment on GitHub holds 65,536 characters, and is lost as a whole above
+MOST_ANNOTATIONS = 10  # GitHub shows so many of a kind in a step
+SIGNS = {"PASS": "✅", "BLOCK": "⛔", "INCONCLUSIVE": "❔"}
+COLOURS = {"PASS": "brightgreen", "BLOCK": "red", "INCONCLUSIVE": "yellow"}
+
+
+def files(facts: Facts) -> dict[str, str]:
+    """Name -> text of every file of a report."""
+    return {
+        "verdict.json": json.dumps(facts, indent=1, ensure_ascii=False) + "\n",
+        "summary.md": summary(facts),
+        "junit.xml": junit(facts),
+        "annotations.txt": "".join(f"{line}\n" for line in workflow_commands(facts)),
+        "badge.json": json.dumps(badge(facts)) + "\n",
+        "items_flipped.csv": flipped(facts),
+        "forest.svg": forest(facts),
+    }
+
+
+def headline(facts: Facts) -> str:
+    """One sentence: the verdict and why."""
+    names = " and ".join(f"{name} ({tables.plain(of['name'])})" for name, of in facts["baselines"].items())
+    worst = _worst(facts)
+    return (
+        f"{facts['verdict']}: {tables.plain(facts['candidate']['name'])} against {names}, {worst['task']} "
+        f"{_points(worst)} points, margin {worst['margin']:g}"
+    )
+
+
+def _worst(facts: Facts) -> Mapping[str, Any]:
+    """The check that decided, or the lowest difference."""
+    checks: Sequence[Mapping[str, Any]] = facts["checks"]
+    deciding = [check for check in checks if check["verdict"] == facts["verdict"]]
+    return min(deciding or checks, key=lambda check: check["value"])
+
+
+def _points(check: Mapping[str, Any]) -> str:
+    """Difference with its interval, which leaves alpha out on either side."""
+    return tables.percent(check, "+")
+
+
+def summary(facts: Facts) -> str:
+    """Markdown for a pull request, below GitHub's limits: what does not fit is left out from the end, and said."""
+    settings = facts["settings"]
+    head = ["Check", "Verdict", "Difference, points", "Margin", "Gained / lost", "n", "p worse", "p margin"]
+    rows = [
+        [
+            f"{check['task']} against {check['baseline']}",
+            f"{SIGNS[check['verdict']]} {check['verdict']}" + (f" ({check['note']})" if check["note"] else ""),
+            _points(check),
+            f"{check['margin']:g}",
+            "–" if check["gained"] is None else f"{check['gained']} / {check['lost']}",
+            f"{check['n']:,}",
+            f"{check['p_worse']:.2g}",
+            f"{check['p_below']:.2g}",
+        ]
+        for check in facts["checks"]
+    ]
+    level = 100 * settings["alpha"]
+    lines = [
+        f"## {SIGNS[facts['verdict']]} {headline(facts)}",
+        "",
+        *tables.table(head, rows),
+        "",
+        *[f"> [!WARNING]\n> {warning}\n" for warning in facts["warnings"]],
+        f"**PASS**: a drop of the margin is ruled out. **BLOCK**: it did get worse, and the margin is not ruled out. "
+        f"**INCONCLUSIVE**: these items tell neither. One-sided tests at {level:g} %, for BLOCK corrected (Holm) for "
+        f"{tables.count(len(facts['checks']), 'check')}; intervals leave {level:g} % out on either side. "
+        f"{settings['reading'].capitalize()} scores of {facts['n_used']:,} of {facts['n']:,} items, "
+        f"{tables.count(facts['samples'], 'sample')} each, design {settings['design']}, policy {settings['policy']}; "
+        f"{tables.count(facts['attempts'], 'attempt')}, {tables.count(facts['candidates_checked'], 'candidate')} "
+        "checked on these items so far.",
+        "",
+        *_sides(facts),
+    ]
+    text = "\n".join(lines) + "\n"
+    return text + _folded(facts, MOST_BYTES - len(text.encode()))
+
+
+def _sides(facts: Facts) -> Iterator[str]:
+    sides = {"candidate": facts["candidate"], **facts["baselines"]}
+    rows = []
+    for name, of in sides.items():
+        counts = of["counts"]
+        shares = [f"{100 * counts[word] / counts['replies']:.1f}" for word in ("errored", "truncated", "unparsable")]
+        tokens = f"{of['tokens_per_reply']:.0f}" if of["tokens_per_reply"] else "–"
+        rows.append([f"{name}: {tables.plain(of['name'])}", f"`{of['checkpoint'].removeprefix('recorded:')[:12]}`",
+                     *shares, tokens, tables.plain(of.get("reason", "–")) or "–"])  # fmt: skip
+    yield from tables.table(
+        ["", "Weights", "Failed %", "Cut off %", "Unread %", "Tokens a reply", "Accepted for"], rows
+    )
+    yield ""
+
+
+def _folded(facts: Facts, room: int) -> str:
+    """The flipped items under a fold, as many as there is room for."""
+    start, end = "<details><summary>Items that flipped</summary>\n\n", "\n</details>\n"
+    lines, used, left = [], len((start + end).encode()) + 100, 0
+    for line in _flips(facts):
+        size = len(line.encode()) + 1
+        if left or used + size > room:
+            left += 1
+        else:
+            lines.append(line)
+            used += size
+    if left:
+        lines.append(f"- and {left:,} more: items_flipped.csv has them all")
+    return start + "\n".join(lines or ["none"]) + end if room > used else ""
+
+
+def _flips(facts: Facts) -> Iterator[str]:
+    for baseline, tasks in facts["flipped"].items():
+        for task, items in tasks.items():
+            for word in ("lost", "gained"):
+                yield from (f"- {word} against {baseline}: {task} {tables.code(item)}" for item in items[word])
+
+
+def flipped(facts: Facts) -> str:
+    """CSV: baseline, task, item, lost or gained."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["baseline", "task", "item", "change"])
+    for baseline, tasks in facts["flipped"].items():
+        for task, items in tasks.items():
+            writer.writerows([baseline, task, item, word] for word in ("lost", "gained") for item in items[word])
+    return out.getvalue()
+
+
+def forest(facts: Facts) -> str:
+    """SVG: every check's difference with its interval, and the margin, where it is one."""
+    checks = facts["checks"]
+    margins = {check["margin"] for check in checks}
+    rows = [
+        {
+            "name": f"{c['task']} against {c['baseline']}" + (f", margin {c['margin']:g}" if len(margins) > 1 else ""),
+            **{key: c[key] for key in ("verdict", "value", "low", "high", "n")},
+        }
+        for c in checks
+    ]
+    title = f"{facts['candidate']['name']}: {facts['verdict']}"
+    margin = margins.pop() / 100 if len(margins) == 1 else None
+    return pictures.forest_of(rows, "the baselines", title, margin, level=1 - 2 * facts["settings"]["alpha"])
+
+
+def junit(facts: Facts) -> str:
+    """JUnit XML: one test case a check; BLOCK is a failure, INCONCLUSIVE skipped, or a failure where it must not be."""
+    strict = facts["settings"]["policy"] == "require-noninferior"
+    checks = facts["checks"]
+    failed = [c for c in checks if c["verdict"] == "BLOCK" or (strict and c["verdict"] == "INCONCLUSIVE")]
+    skipped = [c for c in checks if c["verdict"] == "INCONCLUSIVE" and not strict]
+    root = ElementTree.Element(
+        "testsuite", name="harness gate", tests=str(len(checks)), failures=str(len(failed)), skipped=str(len(skipped))
+    )
+    for check in checks:
+        case = ElementTree.SubElement(root, "testcase", classname=f"gate.{check['baseline']}", name=check["task"])
+        message = f"{check['verdict']}: {_points(check)} points, margin {check['margin']:g}, n {check['n']}"
+        if check in failed:
+            ElementTree.SubElement(case, "failure", message=message)
+        elif check in skipped:
+            ElementTree.SubElement(case, "skipped", message=message)
+        else:
+            ElementTree.SubElement(case, "system-out").text = message
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, "unicode", xml_declaration=True) + "\n"
+
+
+def workflow_commands(facts: Facts) -> list[str]:
+    """GitHub's workflow commands: an error a blocked check, a warning an open one; only as many as are shown."""
+    kinds = {"BLOCK": "error", "INCONCLUSIVE": "warning"}
+    found = []
+    for check in sorted(facts["checks"], key=lambda check: (check["verdict"] != "BLOCK", check["value"])):
+        if kind := kinds.get(check["verdict"]):
+            text = f"{check['task']} against {check['baseline']}: {_points(check)} points, margin {check['margin']:g}"
+            found.append(f"::{kind} title=gate {check['verdict']}::{_escaped(text)}")
+    return found[:MOST_ANNOTATIONS]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def badge(facts: Facts) -> dict[str, Any]:
+    """For shields.io's endpoint."""
+    worst = _worst(facts)
+    message = f"{facts['verdict']} {100 * worst['value']:+.1f} points"
+    return {"schemaVersion": 1, "label": "gate", "message": message, "color": COLOURS[facts["verdict"]]}
+
+
+def lines(facts: Facts) -> list[str]:
+    """What a terminal shows."""
+    found = [headline(facts)]
+    for check in facts["checks"]:
+        found.append(
+            f"  {check['verdict']:<12} {check['task']} against {check['baseline']}: {_points(check)} points, margin "
+            f"{check['margin']:g}, n {check['n']:,} ({check['method']})"
+            + (f"; {check['note']}" if check["note"] else "")
+        )
+        if check["verdict"] == "INCONCLUSIVE" and check["n"] > 1 and check["error"]:
+            least = 100 * stats.smallest_found(check["error"], check["n"] - 1, 2 * facts["settings"]["alpha"])
+            found.append(f"{'':15}a drop below {least:.1f} points would be missed more than one time in five")
+    return [*found, *(f"  note: {warning}" for warning in facts["warnings"])]

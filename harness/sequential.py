@@ -1,0 +1,62 @@
+"""When a test that is looked at several times may stop: group-sequential bounds. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from functools import cache, partial
+from itertools import pairwise
+
+import numpy as np
+from scipy import integrate, optimize, signal, stats
+
+
+def spent(alpha: float, fraction: float) -> float:
+    """The part of a one-sided alpha that may be spent up to a fraction of all items: O'Brien and Fleming's shape.
+
+    Little at first, so that the last look costs almost no power. Source: Lan & DeMets 1983, Biometrika 70:659.
+    """
+    return float(2 * stats.norm.sf(stats.norm.isf(alpha / 2) / math.sqrt(fraction)))
+
+
+@cache
+def levels(alpha: float, fractions: tuple[float, ...]) -> tuple[float, ...]:
+    """For each look the p-value below which a one-sided test may stop, so that all looks together keep alpha.
+
+    fractions: the share of all items seen at each look, rising to at most 1. By recursive integration over the
+    statistic's density among those that have not stopped (Jennison & Turnbull 2000, chapter 19).
+    """
+    if not fractions or any(b <= a for a, b in zip((0.0, *fractions), fractions, strict=False)) or fractions[-1] > 1:
+        raise ValueError(f"fractions must rise, from above 0 to at most 1, got {fractions}")
+    found = [spent(alpha, fractions[0])]
+    if len(fractions) == 1:
+        return tuple(found)
+    grid = np.linspace(-_REACH, _REACH, _POINTS)  # of the score: Brownian motion at time `fraction`
+    bound = stats.norm.isf(found[0]) * math.sqrt(fractions[0])
+    density = stats.norm.pdf(grid, scale=math.sqrt(fractions[0])) * _below(grid, bound)
+    for before, now in pairwise(fractions):
+        step = math.sqrt(now - before)
+        to_spend = spent(alpha, now) - spent(alpha, before)
+        bound = optimize.brentq(partial(_excess, to_spend, density, grid, step), 0, _REACH, xtol=1e-10)
+        found.append(float(stats.norm.sf(bound / math.sqrt(now))))
+        moved = signal.fftconvolve(density, stats.norm.pdf(grid, scale=step), mode="same") * (grid[1] - grid[0])
+        density = moved * _below(grid, bound)
+    return tuple(found)
+
+
+_REACH, _POINTS = 8.0, 4001
+
+
+def _excess(to_spend: float, density: np.ndarray, grid: np.ndarray, step: float, bound: float) -> float:
+    """How much more than `to_spend` of the density would be over the bound after a step."""
+    return float(integrate.simpson(density * stats.norm.sf((bound - grid) / step), x=grid)) - to_spend
+
+
+def _below(grid: np.ndarray, bound: float) -> np.ndarray:
+    """1 below the bound, 0 above, and the share of its cell at the bound itself: keeps the integral smooth."""
+    width = grid[1] - grid[0]
+    return np.asarray(np.clip((bound - grid) / width + 0.5, 0.0, 1.0))
+
+
+def seen(n: int, fraction: float) -> int:
+    """How many of n items a look at that share of them has seen."""
+    return math.ceil(n * fraction - 1e-9)

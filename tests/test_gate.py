@@ -1,0 +1,615 @@
+"""The gate blocks what got worse, passes what did not, and never passes what it cannot judge."""
+
+import csv
+import json
+import os
+import random
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from factories import Quiet, graded, record, written
+from scipy import stats as scipy_stats
+
+from harness import sequential, single, stats
+from harness.columns import Columns
+from harness.errors import DataError, NotComparable, UsageError
+from harness.gate import lock as locks
+from harness.gate import plan, report
+from harness.gate.check import Attempts, Comparison
+from harness.gate.decide import Settings, decide
+from harness.gate.lock import PerItem
+from harness.leaderboard import Run
+from harness.records import read_records, record_to_json
+
+HARNESS = str(Path(sys.executable).parent / "harness")
+WHEN = "2026-01-01T00:00:00Z"
+
+
+def gate(*arguments, cwd, **environment):
+    return subprocess.run(
+        [HARNESS, "gate", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        timeout=300,
+        check=False,
+    )
+
+
+def per_item(name, values, digest="c", **changes):
+    """The per-item file of one sample an item."""
+    return PerItem.of(name, Run(digest * 64, Columns.of(graded(digest * 64, values, **changes))))
+
+
+def settings(margin=5.0, **changes):
+    return Settings(margin=margin, margins={}, **changes)
+
+
+def accepted(folder, baseline, agreed=None):
+    """A comparison with a lock of this baseline."""
+    path = folder / "gate.lock.json"
+    locks.accept(path, None, baseline, agreed or settings(), "first", WHEN, release=False)
+    return Comparison(path)
+
+
+def dropped(values, lost, gained=0):
+    """The values with so many right ones made wrong, and wrong ones made right."""
+    out = list(values)
+    for value, count in ((1, lost), (0, gained)):
+        for i in [i for i, v in enumerate(values) if v == value][:count]:
+            out[i] = 1 - value
+    return out
+
+
+BASE = [int((i * 7) % 10 < 6) for i in range(400)]
+
+
+# ------------------------------------------------------------------------------------------------ the tests themselves
+
+
+def test_the_bounds_are_those_of_the_textbook():
+    found = sequential.levels(0.025, (0.2, 0.4, 0.6, 0.8, 1.0))
+    z = [round(float(scipy_stats.norm.isf(p)), 3) for p in found]
+    assert z == [4.877, 3.357, 2.680, 2.290, 2.031]  # O'Brien-Fleming, Lan-DeMets spending, one-sided 2.5 %
+    assert sequential.levels(0.05, (1.0,)) == pytest.approx((0.05,))
+    for wrong in ((), (0.5, 0.5), (0.5, 1.2), (0.0, 1.0)):
+        with pytest.raises(ValueError, match="fractions must rise"):
+            sequential.levels(0.05, wrong)
+
+
+def test_looking_five_times_keeps_the_level():
+    rng = np.random.default_rng(1)
+    levels = np.array(sequential.levels(0.05, (0.2, 0.4, 0.6, 0.8, 1.0)))
+    path = rng.normal(size=(40_000, 5)).cumsum(axis=1) / np.sqrt(np.arange(1, 6))
+    crossed = (scipy_stats.norm.sf(path) < levels).any(axis=1).mean()
+    assert crossed == pytest.approx(0.05, abs=0.004)
+    assert (scipy_stats.norm.sf(path) < 0.05).any(axis=1).mean() > 0.12  # without the bounds it does not
+
+
+def test_the_sided_tests_agree_with_enumeration_and_with_the_interval():
+    ours, theirs = [1] * 40 + [0] * 60, [1] * 30 + [0] * 10 + [1] * 20 + [0] * 40
+    found = stats.sided(ours, theirs, 0.05)
+    assert (found.gained, found.lost, found.value) == (10, 20, -0.1)
+    binom = scipy_stats.binom(30, 0.5)
+    assert found.p_worse == pytest.approx(sum(binom.pmf(range(10))) + binom.pmf(10) / 2)
+    for margin in (0.02, 0.1, 0.3):  # p is below alpha exactly where the interval excludes the margin
+        tested = stats.sided(ours, theirs, margin)
+        assert (tested.p_below < 0.05) == (tested.low > -margin)
+    ninety = stats.tango(10, 20, 100, 0.9)
+    assert (found.low, found.high) == (ninety.low, ninety.high)
+
+
+def test_shares_are_tested_by_students_t():
+    rng = np.random.default_rng(2)
+    a, b = rng.integers(0, 5, (2, 300)) / 4
+    found = stats.sided(a, b, 0.1)
+    expected = scipy_stats.ttest_rel(a, b, alternative="less")
+    assert found.p_worse == pytest.approx(expected.pvalue)
+    assert found.p_below == pytest.approx(scipy_stats.ttest_rel(a + 0.1, b, alternative="greater").pvalue)
+    interval = scipy_stats.ttest_rel(a, b).confidence_interval(0.9)
+    assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+
+
+@pytest.mark.parametrize("values", [[1.0] * 5, [0.5] * 5, [0.0] * 5, [0.25, 0.75] * 3])
+def test_few_items_that_all_agree_prove_nothing(values):
+    found = stats.sided(values, values, 0.05)
+    assert found.p_below > 0.05
+    assert found.p_worse > 0.05
+    assert found.low < -0.05 < 0.05 < found.high
+
+
+def test_one_item_proves_nothing():
+    for pair in (([1], [0]), ([0], [1]), ([0.5], [0.5])):
+        found = stats.sided(*pair, 0.9)
+        assert (found.p_worse, found.p_below, found.low, found.high) == (1.0, 1.0, -1.0, 1.0)
+
+
+def test_many_items_that_all_agree_rule_a_margin_out():
+    assert decide(settings(1.0), {"b": {"t": np.ones(1000)}}, {"t": np.ones(1000)}).verdict == "PASS"
+    assert decide(settings(1.0), {"b": {"t": np.ones(100)}}, {"t": np.ones(100)}).verdict == "INCONCLUSIVE"
+
+
+# ------------------------------------------------------------------------------------------------ decisions
+
+
+def pair(rng, n, drop, discordant, share=0.6):
+    base = rng.random(n) < share
+    lost, gained = ((discordant + sign * drop / 100) / 2 for sign in (1, -1))
+    flips = rng.random(n) < np.where(base, lost / share, gained / (1 - share))
+    return base.astype(float), (base ^ flips).astype(float)
+
+
+@pytest.mark.parametrize(
+    ("design", "drop", "blocked", "passed"),
+    [  # published for 1,319 items, a fifth of them discordant, margin 3 points, 20,000 repetitions
+        ("fixed", 0, 0.048, 0.783),
+        ("fixed", 3, 0.786, 0.050),
+        ("fixed", 5, 0.992, None),
+        ("group-sequential", 0, 0.049, 0.772),
+        ("group-sequential", 2, 0.481, None),
+        ("group-sequential", 3, 0.773, 0.049),
+    ],
+)
+def test_rates_are_those_published(design, drop, blocked, passed):
+    rng = np.random.default_rng(drop)
+    n, found = 500, []
+    for _ in range(n):
+        base, candidate = pair(rng, 1319, drop, 0.2)
+        found.append(decide(settings(3.0, design=design), {"base": {"t": base}}, {"t": candidate}).verdict)
+    for word, rate in (("BLOCK", blocked), ("PASS", passed)):
+        if rate is not None:
+            slack = 3 * (rate * (1 - rate) / n) ** 0.5 + 0.01
+            assert abs(found.count(word) / n - rate) < slack, (word, found.count(word) / n)
+
+
+def test_a_drop_within_the_margin_passes_and_is_said():
+    base, candidate = np.array(BASE * 10, float), np.array(dropped(BASE * 10, 60), float)
+    (check,) = decide(settings(5.0), {"b": {"t": base}}, {"t": candidate}).checks
+    assert (check.verdict, check.note) == ("PASS", "it did get worse, by less than the margin")
+
+
+def test_one_bad_task_of_many_blocks_and_chance_alone_does_not():
+    rng = np.random.default_rng(4)
+    agreed = replace(settings(5.0), margins={f"t{i}": 8.0 for i in range(8)})
+    wrong = 0
+    for _ in range(300):
+        pairs = {f"t{i}": pair(rng, 200, 0, 0.2) for i in range(8)}
+        base, candidate = ({task: of[side] for task, of in pairs.items()} for side in (0, 1))
+        wrong += decide(agreed, {"b": base}, candidate).verdict == "BLOCK"
+    assert wrong / 300 <= 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
+    base["t3"], candidate["t3"] = pair(rng, 200, 25, 0.3)
+    found = decide(agreed, {"b": base}, candidate)
+    assert found.verdict == "BLOCK"
+    assert [check.task for check in found.checks if check.verdict == "BLOCK"][:1] == ["t3"]
+
+
+def test_macro_counts_tasks_alike_and_items_counts_items_alike():
+    tasks = {"big": np.ones(900), "small": np.ones(100)}
+    worse = {"big": np.ones(900), "small": np.zeros(100)}
+    agreed = Settings(margin=5.0, margins={"big": 50.0, "small": 50.0})
+    values = {
+        primary: next(
+            check.test.value
+            for check in decide(replace(agreed, primary=primary), {"b": tasks}, worse).checks
+            if check.task == "all tasks"
+        )
+        for primary in ("macro", "items")
+    }
+    assert values == {"macro": -0.5, "items": -0.1}
+
+
+def test_a_group_sequential_gate_stops_at_the_first_look_that_settles_it():
+    base = np.ones(1000)
+    agreed = settings(3.0, design="group-sequential")
+    bad = decide(agreed, {"b": {"t": base}}, {"t": np.concatenate([np.zeros(200), np.full(800, np.nan)])})
+    assert (bad.verdict, bad.n_used, bad.look, bad.over) == ("BLOCK", 200, 1, True)
+    unsettled = np.concatenate([np.ones(200), np.full(800, np.nan)])
+    unsettled[:3] = 0
+    early = decide(agreed, {"b": {"t": base}}, {"t": unsettled})
+    assert (early.verdict, early.over) == ("INCONCLUSIVE", False)
+    with pytest.raises(ValueError, match="scores are missing before the first"):
+        decide(agreed, {"b": {"t": base}}, {"t": np.full(1000, np.nan)})
+
+
+# ------------------------------------------------------------------------------------------------ real records
+
+
+DATA = os.environ.get("HARNESS_DATA")
+
+
+@pytest.fixture(scope="module")
+def gsm8k(tmp_path_factory):
+    """Verdicts of two real models on GSM8K, item by item."""
+    if not DATA:
+        pytest.skip("HARNESS_DATA is not set: no recorded generations here")
+    home, found = tmp_path_factory.mktemp("gsm8k"), {}
+    for name in ("Qwen2-7B-Instruct", "Yi-1.5-9B-Chat"):
+        path = Path(DATA) / "generations" / f"zeroeval_gsm_{name}.jsonl.gz"
+        single.run(single.Asked(("gsm8k",), home / name, generations=path, name=name, engine="replay"), Quiet())
+        (file,) = (home / name).glob("evals/*/records-*.jsonl")
+        found[name] = Columns.of(read_records(file)).scores("lenient")
+    return home, found
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("drop", "blocked"), [(1, 0.200), (2, 0.491), (3, 0.786), (5, 0.992)])
+def test_regressions_planted_in_real_records_are_blocked_at_the_published_rates(gsm8k, drop, blocked):
+    base = gsm8k[1]["Qwen2-7B-Instruct"]
+    share, rng, n = base.mean(), np.random.default_rng(drop), 1000  # items are drawn anew, as if from all there are
+    lost, gained = ((0.2 + sign * drop / 100) / 2 for sign in (1, -1))
+    found = 0
+    for _ in range(n):
+        drawn = rng.choice(base, len(base))
+        flips = rng.random(len(base)) < np.where(drawn > 0, lost / share, gained / (1 - share))
+        found += decide(settings(3.0), {"b": {"t": drawn}}, {"t": np.abs(drawn - flips)}).verdict == "BLOCK"
+    assert abs(found / n - blocked) < 0.02 + 2 * (blocked * (1 - blocked) / n) ** 0.5
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("design", ["fixed", "group-sequential"])
+def test_real_models_with_their_names_shuffled_are_blocked_at_most_six_times_in_a_hundred(gsm8k, design):
+    one, two = gsm8k[1].values()
+    rng, n, blocked = np.random.default_rng(5), 2000, 0
+    for _ in range(n):
+        swap, order = rng.random(len(one)) < 0.5, rng.permutation(len(one))
+        base, candidate = (np.where(swap, *sides)[order] for sides in ((one, two), (two, one)))
+        blocked += decide(settings(3.0, design=design), {"b": {"t": base}}, {"t": candidate}).verdict == "BLOCK"
+    assert blocked / n <= 0.06
+
+
+@pytest.mark.data
+def test_real_records_go_through_the_commands(gsm8k, tmp_path):
+    home, _ = gsm8k
+    done = gate("accept", home / "Qwen2-7B-Instruct", "--reading", "lenient", "--reason", "x", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "gsm8k: 1,319 items, margin 3.1 points" in done.stdout
+    done = gate("check", home / "Yi-1.5-9B-Chat", "--allow", "prompt", cwd=tmp_path)
+    assert done.returncode in (0, 3), done.stderr
+    assert json.loads((tmp_path / "gate-report" / "verdict.json").read_text())["n"] == 1319
+
+
+# ------------------------------------------------------------------------------------------------ locks
+
+
+def test_a_lock_says_what_was_agreed_and_is_read_back(tmp_path):
+    comparison = accepted(tmp_path, per_item("base", BASE))
+    lock = comparison.lock
+    assert sorted(lock.items["t"]) == sorted(f"t/test/{i:03d}" for i in range(400))
+    assert lock.items["t"] != sorted(lock.items["t"]), "items in order of difficulty would mislead a look"
+    assert lock.baselines["release"].sha256 == lock.baselines["previous"].sha256
+    assert list(comparison.baselines) == ["release"], "one checkpoint is tested once"
+    again = locks.read(tmp_path / "gate.lock.json")
+    assert again == lock
+
+
+@pytest.mark.parametrize(
+    ("tamper", "message"),
+    [
+        (lambda text: text.replace('"margin": 5.0', '"margin": 50.0'), "is not as it was accepted: its seal does not"),
+        (lambda text: text.replace("t/test/007", "t/test/999"), "is not as it was accepted"),
+        (lambda text: text.replace('"schema": 1', '"schema": 9'), "has schema 9, this version reads 1"),
+        (lambda text: text[:-40], "is no lock"),
+        (lambda _: "[]", "is no lock"),
+        (lambda text: text.replace('"alpha": 0.05', '"alpha": NaN'), "is no lock"),
+        (lambda text: text.replace('"looks"', '"peeks"'), "is no lock"),
+    ],
+)
+def test_a_lock_that_was_changed_by_hand_is_refused(tmp_path, tamper, message):
+    accepted(tmp_path, per_item("base", BASE))
+    path = tmp_path / "gate.lock.json"
+    before = path.read_text()
+    path.write_text(tamper(before))
+    assert path.read_text() != before
+    with pytest.raises(NotComparable, match=message):
+        Comparison(path)
+
+
+def test_a_baseline_without_its_scores_or_with_others_is_refused(tmp_path):
+    accepted(tmp_path, per_item("base", BASE))
+    file = tmp_path / "gate.lock.release.jsonl"
+    text = file.read_text()
+    file.write_text(text.replace('"strict": 1.0', '"strict": 0.0', 1))
+    with pytest.raises(NotComparable, match="is not the file that was accepted as release baseline"):
+        Comparison(tmp_path / "gate.lock.json")
+    file.unlink()
+    with pytest.raises(NotComparable, match=r"the release baseline has no per-item file .*gate\.lock\.release\.jsonl"):
+        Comparison(tmp_path / "gate.lock.json")
+    with pytest.raises(NotComparable, match=r"there is no lock .* harness gate accept RUN"):
+        Comparison(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda line: line | {"strict": 2.0}, "has a score outside of 0 to its 1 samples"),
+        (lambda line: line | {"strict": float("nan")}, "NaN is no score"),
+        (lambda line: line | {"id": "t/test/001"}, "item t t/test/001 is there twice"),
+        (lambda _: {"task": "t"}, "is no per-item file"),
+    ],
+)
+def test_a_per_item_file_that_does_not_fit_is_refused(change, message):
+    head, first, *rest = per_item("base", BASE).text().splitlines()
+    text = "\n".join([head, json.dumps(change(json.loads(first))), *rest])
+    with pytest.raises(DataError, match=message):
+        PerItem.from_text(text, "f")
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("prompt at t", {"prompt_hash": "other"}),
+        ("item at t", {"sample_hash": "other"}),
+        ("grader version of t", {"grader_version": "2"}),
+        ("decoding of t", {"sampling": {"max_tokens": 17, "temperature": 0.0}}),
+        ("engine of t", {"engine": "vllm 2"}),
+        ("sandbox of t", {"sandbox": "none"}),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_by_field(tmp_path, field, changes):
+    comparison = accepted(tmp_path, per_item("base", BASE))
+    other = per_item("new", BASE, "d", **changes)
+    with pytest.raises(NotComparable, match=f"'new' and 'base' differ in {field}"):
+        comparison.decided([other])
+    name = field.rpartition(" at")[0] or field.rpartition(" of")[0]
+    assert Comparison(comparison.path, frozenset([name])).decided([other]).verdict == "PASS"
+
+
+def test_missing_items_are_never_skipped(tmp_path):
+    comparison = accepted(tmp_path, per_item("base", BASE))
+    with pytest.raises(NotComparable, match="'new' has no reply to 1 of the 400 items of t in the lock, first"):
+        comparison.decided([per_item("new", BASE[:-1], "d")])
+    more = comparison.decided([per_item("new", [*BASE, 1, 1], "d")])
+    assert (more.verdict, more.n) == ("PASS", 400)
+
+
+def test_replies_without_verdict_count_as_wrong_and_many_of_them_are_refused(tmp_path):
+    comparison = accepted(tmp_path, per_item("base", [1] * 400))
+    records = graded("d" * 64, [1] * 400)
+
+    def failing(count):
+        none = [replace(r, scores={k: replace(s, value=None) for k, s in r.scores.items()}) for r in records[:count]]
+        return PerItem.of("new", Run("d" * 64, Columns.of([*none, *records[count:]])))
+
+    (check,) = comparison.decided([failing(4)]).checks
+    assert check.test.lost == 4
+    with pytest.raises(NotComparable, match="'new': 5 of 400 replies have no verdict, more than 1 %"):
+        comparison.decided([failing(5)])
+    with pytest.raises(NotComparable, match="have no verdict"):
+        accepted(tmp_path / "other", failing(5))
+
+
+def test_several_samples_an_item_must_be_as_many(tmp_path):
+    many = [replace(r, repeat=k) for r in graded("c" * 64, BASE) for k in range(4)]
+    baseline = PerItem.of("base", Run("c" * 64, Columns.of(many)))
+    assert baseline.samples == 4
+    comparison = accepted(tmp_path, baseline)
+    assert comparison.decided([replace(baseline, name="new")]).verdict == "PASS"
+    with pytest.raises(NotComparable, match="differ in samples an item: 1 and 4"):
+        comparison.decided([per_item("new", BASE, "d")])
+    with pytest.raises(NotComparable, match="items with 1 and with 4 samples"):
+        PerItem.of("odd", Run("c" * 64, Columns.of([*many, record("t/test/900")])))
+
+
+def test_a_candidate_is_held_against_release_and_previous(tmp_path):
+    path = tmp_path / "gate.lock.json"
+    accepted(tmp_path, per_item("v1", BASE))
+    worse = per_item("v2", dropped(BASE, 16), "d")  # by four points: within the margin
+    lock = locks.accept(path, locks.read(path), worse, settings(6.0), "second", WHEN, release=False)
+    assert (lock.baselines["release"].name, lock.baselines["previous"].name) == ("v1", "v2")
+    comparison = Comparison(path)
+    again = per_item("v3", dropped(BASE, 40), "e")
+    verdicts = {check.baseline: check for check in comparison.decided([again]).checks}
+    assert set(verdicts) == {"release", "previous"}
+    assert verdicts["release"].test.value < verdicts["previous"].test.value < 0
+    assert comparison.decided([again]).verdict == "BLOCK", "slow drift is caught by the release"
+    with pytest.raises(NotComparable, match="differ in grader version"):
+        locks.accept(path, locks.read(path), per_item("v4", BASE, "e", grader_version="2"), settings(), "", WHEN, False)
+
+
+def test_trying_again_until_it_passes_does_not_help(tmp_path):
+    comparison = accepted(tmp_path, per_item("base", BASE), settings(5.0))
+    attempts = Attempts(tmp_path / "attempts", comparison.lock)
+    bad, lucky = per_item("new", dropped(BASE, 60), "d"), per_item("new", BASE, "d")
+    assert comparison.decided(attempts.add(bad, "d")).verdict == "BLOCK"
+    assert len(attempts.add(bad, "d")) == 1, "the same scores are the same attempt"
+    both = attempts.add(lucky, "d")
+    assert len(both) == 2
+    (check,) = comparison.decided(both).checks
+    assert check.test.value == pytest.approx(-60 / 400 / 2), "pooled, not replaced"
+    assert comparison.decided(both).verdict == "BLOCK"
+    assert attempts.candidates() == 1
+    attempts.add(lucky, "another")
+    assert attempts.candidates() == 2
+
+
+def test_an_early_stop_stands(tmp_path):
+    agreed = settings(5.0, design="group-sequential")
+    comparison = accepted(tmp_path, per_item("base", [1] * 400), agreed)
+    order = comparison.lock.items["t"]
+    first = set(order[:80])
+    stopped = per_item("new", [1] * 400, "d")
+    stopped = replace(stopped, items=tuple(replace(i, strict=0.0) for i in stopped.items if i.id in first))
+    found = comparison.decided([stopped, per_item("new", [1] * 400, "d")])
+    assert (found.verdict, found.n_used) == ("BLOCK", 80)
+
+
+# ------------------------------------------------------------------------------------------------ plans
+
+
+def test_a_plan_says_what_would_be_found():
+    made = plan.plan(per_item("base", BASE * 3 + BASE[:119]), settings(0.0), None, {})
+    assert made.settings.margin == pytest.approx(3.1)  # (1.645 + 0.842) sqrt(0.2 / 1319)
+    blocked, passed, used = plan.chances(made.parts[0], made.settings, 1, 3.0)
+    assert blocked == pytest.approx(0.78, abs=0.02)
+    assert passed == pytest.approx(0.055, abs=0.02)
+    assert used == 1.0
+    early = replace(made.settings, design="group-sequential")
+    assert plan.chances(made.parts[0], early, 1, 5.0)[2] == pytest.approx(752 / 1319, abs=0.03)  # published
+    assert "cost of a check: at most 1,319 replies, about 3,957 tokens" in plan.lines(made)
+
+
+def test_a_margin_that_cannot_be_policed_is_refused_unless_insisted_on():
+    base = per_item("base", BASE)
+    with pytest.raises(UsageError, match=r"a margin of 1 points for t is below .* the least with 80 % is 5.6 points"):
+        plan.plan(base, settings(0.0), 1.0, {})
+    assert plan.plan(base, settings(0.0), 1.0, {}, underpowered=True).settings.margin == 1.0
+    with pytest.raises(UsageError, match="the baseline has no such task; it has t"):
+        plan.plan(base, settings(0.0), None, {"u": 3.0})
+
+
+def test_more_samples_an_item_police_a_smaller_margin():
+    rng = random.Random(1)
+    margins = {}
+    for samples in (1, 4, 16):
+        share = [rng.random() for _ in range(400)]
+        records = [
+            record(f"t/test/{i:03d}", float(rng.random() < share[i]), repeat=k)
+            for i in range(400)
+            for k in range(samples)
+        ]
+        baseline = PerItem.of("base", Run("c" * 64, Columns.of(records)))
+        margins[samples] = plan.plan(baseline, settings(0.0), None, {}, discordance=0.35).settings.margin
+    assert margins[1] > margins[4] > margins[16]
+
+
+# ------------------------------------------------------------------------------------------------ reports and commands
+
+
+@pytest.fixture
+def three(tmp_path):
+    """Run folders: a baseline, an equal one, a worse one."""
+    written(tmp_path / "base", BASE, "a" * 64, "base")
+    written(tmp_path / "same", dropped(BASE, 5, 5), "b" * 64, "same")
+    written(tmp_path / "worse", dropped(BASE, 60), "c" * 64, "worse")
+    done = gate("accept", "base", "--reason", "first", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "commit them together" in done.stdout
+    return tmp_path
+
+
+def test_the_exit_code_is_the_verdict(three):
+    assert gate("check", "same", cwd=three).returncode == 0
+    blocked = gate("check", "worse", cwd=three)
+    assert blocked.returncode == 3
+    assert blocked.stdout.startswith("BLOCK: worse against release (base), t -15.0 (")
+    (three / "gate.lock.json").write_text("{}")
+    refused = gate("check", "same", cwd=three)
+    assert refused.returncode == 5
+    assert "is no lock" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert gate("check", cwd=three).returncode == 2
+    assert gate("check", "same", "--model", "x", cwd=three).returncode == 2
+
+
+def test_an_open_question_passes_or_not_as_the_policy_says(three):
+    written(three / "unsure", dropped(BASE, 45, 35), "d" * 64, "unsure")
+    lenient = gate("check", "unsure", cwd=three)
+    assert lenient.stdout.startswith("INCONCLUSIVE"), lenient.stdout
+    assert lenient.returncode == 0
+    assert (
+        gate("accept", "base", "--release", "--policy", "require-noninferior", "--reason", "x", cwd=three).returncode
+        == 0
+    )
+    strict = gate("check", "unsure", cwd=three)
+    assert strict.stdout.startswith("INCONCLUSIVE")
+    assert strict.returncode == 4
+    suite = ElementTree.parse(three / "gate-report" / "junit.xml").getroot()
+    assert suite.get("failures") == "1"
+
+
+def test_the_report_is_complete(three):
+    gate("check", "worse", "--out", "report", cwd=three, GITHUB_ACTIONS="")
+    facts = json.loads((three / "report" / "verdict.json").read_text())
+    assert (facts["kind"], facts["schema"], facts["verdict"], facts["exit_code"]) == ("gate verdict", 1, "BLOCK", 3)
+    assert facts["checks"][0]["lost"] == 60
+    with (three / "report" / "items_flipped.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 60
+    assert rows[0] == {"baseline": "release", "task": "t", "item": "t/test/000", "change": "lost"}
+    suite = ElementTree.parse(three / "report" / "junit.xml").getroot()
+    assert [suite.get(name) for name in ("tests", "failures", "skipped")] == ["1", "1", "0"]
+    assert "BLOCK: -15.0" in suite[0][0].get("message")
+    assert json.loads((three / "report" / "badge.json").read_text()) == {
+        "schemaVersion": 1, "label": "gate", "message": "BLOCK -15.0 points", "color": "red",
+    }  # fmt: skip
+    note = (three / "report" / "annotations.txt").read_text()
+    assert note.startswith("::error title=gate BLOCK::t against release: -15.0 (")
+    text = (three / "report" / "summary.md").read_text()
+    assert text.startswith("## ⛔ BLOCK: worse against release (base)")
+    assert "- lost against release: t `t/test/000`" in text
+    shown = gate("check", "worse", cwd=three, GITHUB_ACTIONS="true").stdout
+    assert note in shown
+
+
+def test_a_summary_fits_a_comment_and_names_are_only_text(tmp_path):
+    values = [1] * 9000
+    comparison = accepted(tmp_path, per_item("a|b <img src=x onerror=alert(1)> `x`\n| evil |", values), settings(1.0))
+    facts = comparison.report([per_item("[click](http://evil) **me**", [0] * 9000, "d")], 1)
+    text = report.summary(facts)
+    assert len(text.encode()) <= 60_000
+    assert "- and 7," in text
+    assert "items_flipped.csv has them all" in text
+    assert "<img" not in text
+    assert "&lt;img" in text
+    assert "\\[click\\](http://evil) \\*\\*me\\*\\*" in text
+    table = [line for line in text.splitlines() if line.startswith("| release: ")]
+    assert len(table) == 1
+    assert table[0].replace("\\|", "").count("|") == 8
+    short = {**facts, "warnings": ["x" * 70_000]}
+    assert "<details>" not in report.summary(short), "what does not fit is left out, not cut in two"
+    many = [{**facts["checks"][0], "task": f"t{i}"} for i in range(30)]
+    assert len(report.workflow_commands({**facts, "checks": many})) == 10
+
+
+def test_candidates_are_counted_and_wear_a_suite_out(tmp_path):
+    comparison = accepted(tmp_path, per_item("base", BASE))
+    facts = comparison.report([per_item("new", BASE, "d")], 20)
+    assert any("20 candidates were checked on these items" in warning for warning in facts["warnings"])
+    cut = replace(per_item("new", BASE, "d"), counts={"replies": 400, "errored": 0, "truncated": 80, "unparsable": 0})
+    assert "20.0 % of the replies are truncated, 0.0 % of the baseline's" in comparison.report([cut], 1)["warnings"]
+
+
+def test_records_that_do_not_know_their_weights_can_be_named(three):
+    written(three / "again", BASE, "e" * 64, "again")
+    for name in ("same", "again"):
+        assert gate("check", name, "--candidate", "commit-1", cwd=three).returncode == 0
+    assert json.loads((three / "gate-report" / "verdict.json").read_text())["attempts"] == 2
+
+
+def test_what_is_refused_leaves_no_attempt(three):
+    written(three / "other", BASE, "e" * 64, "other", engine="x")
+    assert gate("check", "other", cwd=three).returncode == 5
+    assert not (three / "gate.lock.attempts").exists()
+    assert gate("check", "other", "--allow", "engine", cwd=three).returncode == 0
+    facts = json.loads((three / "gate-report" / "verdict.json").read_text())
+    assert facts["allowed"] == ["engine"]
+    assert "allowed to differ: engine" in facts["warnings"]
+
+
+def test_a_lock_is_a_pure_function_of_what_was_accepted(tmp_path):
+    texts = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        accepted(tmp_path / name, per_item("base", BASE))
+        texts.append((tmp_path / name / "gate.lock.json").read_text())
+    assert texts[0] == texts[1]
+    assert json.loads(texts[0])["settings"] == asdict(settings())
+
+
+def test_a_run_that_collapsed_is_no_candidate(three):
+    from harness import runs
+    from harness.leaderboard import Entry
+
+    run = Run("f" * 64, Columns.of(graded("f" * 64, BASE)), 1, status="collapsed", why="NaN", files=("r.jsonl",))
+    (three / "dead").mkdir()
+    (three / "dead" / "r.jsonl").write_text("".join(record_to_json(r) + "\n" for r in graded("f" * 64, BASE)))
+    runs.write(three / "dead", [Entry("rl", "strategy", (run,)), Entry("kd", "strategy", (replace(run, seed=2),))])
+    assert "name one with --entry: rl, kd" in gate("check", "dead", cwd=three).stderr
+    assert "'rl' collapsed: NaN" in gate("check", "dead", "--entry", "rl", cwd=three).stderr
+    assert "--entry 'x' is none of rl, kd" in gate("check", "dead", "--entry", "x", cwd=three).stderr

@@ -1,0 +1,77 @@
+"""The gate run against a checkpoint: real weights, real replies, and none of them after the verdict."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HARNESS = str(Path(sys.executable).parent / "harness")
+PICO = Path(__file__).parents[1] / "tasks" / "pico"
+ITEMS = 60
+
+
+def harness(*arguments, cwd):
+    return subprocess.run(
+        [HARNESS, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=500,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A lock whose baseline is the teacher, decided at up to five looks."""
+    folder = tmp_path_factory.mktemp("live")
+    done = harness(
+        "eval", "--model", PICO / "teacher", "--task", "pico_math", "--limit", ITEMS, "--engine", "transformers",
+        "--run", "release", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = harness("gate", "accept", "release", "--design", "group-sequential", "--reason", "first", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def checked(home, model, *more):
+    done = harness(
+        "gate", "check", "--model", model, "--engine", "transformers", "--run-folder", "replies", *more, cwd=home
+    )
+    return done, json.loads((home / "gate-report" / "verdict.json").read_text())
+
+
+def replies(home):
+    return sum(len(path.read_text().splitlines()) for path in (home / "replies").rglob("replies.jsonl"))
+
+
+def test_a_bad_checkpoint_is_blocked_before_all_of_it_is_generated(home):
+    done, facts = checked(home, PICO / "base")
+    assert done.returncode == 3, (done.stdout, done.stderr)
+    assert facts["verdict"] == "BLOCK"
+    assert facts["n_used"] < ITEMS
+    assert replies(home) == facts["n_used"], "nothing is generated after the verdict"
+    assert any("no score to quote" in warning for warning in facts["warnings"])
+    again, repeated = checked(home, PICO / "base")
+    assert again.returncode == 3
+    assert repeated["attempts"] == 1, "the same replies are the same attempt"
+
+
+def test_the_baseline_itself_passes_with_equal_scores(home):
+    done, facts = checked(home, PICO / "teacher")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert facts["verdict"] == "PASS"
+    assert facts["checks"][0]["value"] == 0.0
+    assert facts["flipped"]["release"]["pico_math"] == {"gained": [], "lost": []}
+
+
+def test_a_model_that_is_none_is_no_verdict(home):
+    done = harness("gate", "check", "--model", "none", "--out", "other", cwd=home)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert not (home / "other" / "verdict.json").exists()
