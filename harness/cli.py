@@ -785,20 +785,22 @@ def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
     require-noninferior, 5 not comparable (lock missing or edited, other items or settings). Checking the same candidate
     again adds to its attempts, never replaces them.
     """
+    from harness.errors import NotComparable
     from harness.gate import report
-    from harness.gate.check import Attempts, Comparison, key_of
     from harness.records import write_text
     from harness.storage import writable
 
     if (run is None) == (options["model"] is None):
         raise BadConfig("give one of RUN (a run that exists) and --model (which is evaluated now)")
-    comparison = Comparison(lock, frozenset(name.replace("-", " ") for name in options["allowed"]))
     writable(out)
-    candidate = _per_item(run, options) if run else _gate_evaluated(comparison, options)
-    attempts = Attempts(options["attempts"] or lock.with_suffix(".attempts"), comparison.lock)
-    comparison.decided([candidate])  # what cannot be compared is no attempt
-    all_of_it = attempts.add(candidate, key_of(candidate, options["candidate"]))
-    facts = comparison.report(all_of_it, attempts.candidates())
+    for name in report.NAMES:
+        (out / name).unlink(missing_ok=True)  # whatever happens now, no earlier verdict is taken for this one
+    try:
+        facts = _gate_facts(run, lock, options)
+    except NotComparable as error:
+        for name, text in report.refused(lock.name, str(error)).items():
+            write_text(out / name, text)
+        raise
     for name, text in report.files(facts).items():
         write_text(out / name, text)
     click.echo("\n".join(report.lines(facts)))
@@ -806,6 +808,18 @@ def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
     if os.environ.get("GITHUB_ACTIONS") == "true":
         click.echo((out / "annotations.txt").read_text(encoding="utf-8"), nl=False)
     sys.exit(facts["exit_code"])
+
+
+def _gate_facts(run: Path | None, lock: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """All that a report says of this attempt and those before it."""
+    from harness.gate.check import Attempts, Comparison, key_of
+
+    comparison = Comparison(lock, frozenset(name.replace("-", " ") for name in options["allowed"]))
+    candidate = _per_item(run, options) if run else _gate_evaluated(comparison, options)
+    comparison.decided([candidate])  # what cannot be compared is no attempt
+    attempts = Attempts(options["attempts"] or lock.with_name(f"{lock.name}.attempts"), comparison.lock)
+    all_of_it = attempts.add(candidate, key_of(candidate, options["candidate"]))
+    return comparison.report(all_of_it, attempts.candidates())
 
 
 def _gate_evaluated(comparison: Any, options: dict[str, Any]) -> Any:

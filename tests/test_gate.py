@@ -585,7 +585,7 @@ def test_records_that_do_not_know_their_weights_can_be_named(three):
 def test_what_is_refused_leaves_no_attempt(three):
     written(three / "other", BASE, "e" * 64, "other", engine="x")
     assert gate("check", "other", cwd=three).returncode == 5
-    assert not (three / "gate.lock.attempts").exists()
+    assert not (three / "gate.lock.json.attempts").exists()
     assert gate("check", "other", "--allow", "engine", cwd=three).returncode == 0
     facts = json.loads((three / "gate-report" / "verdict.json").read_text())
     assert facts["allowed"] == ["engine"]

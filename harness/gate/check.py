@@ -12,13 +12,13 @@ import numpy as np
 
 from harness.errors import DataError
 from harness.gate import lock as locks
+from harness.gate import report
 from harness.gate.decide import Check, Decision, Scores, Settings, decide
 from harness.gate.lock import Lock, PerItem
 from harness.records import write_text
 from harness.sequential import seen
 from harness.types import sha256_of
 
-SCHEMA = 1
 MANY_CANDIDATES = 20  # checked against one set of items, after which it is worn out
 
 EXIT_CODES = {"PASS": 0, "BLOCK": 3, "INCONCLUSIVE": 4}
@@ -110,8 +110,8 @@ class Comparison:
         if decision.verdict == "INCONCLUSIVE" and policy == "block-on-regression":
             code = 0
         return {
-            "kind": "gate verdict",
-            "schema": SCHEMA,
+            "kind": report.KIND,
+            "schema": report.SCHEMA,
             "verdict": decision.verdict,
             "exit_code": code,
             "candidate": _described(last),

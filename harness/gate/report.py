@@ -13,14 +13,24 @@ from harness import pictures, stats, tables
 
 Facts = Mapping[str, Any]
 
+KIND, SCHEMA = "gate verdict", 1  # of verdict.json
+
 MOST_BYTES = 60_000  # of a summary: a comment on GitHub holds 65,536 characters, and is lost as a whole above
 MOST_ANNOTATIONS = 10  # GitHub shows so many of a kind in a step
 SIGNS = {"PASS": "✅", "BLOCK": "⛔", "INCONCLUSIVE": "❔"}
 COLOURS = {"PASS": "brightgreen", "BLOCK": "red", "INCONCLUSIVE": "yellow"}
 
 
+NAMES = (
+    *("verdict.json", "summary.md", "junit.xml", "annotations.txt", "badge.json"),
+    "items_flipped.csv",
+    "forest.svg",
+)
+REFUSED = "NOT COMPARABLE"
+
+
 def files(facts: Facts) -> dict[str, str]:
-    """Name -> text of every file of a report."""
+    """Name -> text of every file of a report: `NAMES`."""
     return {
         "verdict.json": json.dumps(facts, indent=1, ensure_ascii=False) + "\n",
         "summary.md": summary(facts),
@@ -30,6 +40,30 @@ def files(facts: Facts) -> dict[str, str]:
         "items_flipped.csv": flipped(facts),
         "forest.svg": forest(facts),
     }
+
+
+def refused(lock: str, why: str) -> dict[str, str]:
+    """The files of a report where nothing could be compared: none of an earlier verdict stays behind."""
+    facts = {"kind": KIND, "schema": SCHEMA, "verdict": REFUSED, "exit_code": 5, "why": why}
+    root = ElementTree.Element("testsuite", name="harness gate", tests="1", errors="1", failures="0", skipped="0")
+    case = ElementTree.SubElement(root, "testcase", classname="gate", name="comparable")
+    ElementTree.SubElement(case, "error", message=why)
+    badge = {"schemaVersion": 1, "label": "gate", "message": REFUSED.lower(), "color": "lightgrey"}
+    return {
+        "verdict.json": json.dumps(facts, indent=1, ensure_ascii=False) + "\n",
+        "summary.md": f"{marker(lock)}\n## \U0001f6ab {REFUSED}\n\n{tables.plain(why)[:_MOST_WHY]}\n",
+        "junit.xml": _xml(root),
+        "annotations.txt": f"::error title=gate {REFUSED}::{_escaped(why)}\n",
+        "badge.json": json.dumps(badge) + "\n",
+    }
+
+
+_MOST_WHY = 10_000
+
+
+def marker(lock: str) -> str:
+    """The first line of a summary, unseen: by it a comment is found again."""
+    return f"<!-- harness gate {''.join(c for c in lock if c.isalnum() or c in '._-')} -->"
 
 
 def headline(facts: Facts) -> str:
@@ -73,6 +107,7 @@ def summary(facts: Facts) -> str:
     ]
     level = 100 * settings["alpha"]
     lines = [
+        marker(facts["lock"]["file"]),
         f"## {SIGNS[facts['verdict']]} {headline(facts)}",
         "",
         *tables.table(head, rows),
@@ -175,8 +210,12 @@ def junit(facts: Facts) -> str:
             ElementTree.SubElement(case, "skipped", message=message)
         else:
             ElementTree.SubElement(case, "system-out").text = message
+    return _xml(root)
+
+
+def _xml(root: ElementTree.Element) -> str:
     ElementTree.indent(root)
-    return ElementTree.tostring(root, "unicode", xml_declaration=True) + "\n"
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, "unicode") + "\n"
 
 
 def workflow_commands(facts: Facts) -> list[str]:

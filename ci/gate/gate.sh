@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# `harness gate check` for any CI: same arguments, same exit code; hands the summary and the verdict to GitHub where it runs there.
+#   ci/gate/gate.sh runs/candidate --lock gate.lock.json --out gate-report
+#   HARNESS=.venv/bin/harness ci/gate/gate.sh --model checkpoints/step-2000
+set -u
+out=gate-report
+arguments=("$@")
+for ((i = 0; i < ${#arguments[@]}; i++)); do
+  case ${arguments[i]} in
+    --out) out=${arguments[i + 1]:-$out} ;;
+    --out=*) out=${arguments[i]#--out=} ;;
+  esac
+done
+rm -f "$out/verdict.json" "$out/summary.md" # a crash must not be taken for an earlier verdict
+"${HARNESS:-harness}" gate check "$@"
+code=$?
+if [ -n "${GITHUB_STEP_SUMMARY:-}" ] && [ -f "$out/summary.md" ]; then cat "$out/summary.md" >> "$GITHUB_STEP_SUMMARY"; fi
+if [ -n "${GITHUB_OUTPUT:-}" ] && [ -f "$out/verdict.json" ]; then
+  python3 -c 'import json, sys; print("verdict=" + json.load(open(sys.argv[1]))["verdict"])' "$out/verdict.json" >> "$GITHUB_OUTPUT"
+fi
+exit "$code"
