@@ -52,7 +52,7 @@ def _board_file(_context: click.Context, _option: click.Parameter, path: Path | 
 
 def _compare_runs(context: click.Context, options: dict[str, Any]) -> None:
     """Compare what is there; nothing is trained or generated."""
-    from harness import pairwise, runs
+    from harness import bundle, pairwise, runs
 
     given = [p for p in context.command.params if context.get_parameter_source(p.name or "") is _SAID]
     if odd := [p.opts[0] for p in given if p.name not in ("runs", "reference", "out")]:
@@ -60,15 +60,21 @@ def _compare_runs(context: click.Context, options: dict[str, Any]) -> None:
             f"{odd[0]} is about training, and RUNS are compared as they are; they go with --reference and --out"
         )
     title = "Comparison of " + ", ".join(path.name for path in options["runs"])
-    facts = pairwise.compare(title, runs.read(options["runs"]), options["reference"], list(map(str, options["runs"])))
-    text = pairwise.markdown(facts)
-    if options["out"]:
-        _write_board(facts, text, options["out"])
-    click.echo(text.split("<details>")[0].rstrip())
-    if options["out"]:
-        click.echo(
-            f"\nleaderboard: {options['out']} (facts, items gained and lost: {options['out'].with_suffix('.json')})"
-        )
+    entries = runs.read(options["runs"])
+    facts = pairwise.compare(title, entries, options["reference"], list(map(str, options["runs"])))
+    out = options["out"]
+    if out is None:
+        click.echo(pairwise.markdown(facts).split("<details>")[0].rstrip())
+        return
+    written = bundle.write(out, facts, entries, pairwise.markdown, {}, with_page=True)
+    click.echo(_first_part(out))
+    click.echo(f"\nleaderboard: {', '.join(map(str, written))}")
+
+
+def _first_part(board: Path) -> str:
+    """The board as a terminal shows it: without pictures and what is folded."""
+    lines = board.read_text(encoding="utf-8").split("<details>")[0].splitlines()
+    return "\n".join(line for line in lines if not line.startswith("![")).rstrip()
 
 
 _OF_A_PLAN = (
@@ -157,18 +163,17 @@ def compare(context: click.Context, /, **options: Any) -> None:
 
     Everything is kept in the run folder: the same command goes on where it stopped and never trains a stage twice.
     """
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     if options["runs"]:
         _compare_runs(context, options)
         return
     if options["reference"]:
         raise BadConfig("--reference is for runs that exist: harness compare RUN RUN --reference NAME")
+    from harness import bundle, outline
     from harness import compare as work
-    from harness import outline
-    from harness.leaderboard import markdown
+    from harness.leaderboard import markdown_of
     from harness.progress import ShellProgress
-    from harness.records import write_text
     from harness.storage import writable
 
     plan = _plan(options)
@@ -181,17 +186,18 @@ def compare(context: click.Context, /, **options: Any) -> None:
     writable(out.parent)
     progress = ShellProgress(work.weight(plan))
     try:
-        board = work.compare(plan, progress)
+        board, entries = work.compare(plan, progress)
     finally:
         progress.close()
-    drawn = plan.folder / "curves" / "dev.svg"
-    write_text(out.with_suffix(".svg"), drawn.read_text(encoding="utf-8"))
-    published = replace(board, picture=out.with_suffix(".svg").name)
-    _write_board(asdict(published), markdown(published), out)
-    text = markdown(replace(board, picture="curves/dev.svg"))
-    write_text(plan.folder / "leaderboard.md", text)
-    click.echo("\n" + text.split("<details>")[0].rstrip())
-    click.echo(f"\nleaderboard: {out} (facts: {out.with_suffix('.json')}); records and checkpoints: {plan.folder}")
+    drawn = {bundle.CURVES: (plan.folder / "curves" / "dev.svg").read_text(encoding="utf-8")}
+    own = plan.folder / "leaderboard.md"
+    bundle.write(own, asdict(board), entries, markdown_of, drawn, with_page=True)
+    bundle.write(out, asdict(board), entries, markdown_of, drawn, with_page=False)
+    click.echo("\n" + _first_part(out))
+    click.echo(
+        f"\nleaderboard: {out} (facts: {out.with_suffix('.json')}, .csv); records and checkpoints: {plan.folder}"
+    )
+    click.echo(f"page to sort, filter and read replies in: {own.with_suffix('.html')}")
     if "tensorboard" in plan.report_to:
         click.echo(f"training curves: {plan.folder / 'curves'}, or: tensorboard --logdir {plan.folder / 'stages'}")
 

@@ -130,7 +130,7 @@ def _code(text: str | None) -> str:
 
 
 def is_current(board: Path) -> bool:
-    """Whether a board (.md) is exactly what its facts (.json beside it) give."""
+    """Whether a board (.md), and its table (.csv) beside it, are what its facts (.json) give."""
     path = board.with_suffix(".json")
     if not path.is_file():
         raise DataError(f"{board} has no facts beside it: {path} is missing; build the board again")
@@ -139,9 +139,12 @@ def is_current(board: Path) -> bool:
     except ValueError as error:
         raise DataError(f"{path} is no JSON ({error}); build the board again") from None
     kinds = {KIND: markdown, reported.KIND: reported.markdown, pairwise.KIND: pairwise.markdown}
-    render = kinds.get(facts.get("kind"), _ranked)
-    return board.read_text(encoding="utf-8") == render(facts)
-
-
-def _ranked(facts: dict[str, Any]) -> str:
-    return leaderboard.markdown(leaderboard.Board(**facts))
+    render = kinds.get(facts.get("kind"), leaderboard.markdown_of)
+    if board.read_text(encoding="utf-8") != render(facts):
+        return False
+    if facts.get("kind") in (KIND, reported.KIND):
+        return True
+    ranked = facts.get("board", facts)
+    table = board.with_suffix(".csv")
+    drawn = all((board.parent / picture["file"]).is_file() for picture in ranked["pictures"])
+    return drawn and table.is_file() and table.read_text(encoding="utf-8") == leaderboard.csv_text(ranked)

@@ -145,8 +145,11 @@ class Finished:
         return self.chain.seed
 
 
-def compare(plan: Plan, progress: Progress) -> Board:
-    """Train, choose, evaluate and tabulate. Raises a `HarnessError` for what one can mend; nothing done is lost."""
+def compare(plan: Plan, progress: Progress) -> tuple[Board, list[Entry]]:
+    """Train, choose, evaluate and tabulate; the board and what it ranks.
+
+    Raises a `HarnessError` for what one can mend; nothing done is lost.
+    """
     writable(plan.folder)
     with owned(plan.folder), full_disk_is_named(plan.folder), opened(plan, progress) as world:
         material = materials(world)
@@ -159,7 +162,7 @@ def compare(plan: Plan, progress: Progress) -> Board:
         entries_file.write(plan.folder, entries)
         _draw(world, finished)
         facts = {name: fact for name, fact in _facts(world).items() if fact is not None}
-        return build(f"Which training works: {plan.recipe.name}", entries, facts, _notes(world))
+        return build(f"Which training works: {plan.recipe.name}", entries, facts, _notes(world)), entries
 
 
 def weight(plan: Plan, evaluated: bool = True) -> float:
@@ -266,11 +269,13 @@ def materials(world: World) -> Callable[[Trainer], Material]:
 def _references(world: World) -> list[Entry]:
     """Rows for teacher and base, the teacher first: the engine it needs differs from all others'."""
     references = [("teacher", world.teacher), ("base", world.base)]
-    entries = []
+    entries, home = [], str(world.plan.folder)
     for role, checkpoint in references:
         if checkpoint is not None:
             columns, content, files = _evaluate(world, role, checkpoint)
-            entries.append(Entry(role, role, (Run(checkpoint.digest, columns, content=content, files=files),)))
+            entries.append(
+                Entry(role, role, (Run(checkpoint.digest, columns, content=content, files=files, home=home),))
+            )
     with world.progress.step("evaluate base on dev", 0.5) as tick:
         world.base_dev = _dev_score(world, world.base, tick)
     return entries
@@ -365,9 +370,18 @@ def _evaluate_all(world: World, finished: Sequence[Finished]) -> list[Entry]:
             chosen=chosen.name,
             reward=_last_reward(last),
             files=files,
+            home=str(world.plan.folder),
         )
         runs.setdefault(trained.strategy.name, []).append(run)
-    return [Entry(name, "strategy", tuple(of_name)) for name, of_name in runs.items()]
+    return [Entry(name, "strategy", tuple(of_name), _tried(world, name)) for name, of_name in runs.items()]
+
+
+def _tried(world: World, name: str) -> int | None:
+    """Settings that were tried on dev for the trainers of a strategy; None where no trials are recorded."""
+    if (tuning := world.plan.recipe.tuning) is None:
+        return None
+    strategy = next(strategy for strategy in world.plan.strategies if strategy.name == name)
+    return sum(len(tuning.choices(spec.trainer)) for spec in strategy.stages)
 
 
 def _last_reward(stage: StageResult) -> float | None:

@@ -5,6 +5,8 @@ Every score has its n and interval; every row its cost and seeds; rows that cann
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
@@ -16,7 +18,8 @@ from harness.columns import COMPARED, Columns
 from harness.errors import NotComparable
 from harness.types import BudgetUnit, Cost
 
-SCHEMA = 1
+SCHEMA = 2
+RANKED = ("strategy", "model")  # roles of rows that have a place; the others are references
 LOOKS = "looks at the test items"  # a fact the caption shows
 
 
@@ -26,7 +29,7 @@ class Run:
 
     seed None: no training seed (base, teacher, recorded generations). dev: strict share on dev of each checkpoint that
     could be chosen, by the share of the budget spent; chosen: the one that was. reward: mean over the last tenth.
-    files: where the whole records lie, seen from the run folder.
+    files: where the whole records lie, seen from the run folder; home: that folder.
     """
 
     digest: str
@@ -40,6 +43,7 @@ class Run:
     chosen: str = ""
     reward: float | None = None
     files: tuple[str, ...] = ()
+    home: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,17 @@ class Entry:
     """One row: a strategy with a run for each training seed, or a reference with one run."""
 
     name: str
-    role: str  # "strategy", "base", "teacher"
+    role: str  # "strategy", "base", "teacher", "model"
     runs: tuple[Run, ...]
+    tried: int | None = None  # settings that were tried on dev before these were chosen; None: not recorded
 
 
 @dataclass(frozen=True)
 class Board:
-    """All facts of a board, JSON-able."""
+    """All facts of a board, JSON-able. reference: the row all others are held against; "": there is none.
+
+    pictures: title, words for who cannot see it, and file, seen from the file the board is written to.
+    """
 
     title: str
     rows: list[dict[str, Any]]
@@ -63,7 +71,8 @@ class Board:
     notes: list[str] = field(default_factory=list)
     schema: int = SCHEMA
     pairs: list[dict[str, Any]] = field(default_factory=list)  # see `claims.pairs`
-    picture: str = ""  # where the learning curves lie, seen from the file the board is written to; "": there are none
+    reference: str = ""
+    pictures: list[dict[str, str]] = field(default_factory=list)
 
 
 def build(
@@ -72,25 +81,50 @@ def build(
     facts: Mapping[str, Any],
     notes: Sequence[str] = (),
     defects: Mapping[str, Mapping[str, str]] | None = None,
+    reference: str = "",
 ) -> Board:
     """The board of these entries, best strict score first. Raises `NotComparable` naming the field that differs.
 
-    defects: for each task, items that are known to be faulty (id -> why); a second score leaves them out.
+    defects: for each task, items that are known to be faulty (id -> why); a second score leaves them out. reference:
+    the entry all others are held against; "": the base, where there is one.
     """
     refuse_mixed(entries)
-    base = next((e for e in entries if e.role == "base"), None)
+    base = next((e for e in entries if e.name == reference or (not reference and e.role == "base")), None)
     first = entries[0].runs[0].columns
     rows = sorted(
         (_row(e, base, first.tasks, defects or {}) for e in entries), key=lambda r: -_or(r["strict"]["value"], -1.0)
     )
     sizes = {task: len(first.of_task(task).items) for task in first.tasks}
-    ranked = ("strategy", "model")
-    whole = {e.name: e for e in entries if e.role in ranked and all(run.status == "done" for run in e.runs)}
+    whole = {e.name: e for e in entries if e.role in RANKED and all(run.status == "done" for run in e.runs)}
     scores = {n: table(whole[n].runs, "strict") for row in rows if (n := row["name"]) in whole}
     found = claims.pairs(scores)
     for name, place in _places(found, scores).items():
         next(row for row in rows if row["name"] == name).update(place)
-    return Board(title, rows, list(first.tasks), sizes, dict(facts), list(notes), pairs=found)
+    _add_verdicts(rows)
+    name = base.name if base else ""
+    return Board(title, rows, list(first.tasks), sizes, dict(facts), list(notes), pairs=found, reference=name)
+
+
+def _add_verdicts(rows: Sequence[dict[str, Any]]) -> None:
+    """Say of every row held against the reference "better", "worse" or "not told apart", after Holm's correction.
+
+    Beside it the difference that would be found four times in five at the correction's strictest step, in points.
+    """
+    held = [row for row in rows if row["role"] in RANKED and row.get("difference", {}).get("p") is not None]
+    for row, p in zip(held, stats.holm([row["difference"]["p"] for row in held]), strict=True):
+        gap = row["difference"]
+        row["verdict"] = "not told apart" if p >= stats.LEVEL else "better" if gap["value"] > 0 else "worse"
+        row["p_holm"] = p
+        row["found_from"] = found_from(gap, len(held))
+
+
+def found_from(gap: Mapping[str, Any], tests: int) -> float | None:
+    """Points a true difference must have to be found four times in five, at the strictest of so many tests."""
+    # an interval of paired 0/1 scores is about so many standard errors wide
+    error = gap.get("error") or (gap["high"] - gap["low"]) / 2 / 1.96
+    if gap["n"] < 2 or not error:
+        return None
+    return 100 * stats.smallest_found(error, gap.get("df") or gap["n"] - 1, stats.LEVEL / tests)
 
 
 def _places(found: Sequence[Mapping[str, Any]], scores: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
@@ -146,6 +180,7 @@ def _row(
         "tasks": {t: _task(entry.runs, t, defects.get(t, {})) for t in tasks},
         "tokens_per_item": sum(int(c.n_tokens.sum()) for c in columns) / sum(map(len, columns)),
         "runs": [_run(run) for run in entry.runs],
+        "tried": entry.tried,
     }
     if base is not None and entry is not base:
         row["difference"] = asdict(_difference(entry, base))
@@ -255,6 +290,7 @@ def _run(run: Run) -> dict[str, Any]:
         "strict": _score([run], "strict"),
         "cost": _cost(run.cost) if run.cost else None,
         "records": run.content,
+        "files": list(run.files),
         "dev": dict(run.dev),
         "chosen": run.chosen,
         "reward": run.reward,
@@ -268,37 +304,116 @@ def _cost(cost: Cost) -> dict[str, Any]:
     return asdict(cost) | totals | {"without_teacher": {unit: cost.without_teacher(unit) for unit in units}}
 
 
+# ------------------------------------------------------------------------------------------------ CSV
+
+
+def csv_text(board: Mapping[str, Any]) -> str:
+    """A line a row, for spreadsheets and data frames: shares in [0, 1], differences too, costs as means over seeds."""
+    costs = sorted({key for row in board["rows"] for key in row.get("cost") or {}})
+    lines = [_csv_row(row, board["tasks"], costs) for row in board["rows"]]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return out.getvalue()
+
+
+def _csv_row(row: Mapping[str, Any], tasks: Sequence[str], costs: Sequence[str]) -> dict[str, Any]:
+    best, worst = row.get("rank") or (None, None)
+    values = {
+        "name": row["name"],
+        "role": row["role"],
+        "best_rank": best,
+        "worst_rank": worst,
+        "among_best": row.get("among_best"),
+        "why_apart": why_apart(row),
+        "seeds": len(row["seeds"]),
+        "settings_tried": row["tried"],
+        **_columns_of("strict", row["strict"]),
+        **_columns_of("difference", row.get("difference")),
+        "difference_p": (row.get("difference") or {}).get("p"),
+        "difference_p_holm": row.get("p_holm"),
+        "verdict": row.get("verdict"),
+        "found_from_points": row.get("found_from"),
+        **_columns_of("lenient", row["lenient"]),
+        **row["counts"],
+        "tokens_per_reply": row["tokens_per_item"] or None,
+    }
+    for task in tasks:
+        values |= _columns_of(task, row["tasks"][task]["strict"])
+    values |= {f"cost_{key}": (row.get("cost") or {}).get(key) for key in costs}
+    return values | {"weights": " ".join(run["id"] for run in row["runs"])}
+
+
+def _columns_of(name: str, estimate: Mapping[str, Any] | None) -> dict[str, Any]:
+    of = estimate or {}
+    return {name: of.get("value")} | {f"{name}_{key}": of.get(key) for key in ("low", "high", "n")}
+
+
 # ------------------------------------------------------------------------------------------------ markdown
+
+
+def markdown_of(facts: Mapping[str, Any]) -> str:
+    """The board of these facts as markdown."""
+    return markdown(Board(**facts))
 
 
 def markdown(board: Board) -> str:
     """The board as GitHub markdown: one table a reader needs, everything else folded under it."""
-    wide = len(board.tasks) <= 3
     trained = _trained(board)
-    ranked = any("rank" in row for row in board.rows)
-    head = ["Strategy" if trained else "Model", *(["Rank"] if ranked else []), "Strict %"]
-    head += ["Δ vs base"] if any("difference" in row for row in board.rows) else []
-    head += board.tasks if wide else []
-    head += ["Lenient (cut off, unread) %", *(["FLOPs (teacher's)", "Seeds"] if trained else [])]
-    lines = [f"# {board.title}", "", _caption(board), ""]
-    lines += tables.table(head, [_cells(row, board, wide) for row in board.rows])
-    lines += ["", *_legend(board), *[f"> {note}" for note in board.notes], ""]
-    lines += claims.lines(board.pairs, board.rows, board.facts)
-    if board.picture:
-        lines += [f"![Dev score along training, against every cost]({board.picture})", ""]
+    whole = [row for row in board.rows if not why_apart(row)]
+    apart = [row for row in board.rows if why_apart(row)]
+    lines = [f"# {tables.plain(board.title)}", "", _caption(board), ""]
+    if whole:
+        lines += [*_main_table(board, whole), ""]
+    if apart:
+        rows = [[_name(row), why_apart(row), *_cells(row, board)[1:]] for row in apart]
+        head = ["Strategy" if trained else "Model", "Why", *_head(board)[1:]]
+        lines += ["**Collapsed or incomplete**, so without a place:", "", *tables.table(head, rows), ""]
+    lines += [*_legend(board), *[f"> {note}" for note in board.notes], ""]
+    pairs = [{**pair, "a": tables.plain(pair["a"]), "b": tables.plain(pair["b"])} for pair in board.pairs]
+    lines += claims.lines(pairs, [{**row, "name": tables.plain(row["name"])} for row in board.rows], board.facts)
+    for picture in board.pictures[:_SHOWN]:
+        lines += [_picture(picture), ""]
+    if rest := board.pictures[_SHOWN:]:
+        lines += _fold("More pictures", [line for picture in rest for line in (_picture(picture), "")])
     runs = [run for row in board.rows for run in row["runs"]]
     if any(run["cost"] for run in runs):
         lines += _fold("Cost of every run", _cost_table(board))
     if any(run["dev"] for run in runs):
         lines += _fold("Dev scores along training, and what the reward said", _dev_table(board))
-    if board.pairs:
-        lines += _fold("Every pair of strategies", tables.table(claims.TABLE_HEAD, claims.table(board.pairs)))
-    if wide or trained:
+    if pairs:
+        lines += _fold("Every pair of strategies", tables.table(claims.TABLE_HEAD, claims.table(pairs)))
+    if len(board.rows) > 1 or trained:
         lines += _fold("Every task: n, how replies ended, difficulty", _task_table(board))
     else:  # what a reader came for
         lines += [*_task_table(board), ""]
+    lines += _fold("Every run: where its records are", _run_table(board))
     lines += _fold("How this was made", [f"- {key}: {_text(value)}" for key, value in board.facts.items()])
     return "\n".join(lines).rstrip() + "\n"
+
+
+_SHOWN = 2  # pictures that are not folded
+
+
+def _picture(picture: Mapping[str, str]) -> str:
+    return f"![{tables.plain(picture['words'])}]({picture['file']})"
+
+
+def _main_table(board: Board, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return tables.table(_head(board), [_cells(row, board) for row in rows])
+
+
+def why_apart(row: Mapping[str, Any]) -> str:
+    """Why a row has no place among the others; "": it has one."""
+    if row["role"] not in RANKED:
+        return ""
+    ended = [run for run in row["runs"] if run["status"] != "done"]
+    if ended:
+        some = f" (seed {ended[0]['seed']})" if len(row["runs"]) > 1 else ""
+        return f"{ended[0]['status']}{some}: {tables.plain(ended[0]['why'])}"
+    errored = row["counts"]["errored"]
+    return f"{tables.count(errored, 'sample')} without verdict" if errored else ""
 
 
 def _mean(estimate: Mapping[str, Any]) -> str:
@@ -321,26 +436,49 @@ def _caption(board: Board) -> str:
     return text
 
 
-def _cells(row: Mapping[str, Any], board: Board, wide: bool) -> list[str]:
-    trained = _trained(board)
+def _head(board: Board) -> list[str]:
+    head = ["Strategy" if _trained(board) else "Model"]
+    head += ["Rank"] if any("rank" in row for row in board.rows) else []
+    head += ["Strict %"]
+    head += [f"Δ vs {tables.plain(board.reference)}"] if any("difference" in row for row in board.rows) else []
+    head += ["Lenient (cut off, unread) %", "Tokens a reply"]
+    return head + (["FLOPs (teacher's)", "Seeds (tried)"] if _trained(board) else [])
+
+
+def _cells(row: Mapping[str, Any], board: Board) -> list[str]:
+    """In the order of `_head`."""
     cells = [_name(row), *([_rank(row)] if any("rank" in r for r in board.rows) else []), tables.percent(row["strict"])]
     if any("difference" in r for r in board.rows):
-        cells.append(tables.percent(row["difference"], "+") if "difference" in row else "–")
-    cells += [_mean(row["tasks"][t]["strict"]) for t in board.tasks] if wide else []
+        cells.append(_difference_text(row))
     c = row["counts"]
     cut, unread = (100 * c[kind] / c["n"] for kind in ("truncated", "unparsable"))
     ends = f"{cut:.1f}, {unread:.1f}" if row["tokens_per_item"] else "not recorded"
-    cells.append(f"{_mean(row['lenient'])} ({ends})")
-    return [*cells, *([_flops(row.get("cost")), _seeds(row)] if trained else [])]
+    cells += [
+        f"{_mean(row['lenient'])} ({ends})",
+        f"{row['tokens_per_item']:.0f}" if row["tokens_per_item"] else "–",
+    ]
+    return [*cells, *([_flops(row.get("cost")), _seeds(row)] if _trained(board) else [])]
+
+
+SIGNS = {"better": "▲", "worse": "▼", "not told apart": "≈"}
+
+
+def _difference_text(row: Mapping[str, Any]) -> str:
+    if "difference" not in row:
+        return "–"
+    text = f"{SIGNS[row['verdict']]} " if "verdict" in row else ""
+    text += tables.percent(row["difference"], "+")
+    if row.get("verdict") == "not told apart" and row["found_from"] is not None:
+        text += f", seen from {row['found_from']:.1f}"
+    return text
 
 
 def _name(row: Mapping[str, Any]) -> str:
     """Bold: among the best. Italic: no strategy."""
-    if row["role"] not in ("strategy", "model"):
-        return f"*{row['name']}*"
-    name = f"**{row['name']}**" if row.get("among_best") else row["name"]
-    failed = [run for run in row["runs"] if run["status"] != "done"]
-    return name + (f" ({failed[0]['status']}: {failed[0]['why']})" if failed else "")
+    name = tables.plain(row["name"])
+    if row["role"] not in RANKED:
+        return f"*{name}*"
+    return f"**{name}**" if row.get("among_best") else name
 
 
 def _rank(row: Mapping[str, Any]) -> str:
@@ -365,7 +503,27 @@ def _flops(cost: Mapping[str, float] | None) -> str:
 def _seeds(row: Mapping[str, Any]) -> str:
     if row["role"] != "strategy":
         return "–"
-    return "single run" if len(row["seeds"]) == 1 else str(len(row["seeds"]))
+    tried = "" if row.get("tried") is None else f" ({row['tried']})"
+    return ("single run" if len(row["seeds"]) == 1 else str(len(row["seeds"]))) + tried
+
+
+def _run_table(board: Board) -> list[str]:
+    """Where the records of every run are, and their digest: what the numbers can be made from again."""
+    head = ["Run", "Seed", "Weights", "Records (from the run folder)", "Their digest"]
+    return tables.table(
+        head,
+        [
+            [
+                tables.plain(row["name"]),
+                str(run["seed"] or "–"),
+                f"`{run['id']}`",
+                ", ".join(map(tables.code, run["files"])) or "unrecorded",
+                f"`{run['records'][:12]}`" if run["records"] else "unrecorded",
+            ]
+            for row in board.rows
+            for run in row["runs"]
+        ],
+    )
 
 
 def _legend(board: Board) -> list[str]:
@@ -376,7 +534,12 @@ def _legend(board: Board) -> list[str]:
         "",
     ]
     if any("difference" in row for row in board.rows):
-        lines += ["**Δ vs base**: strict, paired over the same items, in points.", ""]
+        lines += [
+            f"**Δ vs {tables.plain(board.reference)}**: strict, paired over the same items, in points. ▲ better, ▼ "
+            f"worse, at {100 * stats.LEVEL:g} % after Holm's correction over the rows; ≈ not told apart: a true "
+            "difference below what it is seen from would be missed more than one time in five.",
+            "",
+        ]
     if any("rank" in row for row in board.rows):
         lines += [
             "**Rank**: the places that the comparison of all pairs leaves possible. In bold: those that none is shown "
@@ -385,6 +548,8 @@ def _legend(board: Board) -> list[str]:
         ]
     if not _trained(board):
         return lines
+    if any(row.get("tried") is not None for row in board.rows):
+        lines += ["**Tried**: settings that were tried on dev before these were chosen.", ""]
     seeds = max((len(r["seeds"]) for r in board.rows), default=0)
     if seeds <= 1:
         lines += [
@@ -411,7 +576,7 @@ def _cost_table(board: Board) -> list[str]:
     for row in board.rows:
         for run in row["runs"]:
             c = run["cost"]
-            start = [f"{row['name']} `{run['id']}`", str(run["seed"] or "–"), _mean(run["strict"])]
+            start = [f"{tables.plain(row['name'])} `{run['id']}`", str(run["seed"] or "–"), _mean(run["strict"])]
             if c is None:
                 rows.append([*start, *["–"] * 13])
                 continue
@@ -450,7 +615,9 @@ def _dev_table(board: Board) -> list[str]:
         dev, reward = run["dev"], run["reward"]
         cells = [f"{100 * dev[name]:.1f}" if name in dev else "–" for name in names]
         gap = ["–", "–"] if reward is None else [f"{100 * reward:.1f}", f"{100 * (reward - dev[run['chosen']]):+.1f}"]
-        rows.append([row["name"], str(run["seed"]), *cells, f"{int(run['chosen'])} %", _mean(run["strict"]), *gap])
+        rows.append(
+            [tables.plain(row["name"]), str(run["seed"]), *cells, f"{int(run['chosen'])} %", _mean(run["strict"]), *gap]
+        )
     text = (
         "The reward is the mean over the last tenth of the train rollouts, sampled at temperature 1; dev is judged on "
         "items never trained on, greedily. A reward far above dev is a policy that pleases the reward and not the task."
@@ -478,13 +645,28 @@ def _task_table(board: Board) -> list[str]:
             c = t["counts"]
             levels = ", ".join(f"{level or 'all'}: {100 * v:.0f}" for level, v in t["levels"].items())
             ends = [str(c[k]) for k in ("n", "scored", "truncated", "errored", "unparsable")]
-            rows.append([row["name"], task, tables.percent(t["strict"]), tables.percent(t["lenient"]), *ends, levels])
+            rows.append(
+                [
+                    tables.plain(row["name"]),
+                    task,
+                    tables.percent(t["strict"]),
+                    tables.percent(t["lenient"]),
+                    *ends,
+                    levels,
+                ]
+            )
             if "without_defects" in t:
                 sound = t["without_defects"]
                 name = f"{task} without {sound['n_defects']} items known to be faulty"
                 rest = [str(sound["n"]), *["–"] * 5]
                 rows.append(
-                    [row["name"], name, tables.percent(sound["strict"]), tables.percent(sound["lenient"]), *rest]
+                    [
+                        tables.plain(row["name"]),
+                        name,
+                        tables.percent(sound["strict"]),
+                        tables.percent(sound["lenient"]),
+                        *rest,
+                    ]
                 )
     return tables.table(head, rows)
 

@@ -27,7 +27,7 @@ def compare(title: str, entries: Sequence[Entry], reference: str | None, sources
     chosen = reference or ("base" if "base" in names else names[0])
     if chosen not in names:
         raise UsageError(f"--reference {chosen!r} is none of the entries: {', '.join(names)}")
-    board = leaderboard.build(title, entries, {"runs": list(sources), "engine": _engines(entries)})
+    board = leaderboard.build(title, entries, {"runs": list(sources), "engine": _engines(entries)}, reference=chosen)
     base = entries[names.index(chosen)]
     rows = [row for entry in entries if entry is not base for row in _against(entry, base, board.tasks)]
     corrected = stats.holm([row["strict"]["p"] for row in rows])
@@ -97,7 +97,7 @@ def markdown(facts: Mapping[str, Any]) -> str:
         "Tokens a reply",
     ]
     lines = [
-        f"## Against {reference}",
+        f"## Against {tables.plain(reference)}",
         "",
         *tables.table(head, [_cells(row, len(facts["against"])) for row in facts["against"]]),
         "",
@@ -115,7 +115,7 @@ def _cells(row: Mapping[str, Any], of: int) -> list[str]:
     outcomes = row.get("outcomes")
     counts = [outcomes.count(letter) for letter in "glw"] if outcomes else []
     return [
-        row["name"],
+        tables.plain(row["name"]),
         row["task"],
         str(row["strict"]["n"]),
         tables.percent(row["strict"], "+"),
@@ -131,8 +131,5 @@ def _verdict(row: Mapping[str, Any], of: int) -> str:
     strict = row["strict"]
     if strict["p_holm"] < stats.LEVEL:
         return "▲" if strict["value"] > 0 else "▼"
-    # an interval of paired 0/1 scores is about so many standard errors wide
-    error = strict.get("error") or (strict["high"] - strict["low"]) / 2 / 1.96
-    if strict["n"] < 2 or not error:
-        return "≈"
-    return f"≈ {100 * stats.smallest_found(error, strict.get('df', strict['n'] - 1), stats.LEVEL / of):.1f}"
+    points = leaderboard.found_from(strict, of)
+    return "≈" if points is None else f"≈ {points:.1f}"

@@ -64,6 +64,10 @@ FONTS = {"font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"]}  # each text na
 # ------------------------------------------------------------------------------------------------ score against cost
 
 
+class NothingToDraw(ValueError):
+    """The board holds nothing that this picture shows."""
+
+
 @dataclass(frozen=True)
 class _Spot:
     """A row on the picture of score against cost. x, y: its place in points, y upwards."""
@@ -120,7 +124,7 @@ def _costs(rows: Sequence[Facts]) -> tuple[str, list[float | None]]:
     ]
     if any(cost is not None for cost in tokens):
         return "tokens per reply", tokens
-    raise ValueError("no score against cost to draw: no judged row has a training cost or tokens per item")
+    raise NothingToDraw("no score against cost to draw: no judged row has a training cost or tokens per item")
 
 
 def _flops(row: Facts) -> float | None:
@@ -316,7 +320,7 @@ def dots(facts: Facts) -> str:
     board = _board(facts)
     panels = _panels(board)
     if not any(score and score["value"] is not None for panel in panels for score in panel.scores):
-        raise ValueError("no dots to draw: no row has a judged score")
+        raise NothingToDraw("no dots to draw: no row has a judged score")
     return svg(lambda: _dots(board, panels), f"{board['title']}: scores by task", FONTS)
 
 
@@ -423,7 +427,7 @@ def forest(facts: Facts, margin: float | None = None) -> str:
     """SVG: each row's difference to the base in points, with its interval. margin: see `forest_of`."""
     found = differences(facts)
     if not found:
-        raise ValueError(_NO_BASE)
+        raise NothingToDraw(_NO_BASE)
     board = _board(facts)
     return forest_of(found, _base(board), str(board["title"]), margin, _seeds(board["rows"]))
 
@@ -443,7 +447,7 @@ def forest_of(
     below 0 is shaded. level: of the intervals. Raises ValueError for no rows, and for values that are none.
     """
     if not rows:
-        raise ValueError("no forest of differences to draw: no rows were given")
+        raise NothingToDraw("no forest of differences to draw: no rows were given")
     for row in rows:
         if not math.isfinite(row["value"]):
             raise ValueError(f"difference of {row['name']!r} must be finite, got {row['value']}")
@@ -555,7 +559,7 @@ def _won(
     """The rows to draw, and for each how many items are of each class; refuses what cannot be compared."""
     rows = [name for name in dict.fromkeys(names) if name != reference]
     if not rows:
-        raise ValueError(f"no items won to draw: no row beside the reference {reference!r} was given")
+        raise NothingToDraw(f"no items won to draw: no row beside the reference {reference!r} was given")
     for name in (reference, *rows):
         if name not in verdicts:
             raise ValueError(
@@ -570,7 +574,7 @@ def _won(
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"score of {name!r} on item {i} must be a share in [0, 1] or None, got {value}")
     if not verdicts[reference]:
-        raise ValueError("no items won to draw: there are no items")
+        raise NothingToDraw("no items won to draw: there are no items")
     found = {}
     for name in rows:
         kinds = [_class(a, b) for a, b in zip(verdicts[name], verdicts[reference], strict=True)]
@@ -736,7 +740,7 @@ def ranks(facts: Facts) -> str:
     board = _ranked_together(facts, "rank intervals")
     rows = [row for row in board["rows"] if row.get("rank")]
     if not rows:
-        raise ValueError(_NO_RANK)
+        raise NothingToDraw(_NO_RANK)
     return svg(lambda: _ranks(board, rows), f"{board['title']}: rank intervals", FONTS)
 
 
@@ -834,7 +838,7 @@ def _dots_words(facts: Facts) -> str:
             span = f"{len(judged)} rows from {100 * min(values):.1f} to {100 * max(values):.1f}"
             said.append(f"{panel.title}: {', '.join(found) if len(panels) * len(found) <= SPELT else span}")
     if not said:
-        raise ValueError("no dots to draw: no row has a judged score")
+        raise NothingToDraw("no dots to draw: no row has a judged score")
     return f"Scores in % by task: {_listed(said)}."
 
 
@@ -842,7 +846,7 @@ def _forest_words(facts: Facts) -> str:
     is_board = "reference" not in facts or "rows" not in facts or "title" in facts
     rows, reference = (differences(facts), "") if is_board else (facts["rows"], facts["reference"])
     if not rows:
-        raise ValueError(_NO_BASE)
+        raise NothingToDraw(_NO_BASE)
     said = [f"{r['name']} {tables.percent(r, '+')}{', ' + r['verdict'] if r.get('verdict') else ''}" for r in rows]
     return f"Differences to {reference or _base(_board(facts))} in points (95 % interval): {_listed(said)}."
 
@@ -857,7 +861,7 @@ def _wins_words(facts: Facts) -> str:
 def _ranks_words(facts: Facts) -> str:
     rows = [row for row in _ranked_together(facts, "rank intervals")["rows"] if row.get("rank")]
     if not rows:
-        raise ValueError(_NO_RANK)
+        raise NothingToDraw(_NO_RANK)
     best = ", ".join(row["name"] for row in rows if row["among_best"])
     said = [f"{row['name']} {_rank_text(row)}" for row in rows]
     return f"Possible ranks: {_listed(said)}; among the best: {best}."
@@ -890,14 +894,14 @@ def _board(facts: Facts) -> Facts:
     """The board itself; a comparison of existing runs holds one."""
     board: Facts = facts["board"] if facts.get("kind") == "comparison" else facts
     if not board.get("rows"):
-        raise ValueError("nothing to draw: the board has no rows")
+        raise NothingToDraw("nothing to draw: the board has no rows")
     return board
 
 
 def _ranked_together(facts: Facts, picture: str) -> Facts:
     board = _board(facts)
     if kind := board.get("kind"):
-        raise ValueError(f"no {picture} to draw: the rows of a board of kind {kind!r} are not ranked together")
+        raise NothingToDraw(f"no {picture} to draw: the rows of a board of kind {kind!r} are not ranked together")
     return board
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from harness.columns import Reader
+from harness.columns import Columns, Reader
 from harness.errors import DataError, UsageError
 from harness.leaderboard import Entry, Run
 from harness.records import cost_from_json, read_lines, write_json
@@ -27,6 +27,7 @@ def write(folder: Path, entries: Iterable[Entry]) -> None:
         {
             "name": entry.name,
             "role": entry.role,
+            "tried": entry.tried,
             "runs": list(map(_note, entry.runs)),
         }
         for entry in entries
@@ -35,7 +36,7 @@ def write(folder: Path, entries: Iterable[Entry]) -> None:
 
 
 def _note(run: Run) -> dict[str, Any]:
-    values = {field.name: getattr(run, field.name) for field in fields(run) if field.name != "columns"}
+    values = {field.name: getattr(run, field.name) for field in fields(run) if field.name not in ("columns", "home")}
     return values | {"cost": asdict(run.cost) if run.cost else None}
 
 
@@ -92,7 +93,12 @@ def _compared(folder: Path, reader: Reader) -> list[Entry]:
     values = _json(folder / NAME)
     try:
         return [
-            Entry(entry["name"], entry["role"], tuple(_run(folder, run, reader) for run in entry["runs"]))
+            Entry(
+                entry["name"],
+                entry["role"],
+                tuple(_run(folder, run, reader) for run in entry["runs"]),
+                entry.get("tried"),
+            )
             for entry in values["entries"]
         ]
     except (KeyError, TypeError) as error:
@@ -103,9 +109,9 @@ def _compared(folder: Path, reader: Reader) -> list[Entry]:
 
 def _run(folder: Path, values: Mapping[str, Any], reader: Reader) -> Run:
     files = tuple(values["files"])
-    columns = reader.files([folder / file for file in files], str(folder))
+    columns = _columns(reader, folder, files)
     cost = cost_from_json(values["cost"]) if values["cost"] else None
-    return Run(**{**values, "columns": columns, "cost": cost, "files": files})
+    return Run(**{**values, "columns": columns, "cost": cost, "files": files, "home": str(folder)})
 
 
 def _evaluated(folder: Path, reader: Reader) -> list[Entry]:
@@ -131,10 +137,14 @@ def _evaluated(folder: Path, reader: Reader) -> list[Entry]:
         Entry(
             name,
             "model",
-            (Run(digest, reader.files([folder / file for file in files], str(folder)), files=tuple(files)),),
+            (Run(digest, _columns(reader, folder, files), files=tuple(files), home=str(folder)),),
         )
         for name, (digest, files) in found.items()
     ]
+
+
+def _columns(reader: Reader, folder: Path, files: Sequence[str]) -> Columns:
+    return reader.files([folder / file for file in files], str(folder))
 
 
 def _json(path: Path) -> Any:

@@ -63,6 +63,8 @@ LAYERS = [
         "single",
         "reported",
         "page",
+        "transcripts",
+        "bundle",
         "publish",
         "gate",
         "runs",

@@ -114,7 +114,7 @@ def test_a_collapsed_run_is_shown_with_its_reason():
     dead = Entry(
         "rl", "strategy", (run([0, 0, 0, 0] * 25, seed=1, cost=Cost(), status="collapsed", why="loss is NaN"),)
     )
-    assert "| rl (collapsed: loss is NaN) |" in leaderboard.markdown(leaderboard.build("t", [BASE, dead], {}))
+    assert "| rl | collapsed: loss is NaN | 0.0" in leaderboard.markdown(leaderboard.build("t", [BASE, dead], {}))
 
 
 def test_markdown_survives_a_round_trip_through_json():

@@ -115,7 +115,7 @@ def test_a_comparison_is_read_back_as_it_was_ranked(tmp_path):
     ]
     facts = pairwise.compare("t", found, None, [])
     assert facts["reference"] == "base"
-    assert "kd+rl (collapsed: loss is not finite)" in pairwise.markdown(facts)
+    assert "| kd+rl | collapsed (seed 2): loss is not finite |" in pairwise.markdown(facts)
     assert facts["against"][0]["strict"]["method"].startswith("crossed random effects")
 
 
@@ -214,7 +214,7 @@ def test_a_task_on_which_nothing_could_be_judged_is_not_compared(tmp_path):
     nothing = {name: Score(None) for name in ("strict", "lenient")}
     lines = [replace(r, scores=nothing) for r in read_records(path)]
     path.write_text("".join(record_to_json(r) + "\n" for r in lines))
-    with pytest.raises(NotComparable, match="'a' and 'b' share on t no item that both have a verdict for"):
+    with pytest.raises(NotComparable, match="'a' and 'b' share no item that both have a verdict for"):
         pairwise.compare("t", runs.read(both), "b", [])
 
 

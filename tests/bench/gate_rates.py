@@ -2,7 +2,7 @@
 
     python tests/bench/gate_rates.py [repetitions]
 
-1,319 items, one sided alpha 5 %, margin 3 points, one fifth of the items answered differently; BLOCK wants a drop shown,
+1,319 items, one-sided alpha 5 %, margin 3 points; BLOCK wants a drop shown,
 PASS a drop of the margin ruled out.
 """
 

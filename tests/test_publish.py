@@ -1,0 +1,697 @@
+"""Publishing: what may be said and how, against a hub of our own; no test reaches the network."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+import traceback
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import yaml
+from factories import record
+from hub_stub import READER, WRITER, Hub
+from huggingface_hub import ModelCard, constants
+from huggingface_hub.errors import HfHubHTTPError
+
+from harness import publish
+from harness.errors import DataError, HarnessError, UnknownName, UsageError
+from harness.leaderboard import Board
+from harness.publish import DATASETS, Ask, Dataset, Evaluator, Pick, Plan, Source, Upload
+from harness.types import Message, Sample
+
+ROOT = Path(__file__).parent.parent
+N = DATASETS["gsm8k"].n
+UPLOAD = Upload("me/model", {".eval_results/x.yaml": "- value: 1\n", "deep/a b.json": "{}\n"}, "Results of x")
+PLAN = Plan((UPLOAD,))
+
+
+def score(right, n, method="Wilson"):
+    value = right / n
+    return {"value": value, "low": value - 0.03, "high": value + 0.03, "n": n, "method": method, "p": None}
+
+
+def run(digest="a" * 64, seed=1, status="done", why="", strict=None):
+    strict = strict or score(923, N)
+    return {"id": digest[:12], "digest": digest, "seed": seed, "status": status, "why": why, "strict": strict}
+
+
+def row(name="kd", runs=None, n=N, role="strategy", tasks=("gsm8k",)):
+    runs = runs or [run()]
+    strict = score(round(0.7 * n), n)
+    counts = {"n": n * len(runs), "scored": n * len(runs), "truncated": 0, "errored": 0, "unparsable": 0}
+    found = {task: {"strict": strict, "lenient": strict, "counts": counts, "levels": {}} for task in tasks}
+    seeds = [each["seed"] for each in runs if each["seed"] is not None]
+    return {
+        "name": name,
+        "role": role,
+        "seeds": seeds,
+        "strict": strict,
+        "tasks": found,
+        "counts": counts,
+        "runs": runs,
+    }
+
+
+def board(*rows, n=N, tasks=("gsm8k",), facts=None, notes=()):
+    facts = {
+        "suite": dict.fromkeys(tasks, f"{n} test items, set 0123456789ab"),
+        "decoding": dict.fromkeys(tasks, "temperature 0, at most 1024 tokens"),
+        "engine": {"engine": "vllm", "version": "0.32.0", "dtype": "bfloat16"},
+        "graders": [f"{task} 1.0, grader number-1" for task in tasks],
+        "versions": {"srlm-harness": "0.1.0"},
+        **(facts or {}),
+    }
+    return asdict(Board("Which training works", list(rows), list(tasks), dict.fromkeys(tasks, n), facts, list(notes)))
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub with one model repository, reached although the tests run offline."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    huggingface_hub.close_session()
+    with Hub("me/model", "me/other") as stub:
+        yield stub
+    huggingface_hub.close_session()
+
+
+# ------------------------------------------------------------------------------------------------ the texts
+
+
+def test_an_entry_is_in_percent_and_its_note_says_what_the_value_does_not():
+    text = publish.eval_results(
+        board(row()), Pick("kd"), source=Source("https://example.org/run", "Run"), date="2026-01-02"
+    )
+    (entry,) = yaml.safe_load(text)
+    note = entry.pop("notes")
+    assert entry == {
+        "dataset": {"id": "openai/gsm8k", "task_id": "gsm8k"},
+        "value": 69.98,
+        "date": "2026-01-02",
+        "source": {"url": "https://example.org/run", "name": "Run"},
+    }
+    assert note == (
+        "avg@1, 95 % CI 67.0–73.0 (Wilson), n=1319, training seed 1, decoding temperature 0, at most 1024 tokens, "
+        "gsm8k 1.0, grader number-1, engine vllm 0.32.0, srlm-harness 0.1.0, weights aaaaaaaaaaaa"
+    )
+    (parsed,) = huggingface_hub.parse_eval_result_entries(yaml.safe_load(text))
+    assert (parsed.dataset_id, parsed.task_id, parsed.value) == ("openai/gsm8k", "gsm8k", 69.98)
+
+
+def test_a_board_that_records_no_decoding_or_version_says_so():
+    facts = board(row())
+    facts["facts"] = {"runs": ["x"], "engine": "vllm 0.32.0 float32"}
+    (entry,) = yaml.safe_load(publish.eval_results({"kind": "comparison", "board": facts}, Pick("kd")))
+    assert "decoding unrecorded, grader unrecorded, engine vllm 0.32.0, srlm-harness unrecorded" in entry["notes"]
+
+
+def test_a_task_without_a_board_on_the_hub_is_left_out_and_refused_by_name_where_asked_for():
+    facts = board(row(tasks=("gsm8k", "pico_math")), tasks=("gsm8k", "pico_math"))
+    assert len(yaml.safe_load(publish.eval_results(facts, Pick("kd")))) == 1
+    assert publish.without_benchmark(facts) == ["pico_math"]
+    with pytest.raises(
+        UsageError, match="'pico_math' has no board on the Hugging Face hub; tasks that have one: gsm8k"
+    ):
+        publish.eval_results(facts, Pick("kd"), tasks=["pico_math"])
+    with pytest.raises(UnknownName, match="unknown task of this board 'gsm8'"):
+        publish.eval_results(facts, Pick("kd"), tasks=["gsm8"])
+    with pytest.raises(UsageError, match="none of pico_math has a board"):
+        publish.eval_results(board(row(tasks=("pico_math",)), tasks=("pico_math",)), Pick("kd"))
+
+
+def test_the_table_of_datasets_is_what_the_task_files_say():
+    found = {}
+    for path in sorted((ROOT / "tasks").glob("*.yaml")):
+        task = yaml.safe_load(path.read_text(encoding="utf-8"))
+        place = (task["dataset_path"], task.get("dataset_name"), task["test_split"], task["metadata"]["sizes"]["test"])
+        found[task["task"]] = Dataset(*place, benchmark=DATASETS[task["task"]].benchmark)
+    assert found == DATASETS
+
+
+def test_a_row_of_several_seeds_is_published_for_one_of_them_or_as_a_mean_that_is_said():
+    runs = [run("a" * 64, 1), run("b" * 64, 2, strict=score(1000, N))]
+    facts = board(row(runs=runs))
+    with pytest.raises(
+        UsageError, match=r"mean over 2 checkpoints, and a repository holds one: name its seed \(1, 2\)"
+    ):
+        publish.eval_results(facts, Pick("kd"))
+    (mean,) = yaml.safe_load(publish.eval_results(facts, Pick("kd", mean=True)))
+    assert mean["value"] == 69.98
+    assert "mean over 2 checkpoints, training seeds 1, 2" in mean["notes"]
+    (one,) = yaml.safe_load(publish.eval_results(facts, Pick("kd", seed=2)))
+    assert one["value"] == 75.82
+    assert "training seed 2," in one["notes"]
+    assert "weights bbbbbbbbbbbb" in one["notes"]
+    with pytest.raises(UsageError, match="row 'kd' has no seed 7; its seeds: 1, 2"):
+        publish.eval_results(facts, Pick("kd", seed=7))
+    two = board(row(runs=runs, tasks=("gsm8k", "pico_math")), tasks=("gsm8k", "pico_math"))
+    with pytest.raises(DataError, match="does not hold the scores of seed 2 of row 'kd' task by task"):
+        publish.eval_results(two, Pick("kd", seed=2))
+    assert "75.8 %" in json.loads(publish.badge(two, Pick("kd", seed=2)))["message"]
+
+
+@pytest.mark.parametrize("write", [publish.eval_results, publish.badge])
+@pytest.mark.parametrize(
+    ("facts", "pick", "why"),
+    [
+        ({"kind": "reported", "title": "A paper"}, Pick("kd"), "'A paper' holds scores that others printed"),
+        ({"kind": "collection", "title": "Old"}, Pick("kd"), "collects replies that others recorded"),
+        ({"kind": "comparison", "board": {}}, Pick("kd"), "are no board"),
+        (board(row()), Pick("kdd"), "unknown row 'kdd': did you mean 'kd'"),
+        (
+            board(row(runs=[run(), run("b" * 64, 2, "collapsed", "reward fell to 0")])),
+            Pick("kd", mean=True),
+            r"row 'kd', seed 2 ended early \(collapsed: reward fell to 0\)",
+        ),
+        (board(row(runs=[run("recorded:" + "a" * 64)])), Pick("kd"), "what model wrote them is not known"),
+        (board(row(n=200), n=200), Pick("kd"), "verdicts on 200 of 1319 items of gsm8k: that is not the benchmark's"),
+        (
+            board(row(n=50, tasks=("pico_math",)), n=50, tasks=("pico_math",), notes=["Only 50 (--limit)."]),
+            Pick("kd"),
+            "made with --limit",
+        ),
+        (board(row(), facts={"suite": {"gsm8k": "1319 dev items, set 1"}}), Pick("kd"), "scored on the dev items of"),
+    ],
+)
+def test_what_may_not_be_published_is_refused_with_the_reason(write, facts, pick, why):
+    with pytest.raises(HarnessError, match=why):
+        write(facts, pick)
+
+
+def test_a_row_without_a_verdict_is_refused():
+    facts = board(row())
+    facts["rows"][0]["tasks"]["gsm8k"]["strict"] = {"value": None, "low": None, "high": None, "n": 0, "method": ""}
+    with pytest.raises(DataError, match="no verdict on gsm8k"):
+        publish.badge(facts, Pick("kd"))
+
+
+def test_a_limited_score_says_so_first():
+    facts = board(row(n=200), n=200)
+    (entry,) = yaml.safe_load(publish.eval_results(facts, Pick("kd", limited=True)))
+    assert entry["notes"].startswith("LIMITED, 200 of 1319 items: not the benchmark's score, avg@1")
+    assert json.loads(publish.badge(facts, Pick("kd", limited=True)))["message"].endswith("limited")
+    cut = board(row(n=50, tasks=("t",)), n=50, tasks=("t",), notes=["Only the first 50 (--limit)."])
+    assert "LIMITED, the first 50 items: not the" in "".join(exported(cut, pick=Pick("kd", limited=True)).values())
+    assert "LIMITED" not in publish.eval_results(board(row()), Pick("kd", limited=True))
+    assert "limited" not in publish.badge(board(row()), Pick("kd", limited=True))
+
+
+def test_several_replies_an_item_are_an_average_of_so_many():
+    facts = board(row())
+    facts["rows"][0]["tasks"]["gsm8k"]["counts"]["n"] = 4 * N
+    assert "avg@4" in publish.eval_results(facts, Pick("kd"))
+
+
+def test_a_badge_shows_the_score_with_its_interval_and_a_single_run_as_such():
+    found = json.loads(publish.badge(board(row(role="model")), Pick("kd"), label="GSM8K"))
+    assert found == {"schemaVersion": 1, "label": "GSM8K", "message": "70.0 % (67.0 to 73.0)", "color": "blue"}
+    assert json.loads(publish.badge(board(row()), Pick("kd")))["message"] == "70.0 % (67.0 to 73.0), single run"
+
+
+@pytest.mark.parametrize("name", ["pico", "quick"])
+def test_every_finished_row_of_the_committed_boards_has_a_badge(name):
+    facts = json.loads((ROOT / "leaderboards" / f"{name}.json").read_text(encoding="utf-8"))
+    for each in facts["rows"]:
+        message = json.loads(publish.badge(facts, Pick(each["name"])))["message"]
+        assert message.startswith(f"{100 * each['strict']['value']:.1f} % (")
+
+
+# ------------------------------------------------------------------------------------------------ the card
+
+CARD = """---
+# who may use it
+license: apache-2.0   # as the base
+tags: [a, 'b: c']
+model-index:
+- name: model
+  results:
+  - task: {type: text-generation}
+    dataset: {name: GSM8K, type: openai/gsm8k, config: main, split: test}
+    metrics:
+    - {type: accuracy, value: 12.5, name: their own}
+    source: {name: Theirs, url: https://example.org/theirs}
+
+# after the index
+base_model: me/base
+---
+# The model
+
+---
+Not front matter: model-index:
+"""
+
+
+def test_a_model_index_is_added_and_every_other_byte_of_the_card_stays():
+    text = publish.model_index(board(row()), Pick("kd"), model="model", card=CARD)
+    before, after = CARD.split("model-index:\n", 1), text.split("model-index:\n", 1)
+    assert after[0] == before[0]
+    rest = "\n# after the index\n" + CARD.split("\n# after the index\n")[1]
+    assert text.endswith(rest)
+    theirs, ours = ModelCard(text).data.eval_results
+    assert (theirs.metric_value, theirs.metric_name, theirs.source_name) == (12.5, "their own", "Theirs")
+    assert (ours.metric_value, ours.dataset_type, ours.dataset_split) == (69.98, "openai/gsm8k", "test")
+    assert ours.metric_args["confidence_interval"] == [66.98, 72.98]
+    assert ours.verified is None
+
+
+def test_the_same_scores_again_change_nothing_and_new_ones_take_the_place_of_ours_alone():
+    once = publish.model_index(board(row()), Pick("kd"), model="model", card=CARD)
+    assert publish.model_index(board(row()), Pick("kd"), model="model", card=once) == once
+    better = board(row())
+    better["rows"][0]["tasks"]["gsm8k"]["strict"] = score(1100, N)
+    values = [
+        r.metric_value
+        for r in ModelCard(publish.model_index(better, Pick("kd"), model="model", card=once)).data.eval_results
+    ]
+    assert values == [12.5, 83.4]
+
+
+@pytest.mark.parametrize(
+    "card", ["", "# Only text\n", "---\nlicense: mit\n---\ntext", "---\r\nlicense: mit\r\n---\r\nx"]
+)
+def test_a_card_without_an_index_gets_one(card):
+    text = publish.model_index(board(row()), Pick("kd"), model="model", card=card)
+    assert text.replace(re.search(r"model-index:.*?(?=---\r?\n)", text, re.DOTALL)[0], "").endswith(
+        card.lstrip("-\r\n")
+    )
+    (ours,) = ModelCard(text).data.eval_results
+    assert ours.metric_value == 69.98
+    assert text.count("\r\n") in (0, text.count("\n"))
+
+
+@pytest.mark.parametrize(
+    ("front", "why"),
+    [
+        ("license: [mit", "no YAML"),
+        ("- a list", "must be a mapping"),
+        ("model-index:\n- name: model  # mine\n  results: []", "holds comments, which would be lost"),
+        ("{model-index: [], license: mit}", "cannot be changed in place"),
+        ("model-index: none of it", "no list of models"),
+        ("model-index:\n- &m {name: model}\nother: *m", "no YAML"),
+    ],
+)
+def test_a_card_that_would_lose_something_is_refused(front, why):
+    with pytest.raises(DataError, match=why):
+        publish.model_index(board(row()), Pick("kd"), model="model", card=f"---\n{front}\n---\ntext\n")
+
+
+# ------------------------------------------------------------------------------------------------ Every Eval Ever
+
+# What the schema of every-eval-ever 0.3.0 requires, and the keys that it knows where it allows no others.
+REQUIRED = {
+    "": "schema_version evaluation_id retrieved_timestamp source_metadata eval_library model_info evaluation_results",
+    "source_metadata": "source_type source_organization_name evaluator_relationship",
+    "eval_library": "name version",
+    "model_info": "name id additional_details",
+}
+INSTANCE = (
+    "schema_version evaluation_id model_id evaluation_name sample_id interaction_type input output answer_attribution "
+    "evaluation"
+)
+INSTANCE_KNOWN = f"{INSTANCE} evaluation_result_id sample_hash messages token_usage performance error metadata"
+
+
+def small(n=4, right=3):
+    """A board of one task of n items, with its records and items."""
+    samples = {f"t/{i}": Sample(f"t/{i}", (Message("user", f"{i} + 1 = ?"),), str(i + 1)) for i in range(n)}
+    records = [
+        record(s.id, float(i < right), task="t", sample_hash=s.hash, checkpoint="a" * 64)
+        for i, s in enumerate(samples.values())
+    ]
+    facts = board(row(n=n, tasks=("t",)), n=n, tasks=("t",))
+    facts["rows"][0]["tasks"]["t"]["strict"] = score(right, n)
+    return facts, records, samples
+
+
+def exported(facts, pick=Pick("kd"), **more):  # noqa: B008 - a frozen value
+    given = {"model": "me/model", "created": 1_700_000_000, "evaluator": Evaluator("me", "first_party")}
+    return publish.every_eval_ever(facts, pick, **given, **more)
+
+
+def test_every_eval_ever_has_all_its_schema_requires_with_the_uncertainty_of_each_task():
+    ((path, text),) = exported(board(row())).items()
+    assert re.fullmatch(
+        r"data/srlm-harness/me/model/[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-\w{12}.json", path
+    )
+    found = json.loads(text)
+    for place, keys in REQUIRED.items():
+        assert set(keys.split()) <= (found[place] if place else found).keys()
+    assert found["model_info"]["inference_engine"] == {"name": "vllm", "version": "0.32.0"}
+    assert found["eval_library"] == {"name": "srlm-harness", "version": "0.1.0"}
+    (task,) = found["evaluation_results"]
+    assert task["source_data"]["hf_repo"] == "openai/gsm8k"
+    uncertainty = task["score_details"]["uncertainty"]
+    value = round(0.7 * N) / N
+    assert task["score_details"]["score"] == value
+    error = uncertainty["standard_error"]["value"]
+    verdicts = [1.0] * round(0.7 * N) + [0.0] * (N - round(0.7 * N))
+    variance = sum((v - value) ** 2 for v in verdicts) / (N - 1)
+    assert error == pytest.approx((variance / N) ** 0.5)
+    interval = uncertainty["confidence_interval"]
+    assert interval == {"lower": value - 0.03, "upper": value + 0.03, "confidence_level": 0.95, "method": "Wilson"}
+    assert uncertainty["num_samples"] == N
+    details = [found["model_info"]["additional_details"], task["score_details"]["details"]]
+    assert all(isinstance(text, str) for values in details for text in values.values())
+
+
+def test_an_error_that_the_board_does_not_hold_is_left_out_not_guessed():
+    facts = board(row())
+    facts["rows"][0]["tasks"]["gsm8k"]["strict"]["method"] = "crossed random effects, df 7"
+    (text,) = exported(facts).values()
+    assert "standard_error" not in json.loads(text)["evaluation_results"][0]["score_details"]["uncertainty"]
+
+
+def test_each_judged_reply_lies_beside_it_under_a_checksum():
+    facts, records, samples = small()
+    unjudged = record("t/0", None, task="t", repeat=1, sample_hash=samples["t/0"].hash, checkpoint="a" * 64)
+    files = exported(facts, records=[*records, unjudged], samples=samples)
+    (path, text), (companion, lines) = sorted(files.items())
+    found = json.loads(text)
+    detail = found["detailed_evaluation_results"]
+    assert companion == detail["file_path"] == path.replace(".json", "_samples.jsonl")
+    assert detail["checksum"] == hashlib.sha256(lines.encode()).hexdigest()
+    assert detail["total_rows"] == 4
+    assert detail["additional_details"] == {"replies_without_verdict_left_out": "1"}
+    rows = [json.loads(line) for line in lines.splitlines()]
+    assert [r["evaluation"] for r in rows] == [{"score": 1.0, "is_correct": True}] * 3 + [
+        {"score": 0.0, "is_correct": False}
+    ]
+    assert rows[2]["input"] == {"raw": "2 + 1 = ?", "reference": ["3"]}
+    for each in rows:
+        assert set(INSTANCE.split()) <= each.keys() <= set(INSTANCE_KNOWN.split())
+        assert each["evaluation_id"] == found["evaluation_id"]
+        assert each["evaluation_result_id"] == found["evaluation_results"][0]["evaluation_result_id"]
+    args = found["evaluation_results"][0]["generation_config"]["generation_args"]
+    assert args == {"max_tokens": 16, "temperature": 0.0}
+
+
+def test_the_same_facts_and_records_give_the_same_files():
+    facts, records, samples = small()
+    again = copy.deepcopy(facts)
+    assert exported(facts, records=records, samples=samples) == exported(again, records=records, samples=samples)
+    facts["rows"][0]["runs"][0]["digest"] = "b" * 64
+    assert exported(facts).keys() != exported(again).keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            lambda r, s: (r[:-1], s),
+            r"do not give the score of row 'kd': 0.750000 over 4 items, the records 1.000000 over 3",
+        ),
+        (lambda r, s: ([*r[1:], r[1]], s), "do not give the score"),
+        (
+            lambda r, s: ([*r[:3], record("t/3", 0.0, checkpoint="f" * 64)], s),
+            "weights ffffffffffff, is none of row 'kd'",
+        ),
+        (lambda r, _: (r, {}), "item 't/0' is not among the items given"),
+        (
+            lambda r, s: (r, {**s, "t/2": Sample("t/2", (Message("user", "?"),), "3")}),
+            "'t/2' is not the one that was asked",
+        ),
+        (
+            lambda r, s: ([*r[:3], record("t/3", 0.0, sample_hash=s["t/3"].hash, checkpoint="a" * 64, sampling={})], s),
+            "under several settings",
+        ),
+    ],
+)
+def test_records_that_are_not_the_rows_are_refused(change, why):
+    facts, records, samples = small()
+    records, samples = change(records, samples)
+    with pytest.raises(DataError, match=why):
+        exported(facts, records=records, samples=samples)
+
+
+def test_half_the_records_with_the_same_mean_are_refused():
+    facts, records, samples = small(4, 2)
+    with pytest.raises(DataError, match=r"0\.500000 over 4 items, the records 0\.500000 over 2"):
+        exported(facts, records=records[1:3], samples=samples)
+
+
+def test_the_records_of_all_seeds_belong_to_a_mean():
+    facts, records, samples = small()
+    facts["rows"] = [row(runs=[run("a" * 64, 1), run("b" * 64, 2)], n=4, tasks=("t",))]
+    facts["rows"][0]["tasks"]["t"]["strict"] = {**score(2, 4, "crossed random effects, df 1"), "n": 4}
+    wrong = {name: replace(s, value=0.0) for name, s in records[0].scores.items()}
+    other = [replace(r, checkpoint="b" * 64, scores=wrong) for r in records[:2]]
+    other += [replace(r, checkpoint="b" * 64) for r in records[2:]]
+    given = {"model": "me/model", "created": 1, "evaluator": Evaluator("me"), "samples": samples}
+    files = publish.every_eval_ever(facts, Pick("kd", mean=True), records=[*records, *other], **given)
+    assert sum(text.count("\n") for path, text in files.items() if path.endswith("_samples.jsonl")) == 8
+    with pytest.raises(DataError, match=r"the records 0\.000000 over 0; give all record files"):
+        publish.every_eval_ever(facts, Pick("kd", mean=True), records=records, **given)
+
+
+# ------------------------------------------------------------------------------------------------ what goes where
+
+
+def test_a_plan_puts_each_format_where_it_belongs():
+    facts, records, samples = small()
+    ask = Ask(
+        (("me/model", Pick("kd")),),
+        ("badge", "every-eval-ever"),
+        evaluator=Evaluator("me"),
+        datastore="me/evals",
+        records=tuple(records),
+        samples=samples,
+    )
+    model, store = publish.planned(facts, ask).uploads
+    assert (model.kind, model.repository, [*model.files]) == ("model", "me/model", ["srlm-harness-badge.json"])
+    assert (store.kind, store.repository, len(store.files)) == ("dataset", "me/evals", 2)
+    card = Ask((("me/model", Pick("kd")),), ("eval-results", "model-index"))
+    (upload,) = publish.planned(board(row()), card, {"me/model": CARD}.get).uploads
+    assert [*upload.files] == [".eval_results/srlm-harness.yaml", "README.md"]
+    assert "base_model: me/base" in upload.files["README.md"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "why"),
+    [
+        (Ask((("me/a", Pick("kd")),), ("yaml",)), "unknown format 'yaml'"),
+        (Ask((("me/a", Pick("kd")), ("me/a", Pick("kd")))), "two rows go to 'me/a'"),
+        (Ask((("me/a", Pick("kd")),), ("every-eval-ever",)), "who evaluated"),
+        (Ask((("a", Pick("kd")),), ("every-eval-ever",), evaluator=Evaluator("me")), "owner/name, got 'a'"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_says_why(ask, why):
+    with pytest.raises(UsageError, match=why):
+        publish.planned(board(row()), ask)
+
+
+# ------------------------------------------------------------------------------------------------ the hub
+
+
+def test_a_dry_run_sends_nothing_and_shows_every_file_against_what_is_there(hub):
+    hub["me/model"].files["main"][".eval_results/x.yaml"] = b"- value: 2\n"
+    (outcome,) = publish.publish(PLAN, None, hub.url, dry_run=True)
+    assert hub.writes == []
+    assert not any(method == "POST" for method, _ in hub.asked)
+    assert outcome.done == "would be sent"
+    text = "\n".join(outcome.lines)
+    assert f"would be sent to model repository 'me/model' at {hub.url} as a pull request, 'Results of x':" in text
+    assert ".eval_results/x.yaml: changed, 11 bytes, sha256 " + hashlib.sha256(b"- value: 1\n").hexdigest() in text
+    assert "    -- value: 2\n    +- value: 1" in text
+    assert "deep/a b.json: new, 3 bytes" in text
+    assert "    +{}" in text
+
+
+def test_no_token_but_the_one_given_is_used(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_stored-on-this-machine")  # the stub would not accept it
+    (outcome,) = publish.publish(PLAN, None, hub.url, dry_run=True)
+    assert "not known" not in "".join(outcome.lines)
+    failure(UsageError, PLAN, None, hub)
+
+
+def test_a_dry_run_of_a_long_file_shows_how_much_it_leaves_out():
+    plan = Plan((Upload("me/model", {"a": "x\n" * 500}, "t"),))
+    (outcome,) = publish.publish(plan, None, "http://127.0.0.1:9", dry_run=True)
+    assert outcome.lines[-1] == "    … 301 more lines"
+
+
+def test_a_dry_run_says_where_it_cannot_see_what_is_there(hub):
+    hub.broken["repository"] = 503
+    (outcome,) = publish.publish(PLAN, None, hub.url, dry_run=True)
+    assert outcome.done == "would be sent"
+    assert "what is there is not known" in outcome.lines[1]
+    assert "503" in outcome.lines[1]
+    assert "x.yaml: to be sent, 11 bytes" in outcome.lines[2]
+
+
+def test_what_is_published_arrives_as_one_pull_request_byte_for_byte(hub):
+    (outcome,) = publish.publish(PLAN, WRITER, hub.url)
+    (commit,) = hub["me/model"].commits
+    assert commit["files"] == {path: text.encode() for path, text in UPLOAD.files.items()}
+    assert commit["summary"] == "Results of x"
+    assert commit["revision"] == "refs/pr/1"
+    assert hub["me/model"].files["main"] == {}
+    assert (outcome.done, outcome.url) == ("sent", f"{hub.url}/me/model/discussions/1")
+    assert outcome.lines == (
+        f"sent to model repository 'me/model': {outcome.url} (.eval_results/x.yaml, deep/a b.json)",
+    )
+
+
+def test_a_second_run_finds_the_open_request_and_a_third_the_merged_content_and_neither_sends(hub):
+    publish.publish(PLAN, WRITER, hub.url)
+    (second,) = publish.publish(PLAN, WRITER, hub.url)
+    assert (second.done, second.url) == ("already proposed", f"{hub.url}/me/model/discussions/1")
+    hub["me/model"].merge(1)
+    (third,) = publish.publish(PLAN, WRITER, hub.url)
+    assert (third.done, third.url) == ("unchanged", "")
+    assert "the same content already; nothing is sent" in third.lines[0]
+    assert len(hub.writes) == 1
+
+
+def test_other_content_under_the_same_title_is_proposed_anew_and_only_what_differs_is_sent(hub):
+    publish.publish(PLAN, WRITER, hub.url)
+    hub["me/model"].merge(1)
+    changed = Upload("me/model", {**UPLOAD.files, "deep/a b.json": "[]\n"}, UPLOAD.title)
+    (outcome,) = publish.publish(Plan((changed,)), WRITER, hub.url)
+    assert outcome.url.endswith("/discussions/2")
+    assert hub["me/model"].commits[-1]["files"] == {"deep/a b.json": b"[]\n"}
+
+
+def test_a_direct_commit_goes_to_the_main_branch_on_top_of_what_was_seen(hub):
+    seen = hub["me/model"].sha()
+    (outcome,) = publish.publish(Plan((UPLOAD,), pull_request=False), WRITER, hub.url)
+    assert hub["me/model"].files["main"]["deep/a b.json"] == b"{}\n"
+    assert hub["me/model"].commits[0]["parentCommit"] == seen
+    assert "/commit/" in outcome.url
+
+
+def test_a_repository_that_changed_meanwhile_is_a_conflict(hub):
+    hub.before_commit = lambda: hub["me/model"].commits.append({})
+    with pytest.raises(HarnessError, match=r"412 for model repository 'me/model': it changed while .* run the same"):
+        publish.publish(Plan((UPLOAD,), pull_request=False), WRITER, hub.url)
+    assert hub["me/model"].files["main"] == {}
+
+
+def test_a_card_is_read_merged_and_sent(hub):
+    hub["me/model"].files["main"]["README.md"] = CARD.encode()
+    card = publish.read("me/model", "README.md", None, hub.url)
+    assert card == CARD
+    assert publish.read("me/other", "README.md", None, hub.url) is None
+    ask = Ask((("me/model", Pick("kd")),), ("model-index",))
+    publish.publish(publish.planned(board(row()), ask, lambda _: card), WRITER, hub.url)
+    sent = hub["me/model"].commits[0]["files"]["README.md"].decode()
+    assert len(ModelCard(sent).data.eval_results) == 2
+
+
+def test_a_dataset_repository_is_reached_as_one(hub):
+    hub.repositories["datasets/me/evals"] = copy.deepcopy(hub["me/model"])
+    plan = Plan((Upload("me/evals", {"a.json": "1"}, "t", "dataset"),))
+    assert [publish.publish(plan, WRITER, hub.url)[0].done for _ in range(2)] == ["sent", "already proposed"]
+
+
+def failure(kind, plan, token, hub, timeout_s=5.0):
+    """The error of publishing; it and its traceback hold no token."""
+    with pytest.raises(HarnessError) as caught:
+        publish.publish(plan, token, hub.url, timeout_s=timeout_s)
+    assert type(caught.value) is kind
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "secret" not in shown
+    return str(caught.value)
+
+
+def test_a_missing_token_is_asked_for(hub):
+    said = failure(UsageError, PLAN, None, hub)
+    assert said.startswith("publishing to model repository 'me/model' needs a token, and there is none; make one at ")
+    assert "set HF_TOKEN" in said
+    assert hub.asked == []
+
+
+def test_a_token_that_is_not_accepted_is_named_as_such_and_never_shown(hub):
+    said = failure(UsageError, PLAN, "hf_unknown-secret", hub)
+    assert "answered 401 for model repository 'me/model': expected a token it accepts" in said
+
+
+def test_a_token_without_the_right_to_write_is_refused(hub):
+    said = failure(UsageError, PLAN, READER, hub)
+    assert "answered 403 for model repository 'me/model': this token has no permission to open a pull request" in said
+    assert "The hub says: Forbidden token <token> has no write access" in said
+    assert hub.writes == []
+
+
+def test_a_direct_commit_without_the_right_to_is_pointed_to_a_pull_request(hub):
+    said = failure(UsageError, Plan((UPLOAD,), pull_request=False), READER, hub)
+    assert "no permission to write to its main branch; open a pull request" in said
+
+
+def test_a_repository_that_does_not_exist_is_named(hub):
+    plan = Plan((UPLOAD, Upload("me/nope", {"a": "b"}, "t")))
+    said = failure(UsageError, plan, WRITER, hub)
+    assert "answered 404 for model repository 'me/nope': expected a repository that exists" in said
+    assert hub.writes == []  # the first is not sent to where the second cannot be
+
+
+def test_a_name_that_is_none_is_refused(hub):
+    assert "'not a name'" in failure(UsageError, Plan((Upload("not a name", {"a": "b"}, "t"),)), WRITER, hub)
+
+
+@pytest.mark.parametrize(
+    ("step", "status", "kind", "said"),
+    [
+        ("repository", 500, HarnessError, "answered 500 .* nothing was changed there; run the same command again"),
+        ("resolve", 500, HarnessError, "answered 500 .* nothing was changed there; run the same command again"),
+        ("discussions", 429, HarnessError, "answered 429 .* too many requests; nothing was changed there"),
+        ("preupload", 400, UsageError, "answered 400 .* The hub says: .*made to fail.*; nothing was changed there"),
+        ("commit", 403, UsageError, "answered 403 .* no permission"),
+        ("commit", 409, HarnessError, "answered 409 .* nothing was changed there, run the same command again"),
+        (
+            "commit",
+            500,
+            HarnessError,
+            "answered 500 .* whether it arrived is not known: look at .*me/model/discussions",
+        ),
+        ("repository", None, HarnessError, r"did not answer within 0.3 s .* nothing was changed there"),
+        ("commit", None, HarnessError, r"did not answer within 0.3 s .* whether it arrived is not known"),
+    ],
+)
+def test_a_hub_that_fails_is_explained_and_nothing_is_called_done(hub, step, status, kind, said):
+    hub.broken[step] = status
+    found = failure(kind, PLAN, WRITER, hub, timeout_s=0.3 if status is None else 5.0)
+    assert re.search(said, found, re.DOTALL), found
+    assert found.endswith("sent before that: nothing") == (step in ("preupload", "commit"))
+    assert hub["me/model"].commits == []
+
+
+def test_a_failure_halfway_says_what_was_sent_before_it(hub):
+    plan = Plan((UPLOAD, Upload("me/other", {"a": "b"}, "t")))
+    hub.before_commit = lambda: hub.broken.update(preupload=400)
+    said = failure(UsageError, plan, WRITER, hub)
+    assert "for model repository 'me/other'" in said
+    assert said.endswith(f"sent before that: {hub.url}/me/model/discussions/1")
+
+
+def test_an_address_where_nothing_answers_is_named(hub):
+    hub.__exit__()
+    said = failure(HarnessError, PLAN, WRITER, hub)
+    assert f"{hub.url} cannot be reached (ConnectError" in said
+
+
+def test_the_session_is_left_as_it_was(hub):
+    before = huggingface_hub.get_session().timeout
+    publish.publish(PLAN, WRITER, hub.url, timeout_s=5.0)
+    assert huggingface_hub.get_session().timeout == before
+
+
+def test_offline_nothing_is_sent_and_a_dry_run_still_shows_it(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UsageError, match=r"'me/model' cannot be reached: HF_HUB_OFFLINE .* is set, so nothing is sent"):
+        publish.publish(PLAN, WRITER, "http://127.0.0.1:9")
+    with pytest.raises(UsageError, match="HF_HUB_OFFLINE"):
+        publish.read("me/model", "README.md", None, "http://127.0.0.1:9")
+    (outcome,) = publish.publish(PLAN, None, "http://127.0.0.1:9", dry_run=True)
+    assert "HF_HUB_OFFLINE is set" in outcome.lines[1]
+    assert "    +- value: 1" in outcome.lines
+
+
+def test_the_stub_refuses_what_the_hub_refuses(hub):
+    api = huggingface_hub.HfApi(endpoint=hub.url, token=READER)
+    with pytest.raises(HfHubHTTPError):
+        api.create_commit("me/model", [huggingface_hub.CommitOperationAdd("a", b"b")], commit_message="t")
