@@ -17,46 +17,62 @@ Facts = dict[str, Any]
 def write(
     out: Path,
     facts: Facts,
-    entries: Sequence[Entry],
+    groups: Sequence[Sequence[Entry]],
     markdown: Callable[[Mapping[str, Any]], str],
     drawn: Mapping[str, str],
     with_page: bool,
 ) -> list[Path]:
-    """Write `out` (.md), and beside it .json, .csv, a folder of pictures, and the page (.html) where asked for.
+    """Write `out` (.md), and beside it .json, .csv, a folder of pictures, and a page (.html) where asked for.
 
-    facts: of a board, or of a comparison that holds one. drawn: title -> SVG of pictures that facts do not give. The
-    page holds items and replies: publish it where those may be published.
+    facts: of a board, of a comparison that holds one, or of a collection of several, each with its group of entries.
+    drawn: title -> SVG of pictures that facts do not give. A page holds items and replies: publish it where those
+    may be published.
     """
-    board = facts.get("board", facts)
-    found = {
-        **_drawn(board, entries),
-        **{name: (name.capitalize(), svg, _WORDS.get(name, name)) for name, svg in drawn.items()},
-    }
-    order = [kind for kind in _ORDER if kind in found] + [kind for kind in found if kind not in _ORDER]
-    folder, listed = out.with_suffix(""), []
-    for kind in order:
-        title, svg, words = found[kind]
-        file = folder / f"{kind.replace(' ', '-')}.svg"
-        write_text(file, svg)
-        listed.append({"title": title, "file": f"{folder.name}/{file.name}", "words": words})
-    board["pictures"] = listed
-    written = [out, out.with_suffix(".json"), out.with_suffix(".csv")]
-    write_json(written[1], facts)
-    write_text(written[2], csv_text(board))
-    if with_page:
-        items, answers = transcripts.answers(entries)
-        held = json.loads(json.dumps(board))  # tuples as the page's own JSON has them
-        text = page.render(held, items, answers, {found[kind][0]: found[kind][1] for kind in order})
-        written.append(out.with_suffix(".html"))
-        write_text(written[-1], text)
+    folder, pages = out.with_suffix(""), list[Path]()
+    is_one = "boards" not in facts
+    holder = facts.get("board", facts)
+    boards = [holder] if is_one else facts["boards"]
+    if not is_one:
+        _keep(holder, folder, "", {"dots": (_TITLES["dots"], pictures.dots(facts), pictures.words("dots", facts))})
+    for number, (board, entries) in enumerate(zip(boards, groups, strict=True), 1):
+        prefix = "" if is_one else f"{number}-"
+        found = _drawn(board, entries)
+        found |= {name: (name.capitalize(), svg, _WORDS.get(name, name)) for name, svg in drawn.items()}
+        shown = {kind: found[kind] for kind in (_ORDER if is_one else _OF_A_GROUP) if kind in found}
+        _keep(board, folder, prefix, shown)
+        if with_page:
+            pages.append(out.with_suffix(".html") if is_one else folder / f"{number}.html")
+            write_text(pages[-1], _page(board, entries, found))
+    write_json(out.with_suffix(".json"), facts)
+    write_text(out.with_suffix(".csv"), csv_text(holder))
     write_text(out, markdown(facts))  # last: a board is there when all it points to is
-    return written
+    return [out, out.with_suffix(".json"), out.with_suffix(".csv"), *pages]
+
+
+Picture = tuple[str, str, str]  # title, SVG, words
+
+
+def _keep(holder: Facts, folder: Path, prefix: str, found: Mapping[str, Picture]) -> None:
+    """Write pictures and note them in the facts, in place of earlier ones."""
+    holder["pictures"] = []
+    for kind, (title, svg, words) in found.items():
+        name = f"{prefix}{kind.replace(' ', '-')}.svg"
+        write_text(folder / name, svg)
+        holder["pictures"].append({"title": title, "file": f"{folder.name}/{name}", "words": words})
+
+
+def _page(board: Facts, entries: Sequence[Entry], found: Mapping[str, Picture]) -> str:
+    items, answers = transcripts.answers(entries, board["reading"])
+    held = json.loads(json.dumps(board))  # as its own JSON has it
+    shown = {found[kind][0]: found[kind][1] for kind in _ORDER if kind in found}
+    return page.render(held, items, answers, shown)
 
 
 CURVES = "learning curves"
 MOST_ROWS = {"wins": 20}  # rows of a picture above which it shows nothing any more; else:
 MOST_ROWS_OF_OTHERS = 60
 _ORDER = ("pareto", CURVES, "forest", "dots", "ranks", "wins")  # the first two are not folded
+_OF_A_GROUP = ("forest", "wins")
 _WORDS = {CURVES: "Dev score along training, against every cost"}
 _TITLES = {
     "pareto": "Accuracy against cost",
@@ -67,9 +83,9 @@ _TITLES = {
 }
 
 
-def _drawn(board: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, tuple[str, str, str]]:
+def _drawn(board: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Picture]:
     """kind -> (title, SVG, words) of every picture that there is something to draw for."""
-    by_name = {entry.name: transcripts.outcomes(entry) for entry in entries}
+    by_name = {entry.name: transcripts.outcomes(entry, board["reading"]) for entry in entries}
     columns = [by_name[row["name"]] for row in board["rows"]]
     scores = {_line(name): column for name, column in columns}
     first = _line(by_name[board["reference"]][0]) if board["reference"] else ""

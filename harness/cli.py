@@ -66,7 +66,7 @@ def _compare_runs(context: click.Context, options: dict[str, Any]) -> None:
     if out is None:
         click.echo(pairwise.markdown(facts).split("<details>")[0].rstrip())
         return
-    written = bundle.write(out, facts, entries, pairwise.markdown, {}, with_page=True)
+    written = bundle.write(out, facts, [entries], pairwise.markdown, {}, with_page=True)
     click.echo(_first_part(out))
     click.echo(f"\nleaderboard: {', '.join(map(str, written))}")
 
@@ -191,8 +191,8 @@ def compare(context: click.Context, /, **options: Any) -> None:
         progress.close()
     drawn = {bundle.CURVES: (plan.folder / "curves" / "dev.svg").read_text(encoding="utf-8")}
     own = plan.folder / "leaderboard.md"
-    bundle.write(own, asdict(board), entries, markdown_of, drawn, with_page=True)
-    bundle.write(out, asdict(board), entries, markdown_of, drawn, with_page=False)
+    bundle.write(own, asdict(board), [entries], markdown_of, drawn, with_page=True)
+    bundle.write(out, asdict(board), [entries], markdown_of, drawn, with_page=False)
     click.echo("\n" + _first_part(out))
     click.echo(
         f"\nleaderboard: {out} (facts: {out.with_suffix('.json')}, .csv); records and checkpoints: {plan.folder}"
@@ -549,28 +549,69 @@ def leaderboard() -> None:
     """Make boards from the results of earlier runs."""
 
 
-@leaderboard.command("build")
-@click.argument("results", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
+_OUT = click.option(
     "--out",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
     callback=_board_file,
-    help="The .md to write.",
+    help="The .md to write; the other forms lie beside it.",
 )
-@click.option("--title", default="Recorded generations", show_default=True)
-def leaderboard_build(results: tuple[Path, ...], out: Path, title: str) -> None:
-    """Collect results of `harness eval` (RESULTS, json) into one board.
+
+
+@leaderboard.command("build")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@_OUT
+@click.option("--title", help="[default: the names of the runs]")
+@click.option("--reference", default="", help="The row all others are held against [default: base, else the first].")
+@click.option(
+    "--reading",
+    type=click.Choice(["strict", "lenient"]),
+    default="strict",
+    show_default=True,
+    help="The scores to rank by; lenient where replies were made under prompts that ask for another form.",
+)
+def leaderboard_build(runs: tuple[Path, ...], out: Path, title: str | None, reference: str, reading: str) -> None:
+    """Make a board of RUNS that exist: run folders, folders of lm-eval's samples, or such files.
+
+    \b
+    Examples:
+      harness leaderboard build runs/a runs/b --out board.md --reference a
+      harness leaderboard build lm_eval_output/* --out board.md
+      harness leaderboard build runs/recorded --out leaderboards/recorded.md --reading lenient
+
+    Runs over the same items, prompts and settings are ranked together; the others are listed apart. Beside the board
+    lie its facts (.json), a table (.csv), pictures, and a page to read replies in (.html).
+    """
+    _build_board(out, title or f"Board of {', '.join(path.name for path in runs)}", runs, reference, reading)
+
+
+@leaderboard.command("add")
+@click.argument("board", type=click.Path(exists=True, dir_okay=False, path_type=Path), callback=_board_file)
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+def leaderboard_add(board: Path, runs: tuple[Path, ...]) -> None:
+    """Add RUNS to BOARD (.md), which is built anew of its own runs and these.
 
     \b
     Example:
-      harness leaderboard build runs/eval/results/*.json --out leaderboards/recorded.md
+      harness leaderboard add board.md runs/c
     """
     from harness import collection
 
-    facts = collection.collect(title, results)
-    _write_board(facts, collection.markdown(facts), out)
-    click.echo(f"leaderboard: {out} (facts: {out.with_suffix('.json')})")
+    title, before, reference, reading = collection.made_of(board)
+    new = [path for path in runs if path not in before]
+    _build_board(board, title, (*before, *new), reference, reading)
+
+
+def _build_board(out: Path, title: str, runs: tuple[Path, ...], reference: str, reading: str) -> None:
+    from harness import bundle, collection
+    from harness.leaderboard import markdown_of
+    from harness.storage import writable
+
+    writable(out.resolve().parent)
+    facts, groups = collection.build(title, runs, reference, reading)
+    markdown = collection.markdown if facts.get("kind") else markdown_of
+    written = bundle.write(out, facts, groups, markdown, {}, with_page=True)
+    click.echo(f"leaderboard: {', '.join(map(str, written))}")
 
 
 @leaderboard.command("reported")

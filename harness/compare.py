@@ -367,6 +367,7 @@ def _evaluate_all(world: World, finished: Sequence[Finished]) -> list[Entry]:
             last.why,
             content,
             dev={candidate.name: candidate.dev for candidate in trained.candidates},
+            spent={candidate.name: candidate.cost.flops for candidate in trained.candidates},
             chosen=chosen.name,
             reward=_last_reward(last),
             files=files,

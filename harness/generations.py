@@ -38,6 +38,7 @@ class Reply:
     verdict: bool | None = None  # the file's own verdict; None: it has none
     answer: str | None = None  # what the file's rule read out of the reply; None: nothing, or not recorded
     finish: Finish = "stop"  # "length" where the file says that the reply was cut off
+    prompt: str = ""  # what the model was asked, word for word; "" where the file does not say
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ def _human_eval(row: Row, _field: str) -> Entry:
 def _zero_eval(row: Row, _field: str) -> Entry:
     """Reply: the output. Verdict: published_rule_match, where null (no answer found) counted as wrong."""
     verdict = bool(row["published_rule_match"]) if "published_rule_match" in row else None
-    replies = tuple(Reply(text, verdict, row.get("extracted_answer")) for text in row["output"])
+    prompt = str(row.get("prompt") or "")
+    replies = tuple(Reply(text, verdict, row.get("extracted_answer"), prompt=prompt) for text in row["output"])
     return Entry(replies, row.get("question") or row.get("problem", ""), _trailing_number(row["id"]))
 
 

@@ -28,8 +28,8 @@ class Run:
     """One checkpoint's records as columns. content: the digest of the whole ones, with texts.
 
     seed None: no training seed (base, teacher, recorded generations). dev: strict share on dev of each checkpoint that
-    could be chosen, by the share of the budget spent; chosen: the one that was. reward: mean over the last tenth.
-    files: where the whole records lie, seen from the run folder; home: that folder.
+    could be chosen, by the share of the last stage done; spent: FLOPs up to each; chosen: the one that was. reward:
+    mean over the last tenth. files: where the whole records lie, seen from the run folder; home: that folder.
     """
 
     digest: str
@@ -40,6 +40,7 @@ class Run:
     why: str = ""
     content: str = ""
     dev: Mapping[str, float] = field(default_factory=dict)
+    spent: Mapping[str, float] = field(default_factory=dict)
     chosen: str = ""
     reward: float | None = None
     files: tuple[str, ...] = ()
@@ -60,6 +61,7 @@ class Entry:
 class Board:
     """All facts of a board, JSON-able. reference: the row all others are held against; "": there is none.
 
+    reading: the scores it ranks by: strict, or lenient where replies were made under prompts of another form.
     pictures: title, words for who cannot see it, and file, seen from the file the board is written to.
     """
 
@@ -72,6 +74,7 @@ class Board:
     schema: int = SCHEMA
     pairs: list[dict[str, Any]] = field(default_factory=list)  # see `claims.pairs`
     reference: str = ""
+    reading: str = "strict"
     pictures: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -82,27 +85,31 @@ def build(
     notes: Sequence[str] = (),
     defects: Mapping[str, Mapping[str, str]] | None = None,
     reference: str = "",
+    reading: str = "strict",
 ) -> Board:
     """The board of these entries, best strict score first. Raises `NotComparable` naming the field that differs.
 
     defects: for each task, items that are known to be faulty (id -> why); a second score leaves them out. reference:
-    the entry all others are held against; "": the base, where there is one.
+    the entry all others are held against; "": the base, where there is one. reading: see `Board`.
     """
     refuse_mixed(entries)
     base = next((e for e in entries if e.name == reference or (not reference and e.role == "base")), None)
     first = entries[0].runs[0].columns
     rows = sorted(
-        (_row(e, base, first.tasks, defects or {}) for e in entries), key=lambda r: -_or(r["strict"]["value"], -1.0)
+        (_row(e, base, first.tasks, defects or {}, reading) for e in entries),
+        key=lambda r: -_or(r[reading]["value"], -1.0),
     )
     sizes = {task: len(first.of_task(task).items) for task in first.tasks}
     whole = {e.name: e for e in entries if e.role in RANKED and all(run.status == "done" for run in e.runs)}
-    scores = {n: table(whole[n].runs, "strict") for row in rows if (n := row["name"]) in whole}
+    scores = {n: table(whole[n].runs, reading) for row in rows if (n := row["name"]) in whole}
     found = claims.pairs(scores)
     for name, place in _places(found, scores).items():
         next(row for row in rows if row["name"] == name).update(place)
     _add_verdicts(rows)
     name = base.name if base else ""
-    return Board(title, rows, list(first.tasks), sizes, dict(facts), list(notes), pairs=found, reference=name)
+    return Board(
+        title, rows, list(first.tasks), sizes, dict(facts), list(notes), pairs=found, reference=name, reading=reading
+    )
 
 
 def _add_verdicts(rows: Sequence[dict[str, Any]]) -> None:
@@ -167,7 +174,7 @@ def refuse_mixed(entries: Iterable[Entry]) -> None:
 
 
 def _row(
-    entry: Entry, base: Entry | None, tasks: Sequence[str], defects: Mapping[str, Mapping[str, str]]
+    entry: Entry, base: Entry | None, tasks: Sequence[str], defects: Mapping[str, Mapping[str, str]], reading: str
 ) -> dict[str, Any]:
     columns = [run.columns for run in entry.runs]
     row: dict[str, Any] = {
@@ -177,27 +184,27 @@ def _row(
         "strict": _score(entry.runs, "strict"),
         "lenient": _score(entry.runs, "lenient"),
         "counts": counts(columns),
-        "tasks": {t: _task(entry.runs, t, defects.get(t, {})) for t in tasks},
+        "tasks": {t: _task(entry.runs, t, defects.get(t, {}), reading) for t in tasks},
         "tokens_per_item": sum(int(c.n_tokens.sum()) for c in columns) / sum(map(len, columns)),
         "runs": [_run(run) for run in entry.runs],
         "tried": entry.tried,
     }
     if base is not None and entry is not base:
-        row["difference"] = asdict(_difference(entry, base))
+        row["difference"] = asdict(_difference(entry, base, reading))
     if entry.runs[0].cost is not None:
         costs = [asdict(run.cost) for run in entry.runs if run.cost is not None]
         row["cost"] = {key: sum(c[key] for c in costs) / len(costs) for key in costs[0]}
     return row
 
 
-def _task(runs: Sequence[Run], task: str, defects: Mapping[str, str]) -> dict[str, Any]:
+def _task(runs: Sequence[Run], task: str, defects: Mapping[str, str], reading: str) -> dict[str, Any]:
     only = of_task(runs, task)
     columns = [run.columns for run in only]
     found = {
         "strict": _score(only, "strict"),
         "lenient": _score(only, "lenient"),
         "counts": counts(columns),
-        "levels": _levels(columns),
+        "levels": _levels(columns, reading),
     }
     ids = np.array(columns[0].places.ids, object)
     faulty = set(ids.tolist()) & defects.keys()
@@ -213,12 +220,12 @@ def _task(runs: Sequence[Run], task: str, defects: Mapping[str, str]) -> dict[st
     return found
 
 
-def _levels(columns: Sequence[Columns]) -> dict[str, float]:
-    """Strict share by difficulty."""
+def _levels(columns: Sequence[Columns], reading: str) -> dict[str, float]:
+    """Share right by difficulty."""
     levels = np.array(columns[0].places.levels, object)
     found = {}
     for level in sorted(set(levels.tolist())):
-        values = np.concatenate([c.verdicts["strict"][levels == level] for c in columns])
+        values = np.concatenate([c.verdicts[reading][levels == level] for c in columns])
         if len(judged := values[~np.isnan(values)]):
             found[level] = float(judged.mean())
     return found
@@ -272,10 +279,10 @@ def difference(ours: Sequence[Run], theirs: Sequence[Run], grader: str) -> stats
     return stats.paired(a[0], b[0]) if len(a) == len(b) == 1 else stats.across_seeds(a, b)
 
 
-def _difference(entry: Entry, base: Entry) -> stats.Estimate:
-    """Strict score of the entry less the base's."""
+def _difference(entry: Entry, base: Entry, reading: str) -> stats.Estimate:
+    """Score of the entry less the reference's."""
     try:
-        return difference(entry.runs, base.runs[:1], "strict")
+        return difference(entry.runs, base.runs if base.role in RANKED else base.runs[:1], reading)
     except ValueError as error:
         raise NotComparable(f"{entry.name!r} and {base.name!r} share {error}") from None
 
@@ -310,7 +317,8 @@ def _cost(cost: Cost) -> dict[str, Any]:
 def csv_text(board: Mapping[str, Any]) -> str:
     """A line a row, for spreadsheets and data frames: shares in [0, 1], differences too, costs as means over seeds."""
     costs = sorted({key for row in board["rows"] for key in row.get("cost") or {}})
-    lines = [_csv_row(row, board["tasks"], costs) for row in board["rows"]]
+    tasks = list(dict.fromkeys(task for row in board["rows"] for task in row["tasks"]))
+    lines = [_csv_row(row, tasks, costs) for row in board["rows"]]
     out = io.StringIO()
     writer = csv.DictWriter(out, list(lines[0]), lineterminator="\n")
     writer.writeheader()
@@ -340,7 +348,8 @@ def _csv_row(row: Mapping[str, Any], tasks: Sequence[str], costs: Sequence[str])
         "tokens_per_reply": row["tokens_per_item"] or None,
     }
     for task in tasks:
-        values |= _columns_of(task, row["tasks"][task]["strict"])
+        for reading in ("strict", "lenient"):
+            values |= _columns_of(f"{task}_{reading}", row["tasks"].get(task, {}).get(reading))
     values |= {f"cost_{key}": (row.get("cost") or {}).get(key) for key in costs}
     return values | {"weights": " ".join(run["id"] for run in row["runs"])}
 
@@ -360,31 +369,21 @@ def markdown_of(facts: Mapping[str, Any]) -> str:
 
 def markdown(board: Board) -> str:
     """The board as GitHub markdown: one table a reader needs, everything else folded under it."""
-    trained = _trained(board)
-    whole = [row for row in board.rows if not why_apart(row)]
-    apart = [row for row in board.rows if why_apart(row)]
-    lines = [f"# {tables.plain(board.title)}", "", _caption(board), ""]
-    if whole:
-        lines += [*_main_table(board, whole), ""]
-    if apart:
-        rows = [[_name(row), why_apart(row), *_cells(row, board)[1:]] for row in apart]
-        head = ["Strategy" if trained else "Model", "Why", *_head(board)[1:]]
-        lines += ["**Collapsed or incomplete**, so without a place:", "", *tables.table(head, rows), ""]
+    lines = [f"# {tables.plain(board.title)}", "", _caption(board), "", *_tables(board)]
     lines += [*_legend(board), *[f"> {note}" for note in board.notes], ""]
-    pairs = [{**pair, "a": tables.plain(pair["a"]), "b": tables.plain(pair["b"])} for pair in board.pairs]
-    lines += claims.lines(pairs, [{**row, "name": tables.plain(row["name"])} for row in board.rows], board.facts)
+    lines += _claims(board)
     for picture in board.pictures[:_SHOWN]:
-        lines += [_picture(picture), ""]
+        lines += [picture_text(picture), ""]
     if rest := board.pictures[_SHOWN:]:
-        lines += _fold("More pictures", [line for picture in rest for line in (_picture(picture), "")])
+        lines += _fold("More pictures", [line for picture in rest for line in (picture_text(picture), "")])
     runs = [run for row in board.rows for run in row["runs"]]
     if any(run["cost"] for run in runs):
         lines += _fold("Cost of every run", _cost_table(board))
     if any(run["dev"] for run in runs):
         lines += _fold("Dev scores along training, and what the reward said", _dev_table(board))
-    if pairs:
-        lines += _fold("Every pair of strategies", tables.table(claims.TABLE_HEAD, claims.table(pairs)))
-    if len(board.rows) > 1 or trained:
+    if board.pairs:
+        lines += _fold("Every pair of strategies", tables.table(claims.TABLE_HEAD, claims.table(_plain_pairs(board))))
+    if len(board.rows) > 1 or _trained(board):
         lines += _fold("Every task: n, how replies ended, difficulty", _task_table(board))
     else:  # what a reader came for
         lines += [*_task_table(board), ""]
@@ -396,12 +395,42 @@ def markdown(board: Board) -> str:
 _SHOWN = 2  # pictures that are not folded
 
 
-def _picture(picture: Mapping[str, str]) -> str:
+def picture_text(picture: Mapping[str, str]) -> str:
+    """A picture as markdown."""
     return f"![{tables.plain(picture['words'])}]({picture['file']})"
 
 
-def _main_table(board: Board, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return tables.table(_head(board), [_cells(row, board) for row in rows])
+def main_part(facts: Mapping[str, Any]) -> list[str]:
+    """The tables, notes and claims of a board: what stands of it in a collection of boards."""
+    board = Board(**facts)
+    notes = [line for note in board.notes for line in (f"> {note}", "")]
+    return [*_tables(board), *notes, *_claims(board)]
+
+
+def legend(facts: Mapping[str, Any]) -> list[str]:
+    """What the columns of a board mean."""
+    return _legend(Board(**facts))
+
+
+def _claims(board: Board) -> list[str]:
+    rows = [{**row, "name": tables.plain(row["name"])} for row in board.rows]
+    return claims.lines(_plain_pairs(board), rows, board.facts)
+
+
+def _plain_pairs(board: Board) -> list[dict[str, Any]]:
+    return [{**pair, "a": tables.plain(pair["a"]), "b": tables.plain(pair["b"])} for pair in board.pairs]
+
+
+def _tables(board: Board) -> list[str]:
+    """The rows that have a place, and apart from them those that have none."""
+    whole = [row for row in board.rows if not why_apart(row)]
+    apart = [row for row in board.rows if why_apart(row)]
+    lines = [*tables.table(_head(board), [_cells(row, board) for row in whole]), ""] if whole else []
+    if apart:
+        rows = [[_name(row), why_apart(row), *_cells(row, board)[1:]] for row in apart]
+        head = [_head(board)[0], "Why", *_head(board)[1:]]
+        lines += ["**Collapsed or incomplete**, so without a place:", "", *tables.table(head, rows), ""]
+    return lines
 
 
 def why_apart(row: Mapping[str, Any]) -> str:
@@ -439,22 +468,30 @@ def _caption(board: Board) -> str:
 def _head(board: Board) -> list[str]:
     head = ["Strategy" if _trained(board) else "Model"]
     head += ["Rank"] if any("rank" in row for row in board.rows) else []
-    head += ["Strict %"]
+    head += [f"{board.reading.capitalize()} %"]
     head += [f"Δ vs {tables.plain(board.reference)}"] if any("difference" in row for row in board.rows) else []
-    head += ["Lenient (cut off, unread) %", "Tokens a reply"]
+    head += [f"{_other(board.reading).capitalize()} (cut off, unread) %", "Tokens a reply"]
     return head + (["FLOPs (teacher's)", "Seeds (tried)"] if _trained(board) else [])
+
+
+def _other(reading: str) -> str:
+    return "lenient" if reading == "strict" else "strict"
 
 
 def _cells(row: Mapping[str, Any], board: Board) -> list[str]:
     """In the order of `_head`."""
-    cells = [_name(row), *([_rank(row)] if any("rank" in r for r in board.rows) else []), tables.percent(row["strict"])]
+    cells = [
+        _name(row),
+        *([_rank(row)] if any("rank" in r for r in board.rows) else []),
+        tables.percent(row[board.reading]),
+    ]
     if any("difference" in r for r in board.rows):
         cells.append(_difference_text(row))
     c = row["counts"]
     cut, unread = (100 * c[kind] / c["n"] for kind in ("truncated", "unparsable"))
     ends = f"{cut:.1f}, {unread:.1f}" if row["tokens_per_item"] else "not recorded"
     cells += [
-        f"{_mean(row['lenient'])} ({ends})",
+        f"{_mean(row[_other(board.reading)])} ({ends})",
         f"{row['tokens_per_item']:.0f}" if row["tokens_per_item"] else "–",
     ]
     return [*cells, *([_flops(row.get("cost")), _seeds(row)] if _trained(board) else [])]
@@ -535,9 +572,9 @@ def _legend(board: Board) -> list[str]:
     ]
     if any("difference" in row for row in board.rows):
         lines += [
-            f"**Δ vs {tables.plain(board.reference)}**: strict, paired over the same items, in points. ▲ better, ▼ "
-            f"worse, at {100 * stats.LEVEL:g} % after Holm's correction over the rows; ≈ not told apart: a true "
-            "difference below what it is seen from would be missed more than one time in five.",
+            f"**Δ**: {board.reading} score less that of the row it names, paired over the same items, in points. "
+            f"▲ better, ▼ worse, at {100 * stats.LEVEL:g} % after Holm's correction over the rows; ≈ not told apart: a "
+            "true difference below what it is seen from would be missed more than one time in five.",
             "",
         ]
     if any("rank" in row for row in board.rows):
@@ -636,7 +673,7 @@ def _task_table(board: Board) -> list[str]:
         "Cut off",
         "Errors",
         "Unread",
-        "Strict % by level",
+        f"{board.reading.capitalize()} % by level",
     ]
     rows = []
     for row in board.rows:

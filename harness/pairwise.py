@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import pairwise as pairwise_of
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from harness import leaderboard, stats, tables
+from harness import k_metrics, leaderboard, stats, tables
+from harness.columns import Columns
 from harness.errors import NotComparable, UsageError
 from harness.leaderboard import Entry, Run
 
@@ -39,9 +42,70 @@ def compare(title: str, entries: Sequence[Entry], reference: str | None, sources
         "reference": chosen,
         "board": asdict(board),
         "items": {task: entries[0].runs[0].columns.of_task(task).items for task in board.tasks},
+        "sides": [_side(entry, base) for entry in entries],
         "outcomes": OUTCOMES,
         "against": rows,
     }
+
+
+def _side(entry: Entry, base: Entry) -> dict[str, Any]:
+    """What one row's replies are like, whatever their score: form, samples, reward, and what the score cost."""
+    columns = [run.columns for run in entry.runs]
+    strict, lenient = (np.concatenate([c.verdicts[reading] for c in columns]) for reading in ("strict", "lenient"))
+    judged = ~np.isnan(strict) & ~np.isnan(lenient)
+    counts = leaderboard.counts(columns)
+    rewards = [run.reward - run.dev[run.chosen] for run in entry.runs if run.reward is not None and run.chosen]
+    return {
+        "name": entry.name,
+        "form_only": float((lenient > strict)[judged].mean()) if judged.any() else None,
+        "truncated": counts["truncated"] / counts["n"],
+        "unparsable": counts["unparsable"] / counts["n"],
+        **_at_k(columns),
+        "reward_less_dev": fmean(rewards) if rewards else None,
+        "cost_at_equal_score": _cost_at_equal_score(entry, base),
+    }
+
+
+def _at_k(columns: Sequence[Columns]) -> dict[str, Any]:
+    """pass@1 and pass@k of strict verdicts, k the samples an item; both None for one sample."""
+    ones, many = [], []
+    for of in columns:
+        values = of.verdicts["strict"]
+        n = np.bincount(of.places.item_of, ~np.isnan(values))
+        right = np.bincount(of.places.item_of, values == 1.0)
+        k = int(n.min())
+        if k < 2:
+            return {"k": 1, "pass_at_1": None, "pass_at_k": None}
+        pairs = list(zip(n.astype(int).tolist(), right.astype(int).tolist(), strict=True))
+        ones.append(fmean(k_metrics.pass_at_k(*pair, 1) for pair in pairs))
+        many.append(fmean(k_metrics.pass_at_k(*pair, k) for pair in pairs))
+    return {"k": k, "pass_at_1": fmean(ones), "pass_at_k": fmean(many)}
+
+
+def _cost_at_equal_score(entry: Entry, base: Entry) -> dict[str, float | bool] | None:
+    """FLOPs at which the entry's dev score first reaches the reference's last one, and what the reference spent in all.
+
+    By straight lines between the checkpoints that were judged, means over seeds. None where either was not trained, or
+    the score is never reached.
+    """
+    ours, theirs = _dev_curve(entry), _dev_curve(base)
+    if not ours or not theirs:
+        return None
+    target, of = theirs[-1][1], theirs[-1][0]
+    for (cost_before, before), (cost, score) in pairwise_of(((0.0, -1.0), *ours)):
+        if score >= target:
+            first = before < 0  # the score before the first checkpoint is not known: at most so much
+            share = 1.0 if first or score == before else (target - before) / (score - before)
+            flops = cost_before + share * (cost - cost_before)
+            return {"target": target, "flops": flops, "reference_flops": of, "at_most": first}
+    return None
+
+
+def _dev_curve(entry: Entry) -> list[tuple[float, float]]:
+    """(FLOPs, dev score) of the checkpoints that were judged, means over seeds."""
+    runs = [run for run in entry.runs if run.spent]
+    names = sorted(set.intersection(*(set(run.spent) for run in runs)), key=float) if runs else []
+    return [(fmean(run.spent[name] for run in runs), fmean(run.dev[name] for run in runs)) for name in names]
 
 
 def _engines(entries: Sequence[Entry]) -> str:
@@ -107,8 +171,52 @@ def markdown(facts: Mapping[str, Any]) -> str:
         f"the entry's, then {reference}'s. The facts (.json) say it of every item.",
         "",
     ]
+    lines += [
+        "## Form, samples, reward and cost",
+        "",
+        *tables.table(_SIDE_HEAD, [_side_cells(side) for side in facts["sides"]]),
+        "",
+        "**Other form**: right by the lenient reading alone. **Reward less dev**: the mean train reward of the last "
+        "tenth less the dev score; far above 0 the policy pleases the reward and not the task. **Cost at equal "
+        f"score**: FLOPs spent when the dev score first reached {tables.plain(reference)}'s last one, and what part of "
+        "its cost that is; means over seeds, straight lines between the checkpoints that were judged.",
+        "",
+    ]
     before, fold, after = leaderboard.markdown(leaderboard.Board(**facts["board"])).partition("<details>")
     return before + "\n".join(lines) + "\n" + fold + after
+
+
+_SIDE_HEAD = (
+    "Entry",
+    "Other form %",
+    "Cut off %",
+    "Unread %",
+    "pass@1 %",
+    "pass@k %",
+    "Reward less dev",
+    "Cost at equal score",
+)
+
+
+def _side_cells(side: Mapping[str, Any]) -> list[str]:
+    cost = side["cost_at_equal_score"]
+    many = "–" if side["pass_at_k"] is None else f"{100 * side['pass_at_k']:.1f} (k = {side['k']})"
+    return [
+        tables.plain(side["name"]),
+        *(_share(side[key]) for key in ("form_only", "truncated", "unparsable", "pass_at_1")),
+        many,
+        "–" if side["reward_less_dev"] is None else f"{100 * side['reward_less_dev']:+.1f}",
+        "–" if cost is None else _cost_text(cost),
+    ]
+
+
+def _cost_text(cost: Mapping[str, Any]) -> str:
+    most = "at most " if cost["at_most"] else ""
+    return f"{most}{cost['flops']:.2e} (x {cost['flops'] / cost['reference_flops']:.2f})"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
 
 
 def _cells(row: Mapping[str, Any], of: int) -> list[str]:

@@ -88,7 +88,7 @@ class _Spot:
 
     @property
     def label(self) -> str:
-        return f"{self.row['name']} {100 * self.row['strict']['value']:.1f}"
+        return f"{self.row['name']} {100 * self.row['score']['value']:.1f}"
 
 
 def pareto(facts: Facts) -> str:
@@ -115,7 +115,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 def _costs(rows: Sequence[Facts]) -> tuple[str, list[float | None]]:
     """Label of the cost axis, and each row's cost; None: a reference, or nothing to place it by."""
-    placed = [row["role"] not in REFERENCES and row["strict"]["value"] is not None for row in rows]
+    placed = [row["role"] not in REFERENCES and row["score"]["value"] is not None for row in rows]
     flops = [_flops(row) if is_placed else None for row, is_placed in zip(rows, placed, strict=True)]
     if any(cost is not None for cost in flops):
         return "FLOPs of training, the teacher's included", flops
@@ -135,14 +135,14 @@ def _flops(row: Facts) -> float | None:
 def _pareto(board: Facts, unit: str, costs: Sequence[float | None]) -> Figure:
     rows = board["rows"]
     drawn = [row for row, cost in zip(rows, costs, strict=True) if cost is not None]
-    lines = [row for row in rows if row["role"] in REFERENCES and row["strict"]["value"] is not None]
-    low, top = _percent_limits([row["strict"] for row in (*drawn, *lines)])
+    lines = [row for row in rows if row["role"] in REFERENCES and row["score"]["value"] is not None]
+    low, top = _percent_limits([row["score"] for row in (*drawn, *lines)])
     high, left = max(300.0, 13.0 * (len(drawn) + len(lines))), 44.0
 
     def level(share: float) -> float:
         return (100 * share - low) / (top - low) * high
 
-    levels = [level(row["strict"]["value"]) for row in lines]
+    levels = [level(row["score"]["value"]) for row in lines]
     for beside in (lines, [*drawn, *lines]):  # what stands in a column at the right: all names, if need be
         column = max((text_width(_spelt(row), 8.5, "bold") for row in beside), default=0.0) + 40
         wide = max(PAGE - 2 * EDGE - left - column, 380.0)
@@ -157,14 +157,16 @@ def _pareto(board: Facts, unit: str, costs: Sequence[float | None]) -> Figure:
     note += "equal. Points that would cover each other stand side by side. "
     if missing := [r["name"] for r, cost in zip(rows, costs, strict=True) if cost is None and r not in lines]:
         note += f"Not drawn, for want of a score or a cost: {', '.join(missing)}."
-    sheet = _sheet(left + wide + column, high + 46, board["title"], f"Strict score against {unit}", note)
+    sheet = _sheet(
+        left + wide + column, high + 46, board["title"], f"{_reading(board).capitalize()} score against {unit}", note
+    )
     axes = sheet.axes(left, 8, wide, high)
     axes.set_gid("panel-pareto")
     axes.set_xlim(0, wide)
     axes.set_ylim(0, high)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel(f"{unit} (log scale)")
-    axes.set_ylabel("strict score (%)")
+    axes.set_ylabel(f"{_reading(board)} score (%)")
     axes.grid(True, color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8)
@@ -222,12 +224,12 @@ def _spots(
     """In order of cost; those that would cover each other are moved apart sideways, in the same order."""
     styles = {i: style for style, i in enumerate(i for i, cost in enumerate(costs) if cost is not None)}
     order = sorted(styles, key=lambda i: (costs[i], i))
-    placed = [(_known(costs[i]), rows[i]["strict"]["value"]) for i in order]
+    placed = [(_known(costs[i]), rows[i]["score"]["value"]) for i in order]
     gap = min(11.0, 110.0 / len(order))  # no further than the eye would take for one cost
     x = apart([scale.place(cost) for cost, _ in placed], gap, 6.0, scale.end + 20)
     spots = []
     for i, at, (cost, score), is_best in zip(order, x, placed, front(placed), strict=True):
-        low, high = level(rows[i]["strict"]["low"]), level(rows[i]["strict"]["high"])
+        low, high = level(rows[i]["score"]["low"]), level(rows[i]["score"]["high"])
         spots.append(_Spot(rows[i], styles[i], cost, at, level(score), low, high, is_best))
     return spots
 
@@ -298,7 +300,7 @@ def _column(axes: Axes, spots: Sequence[_Spot], lines: Sequence[tuple[float, Fac
 
 
 def _spelt(row: Facts) -> str:
-    return f"{row['name']}: {tables.percent(row['strict'])}"
+    return f"{row['name']}: {tables.percent(row['score'])}"
 
 
 # ------------------------------------------------------------------------------------------------ dots by task
@@ -337,9 +339,9 @@ def _panels(board: Facts) -> list[_Dots]:
             for task in tasks
         ]
     sizes = board["n_items"]
-    whole = [_Dots(f"all items ({sum(sizes.values()):,})", [row["strict"] for row in rows])]
+    whole = [_Dots(f"all items ({sum(sizes.values()):,})", [row["score"] for row in rows])]
     each = [
-        _Dots(f"{task} ({sizes[task]:,})", [row["tasks"][task]["strict"] for row in rows]) for task in board["tasks"]
+        _Dots(f"{task} ({sizes[task]:,})", [row["tasks"][task]["score"] for row in rows]) for task in board["tasks"]
     ]
     return whole + each if len(each) > 1 else each
 
@@ -362,7 +364,8 @@ def _dots(board: Facts, panels: Sequence[_Dots]) -> Figure:
         note += "Upright lines: base and teacher. "
     note += "In bold: those that none is shown to be better than. " if any(bold) else ""
     note += "Rows are not ranked: prompts, decoding and item sets differ." if kind == "collection" else ""
-    reading = {"reported": "Score as printed", "collection": "Lenient score"}.get(str(kind), "Strict score")
+    reading = {"reported": "Score as printed", "collection": "Lenient score"}.get(str(kind))
+    reading = reading or f"{_reading(board).capitalize()} score"
     width = names_wide + columns * (wide + gap)
     sheet = _sheet(width, lines * (above + high + below), board["title"], f"{reading} by task, in %", note)
     for i, panel in enumerate(panels):
@@ -751,7 +754,7 @@ def _ranks(board: Facts, rows: Sequence[Facts]) -> Figure:
     wide, high = max(min(PAGE - 2 * EDGE - left - 70, 60.0 * last), 200.0), pitch * len(rows)
     note = "The places that the comparison of all pairs leaves possible, at 95 %. In bold and filled: those that none "
     note += f"is shown to be better than. {_sizes(board)} {_seeds(board['rows'])}"
-    sheet = _sheet(left + wide + 70, 4 + high + 40, board["title"], "Rank intervals by strict score", note)
+    sheet = _sheet(left + wide + 70, 4 + high + 40, board["title"], f"Rank intervals by {_reading(board)} score", note)
     axes = sheet.axes(left, 4, wide, high)
     axes.set_gid("panel-ranks")
     _rows(axes, names, bold, len(rows), wide)
@@ -817,11 +820,12 @@ def _pareto_words(facts: Facts) -> str:
     board = _ranked_together(facts, "score against cost")
     unit, costs = _costs(board["rows"])
     placed = [(row, cost) for row, cost in zip(board["rows"], costs, strict=True) if cost is not None]
-    best = front([(cost, row["strict"]["value"]) for row, cost in placed])
+    best = front([(cost, row["score"]["value"]) for row, cost in placed])
     said = [f"{_spelt(row)} at {number_text(float(f'{cost:.3g}'))}" for row, cost in placed]
-    said += [_spelt(row) for row in board["rows"] if row["role"] in REFERENCES and row["strict"]["value"] is not None]
+    said += [_spelt(row) for row in board["rows"] if row["role"] in REFERENCES and row["score"]["value"] is not None]
     names = ", ".join(row["name"] for (row, _), is_best in zip(placed, best, strict=True) if is_best)
-    return f"Strict score in % (95 % interval) against {unit}: {_listed(said)}; on the front: {names}."
+    score = f"{_reading(board).capitalize()} score in % (95 % interval)"
+    return f"{score} against {unit}: {_listed(said)}; on the front: {names}."
 
 
 def _dots_words(facts: Facts) -> str:
@@ -895,7 +899,21 @@ def _board(facts: Facts) -> Facts:
     board: Facts = facts["board"] if facts.get("kind") == "comparison" else facts
     if not board.get("rows"):
         raise NothingToDraw("nothing to draw: the board has no rows")
-    return board
+    reading = _reading(board)
+    return {**board, "rows": [_with_score(row, reading) for row in board["rows"]]}
+
+
+def _reading(board: Facts) -> str:
+    """By which reading the board ranks."""
+    return str(board.get("reading", "strict"))
+
+
+def _with_score(row: Facts, reading: str) -> Facts:
+    """The row, and in it and its tasks `score`: that of the reading which the board ranks by."""
+    if reading not in row:
+        return row
+    tasks = {task: {**of, "score": of[reading]} for task, of in row.get("tasks", {}).items() if reading in of}
+    return {**row, "score": row[reading], "tasks": {**row.get("tasks", {}), **tasks}}
 
 
 def _ranked_together(facts: Facts, picture: str) -> Facts:
@@ -906,7 +924,9 @@ def _ranked_together(facts: Facts, picture: str) -> Facts:
 
 
 def _base(board: Facts) -> str:
-    return next((str(row["name"]) for row in board["rows"] if row["role"] == "base"), "base")
+    """The row that differences are to."""
+    named = board.get("reference")
+    return str(named or next((row["name"] for row in board["rows"] if row["role"] == "base"), "base"))
 
 
 def _name(row: Facts) -> str:

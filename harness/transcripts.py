@@ -18,7 +18,7 @@ T = TypeVar("T")
 MOST_REPLIES = 700_000  # rows x items above which texts are left out: no page of them would open quickly
 
 
-def answers(entries: Sequence[Entry]) -> tuple[dict[str, list[Item]], dict[str, dict[str, Answers]]]:
+def answers(entries: Sequence[Entry], reading: str) -> tuple[dict[str, list[Item]], dict[str, dict[str, Answers]]]:
     """(items by task, answers by row and task). Texts: the first sample of a row's first run, where it was kept.
 
     Questions are the prompts as the model read them, where the engine saw them.
@@ -34,17 +34,17 @@ def answers(entries: Sequence[Entry]) -> tuple[dict[str, list[Item]], dict[str, 
         ids = list(dict.fromkeys(part.places.ids))
         items[task] = [Item(id_, asked.get((task, id_), "")) for id_ in ids]
         for entry in entries:
-            shares = _means([run.columns.of_task(task).scores("strict") for run in entry.runs])
+            shares = _means([run.columns.of_task(task).scores(reading) for run in entry.runs])
             said = texts[entry.name]
             replies = [said.get((task, id_), "") for id_ in ids] if said else []
             found[entry.name][task] = Answers([None if np.isnan(v) else float(v) for v in shares], replies)
     return items, found
 
 
-def outcomes(entry: Entry) -> tuple[str, list[float | None]]:
-    """What to call a row's first run, and its strict scores item by item; None where there is no verdict."""
+def outcomes(entry: Entry, reading: str) -> tuple[str, list[float | None]]:
+    """What to call a row's first run, and its scores item by item; None where there is no verdict."""
     name = entry.name if len(entry.runs) == 1 else f"{entry.name}, seed {entry.runs[0].seed}"
-    return name, [None if np.isnan(v) else float(v) for v in table(entry.runs[:1], "strict")[0]]
+    return name, [None if np.isnan(v) else float(v) for v in table(entry.runs[:1], reading)[0]]
 
 
 def _means(columns: Sequence[np.ndarray]) -> np.ndarray:

@@ -5,6 +5,7 @@ It renders no prompt and counts no tokens, and what the reply was sampled with i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from harness.generations import match, places, read_generations
 from harness.protocols import Task
 from harness.types import Checkpoint, Generation, Request, Sample, Split
 
-VERSION = "2"  # raised whenever another text of a file is taken as the reply
+VERSION = "3"  # raised whenever another text of a file is taken as the reply
 
 
 class ReplayEngine:
@@ -66,7 +67,10 @@ class ReplayEngine:
             for reply in replies:
                 repeat, met[sample.id] = met[sample.id], met[sample.id] + 1
                 if repeat in wanted[sample.id]:
-                    yield Generation(f"{sample.id}#{repeat}", reply.text, 0, 0, reply.finish, "", 0.0)
+                    digest = hashlib.sha256(reply.prompt.encode()).hexdigest() if reply.prompt else ""
+                    yield Generation(
+                        f"{sample.id}#{repeat}", reply.text, 0, 0, reply.finish, digest, 0.0, prompt=reply.prompt
+                    )
         for item, repeats in wanted.items():
             for missing in sorted(r for r in repeats if r >= met[item]):
                 why = f"{self.file.path.name} holds {met[item]} replies for item {item}, none for repeat {missing}"
