@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import jsonschema
 import numpy as np
 import pytest
 from factories import Quiet, graded, record, written
@@ -545,6 +546,20 @@ def test_the_report_is_complete(three):
     assert "- lost against release: t `t/test/000`" in text
     shown = gate("check", "worse", cwd=three, GITHUB_ACTIONS="true").stdout
     assert note in shown
+
+
+def test_every_verdict_fits_the_schema(three):
+    schema = json.loads((Path(locks.__file__).parent / "verdict.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for name, verdict in (("same", "PASS"), ("worse", "BLOCK"), ("other", "NOT COMPARABLE")):
+        if name == "other":
+            written(three / name, BASE, "e" * 64, name, engine="x")
+        gate("check", name, cwd=three)
+        facts = json.loads((three / "gate-report" / "verdict.json").read_text())
+        assert facts["verdict"] == verdict
+        jsonschema.validate(facts, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**facts, "exit_code": 0}, schema)
 
 
 def test_a_summary_fits_a_comment_and_names_are_only_text(tmp_path):
