@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -600,6 +601,108 @@ def leaderboard_add(board: Path, runs: tuple[Path, ...]) -> None:
     title, before, reference, reading = collection.made_of(board)
     new = [path for path in runs if path not in before]
     _build_board(board, title, (*before, *new), reference, reading)
+
+
+def _targets(
+    _context: click.Context, _option: click.Parameter, texts: tuple[str, ...]
+) -> list[tuple[str, str, int | None]]:
+    """(repository, row, seed) of each ROW[@SEED]=OWNER/MODEL."""
+    found = [re.fullmatch(r"(.+?)(?:@(\d+))?=([^=]+)", text) for text in texts]
+    if odd := [text for text, match in zip(texts, found, strict=True) if match is None]:
+        raise click.BadParameter(f"wants ROW[@SEED]=OWNER/MODEL like kd@2=me/small-kd, got {odd[0]!r}")
+    return [(match[3], match[1], int(match[2]) if match[2] else None) for match in found if match]
+
+
+@leaderboard.command("publish")
+@click.argument("board", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--to",
+    "targets",
+    multiple=True,
+    required=True,
+    metavar="ROW[@SEED]=OWNER/MODEL",
+    callback=_targets,
+    help="A row, or one seed of it, and the model repository that holds its checkpoint. Again for more rows.",
+)
+@click.option(
+    "--format",
+    "formats",
+    default="eval-results",
+    show_default=True,
+    help="Comma-separated: eval-results, model-index, every-eval-ever, badge.",
+)
+@click.option("--mean", is_flag=True, help="Publish the mean over the seeds of a row; the text says so.")
+@click.option("--limited", is_flag=True, help="Publish scores of fewer items than the benchmark has; the text says so.")
+@click.option("--source", default="", metavar="URL", help="Where a reader finds what the numbers were made from.")
+@click.option("--date", type=click.DateTime(["%Y-%m-%d"]), help="Of the evaluation.")
+@click.option("--evaluator", metavar="NAME", help="Who evaluated: an organisation or person (every-eval-ever).")
+@click.option(
+    "--relationship",
+    type=click.Choice(["first_party", "third_party", "collaborative", "other"]),
+    default="other",
+    show_default=True,
+    help="Of the evaluator to the model's maker (every-eval-ever).",
+)
+@click.option(
+    "--datastore", default="", metavar="OWNER/DATASET", help="Where every-eval-ever goes [default: the model]."
+)
+@click.option(
+    "--replies",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="RUN",
+    help="The run folder of the board: publish each judged reply too, with its question (every-eval-ever).",
+)
+@click.option("--direct", is_flag=True, help="Commit to the main branch instead of opening a pull request.")
+@click.option("--dry-run", is_flag=True, help="Show every file against what is there; send nothing. Needs no token.")
+def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]], **options: Any) -> None:
+    """Propose scores of BOARD (.json) to the model repositories that hold the checkpoints, as pull requests.
+
+    \b
+    Examples:
+      harness leaderboard publish board.json --to kd@2=me/small-kd --dry-run
+      harness leaderboard publish board.json --to kd@2=me/small-kd --to rl@1=me/small-rl --source https://...
+      harness leaderboard publish board.json --to kd=me/small-kd --mean --format every-eval-ever --evaluator me
+
+    The token is that of `hf auth login`, or HF_TOKEN. The same command again sends only what is not there.
+    """
+    import json
+
+    from huggingface_hub import get_token
+
+    from harness.publish.hub import Ask, planned, publish, read
+    from harness.publish.results import Evaluator, Pick, without_benchmark
+
+    try:
+        facts = json.loads(board.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{board} is no JSON ({error}); give the .json beside a board") from None
+    found = [(repository, Pick(row, seed, options["mean"], options["limited"])) for repository, row, seed in targets]
+    ask = Ask(
+        targets=tuple(found),
+        formats=tuple(_listed(options["formats"])),
+        source=options["source"],
+        date=options["date"] and f"{options['date']:%Y-%m-%d}",
+        evaluator=Evaluator(options["evaluator"], options["relationship"]) if options["evaluator"] else None,
+        datastore=options["datastore"],
+        created=int(board.stat().st_mtime),  # not now: the same board gives the same files
+        **(_replies(facts, [pick for _, pick in found], options["replies"]) if options["replies"] else {}),
+    )
+    token = get_token()
+    uploads = planned(facts, ask, lambda repository: read(repository, "README.md", token))
+    if "eval-results" in ask.formats and (others := without_benchmark(facts)):
+        click.echo(f"the hub has no board for {', '.join(others)}: left out of eval-results")
+    for outcome in publish(uploads, token, pull_request=not options["direct"], dry_run=options["dry_run"]):
+        click.echo("\n".join(outcome.lines))
+
+
+def _replies(facts: dict[str, Any], picks: list[Any], run: Path) -> dict[str, Any]:
+    """The records of what is published, and the items they are of."""
+    from harness.benchmarks import open_task
+    from harness.publish.every_eval_ever import recorded
+
+    records = tuple(record for pick in picks for record in recorded(facts, pick, run))
+    tasks = dict.fromkeys(record.task for record in records)
+    return {"records": records, "samples": {s.id: s for task in tasks for s in open_task(task).samples("test")}}
 
 
 def _build_board(out: Path, title: str, runs: tuple[Path, ...], reference: str, reading: str) -> None:

@@ -10,6 +10,7 @@ HarnessError                 1  anything below, shown without a traceback
 ├── NotComparable            5  rows that differ in prompt, decoding, grader, engine or items
 ├── Locked                   6  another run is using this folder
 ├── StorageError             7  no permission to write, disk full, or too little left to start
+├── HubError                 8  the Hugging Face hub refused, or could not be reached
 ├── EngineError              1  the engine failed, or its weights could not be verified
 ├── SandboxError             1  no isolation strong enough
 ├── GraderError              1  a task's grader failed; the cause is kept
@@ -69,6 +70,10 @@ class Locked(HarnessError):
 
 class StorageError(HarnessError):
     exit_code = 7
+
+
+class HubError(HarnessError):
+    exit_code = 8
 
 
 class EngineError(HarnessError):

@@ -186,7 +186,7 @@ def _row(
         "counts": counts(columns),
         "tasks": {t: _task(entry.runs, t, defects.get(t, {}), reading) for t in tasks},
         "tokens_per_item": sum(int(c.n_tokens.sum()) for c in columns) / sum(map(len, columns)),
-        "runs": [_run(run) for run in entry.runs],
+        "runs": [_run(run, tasks) for run in entry.runs],
         "tried": entry.tried,
     }
     if base is not None and entry is not base:
@@ -287,14 +287,18 @@ def _difference(entry: Entry, base: Entry, reading: str) -> stats.Estimate:
         raise NotComparable(f"{entry.name!r} and {base.name!r} share {error}") from None
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: Run, tasks: Sequence[str]) -> dict[str, Any]:
+    def scores(one: Run) -> dict[str, Any]:
+        return {reading: _score([one], reading) for reading in ("strict", "lenient")}
+
     return {
         "id": run.digest.removeprefix("recorded:")[:12],
         "digest": run.digest,
         "seed": run.seed,
         "status": run.status,
         "why": run.why,
-        "strict": _score([run], "strict"),
+        **scores(run),
+        "tasks": {task: scores(*of_task([run], task)) for task in tasks},
         "cost": _cost(run.cost) if run.cost else None,
         "records": run.content,
         "files": list(run.files),

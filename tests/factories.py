@@ -1,10 +1,16 @@
 """Small values for tests."""
 
 import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 from harness.decontaminate import HeldOut, sift
 from harness.records import record_to_json, write_json
 from harness.types import Record, Score, TrainRow
+
+HARNESS = str(Path(sys.executable).parent / "harness")
 
 
 class Quiet:
@@ -63,3 +69,16 @@ def written(folder, values, digest, name, evaluation="one", **changes):
     row = {"name": name, "runs": [{"digest": digest}]}
     write_json(folder / "results" / f"{name}-{evaluation}.json", {"board": {"rows": [row]}, "records": [file]})
     return folder
+
+
+def harness(*arguments, cwd, **environment):
+    """Run the command line in a process of its own: what it printed, and its exit code."""
+    return subprocess.run(
+        [HARNESS, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        timeout=500,
+        check=False,
+    )

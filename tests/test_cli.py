@@ -2,32 +2,18 @@
 
 import fcntl
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from factories import HARNESS, harness
 
 from harness import registry
 from harness_tasks import pico
 from harness_tasks.pico.math import PicoMath
 
-HARNESS = str(Path(sys.executable).parent / "harness")
 SUFFICIENT = ("--run", "r", "--out", "b.md")
-
-
-def harness(*arguments, cwd, **environment):
-    return subprocess.run(
-        [HARNESS, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, **environment},
-        timeout=120,
-        check=False,
-    )
 
 
 def refused(run, code, *parts):

@@ -2,12 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from factories import record, written
+from factories import harness, record, written
 from test_runs import samples
 
 from harness import collection, leaderboard, pairwise, runs, stats
@@ -16,13 +14,7 @@ from harness.errors import DataError
 from harness.leaderboard import Entry, Run
 from harness.types import Cost
 
-HARNESS = str(Path(sys.executable).parent / "harness")
 A, B, C = ([int((i * k) % 10 < 6) for i in range(120)] for k in (7, 3, 1))
-
-
-def harness(*arguments, cwd):
-    command = [HARNESS, "leaderboard", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
 
 
 @pytest.fixture
@@ -81,29 +73,29 @@ def leaderboard_line(one):
 
 
 def test_build_add_and_check_work_together(four):
-    done = harness("build", "a", "--out", "board.md", cwd=four)
+    done = harness("leaderboard", "build", "a", "--out", "board.md", cwd=four)
     assert done.returncode == 0, done.stderr
-    done = harness("add", "board.md", "b", cwd=four)
+    done = harness("leaderboard", "add", "board.md", "b", cwd=four)
     assert done.returncode == 0, done.stderr
     facts = json.loads((four / "board.json").read_text())
     assert [row["name"] for row in facts["rows"]] == sorted("ab", key=lambda n: -sum(A if n == "a" else B))
     assert facts["facts"]["runs"] == ["a", "b"]
     assert (four / "board.html").exists()
-    assert harness("check", "board.md", cwd=four).returncode == 0
-    done = harness("add", "board.md", "other", "u", cwd=four)
+    assert harness("leaderboard", "check", "board.md", cwd=four).returncode == 0
+    done = harness("leaderboard", "add", "board.md", "other", "u", cwd=four)
     assert done.returncode == 0, done.stderr
     assert json.loads((four / "board.json").read_text())["kind"] == "collection"
     assert (four / "board" / "1.html").exists()
-    assert harness("check", "board.md", cwd=four).returncode == 0
+    assert harness("leaderboard", "check", "board.md", cwd=four).returncode == 0
     (four / "board" / "1-wins.svg").unlink()
-    assert harness("check", "board.md", cwd=four).returncode == 1
+    assert harness("leaderboard", "check", "board.md", cwd=four).returncode == 1
 
 
 def test_a_board_whose_runs_are_gone_is_not_added_to(four):
-    harness("build", "a", "b", "--out", "board.md", cwd=four)
+    harness("leaderboard", "build", "a", "b", "--out", "board.md", cwd=four)
     before = (four / "board.md").read_text()
     (four / "a").rename(four / "gone")
-    done = harness("add", "board.md", "u", cwd=four)
+    done = harness("leaderboard", "add", "board.md", "u", cwd=four)
     assert done.returncode == 2
     assert "was built of a, which cannot be found from here" in done.stderr
     assert (four / "board.md").read_text() == before
@@ -115,7 +107,7 @@ def test_a_board_whose_runs_are_gone_is_not_added_to(four):
 def test_samples_of_lm_eval_make_a_board(tmp_path):
     for name, values in (("m1", A), ("m2", B)):
         samples(tmp_path / name / "samples_gsm8k_2026-01-02T03-04-05.678.jsonl", values)
-    done = harness("build", "m1", "m2", "--out", "b.md", cwd=tmp_path)
+    done = harness("leaderboard", "build", "m1", "m2", "--out", "b.md", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "gsm8k 120" in (tmp_path / "b.md").read_text()
 

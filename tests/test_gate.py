@@ -4,8 +4,6 @@ import csv
 import json
 import os
 import random
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,7 +11,7 @@ from xml.etree import ElementTree
 import jsonschema
 import numpy as np
 import pytest
-from factories import Quiet, graded, record, written
+from factories import Quiet, graded, harness, record, written
 from scipy import stats as scipy_stats
 
 from harness import sequential, single, stats
@@ -27,20 +25,11 @@ from harness.gate.lock import PerItem
 from harness.leaderboard import Run
 from harness.records import read_records, record_to_json
 
-HARNESS = str(Path(sys.executable).parent / "harness")
 WHEN = "2026-01-01T00:00:00Z"
 
 
 def gate(*arguments, cwd, **environment):
-    return subprocess.run(
-        [HARNESS, "gate", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, **environment},
-        timeout=300,
-        check=False,
-    )
+    return harness("gate", *arguments, cwd=cwd, **environment)
 
 
 def per_item(name, values, digest="c", **changes):
@@ -542,7 +531,7 @@ def test_the_report_is_complete(three):
     note = (three / "report" / "annotations.txt").read_text()
     assert note.startswith("::error title=gate BLOCK::t against release: -15.0 (")
     text = (three / "report" / "summary.md").read_text()
-    assert text.startswith("## ⛔ BLOCK: worse against release (base)")
+    assert text.startswith("<!-- harness gate gate.lock.json -->\n## ⛔ BLOCK: worse against release (base)")
     assert "- lost against release: t `t/test/000`" in text
     shown = gate("check", "worse", cwd=three, GITHUB_ACTIONS="true").stdout
     assert note in shown

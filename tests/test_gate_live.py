@@ -1,28 +1,13 @@
 """The gate run against a checkpoint: real weights, real replies, and none of them after the verdict."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from factories import harness
 
-HARNESS = str(Path(sys.executable).parent / "harness")
 PICO = Path(__file__).parents[1] / "tasks" / "pico"
 ITEMS = 60
-
-
-def harness(*arguments, cwd):
-    return subprocess.run(
-        [HARNESS, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=500,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

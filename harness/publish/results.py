@@ -1,0 +1,237 @@
+"""What of a board may be said to others, and what has to be said with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from harness import collection, reported
+from harness.errors import DataError, UnknownName, UsageError
+from harness.types import canonical_json
+
+NAME = "srlm-harness"
+_LIMITED = "(--limit)"  # in a note of a board whose tasks were cut short
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Where the test items of a task lie on the hub. n: as published; benchmark: the hub's own name for its board.
+
+    benchmark "": the hub collects no scores for it. Boards known here take percent (openai/gsm8k, as its entries do).
+    """
+
+    path: str
+    config: str | None
+    split: str
+    n: int
+    benchmark: str = ""
+
+
+# As the task files say; only a dataset that is registered as a Benchmark (its eval.yaml names the task) has a board.
+DATASETS = {
+    "aime24": Dataset("HuggingFaceH4/aime_2024", None, "train", 30),
+    "aime25": Dataset("math-ai/aime25", None, "test", 30),
+    "amc23": Dataset("math-ai/amc23", None, "test", 40),
+    "cruxeval": Dataset("cruxeval-org/cruxeval", None, "test", 800),
+    "gsm8k": Dataset("openai/gsm8k", "main", "test", 1319, benchmark="gsm8k"),
+    "gsm_hard": Dataset("reasoning-machines/gsm-hard", None, "train", 1319),
+    "humaneval": Dataset("openai/openai_humaneval", None, "test", 164),
+    "humaneval_plus": Dataset("evalplus/humanevalplus", None, "test", 164),
+    "math500": Dataset("HuggingFaceH4/MATH-500", None, "test", 500),
+    "math_test": Dataset("DigitalLearningGmbH/MATH-lighteval", "default", "test", 5000),
+    "mbpp": Dataset("google-research-datasets/mbpp", "full", "test", 500),
+    "mbpp_plus": Dataset("evalplus/mbppplus", None, "test", 378),
+    "mbpp_sanitized": Dataset("google-research-datasets/mbpp", "sanitized", "test", 257),
+    "minerva": Dataset("math-ai/minervamath", None, "test", 272),
+    "olympiadbench": Dataset("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train", 675),
+    "svamp": Dataset("ChilleD/SVAMP", None, "test", 1000),
+}
+
+
+@dataclass(frozen=True)
+class Pick:
+    """What of a board is published. A repository holds one checkpoint: of a row with several seeds, name one.
+
+    mean: publish the mean over all its seeds all the same. limited: publish scores of fewer items than the benchmark
+    has. Both are then said in the text.
+    """
+
+    row: str
+    seed: int | None = None
+    mean: bool = False
+    limited: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Who ran the evaluation, in the words of Every Eval Ever."""
+
+    organisation: str
+    relationship: Literal["first_party", "third_party", "collaborative", "other"] = "other"
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """One task of a result. held: as the board has it; of one seed of several the score alone.
+
+    score: by the reading that the board ranks by. n_items: that the benchmark has; of a task not in DATASETS, that the
+    board has. limit: what of it was left out; "": nothing.
+    """
+
+    name: str
+    held: Mapping[str, Any]
+    score: Mapping[str, Any]
+    repeats: int
+    n_items: int
+    limit: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row, or one seed of it, that may be published.
+
+    reading: which of the two scores the board ranks by, "strict" or "lenient"; whole: that score over all tasks.
+    """
+
+    pick: Pick
+    board: Mapping[str, Any]
+    row: Mapping[str, Any]
+    runs: Sequence[Mapping[str, Any]]
+    reading: str
+    whole: Mapping[str, Any]
+    tasks: list[TaskScore] = field(default_factory=list)
+
+    @property
+    def other(self) -> str:
+        return "lenient" if self.reading == "strict" else "strict"
+
+    @property
+    def seeds(self) -> list[int]:
+        return [run["seed"] for run in self.runs if run["seed"] is not None]
+
+    @property
+    def digests(self) -> list[str]:
+        return [run["digest"] for run in self.runs]
+
+    def fact(self, key: str, task: str = "") -> str:
+        """A fact as text, of one task where it is kept by task; "unrecorded" where the board does not say."""
+        value = self.board["facts"].get(key)
+        if task and isinstance(value, Mapping):
+            value = value.get(task)
+        if isinstance(value, list):
+            return "; ".join(map(str, value))
+        return "unrecorded" if value is None else value if isinstance(value, str) else canonical_json(value)
+
+    @property
+    def version(self) -> str:
+        """Of the harness that made the board."""
+        return str((self.board["facts"].get("versions") or {}).get(NAME, "unrecorded"))
+
+    @property
+    def engine(self) -> tuple[str, str]:
+        """Name and version."""
+        engine = self.board["facts"].get("engine")
+        if isinstance(engine, Mapping):
+            return str(engine.get("engine", "unrecorded")), str(engine.get("version", "unrecorded"))
+        words = re.split("[,;]", self.fact("engine"))[0].split()
+        return (words[0], words[1]) if len(words) > 1 else ("unrecorded", "unrecorded")
+
+    def grader(self, task: str) -> str:
+        """Name and version of what judged the replies."""
+        found = self.board["facts"].get("graders") or ()
+        return next((text for text in found if text.split(" ")[0] == task), "grader unrecorded")
+
+    def notes(self, task: TaskScore) -> str:
+        """What a bare value does not say, in one line."""
+        score = task.score
+        parts = [
+            f"LIMITED, {task.limit}: not the benchmark's score" if task.limit else "",
+            "lenient reading: the answer anywhere in the reply" if self.reading == "lenient" else "",
+            f"avg@{task.repeats}, 95 % CI {100 * score['low']:.1f}–{100 * score['high']:.1f} ({score['method']})",
+            f"n={score['n']}",
+            f"mean over {len(self.runs)} checkpoints" if len(self.runs) > 1 else "",
+            f"training seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}" if self.seeds else "",
+            f"decoding {self.fact('decoding', task.name)}",
+            self.grader(task.name),
+            f"engine {' '.join(self.engine)}",
+            f"{NAME} {self.version}",
+            "weights " + ", ".join(digest[:12] for digest in self.digests),
+        ]
+        return ", ".join(filter(None, parts))
+
+
+def board_of(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The board in these facts. Raises a `HarnessError` where they are no board of runs of our own."""
+    kinds = {
+        reported.KIND: "holds scores that others printed, and nothing was run: they are theirs to publish",
+        collection.KIND: "collects runs that cannot be ranked together, replies of others among them",
+    }
+    facts = facts if isinstance(facts, Mapping) else {}
+    if (kind := facts.get("kind")) in kinds:
+        raise UsageError(f"board {facts.get('title')!r} {kinds[kind]}; give a board of `harness compare` or `eval`")
+    board = facts.get("board", facts)
+    if not isinstance(board, Mapping) or not {"title", "rows", "tasks", "n_items", "facts"} <= board.keys():
+        raise DataError("these facts are no board: expected the .json that `harness compare` or `eval` writes")
+    return board
+
+
+def result(facts: Mapping[str, Any], pick: Pick) -> Result:
+    """What is published. Raises a `HarnessError` that says why it may not be."""
+    board = board_of(facts)
+    rows = {row["name"]: row for row in board["rows"]}
+    if pick.row not in rows:
+        raise UnknownName("row", pick.row, rows)
+    row, reading = rows[pick.row], board.get("reading", "strict")
+    runs = [run for run in row["runs"] if pick.seed in (None, run["seed"])]
+    seeds = ", ".join(map(str, row["seeds"])) or "none"
+    if not runs:
+        raise UsageError(f"row {pick.row!r} has no seed {pick.seed}; its seeds: {seeds}")
+    if len(runs) > 1 and not pick.mean:
+        raise UsageError(
+            f"row {pick.row!r} is the mean over {len(runs)} checkpoints, and a repository holds one: name its seed "
+            f"({seeds}), or ask for the mean, which is then said"
+        )
+    for run in runs:
+        if run["status"] != "done":
+            who = f"row {pick.row!r}" + (f", seed {run['seed']}" if run["seed"] is not None else "")
+            raise DataError(f"{who} ended early ({run['status']}: {run['why']}): such a score is not published")
+        if run["digest"].startswith("recorded:"):
+            raise DataError(
+                f"row {pick.row!r} judges replies that were recorded elsewhere; what model wrote them is not known "
+                "here, so nothing is said about one"
+            )
+    chosen = runs[0] if len(runs) < len(row["runs"]) else row
+    found = Result(pick, board, row, runs, reading, chosen[reading])
+    found.tasks.extend(_task(found, name, held) for name, held in chosen["tasks"].items())
+    return found
+
+
+def _task(found: Result, name: str, held: Mapping[str, Any]) -> TaskScore:
+    board, who, score = found.board, f"row {found.pick.row!r}", held[found.reading]
+    if score["value"] is None:
+        raise DataError(f"{who} has no verdict on {name}: there is no score to publish")
+    split = re.match(r"\d+ (\w+) items", str((board["facts"].get("suite") or {}).get(name, "")))
+    if split and split[1] != "test":
+        raise DataError(f"{who} was scored on the {split[1]} items of {name}; only test scores are shown")
+    n, size = score["n"], DATASETS[name].n if name in DATASETS else board["n_items"][name]
+    is_cut = any(_LIMITED in note for note in board.get("notes", ()))
+    limit = f"{n} of {size} items" if n < size else f"the first {n} items" if is_cut else ""
+    if limit and not found.pick.limited:
+        raise DataError(
+            f"{who} has verdicts on {limit} of {name}: that is not the benchmark's score; evaluate all items, or mark "
+            "it as limited"
+        )
+    repeats = found.row["tasks"][name]["counts"]["n"] // (board["n_items"][name] * len(found.row["runs"]))
+    return TaskScore(name, held, score, repeats, size, limit)
+
+
+def benchmark(task: str) -> str:
+    """What the hub calls its board of this task; "": it has none."""
+    return DATASETS[task].benchmark if task in DATASETS else ""
+
+
+def without_benchmark(facts: Mapping[str, Any]) -> list[str]:
+    """The tasks of a board that the hub collects no scores for; `eval_results` leaves them out."""
+    return [name for name in board_of(facts)["tasks"] if not benchmark(name)]
