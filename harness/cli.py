@@ -812,6 +812,22 @@ _OF_A_LOCK = (
 )
 
 
+def _lock_before(lock: Path, release: bool) -> Any:
+    """The lock there is; None where there is none, or where it is not sound and is to be made anew."""
+    from harness.errors import NotComparable
+    from harness.gate import lock as locks
+
+    if not lock.exists():
+        return None
+    try:
+        return locks.read(lock)
+    except NotComparable as error:
+        if not release:
+            raise
+        click.echo(f"made anew, with settings as given now: {error}", err=True)
+        return None
+
+
 def _gate_plan(baseline: Any, options: dict[str, Any], agreed: Any) -> Any:
     """The plan of a gate on this baseline; agreed: settings that hold where no option says otherwise, or None."""
     from dataclasses import replace
@@ -824,7 +840,9 @@ def _gate_plan(baseline: Any, options: dict[str, Any], agreed: Any) -> Any:
     margins = dict(_task_margin(text) for text in options["margins"])
     margin = options["margin"]
     if agreed is not None:
-        margin, margins = margin or agreed.margin, dict(agreed.margins) | margins
+        tasks = {item.task for item in baseline.items}
+        kept = {task: points for task, points in agreed.margins.items() if task in tasks}
+        margin, margins = margin or agreed.margin, kept | margins
     settings = replace(agreed or Settings(margin=0.0, margins={}), **said)
     insists = options["underpowered"] or agreed is not None  # what was agreed on stays
     return plan.plan(baseline, settings, margin, margins, options["discordance"], insists)
@@ -888,25 +906,35 @@ def gate_accept(run: Path, lock: Path, reason: str, release: bool, **options: An
     from harness.storage import writable
 
     writable(lock.resolve().parent)
-    before = locks.read(lock) if lock.exists() else None
+    before = _lock_before(lock, release)
     baseline = _per_item(run, options)
-    planned = _gate_plan(baseline, options, None if before is None or release else before.settings)
+    if before is not None and not release:
+        baseline = baseline.only(before.items)
+    planned = _gate_plan(baseline, options, before.settings if before else None)
+    text = plan.lines(planned, 1 if before is None or release else 2)
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     made = locks.accept(lock, before, baseline, planned.settings, reason, when, release)
-    click.echo("\n".join(plan.lines(planned, len({of.sha256 for of in made.baselines.values()}))))
+    click.echo("\n".join(text))
+    if before is not None:
+        for name, value in vars(made.settings).items():
+            if value != (old := getattr(before.settings, name)):
+                click.echo(f"changed: {name} was {old}, is {value}")
     files = ", ".join(sorted({of.file for of in made.baselines.values()}))
     click.echo(f"\nlock: {lock}, with {files} beside it: commit them together")
 
 
 @gate.command("check")
-@click.argument("run", required=False, type=click.Path(exists=True, path_type=Path))
+@click.argument("run", required=False, type=click.Path(path_type=Path))
 @_LOCK
 @click.option("--model", help="Evaluate this model (a folder or a Hugging Face name), only as far as is needed.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("gate-report"), show_default=True)
 @click.option(
     "--allow", "allowed", multiple=True, metavar="FIELD", help="A field that may differ, said in the report: engine."
 )
-@click.option("--candidate", help="Name by which attempts are known to be of one candidate [default: its weights].")
+@click.option(
+    "--candidate",
+    help="What the candidate is called, by which its attempts are known; needed where records do not know its weights.",
+)
 @click.option(
     "--attempts",
     type=click.Path(file_okay=False, path_type=Path),
@@ -935,24 +963,26 @@ def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
     require-noninferior, 5 not comparable (lock missing or edited, other items or settings). Checking the same candidate
     again adds to its attempts, never replaces them.
     """
-    from harness.errors import NotComparable
     from harness.gate import report
     from harness.records import write_text
-    from harness.storage import writable
+    from harness.storage import full_disk_is_named, writable
 
-    if (run is None) == (options["model"] is None):
-        raise BadConfig("give one of RUN (a run that exists) and --model (which is evaluated now)")
     writable(out)
+    if (out / "evals").exists() or (out / "entries.json").exists():
+        raise BadConfig(f"--out {out} is a run folder; give the report one of its own")
     for name in report.NAMES:
         (out / name).unlink(missing_ok=True)  # whatever happens now, no earlier verdict is taken for this one
-    try:
-        facts = _gate_facts(run, lock, options)
-    except NotComparable as error:
-        for name, text in report.refused(lock.name, str(error)).items():
+    if (run is None) == (options["model"] is None):
+        raise BadConfig("give one of RUN (a run that exists) and --model (which is evaluated now)")
+    with full_disk_is_named(out):
+        try:
+            facts = _gate_facts(run, lock, options)
+        except HarnessError as error:
+            for name, text in report.refused(lock.name, str(error), error.exit_code).items():
+                write_text(out / name, text)
+            raise
+        for name, text in report.files(facts).items():
             write_text(out / name, text)
-        raise
-    for name, text in report.files(facts).items():
-        write_text(out / name, text)
     click.echo("\n".join(report.lines(facts)))
     click.echo(f"report: {out}")
     if os.environ.get("GITHUB_ACTIONS") == "true":
@@ -962,24 +992,36 @@ def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
 
 def _gate_facts(run: Path | None, lock: Path, options: dict[str, Any]) -> dict[str, Any]:
     """All that a report says of this attempt and those before it."""
-    from harness.gate.check import Attempts, Comparison, key_of
+    from harness.gate.check import Attempts, Comparison
+    from harness.storage import writable
 
+    if run is not None and not run.exists():
+        raise DataError(f"there is no run {run}")
     comparison = Comparison(lock, frozenset(name.replace("-", " ") for name in options["allowed"]))
     candidate = _per_item(run, options) if run else _gate_evaluated(comparison, options)
     comparison.decided([candidate])  # what cannot be compared is no attempt
-    attempts = Attempts(options["attempts"] or lock.with_name(f"{lock.name}.attempts"), comparison.lock)
-    all_of_it = attempts.add(candidate, key_of(candidate, options["candidate"]))
-    return comparison.report(all_of_it, attempts.candidates())
+    folder = options["attempts"] or lock.with_name(f"{lock.name}.attempts")
+    writable(folder)
+    attempts = Attempts(folder, comparison)
+    all_of_it = attempts.add(candidate, options["candidate"])
+    return comparison.report(candidate, all_of_it, attempts.candidates())
 
 
 def _gate_evaluated(comparison: Any, options: dict[str, Any]) -> Any:
     from harness.gate import live
     from harness.progress import ShellProgress
 
+    folder = options["folder"] or Path("runs") / "gate"
+    if options["engine"] == "openai":
+        if not options["candidate"]:
+            raise BadConfig(
+                "which weights a server holds is not known; name them, by a commit for instance: --candidate ID"
+            )
+        folder = folder / re.sub(r"[^\w.-]+", "_", options["candidate"])  # another name is asked anew
     asked = live.Asked(
         model=options["model"],
         name=Path(options["model"]).name,
-        folder=options["folder"] or Path("runs") / "gate",
+        folder=folder,
         engine=_engine(options["engine"]),
         engine_options=tuple(_option(text) for text in options["engine_args"]),
         allow_weak_sandbox=options["allow_weak_sandbox"],
@@ -1155,7 +1197,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except HarnessError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo("error: " + str(error).replace("\n::", "\n ::"), err=True)  # no line of it is a command to a CI
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("\ninterrupted: everything finished is kept; run the same command again to go on", err=True)

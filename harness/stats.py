@@ -186,20 +186,27 @@ def sided(candidate: FloatArray, reference: FloatArray, margin: float, alpha: fl
 
 def mean_sided(parts: Sequence[np.ndarray], margin: float, alpha: float = LEVEL) -> Sided:
     """As `sided`, of the mean of the parts' means; parts: for each task the differences of its items."""
-    means = [float(gaps.mean()) for gaps in parts]
     if any(len(gaps) < 2 for gaps in parts):  # one item says nothing of others
-        return Sided(sum(means) / len(parts), -1.0, 1.0, sum(map(len, parts)), "one item", error=1.0)
+        value = sum(float(gaps.sum()) for gaps in parts) / max(sum(map(len, parts)), 1)
+        return Sided(value, -1.0, 1.0, sum(map(len, parts)), "one item", error=1.0)
+    means = [float(gaps.mean()) for gaps in parts]
     squares = [_error(gaps, alpha) ** 2 for gaps in parts]
     n, mean, error = sum(map(len, parts)), sum(means) / len(parts), math.sqrt(sum(squares)) / len(parts)
+    # a drop of the margin may be a few items lost as a whole, all of one task: few of them seen, the spread seen is too
+    # small, so where the margin is tested it is at least what such a drop has
+    lost = min(margin * len(parts), 0.5)
+    least = [max(x, lost * (1 - lost) / len(gaps)) for x, gaps in zip(squares, parts, strict=True)]
+    error_at_margin = math.sqrt(sum(least)) / len(parts)
     df = sum(squares) ** 2 / sum(x**2 / max(len(gaps) - 1, 1) for x, gaps in zip(squares, parts, strict=True))
     half = float(stats.t.isf(alpha, df)) * error
-    worse, below = float(stats.t.cdf(mean / error, df)), float(stats.t.sf((mean + margin) / error, df))
+    worse, below = float(stats.t.cdf(mean / error, df)), float(stats.t.sf((mean + margin) / error_at_margin, df))
     method = "paired t" if len(parts) == 1 else f"mean of {len(parts)} tasks, t"
     if len(parts) == 1 and n < _FEW_CLUSTERS:
         worse = max(worse, _sign_flip(parts[0], "less"))
         below = max(below, _sign_flip(parts[0] + margin, "greater"))
         method += " and sign flips"
-    return Sided(mean, max(mean - half, -1.0), min(mean + half, 1.0), n, method, None, worse, below, error)
+    low = mean - float(stats.t.isf(alpha, df)) * error_at_margin
+    return Sided(mean, max(low, -1.0), min(mean + half, 1.0), n, method, None, worse, below, error)
 
 
 def _error(gaps: np.ndarray, alpha: float) -> float:

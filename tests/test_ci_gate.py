@@ -116,8 +116,29 @@ def test_a_crash_is_no_verdict(home):
     assert step(home, "Gate", {"run": "same"}).returncode == 0
     done = step(home, "Gate", {"run": "nowhere"}, **files(home))
     assert done.returncode == 2
+    assert (home / "output").read_text() == "verdict=NOT COMPARABLE\n"
+    assert "there is no run nowhere" in (home / "summary").read_text()
+
+
+def test_an_attempt_is_kept_whatever_the_verdict():
+    """The cache action of one step saves only after a success, so just a BLOCK would be lost."""
+    before, after = STEPS["Earlier attempts"], STEPS["Keep this attempt"]
+    assert before["uses"].startswith("actions/cache/restore@")
+    assert after["uses"].startswith("actions/cache/save@")
+    assert after["if"] == "always()"
+    assert before["with"]["path"] == after["with"]["path"]
+    assert before["with"]["key"] == after["with"]["key"]
+    assert before["with"]["key"].startswith(before["with"]["restore-keys"].strip())
+    names = list(STEPS)
+    assert names.index("Earlier attempts") < names.index("Gate") < names.index("Keep this attempt")
+
+
+def test_no_verdict_is_no_success(home):
+    assert step(home, "Gate", {"run": "same"}).returncode == 0
+    done = step(home, "Gate", {"run": "same", "arguments": "--help"}, **files(home))
+    assert done.returncode == 1
+    assert "the gate gave no verdict" in done.stderr
     assert not (home / "output").exists()
-    assert not (home / "summary").exists()
 
 
 def test_attempts_are_kept_where_the_cache_takes_them(home):

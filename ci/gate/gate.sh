@@ -11,9 +11,14 @@ for ((i = 0; i < ${#arguments[@]}; i++)); do
     --out=*) out=${arguments[i]#--out=} ;;
   esac
 done
-rm -f "$out/verdict.json" "$out/summary.md" # a crash must not be taken for an earlier verdict
+# a crash must not be taken for an earlier verdict
+rm -f "$out"/{verdict.json,summary.md,junit.xml,annotations.txt,badge.json,items_flipped.csv,forest.svg}
 "${HARNESS:-harness}" gate check "$@"
 code=$?
+if [ "$code" = 0 ] && [ ! -s "$out/verdict.json" ]; then
+  echo "the gate gave no verdict" >&2
+  code=1
+fi
 if [ -n "${GITHUB_STEP_SUMMARY:-}" ] && [ -f "$out/summary.md" ]; then cat "$out/summary.md" >> "$GITHUB_STEP_SUMMARY"; fi
 if [ -n "${GITHUB_OUTPUT:-}" ] && [ -f "$out/verdict.json" ]; then
   python3 -c 'import json, sys; print("verdict=" + json.load(open(sys.argv[1]))["verdict"])' "$out/verdict.json" >> "$GITHUB_OUTPUT"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.errors import DataError
+from harness.errors import DataError, UnknownName, UsageError
 from harness.gate import lock as locks
 from harness.gate import report
 from harness.gate.decide import Check, Decision, Scores, Settings, decide
@@ -27,40 +27,72 @@ EXIT_CODES = {"PASS": 0, "BLOCK": 3, "INCONCLUSIVE": 4}
 class Attempts:
     """The folder that keeps what was ever checked against a lock, so that trying again until it passes does not help.
 
-    An attempt of a candidate is one file; the same scores again are the same attempt.
+    An attempt is one file. Attempts are of one candidate where their weights are the same, or what they were called by
+    whoever knows; the same replies again are the same attempt.
     """
 
-    def __init__(self, folder: Path, lock: Lock) -> None:
+    def __init__(self, folder: Path, comparison: Comparison) -> None:
         self._folder = folder
-        self._suite = sha256_of({task: sorted(ids) for task, ids in lock.items.items()})[:12]
+        release = comparison.baselines["release"]
+        asked = [(item.task, item.id, item.item, item.prompt) for item in release.items]
+        self._suite = sha256_of([asked, release.rules, release.samples])[:12]
 
-    def add(self, candidate: PerItem, key: str) -> list[PerItem]:
-        """Keep this attempt; all attempts of the candidate on these items, the first one first."""
-        text = candidate.text()
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        known = self._paths(key)
-        if not any(path.stem.endswith(digest) for path in known):
-            path = self._folder / f"{self._suite}-{_safe(key)}-{len(known) + 1:03d}-{digest}.jsonl"
-            write_text(path, text)
+    def add(self, attempt: PerItem, named: str | None) -> list[PerItem]:
+        """Keep this attempt; all attempts of its candidate on these items, under these rules, the first one first.
+
+        named: what the candidate is called, where records do not know its weights. Raises `UsageError` where neither is
+        known, and `DataError` for a file that is no attempt.
+        """
+        weights = "" if attempt.checkpoint.startswith(("recorded:", "served:")) else attempt.checkpoint
+        if not weights and not named:
+            raise UsageError(
+                f"the records of {attempt.name!r} do not say which weights they are of, so a second attempt could not "
+                "be told from another candidate; name it, by a commit for instance: --candidate ID"
+            )
+        mine = (_short(weights), _short(named or ""))
+        known = [path for path in self._paths() if _is_of(path, mine)]
+        if not any(path.stem.endswith(attempt.replies[:12]) for path in known):
+            number = f"{len(self._paths()) + 1:04d}"
+            path = self._folder / f"{self._suite}-{number}-{'-'.join(mine)}-{attempt.replies[:12]}.jsonl"
+            write_text(path, attempt.text())
             known.append(path)
-        return [PerItem.from_text(path.read_text(encoding="utf-8"), str(path)) for path in known]
+        return [_read(path) for path in known]
 
     def candidates(self) -> int:
         """Different candidates ever checked on these items."""
-        return len({path.stem.rsplit("-", 2)[0] for path in self._folder.glob(f"{self._suite}-*.jsonl")})
+        return len({tuple(path.stem.split("-")[2:4]) for path in self._paths()})
 
-    def _paths(self, key: str) -> list[Path]:
-        return sorted(self._folder.glob(f"{self._suite}-{_safe(key)}-*.jsonl"))
+    def _paths(self) -> list[Path]:
+        return sorted(self._folder.glob(f"{self._suite}-*.jsonl"))
 
 
-def _safe(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()[:16]
+def _short(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:16] if key else "unknown"
+
+
+def _is_of(path: Path, key: tuple[str, str]) -> bool:
+    """Whether an attempt is of the candidate of these weights or this name."""
+    parts = tuple(path.stem.split("-")[2:4])
+    return any(mine == theirs != "unknown" for mine, theirs in zip(key, parts, strict=True))
+
+
+def _read(path: Path) -> PerItem:
+    try:
+        return PerItem.from_text(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no attempt ({error}); move it away") from None
 
 
 class Comparison:
-    """A lock with its baselines, ready to judge candidates. Raises `NotComparable` where the lock is not sound."""
+    """A lock with its baselines, ready to judge candidates. Raises `NotComparable` where the lock is not sound.
+
+    allowed: fields in which a candidate may differ; raises `UnknownName` for one that is none.
+    """
 
     def __init__(self, path: Path, allowed: frozenset[str] = frozenset()) -> None:
+        for name in allowed:
+            if name not in locks.MUST_AGREE:
+                raise UnknownName("field", name, locks.MUST_AGREE)
         self.path, self.allowed = path, allowed
         self.lock = locks.read(path)
         self.baselines = {
@@ -74,25 +106,32 @@ class Comparison:
         """What was agreed on."""
         return self.lock.settings
 
-    def decided(self, attempts: Sequence[PerItem]) -> Decision:
-        """The decision on a candidate's attempts; in a design with looks, the first attempt that is over stands.
+    def decided(self, attempts: Sequence[PerItem], in_part: bool = False) -> Decision:
+        """The decision on a candidate's attempts, pooled; so many attempts are tested at so small a part of alpha.
 
-        Raises `NotComparable` where they cannot be compared, or items are missing before the first look.
+        In a design with looks, the first attempt that passed or was blocked stands, as more would not have been drawn.
+        in_part: items after the last look may still be to come. Raises `NotComparable` where they cannot be compared,
+        or items are missing.
         """
         if self.settings.design == "group-sequential":
             for attempt in attempts:
-                if (found := self._decision([attempt])).over:
+                if (found := self._decision([attempt], True)).verdict != "INCONCLUSIVE":
                     return found
-        return self._decision(attempts)
+        return self._decision(attempts, in_part)
 
-    def _decision(self, attempts: Sequence[PerItem]) -> Decision:
-        return decide(self.settings, *self.scores(attempts))
+    def _decision(self, attempts: Sequence[PerItem], in_part: bool) -> Decision:
+        settings = replace(self.settings, alpha=self.settings.alpha / len(attempts))
+        baselines, candidate = self.scores(attempts)
+        found = decide(settings, baselines, candidate)
+        if not found.over and not in_part:
+            locks.refuse_missing(candidate, self.lock, attempts[-1].name)
+        return found
 
     def scores(self, attempts: Sequence[PerItem]) -> tuple[dict[str, Scores], Scores]:
         """(baselines, candidate): the mean over attempts of the scores of each item."""
         baselines: dict[str, Scores] = {}
         for attempt in attempts:
-            locks.refuse_failed(attempt, self.settings)
+            locks.refuse_failed(attempt, self.settings, self.lock.items)
         for name, baseline in self.baselines.items():
             pairs = [locks.scores_of(baseline, attempt, self.lock, self.settings, self.allowed) for attempt in attempts]
             baselines[name] = pairs[0][0]
@@ -101,20 +140,19 @@ class Comparison:
         locks.refuse_missing(needed, self.lock, attempts[-1].name)
         return baselines, candidate
 
-    def report(self, attempts: Sequence[PerItem], candidates: int) -> dict[str, Any]:
-        """Everything the reports are made of, as JSON data."""
+    def report(self, checked: PerItem, attempts: Sequence[PerItem], candidates: int) -> dict[str, Any]:
+        """Everything the reports are made of, as JSON data. checked: the attempt that was made now."""
         decision = self.decided(attempts)
         baselines, candidate = self.scores(attempts)
-        policy, last = self.settings.policy, attempts[-1]
         code = EXIT_CODES[decision.verdict]
-        if decision.verdict == "INCONCLUSIVE" and policy == "block-on-regression":
+        if decision.verdict == "INCONCLUSIVE" and self.settings.policy == "block-on-regression":
             code = 0
         return {
             "kind": report.KIND,
             "schema": report.SCHEMA,
             "verdict": decision.verdict,
             "exit_code": code,
-            "candidate": _described(last),
+            "candidate": _described(checked),
             "baselines": {name: _described(of) | _accepted(self.lock, name) for name, of in self.baselines.items()},
             "lock": {"file": self.path.name, "seal": self.lock.seal, "shuffle_seed": self.lock.shuffle_seed},
             "settings": asdict(self.settings),
@@ -128,27 +166,37 @@ class Comparison:
             "allowed": sorted(self.allowed),
             "checks": [_check(check) for check in decision.checks],
             "flipped": {name: _flipped(self.lock, baselines[name], candidate) for name in self.baselines},
-            "warnings": self._warnings(attempts, decision, candidates),
+            "warnings": self._warnings(checked, len(attempts), decision, candidates),
         }
 
-    def _warnings(self, attempts: Sequence[PerItem], decision: Decision, candidates: int) -> list[str]:
+    def _warnings(self, checked: PerItem, attempts: int, decision: Decision, candidates: int) -> list[str]:
         found = []
         if candidates >= MANY_CANDIDATES:
             found.append(
                 f"{candidates} candidates were checked on these items: what passes is more and more chosen for them; "
                 "take fresh items"
             )
-        if len(attempts) > 1:
-            found.append(f"{len(attempts)} attempts of this candidate are pooled; none of them is left out")
+        if attempts > 1:
+            how = (
+                "the first that passed or was blocked stands, else all are pooled"
+                if self.settings.design == "group-sequential"
+                else "they are pooled"
+            )
+            found.append(f"{attempts} attempts of this candidate: {how}, tested at {attempts} times less than alpha")
         if self.allowed:
             found.append(f"allowed to differ: {', '.join(sorted(self.allowed))}")
+        if more := sorted({item.task for item in checked.items} - set(self.lock.items)):
+            found.append(f"not part of the lock, so not judged: {', '.join(more)}")
         if decision.n_used < decision.n:
             found.append(
                 f"stopped after {decision.n_used:,} of {decision.n:,} items: good for a verdict, and no score to quote"
             )
-        last, base = attempts[-1], next(iter(self.baselines.values()))
+        for name, scores in self.baselines.items():
+            if left_out := sum(item.n == 0 for item in scores.items):
+                found.append(f"{left_out} items that the {name} baseline has no verdict for are left out")
+        base = self.baselines["release"]
         for word in ("errored", "truncated", "unparsable"):
-            now, then = (of.counts[word] / of.counts["replies"] for of in (last, base))
+            now, then = (of.counts[word] / of.counts["replies"] for of in (checked, base))
             if now - then > 0.01:
                 found.append(f"{100 * now:.1f} % of the replies are {word}, {100 * then:.1f} % of the baseline's")
         return found
@@ -191,10 +239,3 @@ def _flipped(lock: Lock, baseline: Scores, candidate: Scores) -> dict[str, dict[
             "lost": sorted(ids[i] for i in np.flatnonzero(gaps < 0)),
         }
     return found
-
-
-def key_of(candidate: PerItem, said: str | None) -> str:
-    """By what attempts are known to be of one candidate: as said, else the digest of its weights."""
-    if said is None and not candidate.checkpoint:
-        raise DataError(f"{candidate.name!r} does not say which weights it is of; name it: --candidate ID")
-    return said or candidate.checkpoint

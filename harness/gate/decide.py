@@ -16,7 +16,7 @@ Policy = Literal["block-on-regression", "require-noninferior"]
 PRIMARY = "all tasks"  # the name of the check of all tasks together
 
 Scores = Mapping[str, np.ndarray]
-"""For each task the items' scores in the lock's order, in [0, 1]; NaN: not there yet."""
+"""For each task the items' scores in the lock's order, in [0, 1]; NaN: not there yet; of a baseline: no verdict."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +119,19 @@ def _tests(
     """(baseline, task) -> its margin in points, and its tests over the first items of each task."""
     found = {}
     for name, baseline in baselines.items():
-        pairs = {task: (candidate[task][:n], baseline[task][:n]) for task, n in upto.items()}
+        pairs = {task: _judged_by_both(candidate[task][:n], baseline[task][:n]) for task, n in upto.items()}
         only = next(iter(pairs)) if len(pairs) == 1 else PRIMARY
         found[name, only] = (settings.margin, _together(settings, list(pairs.values())))
         tasks = {task: settings.margins[task] for task in pairs} if len(pairs) > 1 else {}
         for task, margin in tasks.items():
             found[name, task] = (margin, stats.sided(*pairs[task], margin / 100, settings.alpha))
     return found
+
+
+def _judged_by_both(candidate: np.ndarray, baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Without items that the baseline has no verdict for."""
+    there = ~np.isnan(baseline)
+    return candidate[there], baseline[there]
 
 
 def _together(settings: Settings, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> stats.Sided:

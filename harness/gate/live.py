@@ -27,7 +27,7 @@ from harness.types import Checkpoint
 
 @dataclass(frozen=True)
 class Asked:
-    """What is evaluated, where its replies are kept, and by what."""
+    """What is evaluated, where its replies are kept, and by what. folder: of this candidate alone."""
 
     model: str
     name: str
@@ -70,7 +70,7 @@ def evaluated(asked: Asked, comparison: Comparison, progress: Progress) -> PerIt
                         found.append(evaluate(batch, engine, checkpoint, graders, asked.folder / "evals", shown))
             columns, content = summarised(found)
             candidate = PerItem.of(asked.name, Run(checkpoint.digest, columns, content=content))
-            decision = comparison.decided([candidate])
+            decision = comparison.decided([candidate], in_part=True)
             progress.say(f"after {decision.n_used:,} of {decision.n:,} items: {decision.verdict}")
             if decision.over:
                 break
@@ -94,6 +94,11 @@ def _job(name: str, ids: Sequence[str], baseline: PerItem, samples: int) -> Job:
     task = benchmarks.open_task(name)
     hashes = {item.id: item.item for item in baseline.items if item.task == name}
     settings = [json.loads(text) for text in baseline.rules[name]["decoding"]]
+    if any(not {"temperature", "top_p", "top_k", "max_tokens", "seed"} <= of.keys() for of in settings):
+        raise NotComparable(
+            f"how the baseline's replies to {name} were drawn is not recorded, so no model can be asked alike; accept "
+            "a baseline that `harness eval` made, or check a run: harness gate check RUN"
+        )
     first = min(settings, key=lambda of: of["seed"] or 0)
     for split in ("test", "dev"):
         for chat in (True, False):

@@ -2,7 +2,7 @@
 
 A lock is a JSON file: settings, items of each task in a shuffled order, and for each baseline the digest of the file
 beside it that holds its scores item by item. It ends in a seal, the SHA-256 of everything before: an edit by hand or a
-bad merge is noticed, and nothing is compared until the lock is accepted anew.
+bad merge is noticed, and nothing is compared until the lock is made anew. It is a checksum and no signature.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from harness.columns import Places
-from harness.errors import DataError, NotComparable
-from harness.gate.decide import Settings
+from harness.errors import DataError, NotComparable, UsageError
+from harness.gate.decide import Design, Policy, Settings
 from harness.leaderboard import Run
 from harness.records import write_text
 from harness.types import sha256_of
@@ -26,6 +27,7 @@ from harness.types import sha256_of
 SCHEMA = 1
 RULES = ("grader version", "decoding", "engine", "sandbox")
 """What must be equal besides items and prompts, which are kept item by item."""
+MUST_AGREE = (*RULES, "item", "prompt", "samples")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Item:
     n: int
     strict: float
     lenient: float
+
+    def is_sound(self, samples: int) -> bool:
+        """Whether the sums are of so many samples at most."""
+        return 0 <= min(self.strict, self.lenient) <= max(self.strict, self.lenient) <= self.n <= samples
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,18 @@ class PerItem:
 
     @classmethod
     def of(cls, name: str, run: Run) -> PerItem:
-        """The per-item file of a run. Raises `NotComparable` where items have different numbers of samples."""
+        """The per-item file of a run.
+
+        Raises `NotComparable` where items have different numbers of samples, `DataError` for a run without records.
+        """
         columns = run.columns
+        if not len(columns):
+            raise DataError(f"{name!r} has no records; evaluate it again")
         places, numbers = columns.places, np.bincount(columns.places.item_of)
         if len(set(numbers.tolist())) > 1:
             raise NotComparable(f"{name!r} has items with {numbers.min()} and with {numbers.max()} samples")
         firsts = np.unique(places.item_of, return_index=True)[1].tolist()
-        judged = ~np.isnan(columns.verdicts["strict"])
+        judged = ~np.isnan(columns.verdicts["strict"]) & ~np.isnan(columns.verdicts["lenient"])
         n, strict, lenient = (
             np.bincount(places.item_of, np.where(judged, values, 0.0))
             for values in (judged.astype(float), columns.verdicts["strict"], columns.verdicts["lenient"])
@@ -91,6 +102,22 @@ class PerItem:
         rules = {task: _rules(places) for task, (_, places) in places.by_task.items()}
         return cls(name, run.digest, int(numbers.max()), rules, counts, items, float(columns.n_tokens.mean()))
 
+    @property
+    def replies(self) -> str:
+        """Digest of what was answered and under which rules, whatever it is called."""
+        return sha256_of([self.samples, self.rules, [asdict(item) for item in self.items]])
+
+    def failed(self, task: str) -> tuple[int, int]:
+        """(replies without verdict, replies) of a task."""
+        items = [item for item in self.items if item.task == task]
+        return sum(self.samples - item.n for item in items), self.samples * len(items)
+
+    def only(self, items: Mapping[str, Sequence[str]]) -> PerItem:
+        """The same without items that are not among these."""
+        wanted = {(task, id_) for task, ids in items.items() for id_ in ids}
+        kept = tuple(item for item in self.items if (item.task, item.id) in wanted)
+        return replace(self, items=kept, rules={task: of for task, of in self.rules.items() if task in items})
+
     def text(self) -> str:
         """The file: a first line about all items, then a line for each."""
         head = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "items"}
@@ -101,22 +128,23 @@ class PerItem:
     def from_text(cls, text: str, source: str) -> PerItem:
         """Raises `DataError` for a text that is none, an item that is there twice, or a score that is none."""
         try:
-            head, *lines = (json.loads(line, parse_constant=_refuse) for line in text.splitlines())
+            head, *lines = (json.loads(line, parse_constant=_refuse) for line in text.rstrip("\n").split("\n"))
             schema = head.pop("schema")
             items = tuple(Item(**line) for line in lines)
             found = cls(**head, items=items)
-        except (ValueError, TypeError, KeyError) as error:
+            odd = [item for item in items if not item.is_sound(found.samples)]
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DataError(f"{source} is no per-item file ({type(error).__name__}: {error})") from None
         if schema != SCHEMA:
             raise DataError(f"{source} has schema {schema}, this version reads {SCHEMA}; accept the baseline anew")
+        if odd:
+            raise DataError(
+                f"{source}: item {odd[0].task} {odd[0].id} has a score outside of 0 to its {odd[0].n} samples"
+            )
         seen = set()
         for item in items:
             if (item.task, item.id) in seen:
                 raise DataError(f"{source}: item {item.task} {item.id} is there twice")
-            if not 0 <= max(item.strict, item.lenient) <= item.n or min(item.strict, item.lenient) < 0:
-                raise DataError(
-                    f"{source}: item {item.task} {item.id} has a score outside of 0 to its {item.n} samples"
-                )
             seen.add((item.task, item.id))
         return found
 
@@ -186,25 +214,30 @@ def accept(
 ) -> Lock:
     """Write a lock whose `previous` baseline is the candidate (and `release` too, where asked or where there is none).
 
-    Raises `NotComparable` where a release that stays was judged by other rules or items, or too many replies failed.
+    Raises `NotComparable` where a release that stays was judged by other rules or items, or too many replies failed,
+    and `UsageError` for a task with a single item. Nothing is written then.
     """
-    refuse_failed(candidate, settings)
-    baselines = dict(before.baselines) if before else {}
-    names = BASELINES if release or "release" not in baselines else ("previous",)
+    names = BASELINES if release or before is None else ("previous",)
     seed = before.shuffle_seed if before else 0
-    items = shuffled(candidate, seed)
-    if "release" not in names and before is not None:
-        release_scores = read_per_item(path, "release", baselines["release"])
-        refuse_missing(scores_of(release_scores, candidate, before, settings)[1], before, candidate.name)
+    if before is None or release:
+        items = shuffled(candidate, seed)
+    else:
         items = dict(before.items)
+        kept = read_per_item(path, "release", before.baselines["release"])
+        refuse_missing(scores_of(kept, candidate, before, settings)[1], before, candidate.name)
+    refuse_failed(candidate, settings, items)
+    if few := [task for task, ids in items.items() if len(ids) < 2]:
+        raise UsageError(f"{few[0]} has a single item, which says nothing of others: leave that task out of the gate")
+    candidate = candidate.only(items)
     text = candidate.text()
     digest = hashlib.sha256(text.encode()).hexdigest()
-    for name in names:
-        file = f"{path.stem}.{name}.jsonl"
-        baselines[name] = Baseline(candidate.name, candidate.checkpoint, file, digest, when, reason)
-        write_text(path.with_name(file), text)
-    lock = Lock(settings, items, seed, candidate.samples, baselines)
-    write_text(path, json.dumps({"schema": SCHEMA, **asdict(lock), "seal": lock.seal}, indent=1) + "\n")
+    of = Baseline(candidate.name, candidate.checkpoint, "", digest, when, reason)
+    made = {name: replace(of, file=f"{path.stem}.{name}.jsonl") for name in names}
+    lock = Lock(settings, items, seed, candidate.samples, {**(before.baselines if before else {}), **made})
+    whole = json.dumps({"schema": SCHEMA, **asdict(lock), "seal": lock.seal}, indent=1, allow_nan=False) + "\n"
+    for baseline in made.values():
+        write_text(path.with_name(baseline.file), text)
+    write_text(path, whole)
     return lock
 
 
@@ -215,20 +248,46 @@ def read(path: Path) -> Lock:
         schema, seal = values.pop("schema"), values.pop("seal")
         baselines = {name: Baseline(**of) for name, of in values.pop("baselines").items()}
         lock = Lock(settings=Settings(**values.pop("settings")), baselines=baselines, **values)
+        sound = _is_sound(lock)
     except FileNotFoundError:
         raise NotComparable(
             f"there is no lock {path}: make one of a run to compare with: harness gate accept RUN --lock {path}"
         ) from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise NotComparable(f"{path} is no lock ({type(error).__name__}: {error}); {_ANEW}") from None
     if schema != SCHEMA:
         raise NotComparable(f"{path} has schema {schema}, this version reads {SCHEMA}; {_ANEW}")
     if seal != lock.seal:
         raise NotComparable(f"{path} is not as it was accepted: its seal does not fit; {_ANEW}")
+    if not sound:
+        raise NotComparable(f"{path} asks for nothing that can be decided: tasks, items, release or settings; {_ANEW}")
     return lock
 
 
-_ANEW = "take it from version control again, or accept a baseline anew: harness gate accept RUN"
+_ANEW = "take it from version control again, or make it anew: harness gate accept RUN --release"
+
+
+def _is_sound(lock: Lock) -> bool:
+    """Whether a lock whose seal fits asks for something: whoever can seal may write anything before it."""
+    settings, tasks = lock.settings, set(lock.items)
+    margins = [settings.margin, *settings.margins.values()]
+    return (
+        bool(tasks)
+        and all(len(set(ids)) == len(ids) > 1 for ids in lock.items.values())
+        and "release" in lock.baselines
+        and set(settings.margins) == (tasks if len(tasks) > 1 else set())
+        and all(0 < margin < 100 for margin in margins)
+        and LEAST_ALPHA <= settings.alpha < 0.5
+        and 1 <= settings.looks <= 100
+        and settings.policy in get_args(Policy)
+        and settings.design in get_args(Design)
+        and settings.reading in ("strict", "lenient")
+        and settings.primary in ("macro", "items")
+        and 0 <= settings.max_errors < 1
+    )
+
+
+LEAST_ALPHA = 1e-6
 
 
 def read_per_item(lock: Path, name: str, baseline: Baseline) -> PerItem:
@@ -246,20 +305,21 @@ def read_per_item(lock: Path, name: str, baseline: Baseline) -> PerItem:
     return PerItem.from_text(content.decode(), str(path))
 
 
-def refuse_failed(candidate: PerItem, settings: Settings) -> None:
-    """Raise `NotComparable` where more replies than agreed on have no verdict."""
-    errored, of = candidate.counts["errored"], candidate.counts["replies"]
-    if errored > settings.max_errors * of:
-        raise NotComparable(
-            f"{candidate.name!r}: {errored} of {of} replies have no verdict, more than {100 * settings.max_errors:g} "
-            "%; evaluate it again"
-        )
+def refuse_failed(of: PerItem, settings: Settings, items: Mapping[str, Sequence[str]]) -> None:
+    """Raise `NotComparable` where more replies to a task of the lock have no verdict than was agreed on."""
+    for task in dict.fromkeys(item.task for item in of.items):
+        errored, replies = of.failed(task)
+        if errored > settings.max_errors * replies and (task in items or not items):
+            raise NotComparable(
+                f"{of.name!r}: {errored} of {replies} replies to {task} have no verdict, more than "
+                f"{100 * settings.max_errors:g} %; evaluate it again"
+            )
 
 
 def scores_of(
     baseline: PerItem, candidate: PerItem, lock: Lock, settings: Settings, allowed: frozenset[str] = frozenset()
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """(baseline, candidate) scores in the lock's order, NaN where the candidate has no item yet.
+    """(baseline, candidate) scores in the lock's order; NaN: the candidate has no item yet, the baseline no verdict.
 
     A reply of the candidate without verdict counts as wrong. allowed: fields that may differ. Raises `NotComparable`
     naming the field, or an item.
@@ -271,7 +331,7 @@ def scores_of(
         columns: tuple[list[float], list[float]] = ([], [])
         for id_ in ids:
             base, item = theirs.get((task, id_)), ours.get((task, id_))
-            if base is None or not base.n:
+            if base is None:
                 raise NotComparable(f"the baseline {baseline.name!r} has no score for {task} {id_}; {_ANEW}")
             if item is not None:
                 for field in ("item", "prompt"):
@@ -280,7 +340,7 @@ def scores_of(
                             f"{candidate.name!r} and {baseline.name!r} differ in {field} at {task} {id_}: "
                             f"{getattr(item, field)!r} and {getattr(base, field)!r}"
                         )
-            columns[0].append(getattr(base, settings.reading) / base.n)
+            columns[0].append(getattr(base, settings.reading) / base.n if base.n else np.nan)
             columns[1].append(np.nan if item is None else getattr(item, settings.reading) / candidate.samples)
         for of, values in zip(found, columns, strict=True):
             of[task] = np.array(values, float)

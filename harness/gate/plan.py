@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 from scipy.stats import norm
 
 from harness import sequential, tables
-from harness.errors import UsageError
+from harness.errors import DataError, UsageError
+from harness.gate import lock as locks
 from harness.gate.decide import PRIMARY, Settings
 from harness.gate.lock import PerItem
 
@@ -54,12 +56,20 @@ def plan(
     `underpowered`, and for a task that is not in the baseline.
     """
     tasks = list(dict.fromkeys(item.task for item in baseline.items))
+    for name, points in {PRIMARY: margin, **margins}.items():
+        if points is not None and not 0 < points < 100:
+            raise UsageError(f"the margin of {name} must lie between 0 and 100 points, got {points:g}")
+    if not locks.LEAST_ALPHA <= settings.alpha < 0.5:
+        raise UsageError(f"--alpha must lie between {locks.LEAST_ALPHA:g} and 0.5, got {settings.alpha:g}")
     if unknown := [task for task in margins if task not in tasks]:
         raise UsageError(f"--task-margin {unknown[0]}: the baseline has no such task; it has {', '.join(tasks)}")
-    errors, sizes = {}, {}
+    errors, sizes, means = {}, {}, {}
     for task in tasks:
         items = [item for item in baseline.items if item.task == task and item.n]
+        if not items:
+            raise DataError(f"{baseline.name!r}: no reply to {task} has a verdict; evaluate it again")
         sizes[task] = len(items)
+        means[task] = 100 * fmean(getattr(item, settings.reading) / item.n for item in items)
         errors[task] = math.sqrt(_variance(baseline, task, settings, discordance) / len(items))
     together = _together(errors, sizes, settings)
     if len(tasks) > 1:
@@ -69,6 +79,14 @@ def plan(
     else:
         found, parts = {}, []
         overall = _margin(tasks[0], margins.get(tasks[0], margin), together, settings, underpowered)
+    weights = _weights(sizes, settings)
+    score = sum(weights[task] * means[task] for task in tasks)
+    for name, points, reached in [(PRIMARY, overall, score), *((task, found[task], means[task]) for task in found)]:
+        if points >= reached:
+            raise UsageError(
+                f"a margin of {points:g} points for {name} rules nothing out: the baseline itself has {reached:.1f} by "
+                f"the {settings.reading} reading, so losing all of it would pass; take more items, or leave it out"
+            )
     agreed = replace(settings, margin=overall, margins=found)
     parts += [Part(task, sizes[task], found.get(task, overall), errors[task]) for task in tasks]
     within = _within(baseline, settings) if baseline.samples > 1 else None
@@ -114,10 +132,15 @@ def _within(baseline: PerItem, settings: Settings, task: str | None = None) -> f
 
 def _together(errors: Mapping[str, float], sizes: Mapping[str, int], settings: Settings) -> float:
     """Standard error of all tasks together."""
-    weights = {
-        task: 1 / len(errors) if settings.primary == "macro" else n / sum(sizes.values()) for task, n in sizes.items()
-    }
+    weights = _weights(sizes, settings)
     return math.sqrt(sum((weights[task] * errors[task]) ** 2 for task in errors))
+
+
+def _weights(sizes: Mapping[str, int], settings: Settings) -> dict[str, float]:
+    """What part of all tasks together each is."""
+    if settings.primary == "macro":
+        return dict.fromkeys(sizes, 1 / len(sizes))
+    return {task: n / sum(sizes.values()) for task, n in sizes.items()}
 
 
 DROPS = (0, 1, 2, 3, 5)
@@ -150,6 +173,34 @@ def chances(part: Part, settings: Settings, checks: int, drop: float) -> tuple[f
 _DRAWS = 20_000
 
 
+def passes(planned: Plan, baselines: int) -> float:
+    """The chance that an unchanged checkpoint passes every check, against so many baselines: as `chances`.
+
+    The candidate's share of the noise is the same against each baseline.
+    """
+    settings, parts = planned.settings, planned.parts
+    tasks = [part for part in parts if part.task != PRIMARY or len(parts) == 1]
+    weights = np.array(list(_weights({part.task: part.n for part in tasks}, settings).values()))
+    steps = np.sqrt(np.diff(np.array(settings.fractions), prepend=0.0))
+    random = np.random.default_rng(0)
+    shape = (_DRAWS, len(tasks), len(steps))
+    candidate = random.normal(size=shape)
+    levels = np.array(sequential.levels(settings.alpha, settings.fractions))
+    passed = np.ones(_DRAWS, bool)
+    for _ in range(baselines):
+        noise = (candidate + random.normal(size=shape)) / math.sqrt(2) * steps
+        gaps = noise.cumsum(axis=2) / np.array(settings.fractions) * np.array([part.error for part in tasks])[:, None]
+        for part in parts:
+            if part.task == PRIMARY and len(parts) > 1:
+                mean, error = np.einsum("dtl,t->dl", gaps, weights), part.error
+            else:
+                place = [one.task for one in tasks].index(part.task)
+                mean, error = gaps[:, place], part.error
+            z = (mean + part.margin / 100) / error * np.sqrt(np.array(settings.fractions))
+            passed &= (norm.sf(z) < levels).any(axis=1)
+    return float(passed.mean())
+
+
 def lines(planned: Plan, baselines: int = 1) -> Sequence[str]:
     """The plan in words."""
     settings, parts = planned.settings, planned.parts
@@ -175,6 +226,9 @@ def lines(planned: Plan, baselines: int = 1) -> Sequence[str]:
             name = "unchanged" if not drop else f"{tables.count(int(drop), 'point')} worse"
             tail = f", {100 * used:.0f} % of the items" if settings.design == "group-sequential" else ""
             text.append(f"  {name:<15} PASS {100 * passed:3.0f} %   BLOCK {100 * blocked:3.0f} %{tail}")
+    if checks > 1:
+        whole = 100 * passes(planned, baselines)
+        text += ["", f"the whole gate: an unchanged checkpoint passes all {checks} checks {whole:.0f} % of the time"]
     replies = sum(part.n for part in parts if part.task != PRIMARY) * planned.samples
     text += ["", f"cost of a check: at most {replies:,} replies, about {replies * planned.tokens:,.0f} tokens"]
     return text

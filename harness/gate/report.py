@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
@@ -32,22 +33,22 @@ REFUSED = "NOT COMPARABLE"
 def files(facts: Facts) -> dict[str, str]:
     """Name -> text of every file of a report: `NAMES`."""
     return {
-        "verdict.json": json.dumps(facts, indent=1, ensure_ascii=False) + "\n",
         "summary.md": summary(facts),
         "junit.xml": junit(facts),
         "annotations.txt": "".join(f"{line}\n" for line in workflow_commands(facts)),
         "badge.json": json.dumps(badge(facts)) + "\n",
         "items_flipped.csv": flipped(facts),
         "forest.svg": forest(facts),
+        "verdict.json": json.dumps(facts, indent=1, ensure_ascii=False) + "\n",  # last: a verdict has a whole report
     }
 
 
-def refused(lock: str, why: str) -> dict[str, str]:
+def refused(lock: str, why: str, exit_code: int) -> dict[str, str]:
     """The files of a report where nothing could be compared: none of an earlier verdict stays behind."""
-    facts = {"kind": KIND, "schema": SCHEMA, "verdict": REFUSED, "exit_code": 5, "why": why}
+    facts = {"kind": KIND, "schema": SCHEMA, "verdict": REFUSED, "exit_code": exit_code, "why": why}
     root = ElementTree.Element("testsuite", name="harness gate", tests="1", errors="1", failures="0", skipped="0")
     case = ElementTree.SubElement(root, "testcase", classname="gate", name="comparable")
-    ElementTree.SubElement(case, "error", message=why)
+    ElementTree.SubElement(case, "error", message=_clean(why))
     badge = {"schemaVersion": 1, "label": "gate", "message": REFUSED.lower(), "color": "lightgrey"}
     return {
         "verdict.json": json.dumps(facts, indent=1, ensure_ascii=False) + "\n",
@@ -68,12 +69,21 @@ def marker(lock: str) -> str:
 
 def headline(facts: Facts) -> str:
     """One sentence: the verdict and why."""
-    names = " and ".join(f"{name} ({tables.plain(of['name'])})" for name, of in facts["baselines"].items())
+    names = " and ".join(f"{name} ({_line(of['name'])})" for name, of in facts["baselines"].items())
     worst = _worst(facts)
     return (
-        f"{facts['verdict']}: {tables.plain(facts['candidate']['name'])} against {names}, {worst['task']} "
+        f"{facts['verdict']}: {_line(facts['candidate']['name'])} against {names}, {_line(worst['task'])} "
         f"{_points(worst)} points, margin {worst['margin']:g}"
     )
+
+
+def _line(text: str) -> str:
+    """A name on one line, of bounded length."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _LONGEST_NAME else f"{flat[: _LONGEST_NAME - 1]}…"
+
+
+_LONGEST_NAME = 120
 
 
 def _worst(facts: Facts) -> Mapping[str, Any]:
@@ -90,41 +100,56 @@ def _points(check: Mapping[str, Any]) -> str:
 
 def summary(facts: Facts) -> str:
     """Markdown for a pull request, below GitHub's limits: what does not fit is left out from the end, and said."""
-    settings = facts["settings"]
     head = ["Check", "Verdict", "Difference, points", "Margin", "Gained / lost", "n", "p worse", "p margin"]
-    rows = [
-        [
-            f"{check['task']} against {check['baseline']}",
-            f"{SIGNS[check['verdict']]} {check['verdict']}" + (f" ({check['note']})" if check["note"] else ""),
-            _points(check),
-            f"{check['margin']:g}",
-            "–" if check["gained"] is None else f"{check['gained']} / {check['lost']}",
-            f"{check['n']:,}",
-            f"{check['p_worse']:.2g}",
-            f"{check['p_below']:.2g}",
-        ]
-        for check in facts["checks"]
-    ]
-    level = 100 * settings["alpha"]
+    order = {"BLOCK": 0, "INCONCLUSIVE": 1, "PASS": 2}
+    checks = sorted(facts["checks"], key=lambda check: order[check["verdict"]])
+    shown = checks[:_MOST_CHECKS]
+    left = len(checks) - len(shown)
+    warnings = [tables.plain(warning)[:_LONGEST_WARNING] for warning in facts["warnings"]]
     lines = [
         marker(facts["lock"]["file"]),
-        f"## {SIGNS[facts['verdict']]} {headline(facts)}",
+        f"## {SIGNS[facts['verdict']]} {tables.plain(headline(facts))}",
         "",
-        *tables.table(head, rows),
+        *tables.table(head, map(_summary_row, shown)),
+        *([f"| and {left:,} more in verdict.json |" + " |" * 7] if left else []),
         "",
-        *[f"> [!WARNING]\n> {warning}\n" for warning in facts["warnings"]],
-        f"**PASS**: a drop of the margin is ruled out. **BLOCK**: it did get worse, and the margin is not ruled out. "
-        f"**INCONCLUSIVE**: these items tell neither. One-sided tests at {level:g} %, for BLOCK corrected (Holm) for "
-        f"{tables.count(len(facts['checks']), 'check')}; intervals leave {level:g} % out on either side. "
-        f"{settings['reading'].capitalize()} scores of {facts['n_used']:,} of {facts['n']:,} items, "
-        f"{tables.count(facts['samples'], 'sample')} each, design {settings['design']}, policy {settings['policy']}; "
-        f"{tables.count(facts['attempts'], 'attempt')}, {tables.count(facts['candidates_checked'], 'candidate')} "
-        "checked on these items so far.",
+        *[f"> [!WARNING]\n> {warning}\n" for warning in warnings],
+        _meaning(facts),
         "",
         *_sides(facts),
     ]
     text = "\n".join(lines) + "\n"
     return text + _folded(facts, MOST_BYTES - len(text.encode()))
+
+
+_MOST_CHECKS = 100
+_LONGEST_WARNING = 1000
+
+
+def _summary_row(check: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{tables.plain(_line(check['task']))} against {check['baseline']}",
+        f"{SIGNS[check['verdict']]} {check['verdict']}" + (f" ({check['note']})" if check["note"] else ""),
+        _points(check),
+        f"{check['margin']:g}",
+        "–" if check["gained"] is None else f"{check['gained']} / {check['lost']}",
+        f"{check['n']:,}",
+        f"{check['p_worse']:.2g}",
+        f"{check['p_below']:.2g}",
+    ]
+
+
+def _meaning(facts: Facts) -> str:
+    settings, level = facts["settings"], 100 * facts["settings"]["alpha"]
+    return (
+        "**PASS**: a drop of the margin is ruled out. **BLOCK**: it did get worse, and the margin is not ruled out. "
+        f"**INCONCLUSIVE**: these items tell neither. One-sided tests at {level:g} %, for BLOCK corrected (Holm) for "
+        f"{tables.count(len(facts['checks']), 'check')}; intervals leave {level:g} % out on either side. "
+        f"{settings['reading'].capitalize()} scores of {facts['n_used']:,} of {facts['n']:,} items, "
+        f"{tables.count(facts['samples'], 'sample')} each, design {settings['design']}, policy {settings['policy']}; "
+        f"{tables.count(facts['attempts'], 'attempt')}, {tables.count(facts['candidates_checked'], 'candidate')} "
+        "checked on these items so far."
+    )
 
 
 def _sides(facts: Facts) -> Iterator[str]:
@@ -134,8 +159,9 @@ def _sides(facts: Facts) -> Iterator[str]:
         counts = of["counts"]
         shares = [f"{100 * counts[word] / counts['replies']:.1f}" for word in ("errored", "truncated", "unparsable")]
         tokens = f"{of['tokens_per_reply']:.0f}" if of["tokens_per_reply"] else "–"
-        rows.append([f"{name}: {tables.plain(of['name'])}", f"`{of['checkpoint'].removeprefix('recorded:')[:12]}`",
-                     *shares, tokens, tables.plain(of.get("reason", "–")) or "–"])  # fmt: skip
+        who = f"{name}: {tables.plain(_line(of['name']))}"
+        rows.append([who, f"`{of['checkpoint'].removeprefix('recorded:')[:12]}`",
+                     *shares, tokens, tables.plain(_line(of.get("reason", "–"))) or "–"])  # fmt: skip
     yield from tables.table(
         ["", "Weights", "Failed %", "Cut off %", "Unread %", "Tokens a reply", "Accepted for"], rows
     )
@@ -162,7 +188,10 @@ def _flips(facts: Facts) -> Iterator[str]:
     for baseline, tasks in facts["flipped"].items():
         for task, items in tasks.items():
             for word in ("lost", "gained"):
-                yield from (f"- {word} against {baseline}: {task} {tables.code(item)}" for item in items[word])
+                yield from (
+                    f"- {word} against {baseline}: {tables.plain(_line(task))} {tables.code(_line(item))}"
+                    for item in items[word]
+                )
 
 
 def flipped(facts: Facts) -> str:
@@ -172,7 +201,8 @@ def flipped(facts: Facts) -> str:
     writer.writerow(["baseline", "task", "item", "change"])
     for baseline, tasks in facts["flipped"].items():
         for task, items in tasks.items():
-            writer.writerows([baseline, task, item, word] for word in ("lost", "gained") for item in items[word])
+            for word in ("lost", "gained"):
+                writer.writerows([baseline, _cell(task), _cell(item), word] for item in items[word])
     return out.getvalue()
 
 
@@ -182,14 +212,20 @@ def forest(facts: Facts) -> str:
     margins = {check["margin"] for check in checks}
     rows = [
         {
-            "name": f"{c['task']} against {c['baseline']}" + (f", margin {c['margin']:g}" if len(margins) > 1 else ""),
+            "name": f"{_clean(_line(c['task']))} against {c['baseline']}"
+            + (f", margin {c['margin']:g}" if len(margins) > 1 else ""),
             **{key: c[key] for key in ("verdict", "value", "low", "high", "n")},
         }
         for c in checks
     ]
-    title = f"{facts['candidate']['name']}: {facts['verdict']}"
+    title = f"{_clean(_line(facts['candidate']['name']))}: {facts['verdict']}"
     margin = margins.pop() / 100 if len(margins) == 1 else None
     return pictures.forest_of(rows, "the baselines", title, margin, level=1 - 2 * facts["settings"]["alpha"])
+
+
+def _cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def junit(facts: Facts) -> str:
@@ -202,7 +238,8 @@ def junit(facts: Facts) -> str:
         "testsuite", name="harness gate", tests=str(len(checks)), failures=str(len(failed)), skipped=str(len(skipped))
     )
     for check in checks:
-        case = ElementTree.SubElement(root, "testcase", classname=f"gate.{check['baseline']}", name=check["task"])
+        name = _clean(check["task"])
+        case = ElementTree.SubElement(root, "testcase", classname=f"gate.{check['baseline']}", name=name)
         message = f"{check['verdict']}: {_points(check)} points, margin {check['margin']:g}, n {check['n']}"
         if check in failed:
             ElementTree.SubElement(case, "failure", message=message)
@@ -211,6 +248,11 @@ def junit(facts: Facts) -> str:
         else:
             ElementTree.SubElement(case, "system-out").text = message
     return _xml(root)
+
+
+def _clean(text: str) -> str:
+    """Text without characters that XML 1.0 cannot hold."""
+    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
 
 
 def _xml(root: ElementTree.Element) -> str:
@@ -224,7 +266,8 @@ def workflow_commands(facts: Facts) -> list[str]:
     found = []
     for check in sorted(facts["checks"], key=lambda check: (check["verdict"] != "BLOCK", check["value"])):
         if kind := kinds.get(check["verdict"]):
-            text = f"{check['task']} against {check['baseline']}: {_points(check)} points, margin {check['margin']:g}"
+            name = f"{_line(check['task'])} against {check['baseline']}"
+            text = f"{name}: {_points(check)} points, margin {check['margin']:g}"
             found.append(f"::{kind} title=gate {check['verdict']}::{_escaped(text)}")
     return found[:MOST_ANNOTATIONS]
 
@@ -245,11 +288,11 @@ def lines(facts: Facts) -> list[str]:
     found = [headline(facts)]
     for check in facts["checks"]:
         found.append(
-            f"  {check['verdict']:<12} {check['task']} against {check['baseline']}: {_points(check)} points, margin "
-            f"{check['margin']:g}, n {check['n']:,} ({check['method']})"
+            f"  {check['verdict']:<12} {_line(check['task'])} against {check['baseline']}: {_points(check)} points, "
+            f"margin {check['margin']:g}, n {check['n']:,} ({check['method']})"
             + (f"; {check['note']}" if check["note"] else "")
         )
         if check["verdict"] == "INCONCLUSIVE" and check["n"] > 1 and check["error"]:
             least = 100 * stats.smallest_found(check["error"], check["n"] - 1, 2 * facts["settings"]["alpha"])
             found.append(f"{'':15}a drop below {least:.1f} points would be missed more than one time in five")
-    return [*found, *(f"  note: {warning}" for warning in facts["warnings"])]
+    return [*found, *(f"  note: {' '.join(warning.split())}" for warning in facts["warnings"])]
