@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from harness import __version__
+from harness.cli_gate import gate
+from harness.cli_leaderboard import leaderboard
+from harness.cli_options import board_file, engine_name, engine_option, listed, with_options
 from harness.errors import BadConfig, DataError, HarnessError
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Commands(click.Group):
@@ -37,18 +36,13 @@ def cli() -> None:
       harness tune --try rl.learning_rate=1e-5,1e-4   settings, tried on dev items
       harness eval --model DIR --task gsm8k  evaluate one model
       harness grade --task humaneval ...     judge generations from anywhere
+      harness leaderboard build RUN RUN --out board.md   one board of runs that exist
+      harness gate check --model DIR         may this checkpoint replace the released one?
       harness doctor                         what is installed, which engine and sandbox will be used
     """
 
 
 _SAID = click.core.ParameterSource.COMMANDLINE
-
-
-def _board_file(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
-    """The facts lie beside a board under the same name."""
-    if path is not None and path.suffix != ".md":
-        raise click.BadParameter(f"a board is a .md file, its facts lie beside it as .json; got {path}")
-    return path
 
 
 def _compare_runs(context: click.Context, options: dict[str, Any]) -> None:
@@ -120,17 +114,6 @@ _OF_A_PLAN = (
 )
 
 
-def _with(options: tuple[Any, ...]) -> Callable[[F], F]:
-    """A command with these options."""
-
-    def decorated(command: F) -> F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorated
-
-
 @cli.command()
 @click.argument("runs", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option(
@@ -143,11 +126,11 @@ def _with(options: tuple[Any, ...]) -> Callable[[F], F]:
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    callback=_board_file,
+    callback=board_file,
     help="Leaderboard [default: leaderboards/<recipe>.md; with RUNS: printed only].",
 )
 @click.option("--reference", help="With RUNS: the entry all others are held against [default: base, else the first].")
-@_with(_OF_A_PLAN)
+@with_options(_OF_A_PLAN)
 @click.option("--dry-run", is_flag=True, help="Print what would be done, cost and find out, then stop.")
 @click.pass_context
 def compare(context: click.Context, /, **options: Any) -> None:
@@ -211,7 +194,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="File of trials [default: tuning.json in the run]."
 )
-@_with(_OF_A_PLAN)
+@with_options(_OF_A_PLAN)
 @click.option("--dry-run", is_flag=True, help="Print what would be tried and how long it may take, then stop.")
 def tune(**options: Any) -> None:
     """Try settings, the same number for every trainer, each for the whole budget, and judge them on dev items.
@@ -276,10 +259,10 @@ def _plan(options: dict[str, Any], with_tuning: bool = True) -> Any:
         if options[name] is not None:
             recipe = replace(recipe, **{name: options[name]})
     if options["tasks"]:
-        recipe = replace(recipe, tasks=tuple(_listed(options["tasks"])))
+        recipe = replace(recipe, tasks=tuple(listed(options["tasks"])))
         benchmarks.expand(recipe.tasks, "test")
     if options["train_tasks"]:
-        recipe = replace(recipe, train=tuple(_listed(options["train_tasks"])))
+        recipe = replace(recipe, train=tuple(listed(options["train_tasks"])))
         for name in recipe.train:
             registry.check("task", name)
     if options["devices"]:
@@ -299,23 +282,15 @@ def _plan(options: dict[str, Any], with_tuning: bool = True) -> Any:
         strategies=strategies.parse_list(options["strategies"]),
         seeds=_seeds(options["seeds"]),
         folder=options["folder"] or Path("runs") / recipe.name,
-        engine=_engine(options["engine"]),
+        engine=engine_name(options["engine"]),
         limit=options["limit"],
         train_rows=read_train_data(train_data, recipe.train or recipe.tasks) if train_data else None,
         train_source=str(train_data) if train_data else "the tasks' train split",
         jobs=options["jobs"] or _default_jobs(),
         allow_weak_sandbox=options["allow_weak_sandbox"],
-        report_to=tuple(name for name in _listed(options["report_to"]) if name != "none"),
+        report_to=tuple(name for name in listed(options["report_to"]) if name != "none"),
         keep_checkpoints=options["keep_checkpoints"],
     )
-
-
-def _engine(name: str) -> str:
-    from harness import registry
-
-    if name != "auto":
-        registry.check("engine", name)
-    return name
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -327,7 +302,7 @@ def _setting(text: str) -> tuple[str, str]:
 
 def _seeds(text: str) -> tuple[int, ...]:
     try:
-        seeds = tuple(int(part) for part in _listed(text))
+        seeds = tuple(int(part) for part in listed(text))
     except ValueError:
         raise BadConfig(f"--seeds wants whole numbers like 1,2,3, got {text!r}") from None
     if not seeds or len(set(seeds)) < len(seeds):
@@ -335,22 +310,10 @@ def _seeds(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def _default_jobs() -> int:
     from harness.machine import has_gpu
 
     return 1 if has_gpu() else max(1, len(os.sched_getaffinity(0)))
-
-
-def _write_board(facts: dict[str, Any], text: str, out: Path) -> None:
-    """The board, and its facts beside it under the same name."""
-    from harness.records import write_json, write_text
-
-    write_json(out.with_suffix(".json"), facts)
-    write_text(out, text)
 
 
 @cli.command()
@@ -414,13 +377,13 @@ def eval(**options: Any) -> None:
     from harness.progress import ShellProgress
 
     asked = single.Asked(
-        tasks=tuple(_listed(options["task"])),
-        models=tuple(_listed(options["model"])),
+        tasks=tuple(listed(options["task"])),
+        models=tuple(listed(options["model"])),
         generations=options["generations"],
         field=options["field"],
         name=options["name"] or "",
-        engine=_engine(options["engine"]),
-        engine_options=tuple(_option(text) for text in options["engine_args"]),
+        engine=engine_name(options["engine"]),
+        engine_options=tuple(engine_option(text) for text in options["engine_args"]),
         split=options["split"],
         limit=options["limit"],
         **{
@@ -430,7 +393,7 @@ def eval(**options: Any) -> None:
                 *("allow_weak_sandbox", "allow_errors"),
             )
         },
-        metrics=tuple(k_metrics.parse(text) for text in _listed(options["metrics"])),
+        metrics=tuple(k_metrics.parse(text) for text in listed(options["metrics"])),
         folder=options["folder"] or Path("runs") / "eval",
     )
     if options["dry_run"]:
@@ -449,13 +412,6 @@ def eval(**options: Any) -> None:
     click.echo(
         f"for lm-eval's readers: {asked.folder / 'lm_eval'}; for `inspect view --log-dir`: {asked.folder / 'logs'}"
     )
-
-
-def _option(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise BadConfig(f"--engine-arg wants KEY=VALUE like base_url=http://localhost:8000/v1, got {text!r}")
-    return name.strip(), value.strip()
 
 
 @cli.command()
@@ -545,492 +501,8 @@ def grade(
         sys.exit(1)
 
 
-@cli.group()
-def leaderboard() -> None:
-    """Make boards from the results of earlier runs."""
-
-
-_OUT = click.option(
-    "--out",
-    required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    callback=_board_file,
-    help="The .md to write; the other forms lie beside it.",
-)
-
-
-@leaderboard.command("build")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@_OUT
-@click.option("--title", help="[default: the names of the runs]")
-@click.option("--reference", default="", help="The row all others are held against [default: base, else the first].")
-@click.option(
-    "--reading",
-    type=click.Choice(["strict", "lenient"]),
-    default="strict",
-    show_default=True,
-    help="The scores to rank by; lenient where replies were made under prompts that ask for another form.",
-)
-def leaderboard_build(runs: tuple[Path, ...], out: Path, title: str | None, reference: str, reading: str) -> None:
-    """Make a board of RUNS that exist: run folders, folders of lm-eval's samples, or such files.
-
-    \b
-    Examples:
-      harness leaderboard build runs/a runs/b --out board.md --reference a
-      harness leaderboard build lm_eval_output/* --out board.md
-      harness leaderboard build runs/recorded --out leaderboards/recorded.md --reading lenient
-
-    Runs over the same items, prompts and settings are ranked together; the others are listed apart. Beside the board
-    lie its facts (.json), a table (.csv), pictures, and a page to read replies in (.html).
-    """
-    _build_board(out, title or f"Board of {', '.join(path.name for path in runs)}", runs, reference, reading)
-
-
-@leaderboard.command("add")
-@click.argument("board", type=click.Path(exists=True, dir_okay=False, path_type=Path), callback=_board_file)
-@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-def leaderboard_add(board: Path, runs: tuple[Path, ...]) -> None:
-    """Add RUNS to BOARD (.md), which is built anew of its own runs and these.
-
-    \b
-    Example:
-      harness leaderboard add board.md runs/c
-    """
-    from harness import collection
-
-    title, before, reference, reading = collection.made_of(board)
-    new = [path for path in runs if path not in before]
-    _build_board(board, title, (*before, *new), reference, reading)
-
-
-def _targets(
-    _context: click.Context, _option: click.Parameter, texts: tuple[str, ...]
-) -> list[tuple[str, str, int | None]]:
-    """(repository, row, seed) of each ROW[@SEED]=OWNER/MODEL."""
-    found = [re.fullmatch(r"(.+?)(?:@(\d+))?=([^=]+)", text) for text in texts]
-    if odd := [text for text, match in zip(texts, found, strict=True) if match is None]:
-        raise click.BadParameter(f"wants ROW[@SEED]=OWNER/MODEL like kd@2=me/small-kd, got {odd[0]!r}")
-    return [(match[3], match[1], int(match[2]) if match[2] else None) for match in found if match]
-
-
-@leaderboard.command("publish")
-@click.argument("board", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--to",
-    "targets",
-    multiple=True,
-    required=True,
-    metavar="ROW[@SEED]=OWNER/MODEL",
-    callback=_targets,
-    help="A row, or one seed of it, and the model repository that holds its checkpoint. Again for more rows.",
-)
-@click.option(
-    "--format",
-    "formats",
-    default="eval-results",
-    show_default=True,
-    help="Comma-separated: eval-results, model-index, every-eval-ever, badge.",
-)
-@click.option("--mean", is_flag=True, help="Publish the mean over the seeds of a row; the text says so.")
-@click.option("--limited", is_flag=True, help="Publish scores of fewer items than the benchmark has; the text says so.")
-@click.option("--source", default="", metavar="URL", help="Where a reader finds what the numbers were made from.")
-@click.option("--date", type=click.DateTime(["%Y-%m-%d"]), help="Of the evaluation.")
-@click.option("--evaluator", metavar="NAME", help="Who evaluated: an organisation or person (every-eval-ever).")
-@click.option(
-    "--relationship",
-    type=click.Choice(["first_party", "third_party", "collaborative", "other"]),
-    default="other",
-    show_default=True,
-    help="Of the evaluator to the model's maker (every-eval-ever).",
-)
-@click.option(
-    "--datastore", default="", metavar="OWNER/DATASET", help="Where every-eval-ever goes [default: the model]."
-)
-@click.option(
-    "--replies",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="RUN",
-    help="The run folder of the board: publish each judged reply too, with its question (every-eval-ever).",
-)
-@click.option("--direct", is_flag=True, help="Commit to the main branch instead of opening a pull request.")
-@click.option("--dry-run", is_flag=True, help="Show every file against what is there; send nothing. Needs no token.")
-def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]], **options: Any) -> None:
-    """Propose scores of BOARD (.json) to the model repositories that hold the checkpoints, as pull requests.
-
-    \b
-    Examples:
-      harness leaderboard publish board.json --to kd@2=me/small-kd --dry-run
-      harness leaderboard publish board.json --to kd@2=me/small-kd --to rl@1=me/small-rl --source https://...
-      harness leaderboard publish board.json --to kd=me/small-kd --mean --format every-eval-ever --evaluator me
-
-    The token is that of `hf auth login`, or HF_TOKEN. The same command again sends only what is not there.
-    """
-    import json
-
-    from huggingface_hub import get_token
-
-    from harness.publish.hub import Ask, planned, publish, read
-    from harness.publish.results import Evaluator, Pick, without_benchmark
-
-    try:
-        facts = json.loads(board.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{board} is no JSON ({error}); give the .json beside a board") from None
-    found = [(repository, Pick(row, seed, options["mean"], options["limited"])) for repository, row, seed in targets]
-    ask = Ask(
-        targets=tuple(found),
-        formats=tuple(_listed(options["formats"])),
-        source=options["source"],
-        date=options["date"] and f"{options['date']:%Y-%m-%d}",
-        evaluator=Evaluator(options["evaluator"], options["relationship"]) if options["evaluator"] else None,
-        datastore=options["datastore"],
-        created=int(board.stat().st_mtime),  # not now: the same board gives the same files
-        **(_replies(facts, [pick for _, pick in found], options["replies"]) if options["replies"] else {}),
-    )
-    token = get_token()
-    uploads = planned(facts, ask, lambda repository: read(repository, "README.md", token))
-    if "eval-results" in ask.formats and (others := without_benchmark(facts)):
-        click.echo(f"the hub has no board for {', '.join(others)}: left out of eval-results")
-    for outcome in publish(uploads, token, pull_request=not options["direct"], dry_run=options["dry_run"]):
-        click.echo("\n".join(outcome.lines))
-
-
-def _replies(facts: dict[str, Any], picks: list[Any], run: Path) -> dict[str, Any]:
-    """The records of what is published, and the items they are of."""
-    from harness.benchmarks import open_task
-    from harness.publish.every_eval_ever import recorded
-
-    records = tuple(record for pick in picks for record in recorded(facts, pick, run))
-    tasks = dict.fromkeys(record.task for record in records)
-    return {"records": records, "samples": {s.id: s for task in tasks for s in open_task(task).samples("test")}}
-
-
-def _build_board(out: Path, title: str, runs: tuple[Path, ...], reference: str, reading: str) -> None:
-    from harness import bundle, collection
-    from harness.leaderboard import markdown_of
-    from harness.storage import writable
-
-    writable(out.resolve().parent)
-    facts, groups = collection.build(title, runs, reference, reading)
-    markdown = collection.markdown if facts.get("kind") else markdown_of
-    written = bundle.write(out, facts, groups, markdown, {}, with_page=True)
-    click.echo(f"leaderboard: {', '.join(map(str, written))}")
-
-
-@leaderboard.command("reported")
-@click.argument("scores", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    callback=_board_file,
-    help="The .md to write [default: beside SCORES].",
-)
-def leaderboard_reported(scores: Path, out: Path | None) -> None:
-    """Judge the claims of a publication by its own printed scores (SCORES, toml): which are larger than noise?
-
-    \b
-    Example:
-      harness leaderboard reported leaderboards/paper.toml
-    """
-    from harness import reported
-
-    facts = reported.judge(reported.read(scores))
-    out = out or scores.with_suffix(".md")
-    _write_board(facts, reported.markdown(facts), out)
-    click.echo(f"leaderboard: {out} (facts: {out.with_suffix('.json')})")
-
-
-@leaderboard.command("check")
-@click.argument("boards", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def leaderboard_check(boards: tuple[Path, ...]) -> None:
-    """Fail where a board (.md) is not what its facts (.json beside it) give.
-
-    \b
-    Example:
-      harness leaderboard check leaderboards/*.md
-    """
-    from harness import collection
-
-    boards = tuple(board for board in boards if board.name != "README.md")  # lies beside the boards, and is none
-    stale = [board for board in boards if not collection.is_current(board)]
-    for board in stale:
-        click.echo(f"{board} is stale or was edited by hand; build it again", err=True)
-    if stale:
-        sys.exit(1)
-    click.echo(f"{len(boards)} boards are what their facts give")
-
-
-@cli.group()
-def gate() -> None:
-    """Let a checkpoint replace another only where it is shown to be no worse: PASS, BLOCK or INCONCLUSIVE.
-
-    \b
-      harness gate plan runs/release                        what could be found, and at what cost
-      harness gate accept runs/release --reason "v1.2"      make the lock, or move its baseline
-      harness gate check runs/candidate                     compare; exit code 0 pass, 3 block
-    """
-
-
-_LOCK = click.option(
-    "--lock", type=click.Path(dir_okay=False, path_type=Path), default=Path("gate.lock.json"), show_default=True
-)
-_ONE_OF_A_RUN = (
-    click.option("--entry", help="Which row, where the run has several."),
-    click.option("--seed", type=int, help="Which training seed, where the row has several."),
-)
-_OF_A_LOCK = (
-    *_ONE_OF_A_RUN,
-    click.option(
-        "--margin", type=click.FloatRange(min=0, min_open=True), help="Points of all tasks [default: what works]."
-    ),
-    click.option("--task-margin", "margins", multiple=True, metavar="TASK=POINTS", help="Of one task of several."),
-    click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True, max_open=True), help="[default: 0.05]"),
-    click.option(
-        "--policy",
-        type=click.Choice(["block-on-regression", "require-noninferior"]),
-        help="Whether INCONCLUSIVE passes (exit code 0) or not (4) [default: block-on-regression].",
-    ),
-    click.option(
-        "--design",
-        type=click.Choice(["fixed", "group-sequential"]),
-        help="Decide once, or at up to 5 looks and stop early [default: fixed].",
-    ),
-    click.option("--reading", type=click.Choice(["strict", "lenient"]), help="Which scores [default: strict]."),
-    click.option(
-        "--primary",
-        type=click.Choice(["macro", "items"]),
-        help="All tasks together: the mean of their means, or of all items [default: macro].",
-    ),
-    click.option(
-        "--discordance",
-        type=click.FloatRange(0, 1, min_open=True),
-        default=0.2,
-        show_default=True,
-        help="Share of items that two equally good checkpoints answer differently, to plan with.",
-    ),
-    click.option("--underpowered", is_flag=True, help="Take a margin that the items cannot police."),
-)
-
-
-def _lock_before(lock: Path, release: bool) -> Any:
-    """The lock there is; None where there is none, or where it is not sound and is to be made anew."""
-    from harness.errors import NotComparable
-    from harness.gate import lock as locks
-
-    if not lock.exists():
-        return None
-    try:
-        return locks.read(lock)
-    except NotComparable as error:
-        if not release:
-            raise
-        click.echo(f"made anew, with settings as given now: {error}", err=True)
-        return None
-
-
-def _gate_plan(baseline: Any, options: dict[str, Any], agreed: Any) -> Any:
-    """The plan of a gate on this baseline; agreed: settings that hold where no option says otherwise, or None."""
-    from dataclasses import replace
-
-    from harness.gate import plan
-    from harness.gate.decide import Settings
-
-    names = ("alpha", "policy", "design", "reading", "primary")
-    said = {name: options[name] for name in names if options[name] is not None}
-    margins = dict(_task_margin(text) for text in options["margins"])
-    margin = options["margin"]
-    if agreed is not None:
-        tasks = {item.task for item in baseline.items}
-        kept = {task: points for task, points in agreed.margins.items() if task in tasks}
-        margin, margins = margin or agreed.margin, kept | margins
-    settings = replace(agreed or Settings(margin=0.0, margins={}), **said)
-    insists = options["underpowered"] or agreed is not None  # what was agreed on stays
-    return plan.plan(baseline, settings, margin, margins, options["discordance"], insists)
-
-
-def _task_margin(text: str) -> tuple[str, float]:
-    task, _, points = text.rpartition("=")
-    try:
-        if task and (value := float(points)) > 0:
-            return task.strip(), value
-    except ValueError:
-        pass
-    raise BadConfig(f"--task-margin wants TASK=POINTS like gsm8k=2.5, got {text!r}")
-
-
-def _per_item(run: Path, options: dict[str, Any]) -> Any:
-    from harness import runs
-    from harness.gate.lock import PerItem
-
-    return PerItem.of(*runs.chosen(runs.read([run]), options["entry"], options["seed"]))
-
-
-@gate.command("plan")
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
-@_with(_OF_A_LOCK)
-def gate_plan(run: Path, **options: Any) -> None:
-    """What a gate with RUN as baseline would find, and what a check would cost. No model is loaded.
-
-    \b
-    Examples:
-      harness gate plan runs/release
-      harness gate plan runs/release --margin 2 --design group-sequential
-      harness gate plan runs/pico --entry kd --seed 1 --task-margin pico_math=6
-    """
-    from harness.gate import plan
-
-    click.echo("\n".join(plan.lines(_gate_plan(_per_item(run, options), options, None))))
-
-
-@gate.command("accept")
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
-@_LOCK
-@click.option("--reason", required=True, help="Why; kept in the lock.")
-@click.option("--release", is_flag=True, help="Move the release baseline too, and draw up the items anew.")
-@_with(_OF_A_LOCK)
-def gate_accept(run: Path, lock: Path, reason: str, release: bool, **options: Any) -> None:
-    """Make RUN the baseline: write the lock and, beside it, the scores item by item. Commit both.
-
-    \b
-    Examples:
-      harness gate accept runs/release --reason "release 1.2"
-      harness gate accept runs/candidate --reason "merged 4711"       (moves `previous`; `release` stays)
-      harness gate accept runs/release --release --margin 2 --policy require-noninferior --reason "release 1.3"
-
-    A candidate must hold against both baselines: `release` stops slow drift, `previous` finds the change that did it.
-    """
-    import time
-
-    from harness.gate import lock as locks
-    from harness.gate import plan
-    from harness.storage import writable
-
-    writable(lock.resolve().parent)
-    before = _lock_before(lock, release)
-    baseline = _per_item(run, options)
-    if before is not None and not release:
-        baseline = baseline.only(before.items)
-    planned = _gate_plan(baseline, options, before.settings if before else None)
-    text = plan.lines(planned, 1 if before is None or release else 2)
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    made = locks.accept(lock, before, baseline, planned.settings, reason, when, release)
-    click.echo("\n".join(text))
-    if before is not None:
-        for name, value in vars(made.settings).items():
-            if value != (old := getattr(before.settings, name)):
-                click.echo(f"changed: {name} was {old}, is {value}")
-    files = ", ".join(sorted({of.file for of in made.baselines.values()}))
-    click.echo(f"\nlock: {lock}, with {files} beside it: commit them together")
-
-
-@gate.command("check")
-@click.argument("run", required=False, type=click.Path(path_type=Path))
-@_LOCK
-@click.option("--model", help="Evaluate this model (a folder or a Hugging Face name), only as far as is needed.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("gate-report"), show_default=True)
-@click.option(
-    "--allow", "allowed", multiple=True, metavar="FIELD", help="A field that may differ, said in the report: engine."
-)
-@click.option(
-    "--candidate",
-    help="What the candidate is called, by which its attempts are known; needed where records do not know its weights.",
-)
-@click.option(
-    "--attempts",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where attempts are kept [default: <lock>.attempts]; keep it from one CI run to the next.",
-)
-@_with(_ONE_OF_A_RUN)
-@click.option("--engine", default="auto", show_default=True, help="With --model: vllm, transformers, openai, or auto.")
-@click.option("--engine-arg", "engine_args", multiple=True, metavar="KEY=VALUE", help="With --model: of the engine.")
-@click.option(
-    "--run-folder",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="With --model: where replies are kept [default: runs/gate].",
-)
-@click.option("--allow-weak-sandbox", is_flag=True, help="With --model: grade code even without real isolation.")
-def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
-    """Hold a candidate against the lock. RUN: one that exists; --model: it is evaluated now, and only as far as needed.
-
-    \b
-    Examples:
-      harness gate check runs/candidate
-      harness gate check samples_gsm8k_2026-01-02.jsonl --candidate commit-4711     (lm-eval's samples)
-      harness gate check --model checkpoints/step-2000 --out report
-
-    Exit codes: 0 pass (or inconclusive, where the policy allows), 3 regression, 4 inconclusive under
-    require-noninferior, 5 not comparable (lock missing or edited, other items or settings). Checking the same candidate
-    again adds to its attempts, never replaces them.
-    """
-    from harness.gate import report
-    from harness.records import write_text
-    from harness.storage import full_disk_is_named, writable
-
-    writable(out)
-    if (out / "evals").exists() or (out / "entries.json").exists():
-        raise BadConfig(f"--out {out} is a run folder; give the report one of its own")
-    for name in report.NAMES:
-        (out / name).unlink(missing_ok=True)  # whatever happens now, no earlier verdict is taken for this one
-    if (run is None) == (options["model"] is None):
-        raise BadConfig("give one of RUN (a run that exists) and --model (which is evaluated now)")
-    with full_disk_is_named(out):
-        try:
-            facts = _gate_facts(run, lock, options)
-        except HarnessError as error:
-            for name, text in report.refused(lock.name, str(error), error.exit_code).items():
-                write_text(out / name, text)
-            raise
-        for name, text in report.files(facts).items():
-            write_text(out / name, text)
-    click.echo("\n".join(report.lines(facts)))
-    click.echo(f"report: {out}")
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        click.echo((out / "annotations.txt").read_text(encoding="utf-8"), nl=False)
-    sys.exit(facts["exit_code"])
-
-
-def _gate_facts(run: Path | None, lock: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """All that a report says of this attempt and those before it."""
-    from harness.gate.check import Attempts, Comparison
-    from harness.storage import writable
-
-    if run is not None and not run.exists():
-        raise DataError(f"there is no run {run}")
-    comparison = Comparison(lock, frozenset(name.replace("-", " ") for name in options["allowed"]))
-    candidate = _per_item(run, options) if run else _gate_evaluated(comparison, options)
-    comparison.decided([candidate])  # what cannot be compared is no attempt
-    folder = options["attempts"] or lock.with_name(f"{lock.name}.attempts")
-    writable(folder)
-    attempts = Attempts(folder, comparison)
-    all_of_it = attempts.add(candidate, options["candidate"])
-    return comparison.report(candidate, all_of_it, attempts.candidates())
-
-
-def _gate_evaluated(comparison: Any, options: dict[str, Any]) -> Any:
-    from harness.gate import live
-    from harness.progress import ShellProgress
-
-    folder = options["folder"] or Path("runs") / "gate"
-    if options["engine"] == "openai":
-        if not options["candidate"]:
-            raise BadConfig(
-                "which weights a server holds is not known; name them, by a commit for instance: --candidate ID"
-            )
-        folder = folder / re.sub(r"[^\w.-]+", "_", options["candidate"])  # another name is asked anew
-    asked = live.Asked(
-        model=options["model"],
-        name=Path(options["model"]).name,
-        folder=folder,
-        engine=_engine(options["engine"]),
-        engine_options=tuple(_option(text) for text in options["engine_args"]),
-        allow_weak_sandbox=options["allow_weak_sandbox"],
-    )
-    progress = ShellProgress(float(len(comparison.settings.fractions) * len(comparison.lock.items)))
-    try:
-        return live.evaluated(asked, comparison, progress)
-    finally:
-        progress.close()
+cli.add_command(leaderboard)
+cli.add_command(gate)
 
 
 @cli.group()

@@ -73,7 +73,7 @@ LAYERS = [
         "doctor",
         "rewards",
     },
-    {"progress", "cli"},
+    {"progress", "cli_options", "cli_leaderboard", "cli_gate", "cli"},
 ]
 STANDARD = {
     *("types", "protocols", "errors", "budget", "records", "strategies", "registry"),
