@@ -40,7 +40,7 @@ _OUT = click.option(
     help="The scores to rank by; lenient where replies were made under prompts that ask for another form.",
 )
 def leaderboard_build(runs: tuple[Path, ...], out: Path, title: str | None, reference: str, reading: str) -> None:
-    """Make a board of RUNS that exist: run folders, folders of lm-eval's samples, or such files.
+    """Make a board of RUNS that exist: run folders, lm-eval's samples, recorded generations with verdicts.
 
     \b
     Examples:

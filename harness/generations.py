@@ -335,6 +335,12 @@ def read_generations(path: Path, field: str = "") -> RecordedFile:
     return RecordedFile(path, shape, f"recorded:{digest}", field, one_filter)
 
 
+def columns(path: Path) -> list[str]:
+    """The models whose replies a row of the file holds; none where it is one alone. Raises `DataError`."""
+    first = next(_rows(path), None)
+    return [] if first is None else _shape_of(path, first).columns(first)
+
+
 def _rows(path: Path) -> Iterator[Row]:
     """The rows of a file, one at a time. Raises `DataError`."""
     number = 0

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from harness import generations
 from harness.columns import Columns, Reader
 from harness.errors import DataError, UsageError
 from harness.leaderboard import Entry, Run
@@ -43,8 +44,9 @@ def _note(run: Run) -> dict[str, Any]:
 def read(paths: Sequence[Path]) -> list[Entry]:
     """The entries in these runs, in order.
 
-    A path is a run folder of `harness compare` or `harness eval`, a folder with lm-eval's samples_*.jsonl, or one such
-    file. Texts are left out. Raises `DataError` for anything else, and for two entries of one name.
+    A path is a run folder of `harness compare` or `harness eval`, a folder with lm-eval's samples_*.jsonl, one such
+    file, or a file of recorded generations with verdicts of its own (see `generations`). Texts are left out. Raises
+    `DataError` for anything else, and for two entries of one name.
     """
     entries: list[Entry] = []
     reader = Reader()
@@ -53,6 +55,8 @@ def read(paths: Sequence[Path]) -> list[Entry]:
             found = _compared(path, reader)
         elif (path / "evals").is_dir():
             found = _evaluated(path, reader)
+        elif path.is_file() and not path.name.startswith("samples_"):
+            found = _recorded(path, reader)
         else:
             found = _lm_eval(path, reader)
         entries += [entry for entry in found if _is_new(entry, entries, path)]
@@ -209,6 +213,54 @@ def _samples(file: Path) -> Iterator[Record]:
             )
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"{file} is no samples file of lm-eval ({type(error).__name__}: {error})") from None
+
+
+def _recorded(path: Path, reader: Reader) -> list[Entry]:
+    """Other people's verdicts as they stand in their file; an entry for each model it holds replies of."""
+    name = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".eval")
+    entries = []
+    for column in generations.columns(path) or [""]:
+        file = generations.read_generations(path, column)
+        records = list(_as_recorded(file))
+        if all(record.scores["strict"].value is None for record in records):
+            raise DataError(
+                f"{path} has no verdicts of its own; have its replies judged: harness eval --engine replay "
+                f"--generations {path} --task NAME"
+            )
+        run = Run(file.digest, reader.records(records, str(path)))
+        entries.append(Entry(f"{name} {column}".strip(), "model", (run,)))
+    return entries
+
+
+def _as_recorded(file: generations.RecordedFile) -> Iterator[Record]:
+    """A record a reply. What the file does not say is "unrecorded", and the same for all files of a shape."""
+    seen: Counter[str] = Counter()
+    for entry in file.entries:
+        text = hashlib.sha256(f"{entry.text}\n{entry.test}".encode()).hexdigest()
+        item = entry.name or (str(entry.number) if entry.number is not None else text[:16])
+        for reply in entry.replies:
+            value = None if reply.verdict is None else float(reply.verdict)
+            score = Score(value, None if reply.answer is None and not reply.text else "")
+            yield Record(
+                task="recorded",
+                task_version="unrecorded",
+                sample_id=item,
+                sample_hash=text,
+                repeat=seen[item],
+                prompt_hash=hashlib.sha256(reply.prompt.encode()).hexdigest() if reply.prompt else "",
+                checkpoint=file.digest,
+                engine="unrecorded",
+                sampling={"as recorded": file.shape},
+                grader_version=f"as recorded: {file.rule}",
+                sandbox="unrecorded",
+                text="",
+                n_prompt_tokens=0,
+                n_tokens=0,
+                finish=reply.finish,
+                wall_s=0.0,
+                scores={"strict": score, "lenient": score},
+            )
+            seen[item] += 1
 
 
 def _metric(row: Mapping[str, Any], file: Path) -> str:

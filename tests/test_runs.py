@@ -273,3 +273,33 @@ def test_two_real_models_are_compared_on_all_of_gsm8k(tmp_path):
     lenient = row["lenient"]
     assert abs(lenient["value"]) < 0.06  # published: 86 and 83 %
     assert lenient["low"] < lenient["value"] < lenient["high"]
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not os.environ.get("HARNESS_DATA"), reason="HARNESS_DATA is not set: no recorded generations here")
+def test_recorded_verdicts_are_compared_as_they_stand():
+    data = Path(os.environ["HARNESS_DATA"]) / "generations"
+    names = ("Phi-3.5-mini-instruct", "Qwen2-7B-Instruct")
+    entries = runs.read([data / f"zeroeval_gsm_{name}.jsonl.gz" for name in names])
+    facts = pairwise.compare("t", entries, "zeroeval_gsm_Phi-3.5-mini-instruct", [])
+    scores = {row["name"]: round(1319 * row["strict"]["value"]) for row in facts["board"]["rows"]}
+    assert scores == {"zeroeval_gsm_Phi-3.5-mini-instruct": 1082, "zeroeval_gsm_Qwen2-7B-Instruct": 1056}
+    four = runs.read([data / "gsm8k_openai_example_solutions.jsonl.gz"])
+    assert len(four) == 4
+    best = max(four, key=lambda entry: entry.runs[0].columns.scores("strict").mean())
+    assert best.name.endswith("175b_verification")
+    samples = runs.read([data / "humaneval_codegen-16b-mono_t0.8_50samples.jsonl.gz"])[0].runs[0].columns
+    assert (len(samples), len(samples.items)) == (8200, 164)
+    mixed = [data / "zeroeval_gsm_Qwen2-7B-Instruct.jsonl.gz", data / "tora_gsm8k_tora-code-34b-v1.0.jsonl.gz"]
+    with pytest.raises(NotComparable):
+        pairwise.compare("t", runs.read(mixed), None, [])
+
+
+def test_generations_without_verdicts_are_to_be_judged_first(tmp_path):
+    path = tmp_path / "replies.jsonl"
+    path.write_text(json.dumps({"task_id": "HumanEval/0", "completion": "x"}) + "\n")
+    with pytest.raises(DataError, match="has no verdicts of its own; have its replies judged: harness eval --engine"):
+        runs.read([path])
+    path.write_text("{}")
+    with pytest.raises(DataError, match="known shapes are"):
+        runs.read([path])
