@@ -143,7 +143,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
       harness compare --strategies kd:0.3+rl:0.7,rl --set rl.learning_rate=2e-4
       harness compare --strategies 'sft,sft.lora,kd.onpolicy,kd&rl,noop' --dry-run
       harness compare --base Qwen/Qwen2.5-0.5B --recipe my.toml --dry-run
-      harness compare runs/eval-a runs/eval-b --reference model-a     (no training: run folders, lm-eval's samples, recorded generations)
+      harness compare runs/eval-a runs/eval-b --reference model-a     (no training: any runs that exist)
 
     Everything is kept in the run folder: the same command goes on where it stopped and never trains a stage twice.
     """
