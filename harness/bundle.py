@@ -7,37 +7,48 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import page, pictures, transcripts
+from harness import page, pictures, tables, transcripts
 from harness.leaderboard import Entry, csv_text
 from harness.records import write_json, write_text
 
 Facts = dict[str, Any]
 
 
+Picture = tuple[str, str, str]  # title, SVG, words
+
+
+def draw(facts: Facts, groups: Sequence[Sequence[Entry]], drawn: Mapping[str, str]) -> list[dict[str, Picture]]:
+    """For each board of the facts its pictures by kind. drawn: kind -> SVG of those that facts do not give."""
+    more = {kind: (kind.capitalize(), svg, _WORDS.get(kind, kind)) for kind, svg in drawn.items()}
+    return [_drawn(board, entries) | more for board, entries in zip(_boards(facts), groups, strict=True)]
+
+
+def _boards(facts: Facts) -> list[Facts]:
+    """Those of a collection; else the one that facts are, or hold."""
+    boards: list[Facts] = facts["boards"] if "boards" in facts else [facts.get("board", facts)]
+    return boards
+
+
 def write(
     out: Path,
     facts: Facts,
     groups: Sequence[Sequence[Entry]],
+    drawings: Sequence[Mapping[str, Picture]],
     markdown: Callable[[Mapping[str, Any]], str],
-    drawn: Mapping[str, str],
     with_page: bool,
 ) -> list[Path]:
     """Write `out` (.md), and beside it .json, .csv, a folder of pictures, and a page (.html) where asked for.
 
-    facts: of a board, of a comparison that holds one, or of a collection of several, each with its group of entries.
-    drawn: title -> SVG of pictures that facts do not give. A page holds items and replies: publish it where those
-    may be published.
+    facts: of a board, of a comparison that holds one, or of a collection of several, each with its group of entries and
+    what `draw` made of it. A page holds items and replies: publish it where those may be published.
     """
     folder, pages = out.with_suffix(""), list[Path]()
     is_one = "boards" not in facts
     holder = facts.get("board", facts)
-    boards = [holder] if is_one else facts["boards"]
     if not is_one:
         _keep(holder, folder, "", {"dots": (_TITLES["dots"], pictures.dots(facts), pictures.words("dots", facts))})
-    for number, (board, entries) in enumerate(zip(boards, groups, strict=True), 1):
+    for number, (board, entries, found) in enumerate(zip(_boards(facts), groups, drawings, strict=True), 1):
         prefix = "" if is_one else f"{number}-"
-        found = _drawn(board, entries)
-        found |= {name: (name.capitalize(), svg, _WORDS.get(name, name)) for name, svg in drawn.items()}
         shown = {kind: found[kind] for kind in (_ORDER if is_one else _OF_A_GROUP) if kind in found}
         _keep(board, folder, prefix, shown)
         if with_page:
@@ -47,9 +58,6 @@ def write(
     write_text(out.with_suffix(".csv"), csv_text(holder))
     write_text(out, markdown(facts))  # last: a board is there when all it points to is
     return [out, out.with_suffix(".json"), out.with_suffix(".csv"), *pages]
-
-
-Picture = tuple[str, str, str]  # title, SVG, words
 
 
 def _keep(holder: Facts, folder: Path, prefix: str, found: Mapping[str, Picture]) -> None:
@@ -87,10 +95,10 @@ def _drawn(board: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Pict
     """kind -> (title, SVG, words) of every picture that there is something to draw for."""
     by_name = {entry.name: transcripts.outcomes(entry, board["reading"]) for entry in entries}
     columns = [by_name[row["name"]] for row in board["rows"]]
-    scores = {_line(name): column for name, column in columns}
-    first = _line(by_name[board["reference"]][0]) if board["reference"] else ""
-    named = {"title": _line(board["title"]), "reference": _line(board["reference"])}
-    board = {**board, **named, "rows": [{**row, "name": _line(row["name"])} for row in board["rows"]]}
+    scores = {tables.line(name): column for name, column in columns}
+    first = tables.line(by_name[board["reference"]][0]) if board["reference"] else ""
+    named = {"title": tables.line(board["title"]), "reference": tables.line(board["reference"])}
+    board = {**board, **named, "rows": [{**row, "name": tables.line(row["name"])} for row in board["rows"]]}
     won = {"names": list(scores), "verdicts": scores, "reference": first}
     makers: dict[str, tuple[Callable[[], str], Mapping[str, Any]]] = {
         "pareto": (lambda: pictures.pareto(board), board),
@@ -108,8 +116,3 @@ def _drawn(board: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Pict
         except pictures.NothingToDraw:
             continue
     return found
-
-
-def _line(text: str) -> str:
-    """A name on one line."""
-    return " ".join(text.split())

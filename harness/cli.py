@@ -61,7 +61,8 @@ def _compare_runs(context: click.Context, options: dict[str, Any]) -> None:
     if out is None:
         click.echo(pairwise.markdown(facts).split("<details>")[0].rstrip())
         return
-    written = bundle.write(out, facts, [entries], pairwise.markdown, {}, with_page=True)
+    drawings = bundle.draw(facts, [entries], {})
+    written = bundle.write(out, facts, [entries], drawings, pairwise.markdown, with_page=True)
     click.echo(_first_part(out))
     click.echo(f"\nleaderboard: {', '.join(map(str, written))}")
 
@@ -175,8 +176,10 @@ def compare(context: click.Context, /, **options: Any) -> None:
         progress.close()
     drawn = {bundle.CURVES: (plan.folder / "curves" / "dev.svg").read_text(encoding="utf-8")}
     own = plan.folder / "leaderboard.md"
-    bundle.write(own, asdict(board), [entries], markdown_of, drawn, with_page=True)
-    bundle.write(out, asdict(board), [entries], markdown_of, drawn, with_page=False)
+    facts = asdict(board)
+    drawings = bundle.draw(facts, [entries], drawn)
+    bundle.write(own, facts, [entries], drawings, markdown_of, with_page=True)
+    bundle.write(out, facts, [entries], drawings, markdown_of, with_page=False)
     click.echo("\n" + _first_part(out))
     click.echo(
         f"\nleaderboard: {out} (facts: {out.with_suffix('.json')}, .csv); records and checkpoints: {plan.folder}"

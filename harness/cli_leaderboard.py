@@ -181,7 +181,8 @@ def _build_board(out: Path, title: str, runs: tuple[Path, ...], reference: str, 
     writable(out.resolve().parent)
     facts, groups = collection.build(title, runs, reference, reading)
     markdown = collection.markdown if facts.get("kind") else markdown_of
-    written = bundle.write(out, facts, groups, markdown, {}, with_page=True)
+    drawings = bundle.draw(facts, groups, {})
+    written = bundle.write(out, facts, groups, drawings, markdown, with_page=True)
     click.echo(f"leaderboard: {', '.join(map(str, written))}")
 
 

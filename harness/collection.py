@@ -103,7 +103,7 @@ def _without_texts(recorded: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def _cut(text: str | None, limit: int) -> str | None:
     """One line, bounded; None stays None: nothing was read."""
-    flat = None if text is None else " ".join(text.split())
+    flat = None if text is None else tables.line(text)
     return f"{flat[:limit]}…" if flat is not None and len(flat) > limit else flat
 
 

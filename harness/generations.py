@@ -335,6 +335,11 @@ def read_generations(path: Path, field: str = "") -> RecordedFile:
     return RecordedFile(path, shape, f"recorded:{digest}", field, one_filter)
 
 
+def name_of(path: Path) -> str:
+    """What a file's model is called for want of a name: the file's own, without endings."""
+    return path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".eval")
+
+
 def columns(path: Path) -> list[str]:
     """The models whose replies a row of the file holds; none where it is one alone. Raises `DataError`."""
     first = next(_rows(path), None)

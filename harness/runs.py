@@ -217,7 +217,7 @@ def _samples(file: Path) -> Iterator[Record]:
 
 def _recorded(path: Path, reader: Reader) -> list[Entry]:
     """Other people's verdicts as they stand in their file; an entry for each model it holds replies of."""
-    name = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".eval")
+    name = generations.name_of(path)
     entries = []
     for column in generations.columns(path) or [""]:
         file = generations.read_generations(path, column)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class Asked:
             own = Path(model).name
             same = [other for other in self.models if Path(other).name == own]
             return self.name or (own if len(same) == 1 else model)
-        stem = self.generations.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".eval")
+        stem = generations.name_of(self.generations)
         return self.name or stem + (f" {self.field}" if self.field else "")
 
 
@@ -99,12 +99,15 @@ def run(asked: Asked, progress: Progress) -> Result:
     if asked.generations is not None and len(names) != 1:
         raise UsageError(f"recorded replies belong to one task, got {', '.join(names)}")
     chats = asked.chat or (asked.chat is None and not all(name.startswith(benchmarks.STOCK) for name in names))
-    checkpoints = {model: _checkpoint(asked, model, bool(chats)) for model in dict.fromkeys(asked.models)}
+    checkpoints = {
+        model: checkpoint_of(model, asked.engine, dict(asked.engine_options), bool(chats))
+        for model in dict.fromkeys(asked.models)
+    }
     tasks = [_open(name, asked, next(iter(checkpoints.values()), None)) for name in names]
     _refuse_odd_sampling(tasks, asked)
     writable(asked.folder)
     with owned(asked.folder), full_disk_is_named(asked.folder), contextlib.ExitStack() as closing:
-        graders = closing.enter_context(Graders(_sandbox(tasks, asked, closing)))
+        graders = closing.enter_context(Graders(sandbox_for(tasks, asked.allow_weak_sandbox, closing)))
         if asked.generations is not None:
             return _replay(asked, asked.generations, tasks[0], graders, progress)
         from harness.engines import open_engine
@@ -154,11 +157,12 @@ def _together(results: Sequence[Result]) -> Result:
     return Result(board, [p for r in results for p in r.paths], [line for r in results for line in r.more])
 
 
-def _checkpoint(asked: Asked, model: str, chats: bool) -> Checkpoint:
-    if asked.engine == "openai":
+def checkpoint_of(model: str, engine: str, options: Mapping[str, str], chats: bool = True) -> Checkpoint:
+    """What a model's name means to an engine: a folder or a name on the hub, or a model that a server holds."""
+    if engine == "openai":
         from harness.engines.openai import served
 
-        return served(dict(asked.engine_options).get("base_url", ""), model)
+        return served(options.get("base_url", ""), model)
     return open_checkpoint(resolve_model(model), chats)
 
 
@@ -204,12 +208,13 @@ def _check_metrics(tasks: Sequence[Task], metrics: Sequence[KMetric], repeats: i
         k_metrics.check(metrics, repeats, temperature, short_answers=not task.needs_sandbox, task=task.name)
 
 
-def _sandbox(tasks: Sequence[Task], asked: Asked, closing: contextlib.ExitStack) -> CodeRunner | None:
+def sandbox_for(tasks: Sequence[Task], allow_weak: bool, closing: contextlib.ExitStack) -> CodeRunner | None:
+    """The sandbox where one of the tasks needs it, closed with the rest; else None."""
     if not any(task.needs_sandbox for task in tasks):
         return None
     from harness.sandbox import Sandbox
 
-    return closing.enter_context(Sandbox(allow_weak=asked.allow_weak_sandbox))
+    return closing.enter_context(Sandbox(allow_weak=allow_weak))
 
 
 def _replay(asked: Asked, path: Path, task: Task, graders: Graders, progress: Progress) -> Result:
@@ -260,12 +265,13 @@ def _evaluate(
     for part in jobs:
         label = part.task.name if len(asked.models) < 2 else f"{asked.row(model)} {part.task.name}"
         with progress.step(label, 1.0) as tick:
-            shown = _shown(tick)
+            shown = shown_by(tick)
             found.append(evaluate(part, engine, checkpoint, graders, asked.folder / "evals", shown))
     return found
 
 
-def _shown(tick: Callable[[float, str], None]) -> Callable[[int, int], None]:
+def shown_by(tick: Callable[[float, str], None]) -> Callable[[int, int], None]:
+    """Tells a progress bar how many replies of how many are judged."""
     return lambda done, total: tick(done / total, f"{done}/{total}")
 
 

@@ -14,15 +14,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(row) + " |" for row in (escaped[0], rule, *escaped[1:])]
 
 
+def line(text: str) -> str:
+    """The text on one line."""
+    return " ".join(text.split())
+
+
 def plain(text: str) -> str:
     """A name on one line in which nothing is markup of its own: for prose and cells, not for code spans."""
-    text = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.split()))
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", line(text))
     return re.sub(r"([`*\[\]])", r"\\\1", text.replace("<", "&lt;").replace(">", "&gt;"))
 
 
 def code(text: str) -> str:
     """A code span on one line: nothing in it is markup."""
-    return f"`{' '.join(text.split()).replace('`', chr(39))}`"
+    return f"`{line(text).replace('`', chr(39))}`"
 
 
 def count(n: int, noun: str) -> str:

@@ -40,7 +40,9 @@ def published(folder, *entries):
     base = Entry("base", "base", (run(BASE, "b"),))
     made = leaderboard.build("t", [base, *entries], {})
     out = folder / "board.md"
-    written_ones = bundle.write(out, asdict(made), [[base, *entries]], leaderboard.markdown_of, {}, with_page=True)
+    facts, groups = asdict(made), [[base, *entries]]
+    drawings = bundle.draw(facts, groups, {})
+    written_ones = bundle.write(out, facts, groups, drawings, leaderboard.markdown_of, with_page=True)
     return out, written_ones
 
 
@@ -138,7 +140,7 @@ def test_the_page_of_runs_holds_their_replies_and_prompts(tmp_path):
     out = tmp_path / "c.md"
     entries = runs.read([tmp_path / "new", tmp_path / "old"])
     facts = pairwise.compare("c", entries, "old", [])
-    bundle.write(out, facts, [entries], pairwise.markdown, {}, with_page=True)
+    bundle.write(out, facts, [entries], bundle.draw(facts, [entries], {}), pairwise.markdown, with_page=True)
     text = out.with_suffix(".html").read_text()
 
     def block(name):

@@ -7,22 +7,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness import benchmarks
-from harness.checkpoints import open_checkpoint
 from harness.compare import Progress
 from harness.errors import NotComparable
 from harness.evaluate import Evaluation, Job, Sampling, evaluate, job, summarised
 from harness.gate.check import Comparison
 from harness.gate.lock import PerItem, shortened
 from harness.graders import Graders
-from harness.hub import resolve_model
 from harness.leaderboard import Run
-from harness.protocols import CodeRunner
 from harness.sequential import seen
+from harness.single import checkpoint_of, sandbox_for, shown_by
 from harness.storage import full_disk_is_named, owned, writable
-from harness.types import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -46,15 +42,10 @@ def evaluated(asked: Asked, comparison: Comparison, progress: Progress) -> PerIt
 
     lock, baseline = comparison.lock, comparison.baselines["release"]
     jobs = [_job(task, ids, baseline, lock.samples) for task, ids in lock.items.items()]
-    checkpoint = _checkpoint(asked)
+    checkpoint = checkpoint_of(asked.model, asked.engine, dict(asked.engine_options))
     writable(asked.folder)
     with owned(asked.folder), full_disk_is_named(asked.folder), contextlib.ExitStack() as closing:
-        runner: CodeRunner | None = None
-        if any(part.task.needs_sandbox for part in jobs):
-            from harness.sandbox import Sandbox
-
-            runner = Sandbox(allow_weak=asked.allow_weak_sandbox)
-            closing.callback(runner.close)
+        runner = sandbox_for([part.task for part in jobs], asked.allow_weak_sandbox, closing)
         graders = closing.enter_context(Graders(runner))
         engine = open_engine(asked.engine, progress.say, dict(asked.engine_options))
         closing.callback(engine.close)
@@ -66,7 +57,7 @@ def evaluated(asked: Asked, comparison: Comparison, progress: Progress) -> PerIt
                 batch = replace(part, samples=part.samples[seen(n, before) : seen(n, share)])
                 if batch.samples:
                     with progress.step(f"{part.task.name}, to {100 * share:.0f} %", 1.0) as tick:
-                        shown = _shown(tick)
+                        shown = shown_by(tick)
                         found.append(evaluate(batch, engine, checkpoint, graders, asked.folder / "evals", shown))
             columns, content = summarised(found)
             candidate = PerItem.of(asked.name, Run(checkpoint.digest, columns, content=content))
@@ -75,18 +66,6 @@ def evaluated(asked: Asked, comparison: Comparison, progress: Progress) -> PerIt
             if decision.over:
                 break
         return candidate
-
-
-def _shown(tick: Any) -> Any:
-    return lambda done, total: tick(done / total, f"{done}/{total}")
-
-
-def _checkpoint(asked: Asked) -> Checkpoint:
-    if asked.engine == "openai":
-        from harness.engines.openai import served
-
-        return served(dict(asked.engine_options).get("base_url", ""), asked.model)
-    return open_checkpoint(resolve_model(asked.model))
 
 
 def _job(name: str, ids: Sequence[str], baseline: PerItem, samples: int) -> Job:

@@ -79,7 +79,7 @@ def headline(facts: Facts) -> str:
 
 def _line(text: str) -> str:
     """A name on one line, of bounded length."""
-    flat = " ".join(text.split())
+    flat = tables.line(text)
     return flat if len(flat) <= _LONGEST_NAME else f"{flat[: _LONGEST_NAME - 1]}…"
 
 
@@ -295,4 +295,4 @@ def lines(facts: Facts) -> list[str]:
         if check["verdict"] == "INCONCLUSIVE" and check["n"] > 1 and check["error"]:
             least = 100 * stats.smallest_found(check["error"], check["n"] - 1, 2 * facts["settings"]["alpha"])
             found.append(f"{'':15}a drop below {least:.1f} points would be missed more than one time in five")
-    return [*found, *(f"  note: {' '.join(warning.split())}" for warning in facts["warnings"])]
+    return [*found, *(f"  note: {tables.line(warning)}" for warning in facts["warnings"])]
