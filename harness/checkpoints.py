@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -25,6 +26,7 @@ _ITEM_BITS = {
 _LFS_POINTER = b"version https://git-lfs"
 _MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 _CHUNK_BYTES = 1 << 22
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "tok_embeddings.weight")
 _POSITIONS = ("wpe.weight", "embed_positions.weight")
 _HEADS = ("lm_head.weight", "embed_out.weight")
@@ -172,3 +174,23 @@ def chat_template(path: Path) -> str:
         return file.read_text(encoding="utf-8")
     template = _json(path / "tokenizer_config.json").get("chat_template")
     return template if isinstance(template, str) else ""
+
+
+def resolve_model(name: str) -> Path:
+    """The local folder of a model; a name like "Qwen/Qwen2.5-0.5B" is fetched from the hub, or found in its cache.
+
+    Raises `BadCheckpoint` where it is neither a folder nor a model the hub can give.
+    """
+    path = Path(name).expanduser()
+    if path.exists() or not _HUB_NAME.fullmatch(name):
+        return path  # open_checkpoint says what is wrong with it
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except Exception as error:
+        raise BadCheckpoint(
+            f"model {name!r} is no folder here, and the Hugging Face hub did not give it ({type(error).__name__}: "
+            f"{str(error).splitlines()[0]}); give a folder with config.json, *.safetensors and a tokenizer"
+        ) from error

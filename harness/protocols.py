@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -21,7 +22,7 @@ from harness.types import (
 )
 
 if TYPE_CHECKING:
-    from harness.budget import Meter
+    from harness.meter import Meter
 
 
 Verdict = Literal["passed", "failed", "timeout", "memory", "error", "refused"]
@@ -207,3 +208,15 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Progress(Protocol):
+    """What the command line shows while work runs."""
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        ...
+
+    def step(self, name: str, weight: float) -> AbstractContextManager[Callable[[float, str], None]]:
+        """A step of the plan; the callable takes (fraction done, what to show)."""
+        ...

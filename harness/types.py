@@ -71,6 +71,19 @@ class SamplingParams:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How replies are drawn. None: as the task says. chat: whether prompts go through the model's chat template."""
+
+    repeats: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int | None = None
+    seed: int = 0
+    chat: bool = True
+
+
+@dataclass(frozen=True)
 class Request:
     """One reply to be generated. key names it among the requests of one call: "<sample id>#<repeat>".
 

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from harness.budget import Meter
+from harness.meter import Meter
 from harness.protocols import Need, TrainData
 from harness.types import Checkpoint, Stage, Trained
 
-from .sft import SFTConfig
-
-
-@dataclass(frozen=True)
-class LogitsConfig(SFTConfig):
-    """As `kd`, and how much of the teacher's distribution is kept."""
-
-    top_k: int = 32  # tokens a position; the rest of the probability is one bucket
-    ce_weight: float = 0.0  # share of the plain next-token loss mixed in
+from .configs import LogitsConfig
 
 
 class KDLogits:
@@ -33,6 +24,6 @@ class KDLogits:
 
         Raises ValueError as `SFT.train`, and where teacher and student do not share a vocabulary.
         """
-        from .trl_logits import train_on_logprobs
+        from .trl.logits import train_on_logprobs
 
         return train_on_logprobs(stage, LogitsConfig(**stage.config), parent, data, meter, out)

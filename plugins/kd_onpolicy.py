@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from harness.budget import Meter
+from harness.meter import Meter
 from harness.protocols import Need, TrainData
 from harness.types import Checkpoint, Stage, Trained
 
-
-@dataclass(frozen=True)
-class OnPolicyConfig:
-    """Defaults for a model of about 0.5B weights."""
-
-    learning_rate: float = 1e-5
-    batch_size: int = 32  # rollouts a step, one for each prompt
-    micro_batch: int = 8  # rollouts on the device at once; must divide batch_size
-    max_tokens: int = 512  # of a rollout
-    warmup: float = 0.05  # share of the budget
-    divergence: float = 1.0  # 1: reverse KL, 0: forward KL, between: generalised Jensen-Shannon
-    lora_rank: int = 0  # 0: all weights are trained
-    lora_alpha: int = 32
-    rollouts: Literal["auto", "vllm", "transformers"] = "auto"  # auto: vllm on CUDA, transformers on CPU
-    vllm_memory: float = 0.3  # share of a GPU's memory for vLLM
+from .configs import OnPolicyConfig
 
 
 class KDOnPolicy:
@@ -36,6 +21,6 @@ class KDOnPolicy:
 
     def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:
         """Train until the budget is spent; raises ValueError where teacher and student do not share a vocabulary."""
-        from .trl_distill import train_on_own_samples
+        from .trl.distill import train_on_own_samples
 
         return train_on_own_samples(stage, OnPolicyConfig(**stage.config), parent, data, meter, out)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from harness.budget import Meter
+from harness.meter import Meter
 from harness.protocols import Need, TrainData
 from harness.types import Checkpoint, Stage, Trained
 
-from .rl import GRPOConfig
+from .configs import GRPOConfig
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class KDRL:
 
     def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:
         """As `GRPO.train`; raises ValueError where teacher and student do not share a vocabulary."""
-        from .trl_grpo import train_on_rewards
+        from .trl.grpo import train_on_rewards
 
         config = JointConfig(**stage.config)
         return train_on_rewards(stage, config, parent, data, meter, out, config.teacher_coef)

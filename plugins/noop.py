@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from harness.budget import Meter
+from harness.meter import Meter
 from harness.protocols import Need, TrainData
 from harness.types import Budget, Checkpoint, Stage, Trained
 
-from .sft import SFTConfig
+from .configs import SFTConfig
 
 
 class NoOp:
@@ -22,7 +22,7 @@ class NoOp:
 
     def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:
         """The parent's weights, bit for bit where they are float32."""
-        from .trl_sft import train_on_completions
+        from .trl.sft import train_on_completions
 
         still = replace(self.Config(**stage.config), learning_rate=0.0)
         one_step = Meter(Budget(1.0, "tokens"), meter.n_params)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from .rl import GRPO, GRPOConfig
+from .configs import GRPOConfig
+from .rl import GRPO
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .sft import SFT, SFTConfig
+from .configs import SFTConfig
+from .sft import SFT
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,14 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template, TemplateError
 from jinja2.environment import TemplateExpression
 
-from harness import answer_grader, code_grader, literal_grader, math_grader
-from harness.decontaminate import words
 from harness.errors import DataError, UnknownSplit
-from harness.math_extract import read_strict
+from harness.graders.code import CODE_VERSION, score_code
+from harness.graders.literal import LITERAL_VERSION, score_literal
+from harness.graders.math import MATH_VERSION, score_math
+from harness.graders.math_extract import read_strict
+from harness.graders.number import NUMBER_VERSION, score_number
 from harness.protocols import CodeRunner
+from harness.training.decontaminate import words
 from harness.types import Message, Sample, Score, Split
 
 from .config import Config, Hub, Source, read_config
@@ -30,10 +33,10 @@ from .rows import PACKAGE, Row, check_ids, missing, package_file, read_rows
 
 FOLDER = Path(__file__).parent
 VERSIONS = {
-    "number": math_grader.VERSION,
-    "math": answer_grader.MATH_VERSION,
-    "literal": literal_grader.VERSION,
-    "code": code_grader.VERSION,
+    "number": NUMBER_VERSION,
+    "math": MATH_VERSION,
+    "literal": LITERAL_VERSION,
+    "code": CODE_VERSION,
 }
 # How a target is written as a reply that strict accepts, where no reference reply is published.
 _AS_REPLY = {"number": "#### {}", "math": "\\boxed{{{}}}", "literal": "#### {}", "code": "{}"}
@@ -129,10 +132,10 @@ class StaticTask:
         if grader == "code":
             if runner is None:
                 raise DataError(f"task {self.name!r} runs model-written code: give it a sandbox, got runner=None")
-            return code_grader.score_code(sample, text, runner)
+            return score_code(sample, text, runner)
         if grader == "literal":
-            return literal_grader.score_literal(text, sample.target)
-        judge = answer_grader.score_math if grader == "math" else math_grader.score_number
+            return score_literal(text, sample.target)
+        judge = score_math if grader == "math" else score_number
         scores = judge(text, sample.target)
         tolerance = sample.metadata.get("tolerance")
         if tolerance is None:

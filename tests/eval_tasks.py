@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 
-from harness.math_grader import score_number
+from harness.graders.number import score_number
 from harness.types import Message, Sample, Score
 
 

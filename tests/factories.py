@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.decontaminate import HeldOut, sift
-from harness.records import record_to_json, write_json
+from harness.records.serialization import record_to_json, write_json
+from harness.training.decontaminate import HeldOut, sift
 from harness.types import Record, Score, TrainRow
 
 HARNESS = str(Path(sys.executable).parent / "harness")

@@ -12,9 +12,11 @@ from xml.etree import ElementTree
 import pytest
 from factories import record, written
 
-from harness import bundle, collection, leaderboard, pairwise, runs, stats, tables
-from harness.columns import Columns
-from harness.leaderboard import Entry, Run
+from harness.board import against_reference, build, collection, existing_runs, files
+from harness.board.build import Entry, Run
+from harness.records.columns import Columns
+from harness.rendering import tables
+from harness.statistics import intervals
 from harness.types import Cost, Score
 
 BASE = [1, 0, 0, 0] * 25
@@ -29,7 +31,7 @@ def run(values, digest, seed=None, status="done", why="", cost=None):
 
 def board(*entries, **more):
     base = Entry("base", "base", (run(BASE, "b"),))
-    return leaderboard.build("t", [base, *entries], {}, **more)
+    return build.build("t", [base, *entries], {}, **more)
 
 
 def strategy(name, values, digest, tried=None, **changes):
@@ -38,17 +40,17 @@ def strategy(name, values, digest, tried=None, **changes):
 
 def published(folder, *entries):
     base = Entry("base", "base", (run(BASE, "b"),))
-    made = leaderboard.build("t", [base, *entries], {})
+    made = build.build("t", [base, *entries], {})
     out = folder / "board.md"
     facts, groups = asdict(made), [[base, *entries]]
-    drawings = bundle.draw(facts, groups, {})
-    written_ones = bundle.write(out, facts, groups, drawings, leaderboard.markdown_of, with_page=True)
+    drawings = files.draw(facts, groups, {})
+    written_ones = files.write(out, facts, groups, drawings, build.markdown_of, with_page=True)
     return out, written_ones
 
 
 def test_all_forms_are_written_and_hold_the_same_scores(tmp_path):
-    out, files = published(tmp_path, strategy("sft", BETTER, "a", tried=4), strategy("rl", NEAR, "c"))
-    assert [path.suffix for path in files] == [".md", ".json", ".csv", ".html"]
+    out, paths = published(tmp_path, strategy("sft", BETTER, "a", tried=4), strategy("rl", NEAR, "c"))
+    assert [path.suffix for path in paths] == [".md", ".json", ".csv", ".html"]
     facts = json.loads(out.with_suffix(".json").read_text())
     rows = {row["name"]: row for row in csv.DictReader(io.StringIO(out.with_suffix(".csv").read_text()))}
     assert {name: float(row["strict"]) for name, row in rows.items()} == {"sft": 0.5, "rl": 0.26, "base": 0.25}
@@ -83,9 +85,9 @@ def test_what_is_not_told_apart_says_from_where_it_would_be_seen():
     row = next(row for row in made.rows if row["name"] == "rl")
     gap = row["difference"]
     error = (gap["high"] - gap["low"]) / 2 / 1.96
-    assert row["found_from"] == pytest.approx(100 * stats.smallest_found(error, 99, 0.05 / 2))
+    assert row["found_from"] == pytest.approx(100 * intervals.smallest_found(error, 99, 0.05 / 2))
     assert row["p_holm"] == pytest.approx(gap["p"])
-    text = leaderboard.markdown(made)
+    text = build.markdown(made)
     assert f"| ≈ {tables.percent(gap, '+')}, seen from {row['found_from']:.1f} |" in text
     assert "| ▲ +25.0 (" in text
 
@@ -93,7 +95,7 @@ def test_what_is_not_told_apart_says_from_where_it_would_be_seen():
 def test_any_row_can_be_the_reference():
     made = board(strategy("sft", BETTER, "a"), reference="sft")
     assert made.reference == "sft"
-    assert "Δ vs sft" in leaderboard.markdown(made)
+    assert "Δ vs sft" in build.markdown(made)
     base = next(row for row in made.rows if row["name"] == "base")
     assert base["difference"]["value"] == -0.25
     assert "verdict" not in base, "a reference model has no place among the strategies"
@@ -108,7 +110,7 @@ def test_rows_that_collapsed_or_lack_verdicts_stand_apart():
         strategy("rl", BASE, "c", status="collapsed", why="loss | <NaN>"),
         Entry("kd", "strategy", (lost,)),
     )
-    text = leaderboard.markdown(made)
+    text = build.markdown(made)
     first, _, rest = text.partition("**Collapsed or incomplete**")
     assert "| rl |" not in first
     assert "| kd |" not in first
@@ -138,9 +140,9 @@ def test_the_page_of_runs_holds_their_replies_and_prompts(tmp_path):
         prompts = [json.dumps({"at": i, "hash": "", "text": f"question {i}"}) + "\n" for i in range(len(values))]
         file.with_name("prompts.jsonl").write_text("".join(prompts))
     out = tmp_path / "c.md"
-    entries = runs.read([tmp_path / "new", tmp_path / "old"])
-    facts = pairwise.compare("c", entries, "old", [])
-    bundle.write(out, facts, [entries], bundle.draw(facts, [entries], {}), pairwise.markdown, with_page=True)
+    entries = existing_runs.read([tmp_path / "new", tmp_path / "old"])
+    facts = against_reference.compare("c", entries, "old", [])
+    files.write(out, facts, [entries], files.draw(facts, [entries], {}), against_reference.markdown, with_page=True)
     text = out.with_suffix(".html").read_text()
 
     def block(name):

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 from factories import record
 
-from harness import claims, leaderboard, stats
-from harness.columns import Columns
-from harness.leaderboard import Entry, Run
+from harness.board import build, claims
+from harness.board.build import Entry, Run
+from harness.records.columns import Columns
+from harness.statistics import intervals
 from harness.types import Cost
 
 
@@ -43,8 +44,8 @@ def base(share=0.3):
 
 
 def text(*entries):
-    board = leaderboard.build("t", [base(), *entries], {"budget": {"amount": 1e12, "unit": "flops"}})
-    return board, leaderboard.markdown(board)
+    board = build.build("t", [base(), *entries], {"budget": {"amount": 1e12, "unit": "flops"}})
+    return board, build.markdown(board)
 
 
 def test_a_large_difference_is_claimed_and_a_small_one_is_not():
@@ -107,7 +108,7 @@ def test_one_family_of_claims_on_equal_strategies_is_false_at_most_one_time_in_t
     false = 0
     for _ in range(200):
         arms = {n: table(column(rng, 0.6 + rng.gauss(0, 0.03), 150) for _ in range(4)) for n in "abcd"}
-        false += any(pair["p_holm"] < stats.LEVEL for pair in claims.pairs(arms))
+        false += any(pair["p_holm"] < intervals.LEVEL for pair in claims.pairs(arms))
     assert false / 200 <= 0.08  # 5 % and two standard errors
 
 

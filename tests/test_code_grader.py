@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from harness.code_grader import score_code
+from harness.graders.code import score_code
 from harness.protocols import CodeJob, CodeResult
 from harness.sandbox import Sandbox
 from harness.types import Sample

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness_plugins.collapse import Collapsed, LossWatch, Refused, Rollouts, RolloutWatch
+from harness_plugins.trl.collapse import Collapsed, LossWatch, Refused, Rollouts, RolloutWatch
 
 SOUND = Rollouts(n=64, reward=0.4, unread=0.1, clipped=0.1, silent=0.3)
 

@@ -8,10 +8,11 @@ import pytest
 from factories import harness, record, written
 from test_runs import samples
 
-from harness import collection, leaderboard, pairwise, runs, stats
-from harness.columns import Columns
+from harness.board import against_reference, build, collection, existing_runs
+from harness.board.build import Entry, Run
 from harness.errors import DataError
-from harness.leaderboard import Entry, Run
+from harness.records.columns import Columns
+from harness.statistics import intervals
 from harness.types import Cost
 
 A, B, C = ([int((i * k) % 10 < 6) for i in range(120)] for k in (7, 3, 1))
@@ -28,17 +29,17 @@ def four(tmp_path):
 
 
 def test_runs_that_can_be_compared_are_one_board(four):
-    facts, groups = collection.build("t", [four / "a", four / "b"], "b", "strict")
+    facts, groups = collection.collect("t", [four / "a", four / "b"], "b", "strict")
     assert "kind" not in facts
     assert [[entry.name for entry in group] for group in groups] == [["a", "b"]]
     assert facts["reference"] == "b"
     row = next(row for row in facts["rows"] if row["name"] == "a")
-    expected = stats.paired([float(v) for v in A], [float(v) for v in B])
+    expected = intervals.paired([float(v) for v in A], [float(v) for v in B])
     assert (row["difference"]["value"], row["difference"]["p"]) == (expected.value, expected.p)
 
 
 def test_others_are_listed_and_never_ranked(four):
-    facts, groups = collection.build("t", [four / name for name in ("a", "b", "other", "u")], "", "strict")
+    facts, groups = collection.collect("t", [four / name for name in ("a", "b", "other", "u")], "", "strict")
     assert facts["kind"] == "collection"
     assert [[entry.name for entry in group] for group in groups] == [["a", "b"]]
     (board,) = facts["boards"]
@@ -58,16 +59,16 @@ def test_the_lenient_reading_ranks_where_it_is_asked_for(four):
             record(f"t/test/{i:03d}", strict, lenient=float(v), checkpoint=name * 64) for i, v in enumerate(lenient)
         ]
         file.write_text("".join(leaderboard_line(r) for r in lines))
-    facts, _ = collection.build("t", [four / "x", four / "y"], "", "lenient")
+    facts, _ = collection.collect("t", [four / "x", four / "y"], "", "lenient")
     assert facts["reading"] == "lenient"
     assert facts["rows"][0]["lenient"]["value"] == max(sum(A), sum(B)) / 120
-    text = leaderboard.markdown_of(facts)
+    text = build.markdown_of(facts)
     assert "| Lenient % |" in text
     assert "| Strict (cut off, unread) % |" in text
 
 
 def leaderboard_line(one):
-    from harness.records import record_to_json
+    from harness.records.serialization import record_to_json
 
     return record_to_json(one) + "\n"
 
@@ -127,9 +128,9 @@ def sampled(rights, digest):
 
 def test_one_sample_and_the_best_of_several_are_told_apart():
     entries = [Entry("a", "model", (sampled([4, 0, 4, 0], "a"),)), Entry("b", "model", (sampled([1, 2, 3, 2], "b"),))]
-    sides = {side["name"]: side for side in pairwise.compare("t", entries, "a", [])["sides"]}
+    sides = {side["name"]: side for side in against_reference.compare("t", entries, "a", [])["sides"]}
     assert [(s["k"], s["pass_at_1"], s["pass_at_k"]) for s in sides.values()] == [(4, 0.5, 0.5), (4, 0.5, 1.0)]
-    assert "| 50.0 | 100.0 (k = 4) |" in pairwise.markdown(pairwise.compare("t", entries, "a", []))
+    assert "| 50.0 | 100.0 (k = 4) |" in against_reference.markdown(against_reference.compare("t", entries, "a", []))
 
 
 def trained(name, dev, flops, reward=None):
@@ -149,19 +150,23 @@ def trained(name, dev, flops, reward=None):
 def test_the_cost_of_an_equal_score_is_read_off_the_learning_curves():
     entries = [trained("rl", (0.4, 0.6), 1e12), trained("kd", (0.5, 0.7), 1e12), trained("sft", (0.65, 0.7), 8e11)]
     entries += [trained("low", (0.1, 0.2), 1e12)]
-    sides = {side["name"]: side["cost_at_equal_score"] for side in pairwise.compare("t", entries, "rl", [])["sides"]}
+    sides = {
+        side["name"]: side["cost_at_equal_score"] for side in against_reference.compare("t", entries, "rl", [])["sides"]
+    }
     assert sides["kd"]["flops"] == pytest.approx(0.75e12)
     assert sides["sft"] == {"target": 0.6, "flops": 4e11, "reference_flops": 1e12, "at_most": True}
     assert sides["rl"]["flops"] == pytest.approx(1e12)
     assert sides["low"] is None
-    text = pairwise.markdown(pairwise.compare("t", entries, "rl", []))
+    text = against_reference.markdown(against_reference.compare("t", entries, "rl", []))
     assert "| 7.50e+11 (x 0.75) |" in text
     assert "| at most 4.00e+11 (x 0.40) |" in text
 
 
 def test_a_reward_above_what_dev_says_is_shown():
     entries = [trained("rl", (0.4, 0.6), 1e12, reward=0.95), trained("kd", (0.5, 0.7), 1e12)]
-    sides = {side["name"]: side["reward_less_dev"] for side in pairwise.compare("t", entries, "kd", [])["sides"]}
+    sides = {
+        side["name"]: side["reward_less_dev"] for side in against_reference.compare("t", entries, "kd", [])["sides"]
+    }
     assert sides == {"rl": pytest.approx(0.35), "kd": None}
 
 
@@ -177,13 +182,13 @@ def test_every_recorded_standard_error_is_that_of_its_mean():
     for row in found:
         right = round(row["extractive_match"] * row["n"])
         column = [1.0] * right + [0.0] * (row["n"] - right)
-        ours = stats.clustered(column)
+        ours = intervals.clustered(column)
         assert ours.value == pytest.approx(row["extractive_match"], abs=1e-12)
         assert ours.error == pytest.approx(row["extractive_match_stderr"], rel=1e-9), "the sample's, with n - 1"
 
 
 def test_a_collection_reads_runs_in_any_order(four):
     names = ("u", "other", "b", "a")
-    facts, _ = collection.build("t", [four / name for name in names], "", "strict")
+    facts, _ = collection.collect("t", [four / name for name in names], "", "strict")
     assert [row["name"] for row in facts["rows"]] == ["a", "b", "other", "u"]
-    assert {entry.name for entry in runs.read([four / name for name in names])} == set(names)
+    assert {entry.name for entry in existing_runs.read([four / name for name in names])} == set(names)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from factories import record
 
-from harness.columns import COMPARED, Columns, Reader
 from harness.errors import DataError
-from harness.records import record_to_json
+from harness.records.columns import COMPARED, Columns, Reader
+from harness.records.serialization import record_to_json
 from harness.types import Score
 
 RECORDS = [

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import leaderboard
-from harness.leaderboard import Board
-from harness.records import read_records
+from harness.board import build
+from harness.board.build import Board
+from harness.records.serialization import read_records
 from harness_tasks import pico
 
 HARNESS = str(Path(sys.executable).parent / "harness")
@@ -184,7 +184,7 @@ def test_training_can_be_watched_in_tensorboard_and_as_pictures(world):
 def test_the_printed_board_is_the_written_one(world):
     text = (world["folder"] / "board.md").read_text()
     facts = json.loads((world["folder"] / "board.json").read_text())
-    assert leaderboard.markdown(Board(**facts)) == text
+    assert build.markdown(Board(**facts)) == text
     assert "| single run |" in text
     table = [line for line in text.splitlines() if line.startswith("|")][:8]
     assert all(line in world["second"].stdout for line in table)

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.curves import LOGGED, UNITS, Point, learning_curves, training_series
+from harness.rendering.curves import LOGGED, UNITS, Point, learning_curves, training_series
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROOT = Path(__file__).parent.parent
@@ -209,7 +209,7 @@ def test_the_picture_brings_its_own_light_background_and_nothing_of_the_machine(
 
 SCRIPT = """
 import sys
-from harness.curves import Point, learning_curves, training_series
+from harness.rendering.curves import Point, learning_curves, training_series
 points = [
     Point(name, seed, 0.1 * k + 0.01 * seed, {"flops": 1e15 * k, "tokens": 10.0**k, "generated": 5.0 * k})
     for name in ("kd", "rl", "kd&rl") for seed in (1, 2, 3) for k in range(1, 5 if seed < 3 else 3)
@@ -247,7 +247,7 @@ def test_settings_of_matplotlib_are_neither_read_nor_changed():
 
 def test_importing_the_module_loads_no_matplotlib_and_drawing_no_pyplot():
     code = (
-        "import sys, harness.curves as c; assert not {'matplotlib', 'numpy'} & set(sys.modules);"
+        "import sys, harness.rendering.curves as c; assert not {'matplotlib', 'numpy'} & set(sys.modules);"
         "c.training_series({'a': [{'fraction': 0.5, 'loss': 1.0}]}, 't'); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import registry
-from harness.decontaminate import GRAM, HeldOut, Overlap, question, sift, words
+from harness.training.decontaminate import GRAM, HeldOut, Overlap, question, sift, words
 from harness.types import RAW, Message, Sample, TrainRow
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen"

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import make_model
 
 from harness.checkpoints import open_checkpoint
-from harness.engines import AutoEngine, open_engine, vllm_problem
+from harness.engines.opening import AutoEngine, open_engine, vllm_problem
 from harness.engines.scripted import ScriptedEngine
 from harness.engines.transformers import (
     Prompt,

@@ -17,9 +17,10 @@ import pytest
 from factories import Quiet
 from tiny_models import make_model
 
-from harness import k_metrics, single
 from harness.errors import BadCheckpoint, BadConfig, EngineError, UnknownName, UsageError
-from harness.records import read_records
+from harness.evaluation import eval_models
+from harness.records.serialization import read_records
+from harness.statistics import k_metrics
 
 HARNESS = str(Path(sys.executable).parent / "harness")
 
@@ -38,9 +39,9 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def run(folder: Path, models: list[str], tasks: str = "pico_math", **changes: Any) -> single.Result:
+def run(folder: Path, models: list[str], tasks: str = "pico_math", **changes: Any) -> eval_models.Result:
     asked = {"engine": "transformers", "limit": 6, "max_tokens": 8, **changes}
-    return single.run(single.Asked(tuple(tasks.split(",")), folder, tuple(models), **asked), Quiet())
+    return eval_models.run(eval_models.Asked(tuple(tasks.split(",")), folder, tuple(models), **asked), Quiet())
 
 
 def evaluate(cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

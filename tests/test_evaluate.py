@@ -17,11 +17,11 @@ from eval_tasks import Deadly, Sums
 
 from harness.engines.scripted import ScriptedEngine
 from harness.errors import DataError, EngineError, GraderError
-from harness.evaluate import Evaluation, Job, Sampling, evaluate, job, summarised
-from harness.graders import Graders
+from harness.evaluation.evaluate import Evaluation, Job, evaluate, job, summarised
+from harness.evaluation.grading_pool import Graders
 from harness.protocols import Engine
-from harness.store import Lines
-from harness.types import Checkpoint, Generation, Request
+from harness.records.store import Lines
+from harness.types import Checkpoint, Generation, Request, Sampling
 
 HERE = Path(__file__).parent
 NOWHERE = Checkpoint(HERE, "d" * 64, "t" * 64)
@@ -246,8 +246,9 @@ sys.path.insert(0, {here!r})
 from pathlib import Path
 from eval_tasks import Sums
 from test_evaluate import Counting, NOWHERE, right
-from harness.evaluate import Sampling, evaluate, job, summarised
-from harness.graders import Graders
+from harness.types import Sampling
+from harness.evaluation.evaluate import evaluate, job, summarised
+from harness.evaluation.grading_pool import Graders
 
 def slow(request):
     time.sleep(0.002)
@@ -310,8 +311,9 @@ from pathlib import Path
 from eval_tasks import Sums
 from test_evaluate import NOWHERE, right
 from harness.engines.scripted import ScriptedEngine
-from harness.evaluate import Sampling, evaluate, job, summarised
-from harness.graders import Graders
+from harness.types import Sampling
+from harness.evaluation.evaluate import evaluate, job, summarised
+from harness.evaluation.grading_pool import Graders
 
 engine = ScriptedEngine(lambda request: right(request) + " " * 2000)
 with Graders(threads=2) as graders:

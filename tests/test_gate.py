@@ -14,16 +14,17 @@ import pytest
 from factories import Quiet, graded, harness, record, written
 from scipy import stats as scipy_stats
 
-from harness import sequential, single, stats
-from harness.columns import Columns
+from harness.board.build import Run
 from harness.errors import DataError, NotComparable, UsageError
+from harness.evaluation import eval_models
 from harness.gate import lock as locks
 from harness.gate import plan, report
 from harness.gate.check import Attempts, Comparison
 from harness.gate.decide import Settings, decide
 from harness.gate.lock import PerItem
-from harness.leaderboard import Run
-from harness.records import read_records, record_to_json
+from harness.records.columns import Columns
+from harness.records.serialization import read_records, record_to_json
+from harness.statistics import intervals, sequential
 
 WHEN = "2026-01-01T00:00:00Z"
 
@@ -84,21 +85,21 @@ def test_looking_five_times_keeps_the_level():
 
 def test_the_sided_tests_agree_with_enumeration_and_with_the_interval():
     ours, theirs = [1] * 40 + [0] * 60, [1] * 30 + [0] * 10 + [1] * 20 + [0] * 40
-    found = stats.sided(ours, theirs, 0.05)
+    found = intervals.sided(ours, theirs, 0.05)
     assert (found.gained, found.lost, found.value) == (10, 20, -0.1)
     binom = scipy_stats.binom(30, 0.5)
     assert found.p_worse == pytest.approx(sum(binom.pmf(range(10))) + binom.pmf(10) / 2)
     for margin in (0.02, 0.1, 0.3):  # p is below alpha exactly where the interval excludes the margin
-        tested = stats.sided(ours, theirs, margin)
+        tested = intervals.sided(ours, theirs, margin)
         assert (tested.p_below < 0.05) == (tested.low > -margin)
-    ninety = stats.tango(10, 20, 100, 0.9)
+    ninety = intervals.tango(10, 20, 100, 0.9)
     assert (found.low, found.high) == (ninety.low, ninety.high)
 
 
 def test_shares_are_tested_by_students_t():
     rng = np.random.default_rng(2)
     a, b = rng.integers(0, 5, (2, 300)) / 4
-    found = stats.sided(a, b, 0.1)
+    found = intervals.sided(a, b, 0.1)
     expected = scipy_stats.ttest_rel(a, b, alternative="less")
     assert found.p_worse == pytest.approx(expected.pvalue)
     assert found.p_below == pytest.approx(scipy_stats.ttest_rel(a + 0.1, b, alternative="greater").pvalue)
@@ -108,7 +109,7 @@ def test_shares_are_tested_by_students_t():
 
 @pytest.mark.parametrize("values", [[1.0] * 5, [0.5] * 5, [0.0] * 5, [0.25, 0.75] * 3])
 def test_few_items_that_all_agree_prove_nothing(values):
-    found = stats.sided(values, values, 0.05)
+    found = intervals.sided(values, values, 0.05)
     assert found.p_below > 0.05
     assert found.p_worse > 0.05
     assert found.low < -0.05 < 0.05 < found.high
@@ -116,7 +117,7 @@ def test_few_items_that_all_agree_prove_nothing(values):
 
 def test_one_item_proves_nothing():
     for pair in (([1], [0]), ([0], [1]), ([0.5], [0.5])):
-        found = stats.sided(*pair, 0.9)
+        found = intervals.sided(*pair, 0.9)
         assert (found.p_worse, found.p_below, found.low, found.high) == (1.0, 1.0, -1.0, 1.0)
 
 
@@ -221,7 +222,9 @@ def gsm8k(tmp_path_factory):
     home, found = tmp_path_factory.mktemp("gsm8k"), {}
     for name in ("Qwen2-7B-Instruct", "Yi-1.5-9B-Chat"):
         path = Path(DATA) / "generations" / f"zeroeval_gsm_{name}.jsonl.gz"
-        single.run(single.Asked(("gsm8k",), home / name, generations=path, name=name, engine="replay"), Quiet())
+        eval_models.run(
+            eval_models.Asked(("gsm8k",), home / name, generations=path, name=name, engine="replay"), Quiet()
+        )
         (file,) = (home / name).glob("evals/*/records-*.jsonl")
         found[name] = Columns.of(read_records(file)).scores("lenient")
     return home, found
@@ -803,13 +806,15 @@ def test_a_lock_is_a_pure_function_of_what_was_accepted(tmp_path):
 
 
 def test_a_run_that_collapsed_is_no_candidate(three):
-    from harness import runs
-    from harness.leaderboard import Entry
+    from harness.board import existing_runs
+    from harness.board.build import Entry
 
     run = Run("f" * 64, Columns.of(graded("f" * 64, BASE)), 1, status="collapsed", why="NaN", files=("r.jsonl",))
     (three / "dead").mkdir()
     (three / "dead" / "r.jsonl").write_text("".join(record_to_json(r) + "\n" for r in graded("f" * 64, BASE)))
-    runs.write(three / "dead", [Entry("rl", "strategy", (run,)), Entry("kd", "strategy", (replace(run, seed=2),))])
+    existing_runs.write(
+        three / "dead", [Entry("rl", "strategy", (run,)), Entry("kd", "strategy", (replace(run, seed=2),))]
+    )
     assert "name one with --entry: rl, kd" in gate("check", "dead", cwd=three).stderr
     assert "'rl' collapsed: NaN" in gate("check", "dead", "--entry", "rl", cwd=three).stderr
     assert "--entry 'x' is none of rl, kd" in gate("check", "dead", "--entry", "x", cwd=three).stderr

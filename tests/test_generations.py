@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import DataError
-from harness.generations import match, read_generations
+from harness.interop.recorded import match, read_generations
 from harness.types import Message, Sample
 
 

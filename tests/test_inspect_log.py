@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 from factories import record
 
-from harness.engines.replay import ReplayEngine
 from harness.errors import DataError
-from harness.generations import match, read_generations
-from harness.inspect_log import InspectRun, mean_and_stderr, read_inspect_samples, write_inspect_log
+from harness.interop.inspect_log import InspectRun, mean_and_stderr, read_inspect_samples, write_inspect_log
+from harness.interop.recorded import match, read_generations
+from harness.interop.replay_engine import ReplayEngine
 from harness.types import RAW, Message, Sample, Score
 
 VERSION = "inspect-ai==0.3.285"

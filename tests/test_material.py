@@ -8,10 +8,10 @@ from eval_tasks import Sums
 from harness.checkpoints import open_checkpoint
 from harness.engines.scripted import ScriptedEngine
 from harness.errors import DataError, UnknownSplit
-from harness.evaluate import job
-from harness.graders import Graders
-from harness.material import gather, teach
-from harness.recipes import Teaching
+from harness.evaluation.evaluate import job
+from harness.evaluation.grading_pool import Graders
+from harness.experiment.recipes import Teaching
+from harness.experiment.training_data import gather, teach
 from harness.types import Message, Sample, TrainRow
 from harness_tasks import pico
 

@@ -16,11 +16,11 @@ from types import ModuleType
 
 import pytest
 import yaml
+from second_math_grader import second_opinion
 
-from harness.answer_grader import score_math
-from harness.math_equal import WALL_S, Pool, equal
-from harness.math_extract import MAX_TEXT, read_lenient, read_strict
-from harness.math_second import second_opinion
+from harness.graders.math import score_math
+from harness.graders.math_equal import WALL_S, Pool, equal
+from harness.graders.math_extract import MAX_TEXT, read_lenient, read_strict
 
 TESTS = Path(__file__).parent
 CASES = yaml.safe_load((TESTS / "tasks" / "math_answers.yaml").read_text(encoding="utf-8"))
@@ -276,7 +276,7 @@ def test_memory_is_bounded():
 def test_no_process_is_left_when_the_program_ends(ending):
     code = (
         "import time, threading\n"
-        "from harness.math_equal import default_pool, equal\n"
+        "from harness.graders.math_equal import default_pool, equal\n"
         f"assert equal({HARD[0]!r}, {HARD[1]!r}).equal\n"
         "server = default_pool().workers[-1].pid\n"
         "print(server, open(f'/proc/{server}/task/{server}/children').read(), flush=True)\n"
@@ -299,7 +299,7 @@ def test_no_process_is_left_when_the_program_ends(ending):
 def test_the_caller_loads_no_algebra_and_may_have_forked():
     code = (
         "import os, sys\n"
-        "from harness.answer_grader import score_math\n"
+        "from harness.graders.math import score_math\n"
         f"grade = lambda: score_math({HARD[1]!r}, {HARD[0]!r})['lenient'].value\n"
         "assert grade() == 1.0 and not {'sympy', 'math_verify', 'torch'} & set(sys.modules)\n"
         "pid = os.fork()\n"

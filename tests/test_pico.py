@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from factories import overlaps
 
-from harness.code_grader import score_code
 from harness.errors import UnknownSplit
+from harness.graders.code import score_code
 from harness.protocols import Task
 from harness.sandbox import Sandbox
 from harness.types import sha256_of

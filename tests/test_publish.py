@@ -18,13 +18,13 @@ from hub_stub import READER, WRITER, Hub
 from huggingface_hub import ModelCard, constants
 from huggingface_hub.errors import HfHubHTTPError
 
+from harness.board.build import Board
 from harness.errors import DataError, HarnessError, HubError, UsageError
-from harness.leaderboard import Board
 from harness.publish.every_eval_ever import every_eval_ever, recorded
 from harness.publish.hub import Ask, Upload, planned, publish, read
 from harness.publish.hub_texts import badge, eval_results, model_index
 from harness.publish.results import DATASETS, Dataset, Evaluator, Pick, without_benchmark
-from harness.records import record_to_json, write_lines
+from harness.records.serialization import record_to_json, write_lines
 from harness.types import Message, Sample
 
 ROOT = Path(__file__).parent.parent

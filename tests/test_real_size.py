@@ -10,7 +10,7 @@ from test_trainer_contract import run, sums
 from tiny_models import make_qwen
 
 from harness.checkpoints import matmul_params, open_checkpoint
-from harness.engines import vllm_problem
+from harness.engines.opening import vllm_problem
 from harness.engines.vllm import VLLMEngine
 from harness.types import Message, Request, SamplingParams
 

@@ -1,8 +1,9 @@
 import pytest
 
-from harness import recipes, registry
+from harness import registry
 from harness.errors import BadConfig, UnknownName
-from harness.train import resolve_config
+from harness.experiment import recipes
+from harness.training.run_stage import resolve_config
 from harness.types import Budget
 
 GOOD = 'base = "b"\ntasks = ["pico_math"]\nbudget = { amount = 1e9 }\n'

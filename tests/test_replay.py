@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from harness import evaluate
-from harness.engines.replay import ReplayEngine
 from harness.errors import DataError, EngineError
-from harness.generations import count_kinds, differences, match, read_generations
-from harness.graders import Graders
-from harness.math_grader import score_number
+from harness.evaluation import evaluate
+from harness.evaluation.grading_pool import Graders
+from harness.graders.number import score_number
+from harness.interop.recorded import count_kinds, differences, match, read_generations
+from harness.interop.replay_engine import ReplayEngine
 from harness.protocols import Task
 from harness.sandbox import Sandbox
 from harness.types import RAW, Checkpoint, Message, Request, Sample, SamplingParams, Score

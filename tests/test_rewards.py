@@ -11,7 +11,7 @@ from tiny_models import make_model
 
 STEP = """
 import json, sys
-from harness.rewards import code_reward, in_background, math_reward
+from harness.evaluation.trl_rewards import code_reward, in_background, math_reward
 code = code_reward()  # before anything heavy is loaded
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer

@@ -7,8 +7,8 @@ import pytest
 from tiny_models import make_model
 
 from harness.checkpoints import open_checkpoint
-from harness.selection import Candidate, candidates, choose
-from harness.train import StageResult
+from harness.experiment.checkpoint_choice import Candidate, candidates, choose
+from harness.training.run_stage import StageResult
 from harness.types import Checkpoint, Cost
 
 BEFORE = Cost(steps=100, flops_train=1e9)

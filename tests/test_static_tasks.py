@@ -22,10 +22,14 @@ import yaml
 from click.testing import CliRunner
 from factories import overlaps
 
-from harness import answer_grader, code_grader, literal_grader, math_grader, registry
-from harness.cli import cli
-from harness.engines.replay import ReplayEngine
+from harness import registry
+from harness.cli.main import cli
 from harness.errors import BadConfig, DataError, UnknownSplit
+from harness.graders.code import CODE_VERSION
+from harness.graders.literal import LITERAL_VERSION
+from harness.graders.math import MATH_VERSION
+from harness.graders.number import NUMBER_VERSION
+from harness.interop.replay_engine import ReplayEngine
 from harness.protocols import CodeRunner, Task
 from harness.sandbox import Sandbox
 from harness_tasks import static, suite
@@ -478,7 +482,7 @@ def test_known_defects_are_named_by_row_or_by_id(tmp_path: Path, monkeypatch: py
 
 def test_a_task_says_what_judges_it_and_whether_its_data_is_here(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = [getattr(static, name)().grader for name in ("gsm8k", "amc23", "cruxeval", "mbpp")]
-    graders = (math_grader.VERSION, answer_grader.MATH_VERSION, literal_grader.VERSION, code_grader.VERSION)
+    graders = (NUMBER_VERSION, MATH_VERSION, LITERAL_VERSION, CODE_VERSION)
     assert versions == [*graders]
     assert static.minerva().has_data
     assert "NON-COMMERCIAL" in static.minerva().licence

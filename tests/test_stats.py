@@ -6,28 +6,28 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from harness import stats
+from harness.statistics import intervals
 
 
 def test_wilson_gives_the_published_interval():
     # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3: 81/263 -> 0.2553 to 0.3662; 0/20 -> 0 to 0.1611
-    estimate = stats.wilson(81, 263)
+    estimate = intervals.wilson(81, 263)
     assert (round(estimate.low, 4), round(estimate.high, 4)) == (0.2553, 0.3662)
-    assert (stats.wilson(0, 20).low, round(stats.wilson(0, 20).high, 4)) == (0.0, 0.1611)
+    assert (intervals.wilson(0, 20).low, round(intervals.wilson(0, 20).high, 4)) == (0.0, 0.1611)
 
 
 def test_tango_gives_the_published_interval():
     # airway hyper-responsiveness, n = 21, 1 against 7: Fagerland, Lydersen & Laake 2014, Stat Med 33:2850
-    estimate = stats.tango(1, 7, 21)
+    estimate = intervals.tango(1, 7, 21)
     assert round(estimate.value, 3) == -0.286
     assert (round(estimate.low, 3), round(estimate.high, 3)) == (-0.517, -0.026)
 
 
 @pytest.mark.parametrize(("gained", "lost", "n"), [(0, 0, 21), (21, 0, 21), (0, 5, 5), (3, 3, 400), (0, 1, 1)])
 def test_tango_holds_the_observed_difference_and_stays_in_range(gained, lost, n):
-    estimate = stats.tango(gained, lost, n)
+    estimate = intervals.tango(gained, lost, n)
     assert -1 <= estimate.low <= estimate.value <= estimate.high <= 1
-    mirrored = stats.tango(lost, gained, n)
+    mirrored = intervals.tango(lost, gained, n)
     assert (mirrored.low, mirrored.high) == pytest.approx((-estimate.high, -estimate.low), abs=1e-8)
 
 
@@ -38,7 +38,7 @@ def test_tango_covers_the_true_difference_by_exact_enumeration():
         if gained + lost <= n:
             weight = scipy_stats.multinomial.pmf([gained, lost, n - gained - lost], n, [p_gain, p_loss, 0.8])
             if weight > 1e-9:
-                estimate = stats.tango(gained, lost, n)
+                estimate = intervals.tango(gained, lost, n)
                 covered += weight * (estimate.low <= p_gain - p_loss <= estimate.high)
     assert 0.94 < covered < 0.965
 
@@ -46,7 +46,7 @@ def test_tango_covers_the_true_difference_by_exact_enumeration():
 def test_paired_uses_the_t_interval_for_scores_between_0_and_1():
     a, b = [0.2, 0.9, 0.5, 1.0], [0.1, 0.4, 0.5, 0.7]
     expected = scipy_stats.ttest_rel(a, b).confidence_interval()
-    estimate = stats.paired(a, b)
+    estimate = intervals.paired(a, b)
     assert estimate.method == "paired t, p by sign flips"
     assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high))
     assert estimate.p == 0.25  # sums of .1, .5, .3 with 8 signs each way: 2 of 8 reach .9
@@ -54,10 +54,10 @@ def test_paired_uses_the_t_interval_for_scores_between_0_and_1():
 
 def test_mid_p_is_what_enumeration_gives():
     # airway hyper-responsiveness, 1 against 7: exact 0.0703, mid-p 0.0391 (Fagerland et al. 2013, table 5)
-    assert round(stats.mid_p(1, 7), 4) == round(stats.mid_p(7, 1), 4) == 0.0391
-    assert stats.mid_p(0, 0) == 1.0
-    assert stats.mid_p(4, 4) == 1.0
-    assert stats.paired([1, 1, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1]).p == pytest.approx(2 * 0.5**4 - 0.5**4)
+    assert round(intervals.mid_p(1, 7), 4) == round(intervals.mid_p(7, 1), 4) == 0.0391
+    assert intervals.mid_p(0, 0) == 1.0
+    assert intervals.mid_p(4, 4) == 1.0
+    assert intervals.paired([1, 1, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1]).p == pytest.approx(2 * 0.5**4 - 0.5**4)
 
 
 def test_the_mid_p_test_keeps_its_level_by_exact_enumeration():
@@ -65,7 +65,7 @@ def test_the_mid_p_test_keeps_its_level_by_exact_enumeration():
     rejected = 0.0
     for discordant in range(n + 1):
         weight = scipy_stats.binom.pmf(discordant, n, share)
-        split = np.array([stats.mid_p(k, discordant - k) < 0.05 for k in range(discordant + 1)])
+        split = np.array([intervals.mid_p(k, discordant - k) < 0.05 for k in range(discordant + 1)])
         rejected += weight * split @ scipy_stats.binom.pmf(np.arange(discordant + 1), discordant, 0.5)
     assert 0.03 < rejected <= 0.05
 
@@ -80,14 +80,14 @@ CLUSTERED = (
 
 def test_clustered_errors_are_those_of_statsmodels(monkeypatch):
     # statsmodels 0.15.0: OLS(d, ones).fit(cov_type="cluster", cov_kwds={"groups": g}, use_t=True)
-    found = stats.clustered(*CLUSTERED)
+    found = intervals.clustered(*CLUSTERED)
     assert found.value == pytest.approx(-0.11138888888888888)
     # statsmodels' own small-sample factor is C / (C - 1) * (n - 1) / (n - 1) for one column: the same
     assert (found.low, found.high) == pytest.approx((-0.24270592, 0.01992814), abs=1e-8)
     assert found.method == "cluster-robust t, 12 clusters, p by sign flips"
-    monkeypatch.setattr(stats, "_FEW_CLUSTERS", 0)
-    assert stats.clustered(*CLUSTERED).p == pytest.approx(0.08876568920278416)
-    assert stats.clustered(CLUSTERED[0]).p == pytest.approx(0.02242331, abs=1e-8)  # every value alone: Student's t
+    monkeypatch.setattr(intervals, "_FEW_CLUSTERS", 0)
+    assert intervals.clustered(*CLUSTERED).p == pytest.approx(0.08876568920278416)
+    assert intervals.clustered(CLUSTERED[0]).p == pytest.approx(0.02242331, abs=1e-8)  # every value alone: Student's t
 
 
 def test_sign_flips_of_whole_clusters_are_enumerated():
@@ -95,12 +95,12 @@ def test_sign_flips_of_whole_clusters_are_enumerated():
     sums = np.array([sum(x for x, c in zip(d, g, strict=True) if c == k) for k in range(12)])
     flips = np.array(list(itertools.product((1, -1), repeat=12))) @ sums
     expected = (np.abs(flips) >= abs(sums.sum()) - 1e-12).mean()
-    assert stats.clustered(d, g).p == pytest.approx(expected)
+    assert intervals.clustered(d, g).p == pytest.approx(expected)
 
 
 def test_one_cluster_has_no_spread():
     with pytest.raises(ValueError, match="two clusters of items, got 1"):
-        stats.clustered([0.1, 0.2], ["a", "a"])
+        intervals.clustered([0.1, 0.2], ["a", "a"])
 
 
 def five_rows():
@@ -117,7 +117,7 @@ def five_rows():
 
 def test_the_confidence_set_is_that_of_arch():
     # arch 8.0.0: MCS(1 - scores, size=0.05, reps=5000, block_size=1, method="max"), seeds 1 and 2
-    found = stats.confidence_set(stats.resampled(five_rows()))
+    found = intervals.confidence_set(intervals.resampled(five_rows()))
     assert found["d"] == 0.0
     assert found["c"] == pytest.approx(0.0027, abs=0.002)
     assert found["b"] == found["e"] == pytest.approx(0.66, abs=0.03)
@@ -126,24 +126,26 @@ def test_the_confidence_set_is_that_of_arch():
 
 def test_rows_that_are_equal_share_their_place():
     same = {"a": [1.0, 0.0, 1.0], "b": [1.0, 0.0, 1.0]}
-    assert stats.confidence_set(stats.resampled(same)) == {"a": 1.0, "b": 1.0}
-    assert stats.rank_intervals(stats.resampled(same)) == {"a": (1, 2), "b": (1, 2)}
+    assert intervals.confidence_set(intervals.resampled(same)) == {"a": 1.0, "b": 1.0}
+    assert intervals.rank_intervals(intervals.resampled(same)) == {"a": (1, 2), "b": (1, 2)}
     tied = five_rows() | {"f": five_rows()["d"]}
-    found = stats.confidence_set(stats.resampled(tied))
+    found = intervals.confidence_set(intervals.resampled(tied))
     assert found["d"] == found["f"] < 0.05
     assert (
-        stats.rank_intervals(stats.resampled(tied))["d"] == stats.rank_intervals(stats.resampled(tied))["f"] == (5, 6)
+        intervals.rank_intervals(intervals.resampled(tied))["d"]
+        == intervals.rank_intervals(intervals.resampled(tied))["f"]
+        == (5, 6)
     )
 
 
 def test_rows_that_differ_alike_on_every_item_are_told_apart_once_there_are_enough_items():
     for n, apart in ((1, False), (4, False), (50, True)):
         rows = {"a": [1.0] * n, "b": [0.0] * n}
-        assert (stats.confidence_set(stats.resampled(rows))["b"] < 0.05) == apart
-        assert stats.rank_intervals(stats.resampled(rows)) == (
+        assert (intervals.confidence_set(intervals.resampled(rows))["b"] < 0.05) == apart
+        assert intervals.rank_intervals(intervals.resampled(rows)) == (
             {"a": (1, 1), "b": (2, 2)} if apart else {"a": (1, 2), "b": (1, 2)}
         )
-    assert stats.paired([0.5], [0.0]).p == 1.0
+    assert intervals.paired([0.5], [0.0]).p == 1.0
 
 
 def test_rank_intervals_hold_the_true_ranks_nineteen_times_in_twenty():
@@ -153,34 +155,34 @@ def test_rank_intervals_hold_the_true_ranks_nineteen_times_in_twenty():
         p = np.array([0.7, 0.66, 0.6, 0.5])
         item = rng.normal(0, 0.15, 300)[:, None]
         table = (rng.random((300, 4)) < np.clip(p + item, 0, 1)).astype(float)
-        found = stats.rank_intervals(stats.resampled(dict(zip("abcd", table.T, strict=True)), draws=400))
+        found = intervals.rank_intervals(intervals.resampled(dict(zip("abcd", table.T, strict=True)), draws=400))
         held += all(low <= rank <= high for rank, (low, high) in enumerate(found.values(), 1))
     assert held / 200 >= 0.92  # 95 % less two standard errors
 
 
 def test_unpaired_gives_the_published_interval():
     # Newcombe 1998, Statistics in Medicine 17:873, table II, method 10: 56/70 and 48/80 -> 0.0524 to 0.3339
-    found = stats.unpaired(56 / 70, 70, 48 / 80, 80)
+    found = intervals.unpaired(56 / 70, 70, 48 / 80, 80)
     assert (round(found.low, 4), round(found.high, 4)) == (0.0524, 0.3339)
     assert found.p == pytest.approx(2 * scipy_stats.norm.sf(0.2 / (0.8 * 0.2 / 70 + 0.6 * 0.4 / 80) ** 0.5))
-    assert stats.unpaired(1.0, 10, 1.0, 10).p == 1.0
+    assert intervals.unpaired(1.0, 10, 1.0, 10).p == 1.0
 
 
 def test_columns_of_different_length_are_refused():
     with pytest.raises(ValueError, match="equal length, got 2 and 3"):
-        stats.paired([0, 1], [0, 1, 1])
+        intervals.paired([0, 1], [0, 1, 1])
     with pytest.raises(ValueError, match="same items, got 2 and 3"):
-        stats.across_seeds([[0, 1], [1, 1]], [[0, 1, 1]])
+        intervals.across_seeds([[0, 1], [1, 1]], [[0, 1, 1]])
 
 
 def test_no_samples_means_no_mean():
     with pytest.raises(ValueError, match="no samples"):
-        stats.wilson(0, 0)
+        intervals.wilson(0, 0)
 
 
 def test_one_seed_on_each_side_makes_no_claim_across_seeds():
     with pytest.raises(ValueError, match="one training seed"):
-        stats.across_seeds([[0, 1, 1]], [[1, 0, 1]])
+        intervals.across_seeds([[0, 1, 1]], [[1, 0, 1]])
 
 
 def significant(estimate):
@@ -199,8 +201,8 @@ def test_crossed_effects_keep_the_error_rate_where_ignoring_seeds_does_not():
     for _ in range(1000):
         logit = rng.normal(0, 1.5, 600)
         a, b = (_seeded_arm(rng, 4, 600, 0.03, logit) for _ in range(2))
-        ours += significant(stats.across_seeds(a, b))
-        naive += significant(stats.paired(list(a.mean(0)), list(b.mean(0))))
+        ours += significant(intervals.across_seeds(a, b))
+        naive += significant(intervals.paired(list(a.mean(0)), list(b.mean(0))))
     assert ours / 1000 <= 0.06
     assert naive / 1000 > 0.15  # the mistake this function exists to avoid
 
@@ -208,21 +210,21 @@ def test_crossed_effects_keep_the_error_rate_where_ignoring_seeds_does_not():
 def test_a_difference_across_seeds_has_the_p_of_its_own_interval():
     rng = np.random.default_rng(3)
     a, b = (_seeded_arm(rng, 4, 300, 0.02, rng.normal(shift, 1, 300)) for shift in (0.3, 0.0))
-    found = stats.across_seeds(a, b)
+    found = intervals.across_seeds(a, b)
     half = (found.high - found.low) / 2
     assert half == pytest.approx(scipy_stats.t.ppf(0.975, found.df) * found.error)
     assert found.p == pytest.approx(2 * scipy_stats.t.sf(abs(found.value) / found.error, found.df))
     assert (found.p < 0.05) == significant(found)
     assert 3 <= found.df <= 6
-    same = stats.across_seeds([[1, 0], [1, 0]], [[1, 0], [1, 0]])
+    same = intervals.across_seeds([[1, 0], [1, 0]], [[1, 0], [1, 0]])
     assert (same.value, same.p) == (0.0, 1.0)
 
 
 def test_a_few_items_never_make_a_claim_however_alike_the_seeds_are():
     right, wrong = [[1.0] * 2] * 4, [[0.0] * 2] * 4
-    assert stats.across_seeds(right, wrong).p == 0.5
-    assert stats.across_seeds([[1.0]] * 4, [[0.0]] * 4).p == 1.0
-    assert stats.across_seeds([[1.0] * 30] * 4, [[0.0] * 30] * 4).p < 1e-6
+    assert intervals.across_seeds(right, wrong).p == 0.5
+    assert intervals.across_seeds([[1.0]] * 4, [[0.0]] * 4).p == 1.0
+    assert intervals.across_seeds([[1.0] * 30] * 4, [[0.0] * 30] * 4).p < 1e-6
 
 
 def test_one_arm_whose_seeds_scatter_against_one_whose_seeds_do_not_keeps_the_error_rate():
@@ -231,25 +233,25 @@ def test_one_arm_whose_seeds_scatter_against_one_whose_seeds_do_not_keeps_the_er
     for _ in range(600):
         logit = rng.normal(0.5, 1.5, 2000)
         a, b = (_seeded_arm(rng, 4, 2000, sd, logit) for sd in (0.05, 0.0))
-        rejected += stats.across_seeds(a, b).p < 0.05
+        rejected += intervals.across_seeds(a, b).p < 0.05
     assert rejected / 600 <= 0.065  # 5 % and 1.7 standard errors; 7.7 % with df = 6
 
 
 def test_holm_gives_the_published_correction():
     # R: p.adjust(c(0.01, 0.02, 0.03, 0.04, 0.05), "holm"), and its order does not matter
-    assert stats.holm([0.01, 0.02, 0.03, 0.04, 0.05]) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
-    assert stats.holm([0.04, 0.01, 0.6]) == pytest.approx([0.08, 0.03, 0.6])
-    assert stats.holm([]) == []
+    assert intervals.holm([0.01, 0.02, 0.03, 0.04, 0.05]) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
+    assert intervals.holm([0.04, 0.01, 0.6]) == pytest.approx([0.08, 0.03, 0.6])
+    assert intervals.holm([]) == []
 
 
 def test_the_smallest_difference_found_is_found_four_times_in_five():
     rng = np.random.default_rng(2)
-    smallest = stats.smallest_found(0.02, 6)
+    smallest = intervals.smallest_found(0.02, 6)
     z, spread = rng.normal(smallest, 0.02, 20000), 0.02 * np.sqrt(rng.chisquare(6, 20000) / 6)
     assert np.mean(np.abs(z / spread) > scipy_stats.t.ppf(0.975, 6)) == pytest.approx(0.8, abs=0.02)
 
 
 def test_detectable_difference_matches_the_planning_table():
     # 80 % power at 5 %, one fifth discordant: GSM8K (1319) 3.5 points, HumanEval (164) 9.8
-    assert 100 * stats.detectable(0.2, 1319) == pytest.approx(3.45, abs=0.01)
-    assert round(100 * stats.detectable(0.2, 164), 1) == 9.8
+    assert 100 * intervals.detectable(0.2, 1319) == pytest.approx(3.45, abs=0.01)
+    assert round(100 * intervals.detectable(0.2, 164), 1) == 9.8

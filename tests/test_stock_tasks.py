@@ -25,14 +25,15 @@ import yaml
 from test_eval import Quiet
 from tiny_models import make_model
 
-from harness import single, stock
 from harness.checkpoints import open_checkpoint
-from harness.engines import vllm_problem
+from harness.engines.opening import vllm_problem
 from harness.engines.transformers import TransformersEngine
 from harness.errors import DataError, GraderError, UnknownName, UnknownSplit, UsageError
+from harness.evaluation import eval_models
+from harness.interop import lm_eval_task
+from harness.interop.lm_eval_task import StockTask
 from harness.protocols import CodeRunner, Judged
 from harness.sandbox import Sandbox
-from harness.stock import StockTask
 from harness.types import Generation, Request, Sample, SamplingParams
 
 _REAL_DATA = os.environ.get("HARNESS_DATA")
@@ -393,7 +394,7 @@ def begin_stock(folder: Path, model: Path, runs: Sequence[tuple[Path, Run]]) -> 
     for number, (data, run) in enumerate(runs):
         places = {path.name.partition(".")[0]: str(path) for path in (data / WHERE[run.task]).iterdir()}
         config = {
-            "include": str(stock.find(run.task)),
+            "include": str(lm_eval_task.find(run.task)),
             "dataset_path": "json",
             "dataset_name": None,
             "dataset_kwargs": {"data_files": places},
@@ -558,7 +559,7 @@ def test_the_whole_path_on_vllm_writes_the_files_of_stock_lm_eval(
     if why := vllm_problem():
         pytest.skip(why)
     names = tuple(f"lm_eval/{run.task}" for run in WHOLE)
-    single.run(single.Asked(names, tmp_path, (str(model),), engine="vllm", limit=2, max_tokens=24), Quiet())
+    eval_models.run(eval_models.Asked(names, tmp_path, (str(model),), engine="vllm", limit=2, max_tokens=24), Quiet())
     (results,) = tmp_path.glob("lm_eval/model/results_*.json")
     written = json.loads(results.read_text())
     for run in WHOLE:
@@ -703,7 +704,7 @@ def test_building_a_task_loads_neither_lm_eval_nor_data_and_a_copy_judges_the_sa
     code = (
         "import pickle, sys\n"
         "from harness.protocols import ItemTask\n"
-        "from harness.stock import StockTask\n"
+        "from harness.interop.lm_eval_task import StockTask\n"
         "fresh = StockTask('lm_eval/gsm8k_cot')\n"
         "assert isinstance(fresh, ItemTask)\n"
         "assert (fresh.name, fresh.version, fresh.max_tokens) == ('lm_eval/gsm8k_cot', '3.0', 256)\n"
@@ -753,7 +754,7 @@ def test_generation_settings_mean_what_they_mean_to_lm_eval(draws: dict[str, Any
     from lm_eval.models.utils import normalize_gen_kwargs
 
     theirs = normalize_gen_kwargs(draws)
-    ours = stock._params(draws, "t")
+    ours = lm_eval_task._params(draws, "t")
     assert (ours.max_tokens, ours.temperature) == (theirs["max_gen_toks"], theirs.get("temperature", 0.0))
     assert list(ours.stop) == theirs["until"]
     assert ours.top_p == (theirs.get("top_p", 1.0) if ours.temperature else 1.0)

@@ -1,7 +1,7 @@
 import pytest
 
-from harness import strategies
 from harness.errors import BadConfig, UnknownName
+from harness.training import strategies
 from harness.types import Budget, StageSpec
 
 

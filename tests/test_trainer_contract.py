@@ -16,10 +16,10 @@ import pytest
 from tiny_models import make_model
 
 from harness import registry
-from harness.budget import Meter
 from harness.checkpoints import matmul_params, open_checkpoint
+from harness.meter import Meter
 from harness.protocols import TrainData
-from harness.train import launcher
+from harness.training.run_stage import launcher
 from harness.types import Budget, Checkpoint, Cost, Message, Sample, Score, Stage, Trained, TrainRow
 
 TRAINERS = registry.names("trainer")
@@ -408,7 +408,7 @@ def test_the_teachers_scores_are_made_once_and_charged_to_each_stage(base, first
 def test_the_loss_over_top_k_and_a_tail_is_the_divergence_of_the_merged_distributions():
     import torch
 
-    from harness_plugins.trl_logits import tail_kl
+    from harness_plugins.trl.logits import tail_kl
 
     p, q = torch.tensor([0.5, 0.3, 0.15, 0.05]), torch.tensor([0.25, 0.25, 0.2, 0.3])
     # by hand, tail {0.15 + 0.05} against {0.2 + 0.3}: .5 ln 2 + .3 ln 1.2 + .2 ln .4
@@ -439,7 +439,7 @@ def test_a_teacher_with_another_vocabulary_is_refused_and_one_padded_further_is_
     import torch
     from transformers import AutoModelForCausalLM
 
-    from harness_plugins.weights import load_teacher
+    from harness_plugins.trl.weights import load_teacher
 
     parent, teacher = open_checkpoint(base), base.with_name("teacher")
     padded = tmp_path / "padded"

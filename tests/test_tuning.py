@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 from factories import Quiet
 
-from harness import compare, recipes, trials, tuning
-from harness.compare import Plan
 from harness.errors import BadConfig, UnknownName
-from harness.strategies import parse, parse_list
-from harness.trials import Trial, Tuning
+from harness.experiment import compare, recipes, trials, tuning
+from harness.experiment.compare import Plan
+from harness.experiment.trials import Trial, Tuning
+from harness.training.strategies import parse, parse_list
 from harness.types import Budget
 from harness_tasks import pico
 

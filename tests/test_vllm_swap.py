@@ -16,7 +16,7 @@ import pytest
 from tiny_models import make_model
 
 from harness.checkpoints import open_checkpoint
-from harness.engines import vllm_problem
+from harness.engines.opening import vllm_problem
 from harness.engines.transformers import TransformersEngine
 from harness.engines.vllm import TOLERANCE, VLLMEngine
 from harness.errors import EngineError
@@ -225,7 +225,7 @@ def test_the_worker_dies_with_its_parent_however_that_ends(tmp_path: Path) -> No
     """The worker alone, without an engine in it: its parent is killed and cannot clean up."""
     script = (
         "import os, sys, signal, time\n"
-        "from harness.child import spawn\n"
+        "from harness.processes import spawn\n"
         "from harness.engines.vllm import VLLMEngine\n"
         "process = spawn(VLLMEngine().command(), 'vllm', os.environ)\n"
         "process.connection.send(('stop',))\n"

@@ -47,7 +47,7 @@ def test_all_three_packages_come_from_the_wheel(installed):
 
 
 def test_the_command_finds_recipe_models_and_tasks_in_the_wheel(installed):
-    shell = "import sys; from harness.cli import main; sys.argv[0] = 'harness'; main()"
+    shell = "import sys; from harness.cli.main import main; sys.argv[0] = 'harness'; main()"
     plan = run(installed, shell, "compare", "--dry-run")
     assert plan.returncode == 0, plan.stderr
     assert str(installed / "site" / "harness_tasks" / "pico" / "base") in plan.stdout

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from harness.engines import checked
+from harness.engines.requests import checked
 from harness.protocols import Engine
 from harness.types import Checkpoint, Generation, Request
 

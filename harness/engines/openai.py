@@ -32,7 +32,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from harness.engines import checked, no_likelihoods
+from harness.engines.requests import checked, no_likelihoods
 from harness.errors import EngineError, UsageError
 from harness.types import RAW, Checkpoint, Finish, Generation, Request, canonical_json, sha256_of
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from harness.engines import checked, no_likelihoods
+from harness.engines.requests import checked, no_likelihoods
 from harness.errors import EngineError
 from harness.types import Checkpoint, Generation, Request
 

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.engines import checked
+from harness.engines.requests import checked
 from harness.errors import EngineError
 from harness.types import RAW, Checkpoint, Finish, Generation, Message, Request, SamplingParams
 

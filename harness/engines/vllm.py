@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from harness.checkpoints import architecture, matmul_params
-from harness.child import Child, python_module, spawn
-from harness.engines import StartError, checked
+from harness.engines.requests import StartError, checked
 from harness.engines.transformers import context_length
 from harness.engines.vllm_worker import Options
 from harness.errors import BadConfig, EngineError
+from harness.processes import Child, python_module, spawn
 from harness.types import Checkpoint, Generation, Request
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]

@@ -13,7 +13,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from harness.child import attach
 from harness.engines.transformers import (
     Prompt,
     cannot_score,
@@ -28,6 +27,7 @@ from harness.engines.transformers import (
     stop_ids,
     too_long,
 )
+from harness.processes import attach
 from harness.types import Finish, Generation, Request
 
 _PROBES = (

@@ -15,8 +15,8 @@ from harness.gate import lock as locks
 from harness.gate import report
 from harness.gate.decide import Check, Decision, Scores, Settings, decide
 from harness.gate.lock import Lock, PerItem
-from harness.records import write_text
-from harness.sequential import seen
+from harness.records.serialization import write_text
+from harness.statistics.sequential import seen
 from harness.types import sha256_of
 
 MANY_CANDIDATES = 20  # checked against one set of items, after which it is worn out

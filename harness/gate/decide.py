@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from harness import sequential, stats
+from harness.statistics import intervals, sequential
 
 Verdict = Literal["PASS", "BLOCK", "INCONCLUSIVE"]
 Design = Literal["fixed", "group-sequential"]
@@ -52,7 +52,7 @@ class Check:
     task: str
     margin: float
     verdict: Verdict
-    test: stats.Sided
+    test: intervals.Sided
     look: int
 
     @property
@@ -115,7 +115,7 @@ def _first(scores: np.ndarray) -> int:
 
 def _tests(
     settings: Settings, baselines: Mapping[str, Scores], candidate: Scores, upto: Mapping[str, int]
-) -> dict[tuple[str, str], tuple[float, stats.Sided]]:
+) -> dict[tuple[str, str], tuple[float, intervals.Sided]]:
     """(baseline, task) -> its margin in points, and its tests over the first items of each task."""
     found = {}
     for name, baseline in baselines.items():
@@ -124,7 +124,7 @@ def _tests(
         found[name, only] = (settings.margin, _together(settings, list(pairs.values())))
         tasks = {task: settings.margins[task] for task in pairs} if len(pairs) > 1 else {}
         for task, margin in tasks.items():
-            found[name, task] = (margin, stats.sided(*pairs[task], margin / 100, settings.alpha))
+            found[name, task] = (margin, intervals.sided(*pairs[task], margin / 100, settings.alpha))
     return found
 
 
@@ -134,15 +134,15 @@ def _judged_by_both(candidate: np.ndarray, baseline: np.ndarray) -> tuple[np.nda
     return candidate[there], baseline[there]
 
 
-def _together(settings: Settings, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> stats.Sided:
+def _together(settings: Settings, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> intervals.Sided:
     if len(pairs) == 1 or settings.primary == "items":
         ours, theirs = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
-        return stats.sided(ours, theirs, settings.margin / 100, settings.alpha)
-    return stats.mean_sided([ours - theirs for ours, theirs in pairs], settings.margin / 100, settings.alpha)
+        return intervals.sided(ours, theirs, settings.margin / 100, settings.alpha)
+    return intervals.mean_sided([ours - theirs for ours, theirs in pairs], settings.margin / 100, settings.alpha)
 
 
 def _judged(
-    settings: Settings, tests: Mapping[tuple[str, str], tuple[float, stats.Sided]], look: int, number: int
+    settings: Settings, tests: Mapping[tuple[str, str], tuple[float, intervals.Sided]], look: int, number: int
 ) -> dict[tuple[str, str], Check]:
     """The open checks, judged at a look: PASS each by its own level, BLOCK by Holm's steps over all `number` checks."""
     fractions = settings.fractions

@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import benchmarks
-from harness.compare import Progress
+from harness.board.build import Run
 from harness.errors import NotComparable
-from harness.evaluate import Evaluation, Job, Sampling, evaluate, job, summarised
+from harness.evaluation import task_lookup
+from harness.evaluation.eval_models import checkpoint_of, sandbox_for, shown_by
+from harness.evaluation.evaluate import Evaluation, Job, evaluate, job, summarised
+from harness.evaluation.grading_pool import Graders
 from harness.gate.check import Comparison
 from harness.gate.lock import PerItem, shortened
-from harness.graders import Graders
-from harness.leaderboard import Run
-from harness.sequential import seen
-from harness.single import checkpoint_of, sandbox_for, shown_by
-from harness.storage import full_disk_is_named, owned, writable
+from harness.protocols import Progress
+from harness.records.run_folder import full_disk_is_named, owned, writable
+from harness.statistics.sequential import seen
+from harness.types import Sampling
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def evaluated(asked: Asked, comparison: Comparison, progress: Progress) -> PerIt
 
     Raises `NotComparable` where the items here are not those of the baseline.
     """
-    from harness.engines import open_engine
+    from harness.engines.opening import open_engine
 
     lock, baseline = comparison.lock, comparison.baselines["release"]
     jobs = [_job(task, ids, baseline, lock.samples) for task, ids in lock.items.items()]
@@ -70,7 +71,7 @@ def evaluated(asked: Asked, comparison: Comparison, progress: Progress) -> PerIt
 
 def _job(name: str, ids: Sequence[str], baseline: PerItem, samples: int) -> Job:
     """The lock's items of a task in its order, asked as the baseline was."""
-    task = benchmarks.open_task(name)
+    task = task_lookup.open_task(name)
     hashes = {item.id: item.item for item in baseline.items if item.task == name}
     settings = [json.loads(text) for text in baseline.rules[name]["decoding"]]
     if any(not {"temperature", "top_p", "top_k", "max_tokens", "seed"} <= of.keys() for of in settings):

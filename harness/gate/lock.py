@@ -17,11 +17,11 @@ from typing import get_args
 
 import numpy as np
 
-from harness.columns import Places
+from harness.board.build import Run
 from harness.errors import DataError, NotComparable, UsageError
 from harness.gate.decide import Design, Policy, Settings
-from harness.leaderboard import Run
-from harness.records import write_text
+from harness.records.columns import Places
+from harness.records.serialization import write_text
 from harness.types import sha256_of
 
 SCHEMA = 1

@@ -10,11 +10,12 @@ from statistics import fmean
 import numpy as np
 from scipy.stats import norm
 
-from harness import sequential, tables
 from harness.errors import DataError, UsageError
 from harness.gate import lock as locks
 from harness.gate.decide import PRIMARY, Settings
 from harness.gate.lock import PerItem
+from harness.rendering import tables
+from harness.statistics import sequential
 
 DISCORDANCE = 0.2  # share of items that two checkpoints answer differently, where nothing better is known
 POWER = 0.8

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from harness import pictures, stats, tables
+from harness.rendering import board_plots, tables
+from harness.statistics import intervals
 
 Facts = Mapping[str, Any]
 
@@ -220,7 +221,7 @@ def forest(facts: Facts) -> str:
     ]
     title = f"{_clean(_line(facts['candidate']['name']))}: {facts['verdict']}"
     margin = margins.pop() / 100 if len(margins) == 1 else None
-    return pictures.forest_of(rows, "the baselines", title, margin, level=1 - 2 * facts["settings"]["alpha"])
+    return board_plots.forest_of(rows, "the baselines", title, margin, level=1 - 2 * facts["settings"]["alpha"])
 
 
 def _cell(text: str) -> str:
@@ -293,6 +294,6 @@ def lines(facts: Facts) -> list[str]:
             + (f"; {check['note']}" if check["note"] else "")
         )
         if check["verdict"] == "INCONCLUSIVE" and check["n"] > 1 and check["error"]:
-            least = 100 * stats.smallest_found(check["error"], check["n"] - 1, 2 * facts["settings"]["alpha"])
+            least = 100 * intervals.smallest_found(check["error"], check["n"] - 1, 2 * facts["settings"]["alpha"])
             found.append(f"{'':15}a drop below {least:.1f} points would be missed more than one time in five")
     return [*found, *(f"  note: {tables.line(warning)}" for warning in facts["warnings"])]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from harness import collection, reported
+from harness.board import collection, published_scores
 from harness.errors import DataError, UnknownName, UsageError
 from harness.types import canonical_json
 
@@ -165,7 +165,7 @@ class Result:
 def board_of(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """The board in these facts. Raises a `HarnessError` where they are no board of runs of our own."""
     kinds = {
-        reported.KIND: "holds scores that others printed, and nothing was run: they are theirs to publish",
+        published_scores.KIND: "holds scores that others printed, and nothing was run: they are theirs to publish",
         collection.KIND: "collects runs that cannot be ranked together, replies of others among them",
     }
     facts = facts if isinstance(facts, Mapping) else {}

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 
-from harness.code_grader import score_code
 from harness.errors import SandboxError, UnknownSplit
+from harness.graders.code import score_code
 from harness.protocols import CodeRunner
 from harness.types import Message, Sample, Score, Split
 

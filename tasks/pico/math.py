@@ -17,7 +17,7 @@ from functools import cache
 from itertools import islice
 
 from harness.errors import UnknownSplit
-from harness.math_grader import score_number
+from harness.graders.number import score_number
 from harness.protocols import CodeRunner
 from harness.types import Message, Sample, Score, Split
 

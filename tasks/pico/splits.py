@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
-from harness.decontaminate import words
+from harness.training.decontaminate import words
 from harness.types import Split
 
 SHARES: tuple[tuple[Split, int], ...] = (("test", 15), ("dev", 8), ("train", 77))  # percent of all keys

@@ -68,7 +68,7 @@ class Questions:
         return [Sample(f"q/{split}/{i}", (Message(RAW, question(i)),), str(i)) for i in numbers]
 
     def score(self, sample: Any, text: str, runner: object = None) -> Any:  # noqa: ARG002
-        from harness.math_grader import score_number
+        from harness.graders.number import score_number
 
         return score_number(text, sample.target)
 
@@ -79,8 +79,8 @@ def generation(rounds: int) -> None:
 
     from harness.checkpoints import open_checkpoint
     from harness.engines.vllm import VLLMEngine
-    from harness.evaluate import evaluate, job
-    from harness.graders import Graders
+    from harness.evaluation.evaluate import evaluate, job
+    from harness.evaluation.grading_pool import Graders
 
     with tempfile.TemporaryDirectory() as home, VLLMEngine() as engine, Graders() as graders:
         folder = Path(home)
@@ -177,8 +177,8 @@ def _ours(folder: Path, models: Sequence[str]) -> None:
     """One process: the engine is started once, and each further checkpoint swapped in and verified."""
     from harness.checkpoints import open_checkpoint
     from harness.engines.vllm import VLLMEngine
-    from harness.evaluate import evaluate, job
-    from harness.graders import Graders
+    from harness.evaluation.evaluate import evaluate, job
+    from harness.evaluation.grading_pool import Graders
 
     with VLLMEngine(max_model_len=CONTEXT) as engine, Graders() as graders:
         of = job(Questions(0), "test")
@@ -218,8 +218,8 @@ def grading(n_replies: int) -> None:
     """Replies a second: ours in processes beside the engine, stock as lm-eval runs it, one after the other."""
     from harness import registry
     from harness.engines.scripted import ScriptedEngine
-    from harness.evaluate import evaluate, job
-    from harness.graders import Graders
+    from harness.evaluation.evaluate import evaluate, job
+    from harness.evaluation.grading_pool import Graders
     from harness.types import Checkpoint
 
     task = registry.load("task", "math500")()

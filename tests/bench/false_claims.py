@@ -13,7 +13,8 @@ import sys
 import numpy as np
 from scipy import stats as scipy_stats
 
-from harness import claims, stats
+from harness.board import claims
+from harness.statistics import intervals
 
 ITEMS = 1319
 SLOPE = 12.4  # points a logit shifts the score by, near the middle of these items
@@ -46,7 +47,7 @@ def checkpoints() -> None:
                         scipy_stats.binom.pmf(m, n, discordant) * scipy_stats.binom.pmf(k, m, share)[p < 0.05].sum()
                     )
                 found.append(total)
-            assert abs(stats.mid_p(3, 9) - 0.0923) < 5e-4  # the rule enumerated above is the one that is used
+            assert abs(intervals.mid_p(3, 9) - 0.0923) < 5e-4  # the rule enumerated above is the one that is used
             cells.append(f"{100 * found[0]:4.1f} % / {100 * found[1]:5.1f} %")
         print(f"  n = {n:5}   " + "   ".join(f"q = {q}: {c}" for q, c in zip((0.1, 0.2, 0.3), cells, strict=True)))
 
@@ -67,7 +68,7 @@ def strategies(repetitions: int) -> None:
                         a, b = (
                             arm(rng, item, seeds, p, sd, taste) for p, sd in zip((points, 0.0), seed_sds, strict=True)
                         )
-                        hits += stats.across_seeds(a, b).p < 0.05
+                        hits += intervals.across_seeds(a, b).p < 0.05
                     rejected.append(100 * hits / repetitions)
                 cells.append(f"{seeds} seeds: {rejected[0]:4.1f} % / {rejected[1]:4.1f} %")
             print(f"  taste {taste}, seed spread {seed_sds[0]} and {seed_sds[1]} points   " + "   ".join(cells))
@@ -80,7 +81,7 @@ def boards(repetitions: int) -> None:
     for _ in range(repetitions):
         item = rng.normal(0.5, 2.2, 430)
         scores = {name: arm(rng, item, 4, 0.0, 1.5, 0.4) for name in "abcdef"}
-        false += any(pair["p_holm"] < stats.LEVEL for pair in claims.pairs(scores))
+        false += any(pair["p_holm"] < intervals.LEVEL for pair in claims.pairs(scores))
     print(
         f"\nboards of six equal strategies, four seeds, 430 items: {100 * false / repetitions:.1f} % make a false claim"
     )

@@ -27,9 +27,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from harness.answer_grader import score_math
-from harness.math_extract import read_lenient
-from harness.math_second import second_opinion
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from second_math_grader import second_opinion
+
+from harness.graders.math import score_math
+from harness.graders.math_extract import read_lenient
 
 Rule = Callable[[str, str], bool | None]
 STALL_S = 7.0  # without a verdict, and a rule of others is killed; the row counts as not accepted

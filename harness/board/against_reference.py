@@ -1,0 +1,245 @@
+"""Entries held against one reference, task by task: what was gained and lost, and whether it is form or ability."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import pairwise as pairwise_of
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from harness.board import build
+from harness.board.build import Entry, Run
+from harness.errors import NotComparable, UsageError
+from harness.records.columns import Columns
+from harness.rendering import tables
+from harness.statistics import intervals, k_metrics
+
+KIND = "comparison"
+
+
+def compare(title: str, entries: Sequence[Entry], reference: str | None, sources: Sequence[str]) -> dict[str, Any]:
+    """The facts of a comparison of existing runs: a board, and every entry against the reference on every task.
+
+    reference: the name of an entry; None: "base" where there is one, else the first. Raises `NotComparable` naming the
+    field where runs differ in prompts, items, decoding, graders or engine, and `UsageError` for fewer than two entries.
+    """
+    names = [entry.name for entry in entries]
+    if len(entries) < 2:
+        raise UsageError(f"a comparison needs two entries at least, found {', '.join(names) or 'none'}")
+    chosen = reference or ("base" if "base" in names else names[0])
+    if chosen not in names:
+        raise UsageError(f"--reference {chosen!r} is none of the entries: {', '.join(names)}")
+    board = build.build(title, entries, {"runs": list(sources), "engine": _engines(entries)}, reference=chosen)
+    base = entries[names.index(chosen)]
+    rows = [row for entry in entries if entry is not base for row in _against(entry, base, board.tasks)]
+    corrected = intervals.holm([row["strict"]["p"] for row in rows])
+    for row, p in zip(rows, corrected, strict=True):
+        row["strict"]["p_holm"] = p
+    return {
+        "kind": KIND,
+        "schema": build.SCHEMA,
+        "reference": chosen,
+        "board": asdict(board),
+        "items": {task: entries[0].runs[0].columns.of_task(task).items for task in board.tasks},
+        "sides": [_side(entry, base) for entry in entries],
+        "outcomes": OUTCOMES,
+        "against": rows,
+    }
+
+
+def _side(entry: Entry, base: Entry) -> dict[str, Any]:
+    """What one row's replies are like, whatever their score: form, samples, reward, and what the score cost."""
+    columns = [run.columns for run in entry.runs]
+    strict, lenient = (np.concatenate([c.verdicts[reading] for c in columns]) for reading in ("strict", "lenient"))
+    judged = ~np.isnan(strict) & ~np.isnan(lenient)
+    counts = build.counts(columns)
+    rewards = [run.reward - run.dev[run.chosen] for run in entry.runs if run.reward is not None and run.chosen]
+    return {
+        "name": entry.name,
+        "form_only": float((lenient > strict)[judged].mean()) if judged.any() else None,
+        "truncated": counts["truncated"] / counts["n"],
+        "unparsable": counts["unparsable"] / counts["n"],
+        **_at_k(columns),
+        "reward_less_dev": fmean(rewards) if rewards else None,
+        "cost_at_equal_score": _cost_at_equal_score(entry, base),
+    }
+
+
+def _at_k(columns: Sequence[Columns]) -> dict[str, Any]:
+    """pass@1 and pass@k of strict verdicts, k the samples an item; both None for one sample."""
+    ones, many = [], []
+    for of in columns:
+        values = of.verdicts["strict"]
+        n = np.bincount(of.places.item_of, ~np.isnan(values))
+        right = np.bincount(of.places.item_of, values == 1.0)
+        k = int(n.min())
+        if k < 2:
+            return {"k": 1, "pass_at_1": None, "pass_at_k": None}
+        pairs = list(zip(n.astype(int).tolist(), right.astype(int).tolist(), strict=True))
+        ones.append(fmean(k_metrics.pass_at_k(*pair, 1) for pair in pairs))
+        many.append(fmean(k_metrics.pass_at_k(*pair, k) for pair in pairs))
+    return {"k": k, "pass_at_1": fmean(ones), "pass_at_k": fmean(many)}
+
+
+def _cost_at_equal_score(entry: Entry, base: Entry) -> dict[str, float | bool] | None:
+    """FLOPs at which the entry's dev score first reaches the reference's last one, and what the reference spent in all.
+
+    By straight lines between the checkpoints that were judged, means over seeds. None where either was not trained, or
+    the score is never reached.
+    """
+    ours, theirs = _dev_curve(entry), _dev_curve(base)
+    if not ours or not theirs:
+        return None
+    target, of = theirs[-1][1], theirs[-1][0]
+    for (cost_before, before), (cost, score) in pairwise_of(((0.0, -1.0), *ours)):
+        if score >= target:
+            first = before < 0  # the score before the first checkpoint is not known: at most so much
+            share = 1.0 if first or score == before else (target - before) / (score - before)
+            flops = cost_before + share * (cost - cost_before)
+            return {"target": target, "flops": flops, "reference_flops": of, "at_most": first}
+    return None
+
+
+def _dev_curve(entry: Entry) -> list[tuple[float, float]]:
+    """(FLOPs, dev score) of the checkpoints that were judged, means over seeds."""
+    runs = [run for run in entry.runs if run.spent]
+    names = sorted(set.intersection(*(set(run.spent) for run in runs)), key=float) if runs else []
+    return [(fmean(run.spent[name] for run in runs), fmean(run.dev[name] for run in runs)) for name in names]
+
+
+def _engines(entries: Sequence[Entry]) -> str:
+    return ", ".join(sorted({run.columns.places.compared["engine"][0] for entry in entries for run in entry.runs}))
+
+
+def _against(entry: Entry, base: Entry, tasks: Sequence[str]) -> list[dict[str, Any]]:
+    found = []
+    for task in tasks:
+        ours, theirs = (build.of_task(e.runs, task) for e in (entry, base))
+        row: dict[str, Any] = {"name": entry.name, "task": task}
+        for reading in ("strict", "lenient"):
+            try:
+                row[reading] = asdict(build.difference(ours, theirs, reading))
+            except ValueError as error:
+                raise NotComparable(f"{entry.name!r} and {base.name!r} share on {task} {error}") from None
+        if len(ours) == len(theirs) == 1:
+            row["outcomes"] = _outcomes(ours[0], theirs[0])
+        row["tokens"] = [_mean_tokens(runs) for runs in (ours, theirs)]
+        found.append(row)
+    return found
+
+
+OUTCOMES = {"g": "gained", "l": "lost", "r": "both right", "w": "both wrong", "m": "mixed"}
+
+
+def _outcomes(ours: Run, theirs: Run) -> str:
+    """A letter of `OUTCOMES` an item, by how both did, strictly; mixed: shares, or no verdict."""
+    a, b = ours.columns.scores("strict"), theirs.columns.scores("strict")
+    letters = np.full(len(a), "m")
+    for letter, (one, other) in zip("glrw", ((1, 0), (0, 1), (1, 1), (0, 0)), strict=True):
+        letters[(a == one) & (b == other)] = letter
+    return "".join(letters.tolist())
+
+
+def _mean_tokens(runs: Sequence[Run]) -> float | None:
+    """Tokens a reply; None where they were not recorded."""
+    counts = np.concatenate([run.columns.n_tokens for run in runs])
+    return float(counts.mean()) if counts.any() else None
+
+
+def markdown(facts: Mapping[str, Any]) -> str:
+    """The board, then every entry against the reference."""
+    reference = facts["reference"]
+    head = [
+        "Entry",
+        "Task",
+        "n",
+        "Strict, points",
+        "",
+        "Gained / lost / both wrong",
+        "Lenient, points",
+        "Tokens a reply",
+    ]
+    lines = [
+        f"## Against {tables.plain(reference)}",
+        "",
+        *tables.table(head, [_cells(row, len(facts["against"])) for row in facts["against"]]),
+        "",
+        f"▲ better, ▼ worse, after Holm's correction at {100 * intervals.LEVEL:g} % over these rows; ≈ not told apart, "
+        "and true differences below the figure beside it may be missed more than one time in five. Where strict moves "
+        "and lenient does not, it is form and not ability (in files of lm-eval: the first and the last filter). "
+        f"Tokens: the entry's, then {reference}'s. The facts (.json) say it of every item.",
+        "",
+    ]
+    lines += [
+        "## Form, samples, reward and cost",
+        "",
+        *tables.table(_SIDE_HEAD, [_side_cells(side) for side in facts["sides"]]),
+        "",
+        "**Other form**: right by the lenient reading alone. **Reward less dev**: the mean train reward of the last "
+        "tenth less the dev score; far above 0 the policy pleases the reward and not the task. **Cost at equal "
+        f"score**: FLOPs spent when the dev score first reached {tables.plain(reference)}'s last one, and what part of "
+        "its cost that is; means over seeds, straight lines between the checkpoints that were judged.",
+        "",
+    ]
+    before, fold, after = build.markdown(build.Board(**facts["board"])).partition("<details>")
+    return before + "\n".join(lines) + "\n" + fold + after
+
+
+_SIDE_HEAD = (
+    "Entry",
+    "Other form %",
+    "Cut off %",
+    "Unread %",
+    "pass@1 %",
+    "pass@k %",
+    "Reward less dev",
+    "Cost at equal score",
+)
+
+
+def _side_cells(side: Mapping[str, Any]) -> list[str]:
+    cost = side["cost_at_equal_score"]
+    many = "–" if side["pass_at_k"] is None else f"{100 * side['pass_at_k']:.1f} (k = {side['k']})"
+    return [
+        tables.plain(side["name"]),
+        *(_share(side[key]) for key in ("form_only", "truncated", "unparsable", "pass_at_1")),
+        many,
+        "–" if side["reward_less_dev"] is None else f"{100 * side['reward_less_dev']:+.1f}",
+        "–" if cost is None else _cost_text(cost),
+    ]
+
+
+def _cost_text(cost: Mapping[str, Any]) -> str:
+    most = "at most " if cost["at_most"] else ""
+    return f"{most}{cost['flops']:.2e} (x {cost['flops'] / cost['reference_flops']:.2f})"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _cells(row: Mapping[str, Any], of: int) -> list[str]:
+    outcomes = row.get("outcomes")
+    counts = [outcomes.count(letter) for letter in "glw"] if outcomes else []
+    return [
+        tables.plain(row["name"]),
+        row["task"],
+        str(row["strict"]["n"]),
+        tables.percent(row["strict"], "+"),
+        _verdict(row, of),
+        " / ".join(map(str, counts)) or "–",
+        tables.percent(row["lenient"], "+"),
+        " / ".join("–" if mean is None else f"{mean:.0f}" for mean in row["tokens"]),
+    ]
+
+
+def _verdict(row: Mapping[str, Any], of: int) -> str:
+    """▲, ▼, or ≈ with the points that would be found four times in five at the strictest of `of` tests."""
+    strict = row["strict"]
+    if strict["p_holm"] < intervals.LEVEL:
+        return "▲" if strict["value"] > 0 else "▼"
+    points = build.found_from(strict, of)
+    return "≈" if points is None else f"≈ {points:.1f}"

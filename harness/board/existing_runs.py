@@ -1,0 +1,289 @@
+"""Runs that exist already, read back as entries of a board: run folders of this project, samples files of lm-eval."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from harness.board.build import Entry, Run
+from harness.errors import DataError, UsageError
+from harness.interop import recorded
+from harness.records.columns import Columns, Reader
+from harness.records.serialization import cost_from_json, read_lines, write_json
+from harness.types import Record, Score
+
+NAME = "entries.json"
+SCHEMA = 1
+
+
+def write(folder: Path, entries: Iterable[Entry]) -> None:
+    """Note in a run folder what its last comparison ranked, and where the records of it lie."""
+    values = [
+        {
+            "name": entry.name,
+            "role": entry.role,
+            "tried": entry.tried,
+            "runs": list(map(_note, entry.runs)),
+        }
+        for entry in entries
+    ]
+    write_json(folder / NAME, {"schema": SCHEMA, "entries": values})
+
+
+def _note(run: Run) -> dict[str, Any]:
+    values = {field.name: getattr(run, field.name) for field in fields(run) if field.name not in ("columns", "home")}
+    return values | {"cost": asdict(run.cost) if run.cost else None}
+
+
+def read(paths: Sequence[Path]) -> list[Entry]:
+    """The entries in these runs, in order.
+
+    A path is a run folder of `harness compare` or `harness eval`, a folder with lm-eval's samples_*.jsonl, one such
+    file, or a file of recorded generations with verdicts of its own (see `generations`). Texts are left out. Raises
+    `DataError` for anything else, and for two entries of one name.
+    """
+    entries: list[Entry] = []
+    reader = Reader()
+    for path in paths:
+        if (path / NAME).is_file():
+            found = _compared(path, reader)
+        elif (path / "evals").is_dir():
+            found = _evaluated(path, reader)
+        elif path.is_file() and not path.name.startswith("samples_"):
+            found = _recorded(path, reader)
+        else:
+            found = _lm_eval(path, reader)
+        entries += [entry for entry in found if _is_new(entry, entries, path)]
+    return entries
+
+
+def chosen(entries: Sequence[Entry], name: str | None, seed: int | None) -> tuple[str, Run]:
+    """One run of these entries, and what to call it. Raises `UsageError` where the choice is open."""
+    names = [entry.name for entry in entries]
+    if name is None and len(entries) > 1:
+        raise UsageError(f"there are several entries; name one with --entry: {', '.join(names)}")
+    entry = next((entry for entry in entries if name in (None, entry.name)), None)
+    if entry is None:
+        raise UsageError(f"--entry {name!r} is none of {', '.join(names)}")
+    runs = [run for run in entry.runs if seed in (None, run.seed)]
+    if len(runs) != 1:
+        seeds = ", ".join(str(run.seed) for run in entry.runs)
+        raise UsageError(f"{entry.name!r} has the seeds {seeds}; name one with --seed")
+    if runs[0].status != "done":
+        raise UsageError(f"{entry.name!r} {runs[0].status}: {runs[0].why}; a run that did not finish is no candidate")
+    return entry.name if len(entry.runs) == 1 else f"{entry.name} seed {runs[0].seed}", runs[0]
+
+
+def _is_new(entry: Entry, entries: Sequence[Entry], path: Path) -> bool:
+    """False for a base or teacher that several runs share. Raises `DataError` for another entry of a known name."""
+    same = next((other for other in entries if other.name == entry.name), None)
+    if same is None:
+        return True
+    if entry.role in ("base", "teacher") and entry.runs[0].digest == same.runs[0].digest:
+        return False
+    raise DataError(
+        f"{path}: {entry.name!r} is in an earlier run too, with other weights or records; evaluate it under a name of "
+        "its own (harness eval --name), or compare the runs apart"
+    )
+
+
+def _compared(folder: Path, reader: Reader) -> list[Entry]:
+    values = _json(folder / NAME)
+    try:
+        return [
+            Entry(
+                entry["name"],
+                entry["role"],
+                tuple(_run(folder, run, reader) for run in entry["runs"]),
+                entry.get("tried"),
+            )
+            for entry in values["entries"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder / NAME} does not fit ({type(error).__name__}: {error}); run `compare` again"
+        ) from None
+
+
+def _run(folder: Path, values: Mapping[str, Any], reader: Reader) -> Run:
+    files = tuple(values["files"])
+    columns = _columns(reader, folder, files)
+    cost = cost_from_json(values["cost"]) if values["cost"] else None
+    return Run(**{**values, "columns": columns, "cost": cost, "files": files, "home": str(folder)})
+
+
+def _evaluated(folder: Path, reader: Reader) -> list[Entry]:
+    """A row of `harness eval` is in one result file for each list of tasks it was asked for."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for path in sorted((folder / "results").glob("*.json")):
+        values = _json(path)
+        try:
+            row, new = values["board"]["rows"][0], values["records"]
+            name, digest = row["name"], row["runs"][0]["digest"]
+        except (KeyError, IndexError, TypeError) as error:
+            raise DataError(
+                f"{path} does not say where its records lie ({type(error).__name__}: {error}); run `harness eval` "
+                "again: nothing is generated anew"
+            ) from None
+        known, files = found.setdefault(name, (digest, []))
+        if known != digest:
+            raise DataError(f"{folder}: two checkpoints are called {name!r}; evaluate each with a --name of its own")
+        files += [file for file in new if file not in files]
+    if not found:
+        raise DataError(f"{folder} holds no finished evaluation; run its command again to finish one")
+    return [
+        Entry(
+            name,
+            "model",
+            (Run(digest, _columns(reader, folder, files), files=tuple(files), home=str(folder)),),
+        )
+        for name, (digest, files) in found.items()
+    ]
+
+
+def _columns(reader: Reader, folder: Path, files: Sequence[str]) -> Columns:
+    return reader.files([folder / file for file in files], str(folder))
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); run its command again") from None
+
+
+def _lm_eval(path: Path, reader: Reader) -> list[Entry]:
+    files = [path] if path.is_file() else sorted(path.rglob("samples_*.jsonl")) if path.is_dir() else []
+    if not files:
+        raise DataError(
+            f"{path} is no run: a run folder of this project, a folder with lm-eval's samples_*.jsonl, or such a file"
+        )
+    runs: dict[str, list[Record]] = defaultdict(list)
+    for file in files:
+        runs[file.resolve().parent.name] += _samples(file)  # lm-eval names the folder after the model
+    for name, records in runs.items():
+        if not records:
+            raise DataError(f"{path}: the samples of {name!r} are empty")
+    return [
+        Entry(name, "model", (Run(records[0].checkpoint, reader.records(records, str(path))),))
+        for name, records in runs.items()
+    ]
+
+
+def _samples(file: Path) -> Iterator[Record]:
+    """lm-eval writes a row for every item and filter; the first filter is the strict reading, the last the lenient."""
+    digest = "recorded:" + hashlib.sha256(file.read_bytes()).hexdigest()
+    task = re.sub(r"_\d{4}-\d\d-\d\dT.*", "", file.stem.removeprefix("samples_"))
+    items: dict[Any, dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    metric = ""
+    try:
+        for row in map(json.loads, read_lines(file)):
+            if row.get("filter") in items[row["doc_id"]]:
+                raise DataError(f"{file}: item {row['doc_id']} is there twice under filter {row.get('filter')!r}")
+            items[row["doc_id"]][row.get("filter")] = row
+        for doc_id, by_filter in items.items():
+            rows = list(by_filter.values())
+            metric = metric or _metric(rows[0], file)
+            values = [_verdict(row, metric, file) for row in (rows[0], rows[-1])]
+            first = rows[0]
+            yield Record(
+                task=task,
+                task_version="unrecorded",
+                sample_id=str(doc_id),
+                sample_hash=f"{first['doc_hash']} {first['target_hash']}",
+                repeat=0,
+                prompt_hash=first["prompt_hash"],
+                checkpoint=digest,
+                engine="lm-eval, unrecorded",
+                sampling=_decoding(first),
+                grader_version=f"lm-eval {metric} ({', '.join(map(str, by_filter))})",
+                sandbox="unrecorded",
+                text="",
+                n_prompt_tokens=0,
+                n_tokens=0,
+                finish="stop",
+                wall_s=0.0,
+                scores={"strict": Score(values[0], answer=""), "lenient": Score(values[1], answer="")},
+            )
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{file} is no samples file of lm-eval ({type(error).__name__}: {error})") from None
+
+
+def _recorded(path: Path, reader: Reader) -> list[Entry]:
+    """Other people's verdicts as they stand in their file; an entry for each model it holds replies of."""
+    name = recorded.name_of(path)
+    entries = []
+    for column in recorded.columns(path) or [""]:
+        file = recorded.read_generations(path, column)
+        records = list(_as_recorded(file))
+        if all(record.scores["strict"].value is None for record in records):
+            raise DataError(
+                f"{path} has no verdicts of its own; have its replies judged: harness eval --engine replay "
+                f"--generations {path} --task NAME"
+            )
+        run = Run(file.digest, reader.records(records, str(path)))
+        entries.append(Entry(f"{name} {column}".strip(), "model", (run,)))
+    return entries
+
+
+def _as_recorded(file: recorded.RecordedFile) -> Iterator[Record]:
+    """A record a reply. What the file does not say is "unrecorded", and the same for all files of a shape."""
+    seen: Counter[str] = Counter()
+    for entry in file.entries:
+        text = hashlib.sha256(f"{entry.text}\n{entry.test}".encode()).hexdigest()
+        item = entry.name or (str(entry.number) if entry.number is not None else text[:16])
+        for reply in entry.replies:
+            value = None if reply.verdict is None else float(reply.verdict)
+            score = Score(value, None if reply.answer is None and not reply.text else "")
+            yield Record(
+                task="recorded",
+                task_version="unrecorded",
+                sample_id=item,
+                sample_hash=text,
+                repeat=seen[item],
+                prompt_hash=hashlib.sha256(reply.prompt.encode()).hexdigest() if reply.prompt else "",
+                checkpoint=file.digest,
+                engine="unrecorded",
+                sampling={"as recorded": file.shape},
+                grader_version=f"as recorded: {file.rule}",
+                sandbox="unrecorded",
+                text="",
+                n_prompt_tokens=0,
+                n_tokens=0,
+                finish=reply.finish,
+                wall_s=0.0,
+                scores={"strict": score, "lenient": score},
+            )
+            seen[item] += 1
+
+
+def _metric(row: Mapping[str, Any], file: Path) -> str:
+    """The first metric of a row that is a share. Raises `DataError` where none is."""
+    for name in row["metrics"]:
+        if name in row and (row[name] is None or _is_share(row[name])):
+            return str(name)
+    raise DataError(f"{file}: item {row['doc_id']} has no metric between 0 and 1, got {list(row['metrics'])}")
+
+
+def _verdict(row: Mapping[str, Any], metric: str, file: Path) -> float | None:
+    """The value of the metric; None: not judged."""
+    if row[metric] is None or _is_share(row[metric]):
+        return None if row[metric] is None else float(row[metric])
+    raise DataError(f"{file}: item {row['doc_id']}: {metric} must be between 0 and 1, got {row[metric]!r}")
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= 1
+
+
+def _decoding(row: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = row.get("arguments")
+    first = next(iter(arguments.values()), None) if isinstance(arguments, Mapping) else None
+    settings = first.get("arg_1") if isinstance(first, Mapping) else None
+    return dict(settings) if isinstance(settings, Mapping) else {}

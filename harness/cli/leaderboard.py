@@ -1,0 +1,229 @@
+"""`harness leaderboard`: the commands."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.options import board_file, listed, write_board
+from harness.errors import DataError
+
+
+@click.group()
+def leaderboard() -> None:
+    """Make boards from the results of earlier runs."""
+
+
+_OUT = click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=board_file,
+    help="The .md to write; the other forms lie beside it.",
+)
+
+
+@leaderboard.command("build")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@_OUT
+@click.option("--title", help="[default: the names of the runs]")
+@click.option("--reference", default="", help="The row all others are held against [default: base, else the first].")
+@click.option(
+    "--reading",
+    type=click.Choice(["strict", "lenient"]),
+    default="strict",
+    show_default=True,
+    help="The scores to rank by; lenient where replies were made under prompts that ask for another form.",
+)
+def leaderboard_build(runs: tuple[Path, ...], out: Path, title: str | None, reference: str, reading: str) -> None:
+    """Make a board of RUNS that exist: run folders, lm-eval's samples, recorded generations with verdicts.
+
+    \b
+    Examples:
+      harness leaderboard build runs/a runs/b --out board.md --reference a
+      harness leaderboard build lm_eval_output/* --out board.md
+      harness leaderboard build runs/recorded --out leaderboards/recorded.md --reading lenient
+
+    Runs over the same items, prompts and settings are ranked together; the others are listed apart. Beside the board
+    lie its facts (.json), a table (.csv), pictures, and a page to read replies in (.html).
+    """
+    _build_board(out, title or f"Board of {', '.join(path.name for path in runs)}", runs, reference, reading)
+
+
+@leaderboard.command("add")
+@click.argument("board", type=click.Path(exists=True, dir_okay=False, path_type=Path), callback=board_file)
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+def leaderboard_add(board: Path, runs: tuple[Path, ...]) -> None:
+    """Add RUNS to BOARD (.md), which is built anew of its own runs and these.
+
+    \b
+    Example:
+      harness leaderboard add board.md runs/c
+    """
+    from harness.board import collection
+
+    title, before, reference, reading = collection.made_of(board)
+    new = [path for path in runs if path not in before]
+    _build_board(board, title, (*before, *new), reference, reading)
+
+
+def _targets(
+    _context: click.Context, _option: click.Parameter, texts: tuple[str, ...]
+) -> list[tuple[str, str, int | None]]:
+    """(repository, row, seed) of each ROW[@SEED]=OWNER/MODEL."""
+    found = [re.fullmatch(r"(.+?)(?:@(\d+))?=([^=]+)", text) for text in texts]
+    if odd := [text for text, match in zip(texts, found, strict=True) if match is None]:
+        raise click.BadParameter(f"wants ROW[@SEED]=OWNER/MODEL like kd@2=me/small-kd, got {odd[0]!r}")
+    return [(match[3], match[1], int(match[2]) if match[2] else None) for match in found if match]
+
+
+@leaderboard.command("publish")
+@click.argument("board", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--to",
+    "targets",
+    multiple=True,
+    required=True,
+    metavar="ROW[@SEED]=OWNER/MODEL",
+    callback=_targets,
+    help="A row, or one seed of it, and the model repository that holds its checkpoint. Again for more rows.",
+)
+@click.option(
+    "--format",
+    "formats",
+    default="eval-results",
+    show_default=True,
+    help="Comma-separated: eval-results, model-index, every-eval-ever, badge.",
+)
+@click.option("--mean", is_flag=True, help="Publish the mean over the seeds of a row; the text says so.")
+@click.option("--limited", is_flag=True, help="Publish scores of fewer items than the benchmark has; the text says so.")
+@click.option("--source", default="", metavar="URL", help="Where a reader finds what the numbers were made from.")
+@click.option("--date", type=click.DateTime(["%Y-%m-%d"]), help="Of the evaluation.")
+@click.option("--evaluator", metavar="NAME", help="Who evaluated: an organisation or person (every-eval-ever).")
+@click.option(
+    "--relationship",
+    type=click.Choice(["first_party", "third_party", "collaborative", "other"]),
+    default="other",
+    show_default=True,
+    help="Of the evaluator to the model's maker (every-eval-ever).",
+)
+@click.option(
+    "--datastore", default="", metavar="OWNER/DATASET", help="Where every-eval-ever goes [default: the model]."
+)
+@click.option(
+    "--replies",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="RUN",
+    help="The run folder of the board: publish each judged reply too, with its question (every-eval-ever).",
+)
+@click.option("--direct", is_flag=True, help="Commit to the main branch instead of opening a pull request.")
+@click.option("--dry-run", is_flag=True, help="Show every file against what is there; send nothing. Needs no token.")
+def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]], **options: Any) -> None:
+    """Propose scores of BOARD (.json) to the model repositories that hold the checkpoints, as pull requests.
+
+    \b
+    Examples:
+      harness leaderboard publish board.json --to kd@2=me/small-kd --dry-run
+      harness leaderboard publish board.json --to kd@2=me/small-kd --to rl@1=me/small-rl --source https://...
+      harness leaderboard publish board.json --to kd=me/small-kd --mean --format every-eval-ever --evaluator me
+
+    The token is that of `hf auth login`, or HF_TOKEN. The same command again sends only what is not there.
+    """
+    import json
+
+    from huggingface_hub import get_token
+
+    from harness.publish.hub import Ask, planned, publish, read
+    from harness.publish.results import Evaluator, Pick, without_benchmark
+
+    try:
+        facts = json.loads(board.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{board} is no JSON ({error}); give the .json beside a board") from None
+    found = [(repository, Pick(row, seed, options["mean"], options["limited"])) for repository, row, seed in targets]
+    ask = Ask(
+        targets=tuple(found),
+        formats=tuple(listed(options["formats"])),
+        source=options["source"],
+        date=options["date"] and f"{options['date']:%Y-%m-%d}",
+        evaluator=Evaluator(options["evaluator"], options["relationship"]) if options["evaluator"] else None,
+        datastore=options["datastore"],
+        created=int(board.stat().st_mtime),  # not now: the same board gives the same files
+        **(_replies(facts, [pick for _, pick in found], options["replies"]) if options["replies"] else {}),
+    )
+    token = get_token()
+    uploads = planned(facts, ask, lambda repository: read(repository, "README.md", token))
+    if "eval-results" in ask.formats and (others := without_benchmark(facts)):
+        click.echo(f"the hub has no board for {', '.join(others)}: left out of eval-results")
+    for outcome in publish(uploads, token, pull_request=not options["direct"], dry_run=options["dry_run"]):
+        click.echo("\n".join(outcome.lines))
+
+
+def _replies(facts: dict[str, Any], picks: list[Any], run: Path) -> dict[str, Any]:
+    """The records of what is published, and the items they are of."""
+    from harness.evaluation.task_lookup import open_task
+    from harness.publish.every_eval_ever import recorded
+
+    records = tuple(record for pick in picks for record in recorded(facts, pick, run))
+    tasks = dict.fromkeys(record.task for record in records)
+    return {"records": records, "samples": {s.id: s for task in tasks for s in open_task(task).samples("test")}}
+
+
+def _build_board(out: Path, title: str, runs: tuple[Path, ...], reference: str, reading: str) -> None:
+    from harness.board import collection, files
+    from harness.board.build import markdown_of
+    from harness.records.run_folder import writable
+
+    writable(out.resolve().parent)
+    facts, groups = collection.collect(title, runs, reference, reading)
+    markdown = collection.markdown if facts.get("kind") else markdown_of
+    drawings = files.draw(facts, groups, {})
+    written = files.write(out, facts, groups, drawings, markdown, with_page=True)
+    click.echo(f"leaderboard: {', '.join(map(str, written))}")
+
+
+@leaderboard.command("reported")
+@click.argument("scores", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=board_file,
+    help="The .md to write [default: beside SCORES].",
+)
+def leaderboard_reported(scores: Path, out: Path | None) -> None:
+    """Judge the claims of a publication by its own printed scores (SCORES, toml): which are larger than noise?
+
+    \b
+    Example:
+      harness leaderboard reported leaderboards/paper.toml
+    """
+    from harness.board import published_scores
+
+    facts = published_scores.judge(published_scores.read(scores))
+    out = out or scores.with_suffix(".md")
+    write_board(facts, published_scores.markdown(facts), out)
+    click.echo(f"leaderboard: {out} (facts: {out.with_suffix('.json')})")
+
+
+@leaderboard.command("check")
+@click.argument("boards", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def leaderboard_check(boards: tuple[Path, ...]) -> None:
+    """Fail where a board (.md) is not what its facts (.json beside it) give.
+
+    \b
+    Example:
+      harness leaderboard check leaderboards/*.md
+    """
+    from harness.board import collection
+
+    boards = tuple(board for board in boards if board.name != "README.md")  # lies beside the boards, and is none
+    stale = [board for board in boards if not collection.is_current(board)]
+    for board in stale:
+        click.echo(f"{board} is stale or was edited by hand; build it again", err=True)
+    if stale:
+        sys.exit(1)
+    click.echo(f"{len(boards)} boards are what their facts give")

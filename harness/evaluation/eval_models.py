@@ -1,0 +1,365 @@
+"""One model evaluated alone, or the recorded replies of one scored through the same path."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.board.build import LOOKS, Board, Entry, Run, build
+from harness.checkpoints import open_checkpoint, resolve_model
+from harness.errors import EngineError, UsageError
+from harness.evaluation import task_lookup
+from harness.evaluation.evaluate import Evaluation, Job, evaluate, grader_version, job, summarised
+from harness.evaluation.export import export
+from harness.evaluation.grading_pool import Graders
+from harness.interop.recorded import count_kinds, differences, name_of
+from harness.protocols import CodeRunner, Engine, ItemTask, Progress, Task
+from harness.records.columns import Columns
+from harness.records.run_folder import full_disk_is_named, owned, writable
+from harness.records.serialization import write_json
+from harness.records.test_set_log import Ledger, Look
+from harness.rendering import tables
+from harness.statistics import intervals, k_metrics
+from harness.statistics.k_metrics import KMetric
+from harness.types import Checkpoint, Sampling, Split
+
+READINGS = ("strict", "lenient")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `harness eval` was asked for. generations: recorded replies; None: a model answers."""
+
+    tasks: tuple[str, ...]
+    folder: Path
+    models: tuple[str, ...] = ()
+    generations: Path | None = None
+    field: str = ""
+    name: str = ""
+    engine: str = "auto"
+    engine_options: tuple[tuple[str, str], ...] = ()  # arguments of the engine's constructor
+    split: Split = "test"
+    limit: int | None = None
+    repeats: int = 1
+    temperature: float | None = None  # None: greedy; a task of lm-eval: its own
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    seed: int = 0
+    chat: bool | None = None  # None: chats for our tasks, plain text for those of lm-eval
+    num_fewshot: int | None = None
+    metrics: tuple[KMetric, ...] = ()
+    allow_weak_sandbox: bool = False
+    allow_errors: bool = False  # report although some replies failed; they are counted, and not part of the score
+
+    @property
+    def sampling(self) -> Sampling:
+        """How replies to our own tasks are drawn."""
+        return Sampling(
+            self.repeats,
+            temperature=self.temperature or 0.0,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            top_k=self.top_k or 0,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+            chat=self.chat is not False,
+        )
+
+    def row(self, model: str) -> str:
+        """The name of a row: as asked for, else the model's folder, else the file and column."""
+        if self.generations is None:
+            own = Path(model).name
+            same = [other for other in self.models if Path(other).name == own]
+            return self.name or (own if len(same) == 1 else model)
+        stem = name_of(self.generations)
+        return self.name or stem + (f" {self.field}" if self.field else "")
+
+
+@dataclass(frozen=True)
+class Result:
+    """board: a row for each model. paths: their facts as JSON. more: what else a person wants to know, by line."""
+
+    board: Board
+    paths: list[Path]
+    more: list[str]
+
+
+def run(asked: Asked, progress: Progress) -> Result:
+    """Evaluate and write the result. Raises `UsageError` for options that do not go together."""
+    if (asked.engine == "replay") != (asked.generations is not None):
+        raise UsageError("--engine replay and --generations FILE go together: the one names what the other reads")
+    if (asked.generations is None) != bool(asked.models):
+        raise UsageError("give either --model, or --engine replay with --generations")
+    if asked.name and len(asked.models) > 1:
+        raise UsageError(f"--name is for one model, got {len(asked.models)}: {', '.join(asked.models)}")
+    names = task_lookup.expand(asked.tasks, asked.split)
+    if asked.generations is not None and len(names) != 1:
+        raise UsageError(f"recorded replies belong to one task, got {', '.join(names)}")
+    chats = asked.chat or (asked.chat is None and not all(name.startswith(task_lookup.STOCK) for name in names))
+    checkpoints = {
+        model: checkpoint_of(model, asked.engine, dict(asked.engine_options), bool(chats))
+        for model in dict.fromkeys(asked.models)
+    }
+    tasks = [_open(name, asked, next(iter(checkpoints.values()), None)) for name in names]
+    _refuse_odd_sampling(tasks, asked)
+    writable(asked.folder)
+    with owned(asked.folder), full_disk_is_named(asked.folder), contextlib.ExitStack() as closing:
+        graders = closing.enter_context(Graders(sandbox_for(tasks, asked.allow_weak_sandbox, closing)))
+        if asked.generations is not None:
+            return _replay(asked, asked.generations, tasks[0], graders, progress)
+        from harness.engines.opening import open_engine
+
+        engine = open_engine(asked.engine, progress.say, dict(asked.engine_options))
+        closing.callback(engine.close)
+        jobs = [job(task, asked.split, _smaller(asked.limit, names[task.name]), asked.sampling) for task in tasks]
+        if asked.split == "test":  # before the first: every row tells the same number
+            models = [(asked.row(model), checkpoint.digest) for model, checkpoint in checkpoints.items()]
+            Ledger(asked.folder).add(
+                Look(j.items_hash, digest, j.task.name, who) for who, digest in models for j in jobs
+            )
+        results = []
+        for model, checkpoint in checkpoints.items():
+            found = _evaluate(jobs, engine, checkpoint, graders, asked, progress, model)
+            results.append(_write(asked, asked.row(model), found, {}))
+    return _together(results)
+
+
+def outline(asked: Asked) -> list[str]:
+    """What `run` would ask, one line a task, without an engine; reads the data, not the models."""
+    names = task_lookup.expand(asked.tasks, asked.split)
+    tasks = [_open(name, asked, None) for name in names]
+    _refuse_odd_sampling(tasks, asked)
+    lines, total = [], 0
+    for task in tasks:
+        part = job(task, asked.split, _smaller(asked.limit, names[task.name]), asked.sampling)
+        asks = [ask for sample in part.samples for ask in part.asks(sample)]
+        most = sum(ask.params.max_tokens for ask in asks if ask.continuation is None)
+        total += most
+        n, found = len(part.samples), 100 * intervals.detectable(0.2, len(part.samples))
+        drawn = f"at most {most:,} tokens" if most else "log-probabilities only"
+        lines.append(
+            f"{task.name}: {n:,} {asked.split} items, {len(asks):,} requests, {drawn}; tells {found:.1f} points"
+        )
+    models = max(1, len(asked.models))
+    lines.append(f"in all at most {models * total:,} generated tokens for {models} model{'s' if models > 1 else ''}")
+    return [*lines, "(points: the smallest difference found with 80 % power, one fifth of items differing)"]
+
+
+def _together(results: Sequence[Result]) -> Result:
+    """One board of all rows, in the order they were asked for; each row was made under the same rules."""
+    if len(results) == 1:
+        return results[0]
+    rows = sorted((row for r in results for row in r.board.rows), key=lambda row: -(row["strict"]["value"] or 0.0))
+    board = replace(results[0].board, title=f"{len(results)} models", rows=rows)
+    return Result(board, [p for r in results for p in r.paths], [line for r in results for line in r.more])
+
+
+def checkpoint_of(model: str, engine: str, options: Mapping[str, str], chats: bool = True) -> Checkpoint:
+    """What a model's name means to an engine: a folder or a name on the hub, or a model that a server holds."""
+    if engine == "openai":
+        from harness.engines.openai import served
+
+        return served(options.get("base_url", ""), model)
+    return open_checkpoint(resolve_model(model), chats)
+
+
+def _open(name: str, asked: Asked, checkpoint: Checkpoint | None) -> Task:
+    if not name.startswith(task_lookup.STOCK):
+        return task_lookup.open_task(name)
+    return task_lookup.open_task(
+        name,
+        chat_from=checkpoint.path if asked.chat and checkpoint else None,
+        num_fewshot=asked.num_fewshot,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        top_k=asked.top_k,
+        max_gen_toks=asked.max_tokens,
+    )
+
+
+def _smaller(limit: int | None, other: int | None) -> int | None:
+    return min((n for n in (limit, other) if n is not None), default=None)
+
+
+def _refuse_odd_sampling(tasks: Sequence[Task], asked: Asked) -> None:
+    """Raise `UsageError` for settings that cannot give what was asked for."""
+    stock = [task.name for task in tasks if isinstance(task, ItemTask)]
+    if asked.num_fewshot is not None and len(stock) < len(tasks):
+        raise UsageError("--num-fewshot is for the tasks of lm-eval (lm_eval/NAME); ours are zero-shot")
+    if stock and (asked.repeats > 1 or asked.metrics):
+        raise UsageError(
+            f"{stock[0]} draws as many replies as lm-eval says and has metrics of its own; --samples and --metrics are "
+            f"for our tasks"
+        )
+    if asked.generations is None:
+        if asked.repeats > 1 and not asked.temperature:
+            raise UsageError(
+                f"--samples {asked.repeats} at temperature 0 would be the same reply {asked.repeats} times; add "
+                f"--temperature 0.6, or leave --samples out"
+            )
+        _check_metrics(tasks, asked.metrics, asked.repeats, asked.temperature or 0.0)
+
+
+def _check_metrics(tasks: Sequence[Task], metrics: Sequence[KMetric], repeats: int, temperature: float | None) -> None:
+    for task in tasks:
+        k_metrics.check(metrics, repeats, temperature, short_answers=not task.needs_sandbox, task=task.name)
+
+
+def sandbox_for(tasks: Sequence[Task], allow_weak: bool, closing: contextlib.ExitStack) -> CodeRunner | None:
+    """The sandbox where one of the tasks needs it, closed with the rest; else None."""
+    if not any(task.needs_sandbox for task in tasks):
+        return None
+    from harness.sandbox import Sandbox
+
+    return closing.enter_context(Sandbox(allow_weak=allow_weak))
+
+
+def _replay(asked: Asked, path: Path, task: Task, graders: Graders, progress: Progress) -> Result:
+    from harness.interop.replay_engine import ReplayEngine
+
+    engine = ReplayEngine(path, task, asked.split, asked.field)
+    covered = engine.covered[: asked.limit]
+    part = replace(job(task, asked.split, 1), samples=covered, repeats=engine.n_repeats)
+    _check_metrics([task], asked.metrics, part.repeats, None)
+    (found,) = _evaluate([part], engine, Checkpoint(path, engine.digest, ""), graders, asked, progress, "")
+    differing = list(differences(found.records(), covered, engine.matched))
+    verdicts = [reply.verdict for s in covered for reply in engine.matched.replies[s.id][: part.repeats]]
+    recorded: dict[str, Any] = {
+        "file": path.name,
+        "field": asked.field,
+        "unmatched_rows": len(engine.matched.unmatched),
+        "repeats": part.repeats,
+        "items_of_task": len(task.samples(asked.split)),
+        "with_verdict": sum(v is not None for v in verdicts),
+        "correct": sum(v is True for v in verdicts),
+        "differences": [asdict(d) for d in differing],
+    }
+    result = _write(asked, asked.row(""), [found], {"recorded": recorded})
+    more = _agreement(recorded, result.board.rows[0], count_kinds(differing))
+    return replace(result, more=result.more + more)
+
+
+def _agreement(recorded: dict[str, Any], row: dict[str, Any], kinds: dict[str, int]) -> list[str]:
+    n = recorded["with_verdict"]
+    if not n:
+        return ["\nThe file has no verdicts of its own to compare with."]
+    ours, of = round(row["lenient"]["value"] * row["counts"]["n"]), row["counts"]["n"]
+    lines = [f"\nThe file's own verdicts: {recorded['correct']} of {n} right; ours, lenient: {ours} of {of}."]
+    lines += [f"  {count} differ: {kind}" for kind, count in kinds.items()]
+    return lines
+
+
+def _evaluate(
+    jobs: Sequence[Job],
+    engine: Engine,
+    checkpoint: Checkpoint,
+    graders: Graders,
+    asked: Asked,
+    progress: Progress,
+    model: str,
+) -> list[Evaluation]:
+    found = []
+    for part in jobs:
+        label = part.task.name if len(asked.models) < 2 else f"{asked.row(model)} {part.task.name}"
+        with progress.step(label, 1.0) as tick:
+            shown = shown_by(tick)
+            found.append(evaluate(part, engine, checkpoint, graders, asked.folder / "evals", shown))
+    return found
+
+
+def shown_by(tick: Callable[[float, str], None]) -> Callable[[int, int], None]:
+    """Tells a progress bar how many replies of how many are judged."""
+    return lambda done, total: tick(done / total, f"{done}/{total}")
+
+
+def _write(asked: Asked, name: str, found: Sequence[Evaluation], more: dict[str, Any]) -> Result:
+    """The result file of one row, and beside it what a person is told."""
+    jobs = [evaluation.job for evaluation in found]
+    columns, content = summarised(found)
+    _refuse_failed(found, columns, asked)
+    looks = Ledger(asked.folder).counted((j.task.name, j.items_hash) for j in jobs)
+    facts = {
+        **({LOOKS: looks} if looks else {}),
+        "engine": dict(found[0].engine),
+        "suite": {j.task.name: f"{len(j.samples)} {j.split} items, set {j.items_hash[:12]}" for j in jobs},
+        "graders": [grader_version(j.task) for j in jobs],
+        "sandbox": sorted({evaluation.sandbox for evaluation in found}),
+    }
+    defects = {j.task.name: getattr(j.task, "defects", {}) for j in jobs}
+    run = Run(found[0].checkpoint.digest, columns, content=content)
+    board = build(name, [Entry(name, "model", (run,))], facts, defects=defects)
+    measured = {e.job.task.name: _measured(e, asked.metrics) for e in found} if asked.metrics else {}
+    stock = {e.job.task.name: _stock(e.job.task, e) for e in found if isinstance(e.job.task, ItemTask)}
+    safe = re.sub(r"[^\w.+-]+", "_", name)
+    tasks = "-".join(name.replace("/", "-") for name in asked.tasks)
+    path = asked.folder / "results" / f"{safe}-{tasks}.json"
+    extra = {"metrics": measured, "stock": stock}
+    files = [str(evaluation.records_path.relative_to(asked.folder)) for evaluation in found]
+    write_json(path, {"board": asdict(board), "records": files, **{k: v for k, v in extra.items() if v}, **more})
+    export(asked.folder, name, found)
+    n_failed = board.rows[0]["counts"]["errored"]
+    failed = [f"\n{n_failed} of {len(columns)} replies have no verdict and are not part of the scores."]
+    return Result(board, [path], [*(failed if n_failed else []), *_metric_lines(measured), *_stock_lines(stock)])
+
+
+def _refuse_failed(found: Sequence[Evaluation], columns: Columns, asked: Asked) -> None:
+    """Raise `EngineError` where replies failed: a score without them is another score."""
+    n = int(columns.failed.sum())
+    if n and not asked.allow_errors:
+        first = next(r for evaluation in found for r in evaluation.records() if r.finish == "error")
+        raise EngineError(
+            f"{n} of {len(columns)} replies failed, first {first.sample_id!r} (repeat {first.repeat}): {first.error}. "
+            f"Nothing is reported, and what was made is kept in {asked.folder / 'evals'}; --allow-errors reports the "
+            f"score of the others"
+        )
+
+
+def _measured(evaluation: Evaluation, metrics: Sequence[KMetric]) -> dict[str, Any]:
+    """Each metric by reading: its estimate, and how many items have too few verdicts for it."""
+    values: dict[tuple[str, str], list[float | None]] = {(r, m.name): [] for r in READINGS for m in metrics}
+    with evaluation.open() as store:
+        for item in range(store.n_items):
+            judged = store.verdict(item)
+            for reading in READINGS:
+                scores = [of[reading] for of in judged.scores]
+                for metric in metrics:
+                    values[reading, metric.name].append(k_metrics.item_value(metric, scores))
+    found: dict[str, Any] = {}
+    for (reading, name), column in values.items():
+        there = [value for value in column if value is not None]
+        estimate = asdict(k_metrics.across_items(there)) if there else None
+        found.setdefault(name, {})[reading] = {"estimate": estimate, "items_without": len(column) - len(there)}
+    return found
+
+
+def _stock(task: ItemTask, evaluation: Evaluation) -> dict[str, Any]:
+    """The task's own scores, by lm-eval's own code."""
+    with evaluation.open() as store:
+        return dict(task.aggregate(store.verdict(item).metrics for item in range(store.n_items)))
+
+
+def _metric_lines(measured: dict[str, Any]) -> list[str]:
+    lines = []
+    for task, metrics in measured.items():
+        for name, readings in metrics.items():
+            parts = [f"{r} {tables.percent(readings[r]['estimate'])}" for r in READINGS if readings[r]["estimate"]]
+            without = readings["strict"]["items_without"]
+            lines.append(f"{task} {name}: {', '.join(parts)}" + (f"; {without} items without" if without else ""))
+    return ["", *lines] if lines else []
+
+
+def _stock_lines(stock: dict[str, Any]) -> list[str]:
+    """The metrics of lm-eval's tasks, as its own table names them."""
+    lines = []
+    for task, scores in stock.items():
+        for name, value in scores.items():
+            metric, _, reading = name.partition(",")
+            if isinstance(value, float) and not metric.endswith("_stderr"):
+                error = scores.get(f"{metric}_stderr,{reading}")
+                shown = f" ± {error:.4f}" if isinstance(error, float) else ""
+                lines.append(f"{task} {metric} ({reading}): {value:.4f}{shown}")
+    return ["", "By lm-eval's own rules:", *lines] if lines else []

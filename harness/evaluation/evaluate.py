@@ -1,0 +1,296 @@
+"""One checkpoint, one task: prompts to the engine, replies to the graders while the engine decodes, one record each.
+
+Replies and verdicts are kept as they come. The same call again reads what is there and makes only what is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from harness.errors import DataError, EngineError, boundary
+from harness.evaluation.grading_pool import Batch, Graders, tier
+from harness.graders.code import CODE_VERSION
+from harness.graders.number import NUMBER_VERSION
+from harness.protocols import Ask, Engine, Judged, Task
+from harness.records.columns import Columns
+from harness.records.serialization import read_records, record_to_json, write_lines
+from harness.records.store import Store
+from harness.types import (
+    RAW,
+    Checkpoint,
+    Message,
+    Record,
+    Request,
+    Sample,
+    Sampling,
+    SamplingParams,
+    Split,
+    sha256_of,
+)
+
+Done = Callable[[int, int], None]  # called with (replies judged, replies in all)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is evaluated and how: everything that decides the records."""
+
+    task: Task
+    split: Split
+    samples: tuple[Sample, ...]
+    params: SamplingParams
+    repeats: int = 1
+
+    @cached_property
+    def items_hash(self) -> str:
+        """Hash of the item set, order left out."""
+        return sha256_of(sorted(sample.hash for sample in self.samples))
+
+    def asks(self, sample: Sample) -> Sequence[Ask]:
+        """The requests of one item, in order; repeats differ in their seed."""
+        if hasattr(self.task, "asks"):  # an ItemTask
+            asks: Sequence[Ask] = self.task.asks(sample)
+            return asks
+        return [Ask(_seeded(self.params, repeat)) for repeat in range(self.repeats)]
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """All that decides how replies are drawn, as JSON data."""
+        if hasattr(self.task, "asks"):
+            return {"asks": sha256_of([[asdict(ask) for ask in self.task.asks(s)] for s in self.samples])}
+        return {**_plain(self.params), "repeats": self.repeats}
+
+
+def job(task: Task, split: Split, limit: int | None = None, sampling: Sampling | None = None) -> Job:
+    """The whole split of a task, or its first `limit` items. Raises `DataError` for no items, or two of one id."""
+    how = sampling or Sampling()
+    with boundary(DataError, f"task {task.name!r}"):
+        samples = tuple(task.samples(split)[:limit])
+    if not samples:
+        raise DataError(f"task {task.name!r} has no {split} items")
+    if len({sample.id for sample in samples}) < len(samples):
+        raise DataError(f"task {task.name!r} gives two {split} items the same id")
+    if not how.chat:
+        samples = tuple(map(_as_text, samples))
+    params = SamplingParams(
+        how.max_tokens or task.max_tokens,
+        how.temperature,
+        how.top_p,
+        how.top_k,
+        stop=task.stop,
+        seed=how.seed if how.temperature > 0 else None,
+    )
+    return Job(task, split, samples, params, how.repeats)
+
+
+def _as_text(sample: Sample) -> Sample:
+    """The item for a model without chat template: the messages one after the other, then room for the reply."""
+    if sample.messages[0].role == RAW:
+        return sample
+    return replace(sample, messages=(Message(RAW, "\n\n".join(m.content for m in sample.messages) + "\n\n"),))
+
+
+def grader_version(task: Task) -> str:
+    """What judged the replies. A change here makes older verdicts incomparable."""
+    grader = getattr(task, "grader", CODE_VERSION if task.needs_sandbox else NUMBER_VERSION)
+    return f"{task.name} {task.version}, grader {grader}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished job: nothing is missing in its folder."""
+
+    job: Job
+    checkpoint: Checkpoint
+    engine: Mapping[str, Any]  # as the engine describes itself
+    sandbox: str
+    folder: Path
+
+    @classmethod
+    def of(cls, job: Job, checkpoint: Checkpoint, engine: Engine, graders: Graders, home: Path) -> Evaluation:
+        """The evaluation of a job, finished or not, in a folder of `home` named by all its replies depend on."""
+        described = dict(engine.describe())
+        found = cls(job, checkpoint, described, tier(job.task, graders.runner), home)
+        name = job.task.name.replace("/", "-")
+        return replace(found, folder=home / f"{name}-{sha256_of(found.replies_key)[:16]}")
+
+    @cached_property
+    def replies_key(self) -> dict[str, Any]:
+        """Everything the replies depend on."""
+        return {
+            "checkpoint": self.checkpoint.digest,
+            "tokenizer": self.checkpoint.tokenizer_digest,
+            "task": self.job.task.name,
+            "split": self.job.split,
+            "prompts": sha256_of([[s.id, [asdict(m) for m in s.messages]] for s in self.job.samples]),
+            "sampling": self.job.sampling,
+            "engine": dict(self.engine),
+        }
+
+    @cached_property
+    def verdicts_key(self) -> dict[str, Any]:
+        """Everything the verdicts depend on besides the replies."""
+        return {"items": self.job.items_hash, "grader": grader_version(self.job.task), "sandbox": self.sandbox}
+
+    def open(self) -> Store:
+        """The store; close it."""
+        parts = [len(self.job.asks(sample)) for sample in self.job.samples]
+        return Store(self.folder, parts, self.replies_key, self.verdicts_key)
+
+    @property
+    def records_path(self) -> Path:
+        """The records, one a line, ordered by item and repeat; written when nothing is missing."""
+        return self.folder / f"records-{sha256_of(self.verdicts_key)[:12]}.jsonl"
+
+    def records(self) -> Iterator[Record]:
+        """One record for each reply, ordered by item and repeat."""
+        return read_records(self.records_path)
+
+    def items(self) -> Iterator[tuple[Sample, list[Record], str, Judged]]:
+        """For each item its sample, records, prompt and verdict: what the files for other tools are made of."""
+        records = self.records()
+        with self.open() as store:
+            for item, sample in enumerate(self.job.samples):
+                found = list(islice(records, len(store.places(item))))
+                yield sample, found, store.prompt(item), store.verdict(item)
+
+    def join(self, store: Store, item: int) -> list[Record]:
+        """The records of one item, made of its replies and its verdict."""
+        sample, replies, judged = self.job.samples[item], store.replies(item), store.verdict(item)
+        asks = self.job.asks(sample)
+        common = {
+            "task": self.job.task.name,
+            "task_version": self.job.task.version,
+            "checkpoint": self.checkpoint.digest,
+            "engine": f"{self.engine['engine']} {self.engine['version']} {self.engine['dtype']}",
+            "grader_version": self.verdicts_key["grader"],
+            "sandbox": self.sandbox,
+            "sample_id": sample.id,
+            "sample_hash": sample.hash,
+            "level": str(sample.metadata.get("level", "")),
+        }
+        return [
+            Record(
+                **common,
+                repeat=repeat,
+                prompt_hash=reply.prompt_hash,
+                # an engine whose replies were drawn elsewhere says so; ours are drawn as asked
+                sampling=self.engine.get("sampling") or _plain(ask.params),
+                text=reply.text,
+                n_prompt_tokens=reply.n_prompt_tokens,
+                n_tokens=reply.n_tokens,
+                finish=reply.finish,
+                wall_s=reply.wall_s,
+                scores=scores,
+                error=reply.error,
+            )
+            for repeat, (reply, scores, ask) in enumerate(zip(replies, judged.scores, asks, strict=True))
+        ]
+
+
+def summarised(evaluations: Iterable[Evaluation]) -> tuple[Columns, str]:
+    """The columns of several evaluations of one checkpoint, and the digest of their records.
+
+    The digest is over the SHA-256 of each evaluation's records as JSON lines, with `wall_s` 0, so equal runs have
+    equal digests.
+    """
+    digests: list[str] = []
+
+    def records() -> Iterator[Record]:
+        for evaluation in evaluations:
+            whole = hashlib.sha256()
+            for record in evaluation.records():
+                whole.update(record_to_json(replace(record, wall_s=0.0)).encode() + b"\n")
+                yield record
+            digests.append(whole.hexdigest())
+
+    columns = Columns.of(records())
+    return columns, sha256_of(digests)
+
+
+def evaluate(
+    job: Job,
+    engine: Engine,
+    checkpoint: Checkpoint,
+    graders: Graders,
+    home: Path,
+    done: Done = lambda _done, _total: None,
+) -> Evaluation:
+    """Answer and judge every item, in a folder of `home`; the engine loads the checkpoint only if replies are missing.
+
+    Raises `EngineError` where a reply is missing in the end; what was made so far is kept, here and wherever else this
+    raises.
+    """
+    found = Evaluation.of(job, checkpoint, engine, graders, home)
+    with found.open() as store:
+        missing = store.n_generated < store.n_replies
+        if missing:
+            engine.load(checkpoint)
+            if Evaluation.of(job, checkpoint, engine, graders, home).folder != found.folder:
+                return evaluate(job, engine, checkpoint, graders, home, done)  # the engine fell back to another one
+        if missing or store.n_judged < store.n_items:
+            with graders.start(job.task, lambda item: (job.samples[item], store.replies(item))) as batch:
+                _complete(store, batch, job, engine, done)
+        if lost := store.n_replies - store.n_generated:
+            item, part = next(store.missing())
+            raise EngineError(
+                f"engine {engine.name!r} gave no reply for {lost} of {store.n_replies} requests, first "
+                f"{job.samples[item].id!r} (repeat {part}); nothing is reported. The same command asks for them again"
+            )
+        if not found.records_path.exists():
+            records = (record for item in range(store.n_items) for record in found.join(store, item))
+            write_lines(found.records_path, map(record_to_json, records))
+    return found
+
+
+def _complete(store: Store, batch: Batch, job: Job, engine: Engine, done: Done) -> None:
+    """Generate what is missing and judge every item whose replies are all there, as they come."""
+    items = {sample.id: item for item, sample in enumerate(job.samples)}
+    judged = 0
+
+    def keep(wait: bool) -> None:
+        nonlocal judged
+        for item, verdict in batch.finished(wait):
+            store.add_verdict(item, verdict)
+            judged += len(store.places(item))
+            done(judged, store.n_replies)
+
+    for item in range(store.n_items):
+        if store.judged(item):
+            judged += len(store.places(item))
+        elif store.complete(item):
+            batch.submit(item)
+    done(judged, store.n_replies)
+    if store.n_generated < store.n_replies:
+        for generation in engine.generate(_requests(store, job)):
+            name, _, part = generation.key.rpartition("#")
+            store.add_reply(items[name], int(part), generation)
+            if store.complete(items[name]):
+                batch.submit(items[name])
+            keep(wait=False)
+    keep(wait=True)
+
+
+def _requests(store: Store, job: Job) -> Iterator[Request]:
+    """The requests whose replies are missing."""
+    last, asks = -1, list[Ask]()
+    for item, part in store.missing():
+        sample = job.samples[item]
+        if item != last:
+            last, asks = item, list(job.asks(sample))
+        yield Request(f"{sample.id}#{part}", sample.messages, asks[part].params, asks[part].continuation)
+
+
+def _seeded(params: SamplingParams, repeat: int) -> SamplingParams:
+    return params if params.seed is None else replace(params, seed=params.seed + repeat)
+
+
+def _plain(params: SamplingParams) -> dict[str, Any]:
+    """As JSON gives it back, so that a record read again equals the one written."""
+    return asdict(params) | {"stop": list(params.stop)}

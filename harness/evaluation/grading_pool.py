@@ -1,0 +1,248 @@
+"""Judges replies beside the engine: tasks that run code in the sandbox's processes, all others in workers of their own.
+
+A worker that hangs or dies takes one reply with it, never the run: the reply gets no verdict, and why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from harness.errors import DataError, GraderError, boundary
+from harness.processes import Child, attach, python_module, spawn
+from harness.protocols import CodeRunner, Judged, Task
+from harness.types import Generation, Sample, Score
+
+NO_SANDBOX = "none needed"
+WALL_S = 120.0  # for the verdict on one reply; graders of our own are bounded far below it
+_READINGS = ("strict", "lenient")
+
+
+def judge(task: Task, sample: Sample, replies: Sequence[Generation], runner: CodeRunner | None) -> Judged:
+    """The verdict on all replies to an item, with the two rules no task may bend.
+
+    No reply is no verdict, and a reply that was cut off is not strictly right. Raises `GraderError` for a task's fault.
+    """
+    with boundary(GraderError, f"grader of task {task.name!r}, item {sample.id!r}"):
+        if hasattr(task, "judge"):  # an ItemTask
+            judged: Judged = task.judge(sample, replies, runner)
+            return replace(judged, scores=[_honest(g, s) for g, s in zip(replies, judged.scores, strict=True)])
+        scores = [{} if reply.finish == "error" else dict(task.score(sample, reply.text, runner)) for reply in replies]
+    return Judged([_honest(g, s) for g, s in zip(replies, scores, strict=True)])
+
+
+def _honest(reply: Generation, scores: Any) -> dict[str, Score]:
+    if reply.finish == "error":
+        return _lost(f"no reply: {reply.error}")
+    if reply.finish == "length" and scores["strict"].value:
+        return {**scores, "strict": replace(scores["strict"], value=0.0, why="right, but cut off at max_tokens")}
+    return dict(scores)
+
+
+def tier(task: Task, runner: CodeRunner | None) -> str:
+    """The isolation that replies of this task are graded under. Raises `DataError` where it needs one and has none."""
+    if not task.needs_sandbox:
+        return NO_SANDBOX
+    if runner is None:
+        raise DataError(f"task {task.name!r} runs model-written code, and no sandbox was given")
+    return runner.tier
+
+
+class Graders:
+    """Threads that wait for verdicts, one a core, each with a process of its own. They serve task after task."""
+
+    def __init__(self, runner: CodeRunner | None = None, threads: int | None = None, wall_s: float = WALL_S) -> None:
+        self.runner = runner
+        self.wall_s = wall_s
+        self._n = threads or len(os.sched_getaffinity(0))
+        self._todo: queue.SimpleQueue[tuple[Batch, int] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Graders:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End threads and processes, whatever they are at. A later use starts them again."""
+        for _ in self._threads:
+            self._todo.put(None)
+        for worker in self._workers:
+            worker.interrupt()
+        for thread in self._threads:
+            thread.join()
+        self._threads, self._workers = [], []
+
+    def start(self, task: Task, read: Callable[[int], tuple[Sample, Sequence[Generation]]]) -> Batch:
+        """Begin to judge items of a task; read(item) is called from other threads when an item's turn comes."""
+        while len(self._threads) < self._n:
+            worker = _Worker()
+            name = f"grade {len(self._threads)}"
+            thread = threading.Thread(target=self._serve, args=(worker,), name=name, daemon=True)
+            thread.start()
+            self._workers.append(worker)
+            self._threads.append(thread)
+        return Batch(task, read, self._todo)
+
+    def _serve(self, worker: _Worker) -> None:
+        with contextlib.closing(worker):
+            while (order := self._todo.get()) is not None:
+                batch, item = order
+                if not batch.left:
+                    batch.settle(item, partial(self._judge_item, worker, batch, item))
+
+    def _judge_item(self, worker: _Worker, batch: Batch, item: int) -> Judged:
+        """`judge`, in a process that may die of it."""
+        task, (sample, replies) = batch.task, batch.read(item)
+        if task.needs_sandbox:
+            return judge(task, sample, replies, self.runner)
+        found = worker.judge(task, sample, replies, self.wall_s)
+        if isinstance(found, str) and len(replies) > 1 and not hasattr(task, "judge"):
+            each = [worker.judge(task, sample, [reply], self.wall_s) for reply in replies]
+            return Judged([_lost(e) if isinstance(e, str) else e.scores[0] for e in each])
+        return Judged([_lost(found)] * len(replies)) if isinstance(found, str) else found
+
+
+def _lost(why: str) -> dict[str, Score]:
+    return dict.fromkeys(_READINGS, Score(None, why=why))
+
+
+class Batch:
+    """Items of one task on their way to a verdict. Leaving it early drops what has not begun."""
+
+    def __init__(
+        self,
+        task: Task,
+        read: Callable[[int], tuple[Sample, Sequence[Generation]]],
+        todo: queue.SimpleQueue[tuple[Batch, int] | None],
+    ) -> None:
+        self.task, self.read, self.left = task, read, False
+        self._todo = todo
+        self._done: queue.SimpleQueue[tuple[int, Judged | BaseException]] = queue.SimpleQueue()
+        self._open = 0
+
+    def __enter__(self) -> Batch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.left = True
+
+    def submit(self, item: int) -> None:
+        """Have an item judged. Never waits."""
+        self._open += 1
+        self._todo.put((self, item))
+
+    def finished(self, wait: bool) -> Iterator[tuple[int, Judged]]:
+        """(item, verdict) as they come: those that are there, or with `wait` all. Raises `GraderError`."""
+        while self._open:
+            try:
+                item, found = self._done.get(block=wait)
+            except queue.Empty:
+                return
+            self._open -= 1
+            if isinstance(found, BaseException):
+                raise found
+            yield item, found
+
+    def settle(self, item: int, verdict: Callable[[], Judged]) -> None:
+        """Note what `verdict` gives or raises."""
+        try:
+            self._done.put((item, verdict()))
+        except BaseException as cause:
+            self._done.put((item, cause))
+
+
+class _Worker:
+    """A process that judges, one request at a time; started when first asked. Belongs to one thread."""
+
+    def __init__(self) -> None:
+        self._child: Child | None = None
+        self._task: Task | None = None
+
+    def judge(self, task: Task, sample: Sample, replies: Sequence[Generation], wall_s: float) -> Judged | str:
+        """The verdict; or why there is none: the process had to be killed, or died. Raises `GraderError`."""
+        try:
+            if self._child is None:
+                self._child, self._task = self._start(), None
+            if task is not self._task:
+                self._child.connection.send(("task", sys.path, _pickled(task)))
+                self._task = task
+            self._child.connection.send(("judge", sample, replies))
+            if not self._child.connection.poll(wall_s * len(replies)):
+                self.close()
+                return f"the grader was still at it after {wall_s * len(replies):g} s"
+            kind, found = self._child.connection.recv()
+        except (EOFError, OSError):
+            words = self._child.last_words() if self._child else "could not be started"
+            self.close()
+            return f"the grader's process {words.splitlines()[0].removesuffix(' Its last output:')}"
+        if kind == "failed":
+            raise GraderError(found)
+        assert isinstance(found, Judged)
+        return found
+
+    def interrupt(self) -> None:
+        """End the process from another thread: what it is at gets no verdict."""
+        child = self._child
+        if child is not None:
+            child.popen.kill()
+
+    def close(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+
+    def _start(self) -> Child:
+        return spawn(python_module("harness.evaluation.grading_pool"), "grader", os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def _pickled(task: Task) -> bytes:
+    try:
+        if type(task).__module__ == "__main__":
+            raise pickle.PicklingError("it is made in the script that is run")
+        return pickle.dumps(task)
+    except Exception as cause:
+        raise GraderError(
+            f"task {task.name!r} cannot be sent to a grading process ({type(cause).__name__}: {cause}); its class must "
+            f"stand at the top of an importable module"
+        ) from cause
+
+
+def _serve() -> None:
+    """The worker process: judge what comes in until the other side hangs up."""
+    connection = attach()
+    os.nice(5)  # where both share the cores, the engine goes first
+    task: Any = None
+    while True:
+        try:
+            kind, *content = connection.recv()
+        except EOFError:
+            return
+        if kind == "task":
+            path, pickled = content
+            sys.path[:] = path
+            task = pickled  # unpickled with the first item, where a failure has somebody to hear of it
+            continue
+        sample, replies = content
+        try:
+            if isinstance(task, bytes):
+                task = pickle.loads(task)
+            answer: tuple[str, Any] = ("judged", judge(task, sample, replies, None))
+        except Exception as cause:
+            sys.excepthook(*sys.exc_info())  # the whole traceback, into the log
+            answer = ("failed", str(cause) if isinstance(cause, GraderError) else f"{type(cause).__name__}: {cause}")
+        connection.send(answer)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,105 @@
+"""What `harness tasks` tells of tasks and suites, as JSON data. Listing reads YAML files, never the data.
+
+Tasks of strangers come by the same entry points and need not have more than the Task protocol asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness import registry
+from harness.errors import DataError, UnknownName
+from harness.evaluation import task_lookup
+from harness.protocols import Task
+from harness.types import Split
+
+DISCORDANT = 0.2  # the share of items on which two models differ, where the smallest difference found is stated
+
+
+def listed() -> dict[str, list[dict[str, Any]]]:
+    """All installed tasks and suites: {"tasks": [...], "suites": [...]}."""
+    return {
+        "tasks": [task_card(registry.load("task", name)()) for name in registry.names("task")],
+        "suites": [suite_card(registry.load("suite", name)()) for name in registry.names("suite")],
+    }
+
+
+def task_card(task: Task) -> dict[str, Any]:
+    """A task in short. items: by split, as published; empty where generated. here: the data is on this machine."""
+    return {
+        "name": task.name,
+        "version": task.version,
+        "judged_by": getattr(task, "judged_by", "code" if task.needs_sandbox else "number"),
+        "needs_sandbox": task.needs_sandbox,
+        "max_tokens": task.max_tokens,
+        "items": dict(getattr(task, "sizes", {})),
+        "here": bool(getattr(task, "has_data", True)),
+        "licence": getattr(task, "licence", ""),
+        "source": getattr(task, "source", ""),
+        "known_defects": int(getattr(task, "n_defects", 0)),
+    }
+
+
+def suite_card(suite: Any) -> dict[str, Any]:
+    """A suite in short."""
+    return {
+        "name": suite.name,
+        "test": list(suite.test),
+        "dev": list(suite.dev),
+        "limit": suite.limit,
+        "why": suite.why,
+    }
+
+
+def shown(name: str, split: Split) -> dict[str, Any]:
+    """One task or suite in full; a task has "prompt", a suite "tasks". Raises `UnknownName` (did you mean)."""
+    tasks, suites = registry.names("task"), registry.names("suite")
+    if name in tasks:
+        return _task(registry.load("task", name)(), split)
+    if name in suites:
+        suite = registry.load("suite", name)()
+        cards = [task_card(registry.load("task", member)()) for member in suite.test]
+        return {**suite_card(suite), "tasks": [_limited(card, suite.limit) for card in cards]}
+    if name.startswith(task_lookup.STOCK):
+        return _task(task_lookup.open_task(name), split)
+    raise UnknownName("task or suite", name, [*tasks, *suites])
+
+
+def _limited(card: dict[str, Any], limit: int | None) -> dict[str, Any]:
+    size = card["items"].get("test")
+    n = size if limit is None or size is None else min(limit, size)
+    return {**card, "n": n, "detectable": detectable(n) if n else None}
+
+
+def _task(task: Task, split: Split) -> dict[str, Any]:
+    """A task in full; without its data what its YAML says, and under "missing" why there is no more."""
+    card: dict[str, Any] = {**task_card(task), "split": split, "missing": ""}
+    try:
+        samples = task.samples(split)
+    except DataError as why:
+        n = card["items"].get(split)
+        return {**card, "n": n, "missing": str(why), "levels": [], "defects": [], "prompt": [], "target": None,
+                "detectable": detectable(n) if n else None}  # fmt: skip
+    first = samples[0]
+    return {
+        **card,
+        "n": len(samples),
+        "levels": sorted({str(s.metadata.get("level", "")) for s in samples} - {""}),
+        "detectable": detectable(len(samples)),
+        "defects": _by_reason(getattr(task, "defects", {})) if split == "test" else [],
+        "prompt": [{"role": message.role, "content": message.content} for message in first.messages],
+        "target": first.target,
+    }
+
+
+def detectable(n: int) -> float:
+    """The smallest difference found with 80 % power, in points, if `DISCORDANT` of n items differ."""
+    from harness.statistics import intervals
+
+    return round(100 * intervals.detectable(DISCORDANT, n), 1)
+
+
+def _by_reason(defects: Mapping[str, str]) -> list[dict[str, Any]]:
+    reasons = dict.fromkeys(defects.values())
+    return [{"why": why, "items": [item for item, reason in defects.items() if reason == why]} for why in reasons]

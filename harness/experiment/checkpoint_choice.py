@@ -1,0 +1,75 @@
+"""Which checkpoint of a run counts: the best on dev among a few on the way and the last, never by looking at test."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.checkpoints import open_checkpoint
+from harness.records.serialization import cost_from_json, write_json
+from harness.training.run_stage import StageResult
+from harness.types import Checkpoint, Cost
+
+Judge = Callable[[Checkpoint], float]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A checkpoint of a stage. cost: of the whole strategy up to it; dev: strict share on the dev items."""
+
+    checkpoint: Checkpoint
+    name: str  # share of the stage's budget: "025", "050", ..., "100"
+    cost: Cost
+    dev: float
+
+
+def candidates(stage: StageResult, before: Cost, dev_key: str, judge: Judge, keep: bool) -> list[Candidate]:
+    """All checkpoints of a stage in order, judged on dev; before: what the stages before it cost.
+
+    The verdicts are kept in `dev.json` of the stage. Unless `keep`, the weights of all but the best are then removed.
+    """
+    memo = stage.folder / "dev.json"
+    if memo.exists():
+        known = json.loads(memo.read_text(encoding="utf-8"))
+        if known["dev"] == dev_key:
+            return [_read(values, stage, before) for values in known["candidates"]]
+    found = []
+    for folder in sorted(p for p in (stage.folder / "work" / "snapshots").glob("*") if (p / "cost.json").exists()):
+        cost = cost_from_json(json.loads((folder / "cost.json").read_text(encoding="utf-8")))
+        found.append((open_checkpoint(folder), folder.name, cost))
+    found.append((stage.checkpoint, "100", stage.cost))
+    judged = [Candidate(c, name, before.plus(cost), judge(c)) for c, name, cost in found]
+    home = stage.folder.resolve()
+    values = [
+        {
+            "path": str(checkpoint.path.relative_to(home)),
+            "digest": checkpoint.digest,
+            "tokenizer": checkpoint.tokenizer_digest,
+            "name": name,
+            "cost": asdict(cost),
+            "dev": done.dev,
+        }
+        for (checkpoint, name, cost), done in zip(found, judged, strict=True)
+    ]
+    write_json(memo, {"dev": dev_key, "candidates": values})
+    if not keep:
+        best = choose(judged)
+        for candidate in judged[:-1]:  # the last is the stage's result, other stages may start from it
+            if candidate is not best:
+                shutil.rmtree(candidate.checkpoint.path)
+    return judged
+
+
+def choose(judged: Sequence[Candidate]) -> Candidate:
+    """The best on dev; the latest of equals, as it has learnt most."""
+    return max(reversed(judged), key=lambda candidate: candidate.dev)
+
+
+def _read(values: dict[str, object], stage: StageResult, before: Cost) -> Candidate:
+    path = (stage.folder / str(values["path"])).resolve()
+    checkpoint = Checkpoint(Path(path), str(values["digest"]), str(values["tokenizer"]))
+    cost = before.plus(cost_from_json(values["cost"]))  # type: ignore[arg-type]
+    return Candidate(checkpoint, str(values["name"]), cost, float(values["dev"]))  # type: ignore[arg-type]

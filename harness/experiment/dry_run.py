@@ -1,0 +1,174 @@
+"""What a comparison would do, cost and be able to find, line by line, without doing it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.checkpoints import matmul_params, open_checkpoint, resolve_model
+from harness.experiment.compare import Plan
+from harness.statistics import intervals
+from harness.training import strategies
+from harness.types import Budget, Checkpoint, Strategy
+
+SEED_SD = (
+    0.02  # of a strategy's score from seed to seed, assumed until it is known; small models on small sets show this
+)
+DISCORDANT = 0.2  # share of items two checkpoints answer differently, assumed
+PROBE_TOKENS = 2048
+
+
+def lines(plan: Plan) -> Iterator[str]:
+    """The plan in the order it would be carried out, with the time it may take."""
+    base = open_checkpoint(resolve_model(plan.recipe.base))
+    yield f"base {base.path} ({matmul_params(base.path):,} matmul weights, digest {base.digest[:12]})"
+    items, suite = plan.items(), plan.suite()
+    yield f"train items: {len(items.rows):,} of {items.n_offered:,} from {plan.train_source}" + (
+        f"; {len(items.dropped)} dropped for holding a held-out question" if items.dropped else ""
+    )
+    if plan.needs("traces"):
+        asked = min(plan.recipe.teaching.prompts, len(items.rows))
+        yield f"teacher {plan.recipe.teacher}: one trace for each of {asked:,} train items"
+    yield from _stages(plan)
+    models = 1 + bool(plan.recipe.teacher) + len(plan.strategies) * len(plan.seeds)
+    n_test = {part.task.name: len(part.samples) for part in suite}
+    n_dev = {part.task.name: len(part.samples) for part in items.dev}
+    yield f"choose checkpoints on {sum(n_dev.values())} dev items ({_sizes(n_dev)})"
+    yield f"evaluate {models} checkpoints on {sum(n_test.values())} held-out items ({_sizes(n_test)})"
+    yield from _time(plan, base)
+    yield from _power(plan, sum(n_test.values()))
+
+
+def trials(plan: Plan, number: int) -> Iterator[str]:
+    """What trying settings would take. The plan has a strategy for each trial, `number` of each trainer."""
+    base = open_checkpoint(resolve_model(plan.recipe.base))
+    budget, items = plan.recipe.budget, plan.items()
+    seeds = f" with {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else ""
+    yield f"base {base.path} (digest {base.digest[:12]}); train items: {len(items.rows):,}"
+    for name, _ in plan.trainers():
+        yield f"try {number} settings of {name}{seeds}, {budget.amount:.3g} {budget.unit} each"
+    n_dev = {part.task.name: len(part.samples) for part in items.dev}
+    yield f"judge them on {sum(n_dev.values())} dev items ({_sizes(n_dev)}); no test item is looked at"
+    yield from _time(plan, base)
+
+
+def _stages(plan: Plan) -> Iterator[str]:
+    """Every stage that would be trained, those that several strategies share once."""
+    total = plan.recipe.budget
+    done: dict[tuple[tuple[str, float], ...], str] = {}
+    for strategy in plan.strategies:
+        prefix: tuple[tuple[str, float], ...] = ()
+        parts = []
+        for stage in strategy.stages:
+            share = strategies.share_of(stage, total)
+            prefix = (*prefix, (stage.trainer, share))
+            shared = done.get(prefix)
+            parts.append(f"{stage.trainer} for {share:.3g} {total.unit}" + (f" (as in {shared})" if shared else ""))
+            done.setdefault(prefix, strategy.name)
+        seeds = f"seed {plan.seeds[0]}" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds"
+        yield f"train {strategy.name}, {seeds}: " + ", then ".join(parts)
+    trained = sum(share for prefix in done for _, share in prefix[-1:])
+    yield f"training in all: {trained * len(plan.seeds):.3g} {total.unit}, shared stages once"
+
+
+def _time(plan: Plan, base: Checkpoint) -> Iterator[str]:
+    """Hours of training, from stages trained before beside this run folder, else from a few steps made now."""
+    budget = plan.recipe.budget
+    if budget.unit == "device_s":
+        total = budget.amount * len(plan.strategies) * len(plan.seeds)
+        yield f"time for training: {_hours(total / plan.recipe.devices / plan.jobs)}, by the budget itself"
+        return
+    seconds, unknown = 0.0, set()
+    measured = dict(_rates(plan, base))
+    for strategy in plan.strategies:
+        for trainer, part in _parts(strategy, budget):
+            if trainer in measured:
+                seconds += part / measured[trainer]
+            else:
+                unknown.add(trainer)
+    seconds *= len(plan.seeds) / plan.jobs
+    if not unknown:
+        yield f"time for training: about {_hours(seconds)}, from stages trained before"
+        return
+    if budget.unit == "generated":
+        yield "time for training: not known before the first stage has run"
+        return
+    rate = _training_flops_per_s(base.path)
+    per_unit = 1.0 if budget.unit == "flops" else 6.0 * matmul_params(base.path)
+    total = budget.amount * per_unit * len(plan.strategies) * len(plan.seeds) / rate / plan.jobs
+    yield (
+        f"time for training: {_hours(total)} at {rate:.2g} FLOP/s, measured just now on training steps; up to three "
+        f"times that where a trainer samples ({', '.join(sorted(unknown))} not yet trained here)"
+    )
+
+
+def _parts(strategy: Strategy, total: Budget) -> Iterator[tuple[str, float]]:
+    return ((stage.trainer, strategies.share_of(stage, total)) for stage in strategy.stages)
+
+
+def _rates(plan: Plan, base: Checkpoint) -> Iterator[tuple[str, float]]:
+    """For each trainer what it spent a second, in the budget's unit, in stages of this architecture trained before."""
+    from harness.records.serialization import cost_from_json
+
+    unit, n_params = plan.recipe.budget.unit, matmul_params(base.path)
+    for result in sorted(plan.folder.parent.glob("*/stages/*/result.json")):
+        order = json.loads((result.parent / "stage.json").read_text(encoding="utf-8"))
+        cost = cost_from_json(json.loads(result.read_text(encoding="utf-8"))["cost"])
+        if (
+            order["n_params"] == n_params
+            and order["stage"].get("devices", 1) == plan.recipe.devices
+            and cost.wall_s > 1
+        ):
+            yield order["stage"]["trainer"], cost.spent(unit) / cost.wall_s
+
+
+def _training_flops_per_s(model: Path) -> float:
+    """FLOPs a second of forward and backward passes of this model on this machine, by the meter's formula."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=dtype).to(device)
+    tokens = torch.randint(network.config.vocab_size, (PROBE_TOKENS // 256, 256), device=device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if device == "cpu" else threads)  # as a stage runs
+    for _ in range(2):  # the first warms up
+        begun = time.monotonic()
+        network(input_ids=tokens, labels=tokens).loss.backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
+    seconds = time.monotonic() - begun
+    torch.set_num_threads(threads)
+    return 6.0 * matmul_params(model) * int(tokens.numel()) / seconds
+
+
+def _power(plan: Plan, n: int) -> Iterator[str]:
+    between = 100 * intervals.detectable(DISCORDANT, n)
+    yield (
+        f"smallest difference this suite finds between two checkpoints (80 % power, {DISCORDANT:.0%} of the items "
+        f"answered differently): {between:.1f} points"
+    )
+    if len(plan.seeds) < intervals.MIN_SEEDS_FOR_CLAIM:
+        yield (
+            f"between two strategies: nothing can be claimed from {len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}; "
+            f"it takes at least {intervals.MIN_SEEDS_FOR_CLAIM} (--seeds 1,2,3,4)"
+        )
+        return
+    smallest = 100 * intervals.detectable_across_seeds(DISCORDANT, n, SEED_SD, len(plan.seeds))
+    yield (
+        f"between two strategies, {len(plan.seeds)} seeds each (a spread of {100 * SEED_SD:.0f} points from seed to "
+        f"seed): {smallest:.1f} points"
+    )
+
+
+def _hours(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _sizes(n_items: dict[str, int]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in n_items.items())

@@ -1,0 +1,205 @@
+"""What strategies learn from: train rows cleared of held-out questions, a dev split, and the teacher's traces."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from harness.checkpoints import matmul_params
+from harness.errors import DataError, UnknownSplit
+from harness.evaluation.evaluate import Job, evaluate, job
+from harness.evaluation.grading_pool import Graders
+from harness.experiment.recipes import Teaching as Asked
+from harness.protocols import Engine, Task
+from harness.records.serialization import read_lines, write_json, write_lines
+from harness.training.decontaminate import HeldOut, Overlap, sift
+from harness.training.run_stage import Teaching
+from harness.types import Checkpoint, Message, Record, Sample, Sampling, TrainRow, canonical_json, sha256_of
+
+Ticker = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of a comparison: `rows` are what every strategy learns from, in order.
+
+    dev: to choose checkpoints by. dropped: rows that repeat a held-out question, left out of `rows`.
+    """
+
+    rows: tuple[TrainRow, ...]
+    dev: tuple[Job, ...]
+    heldout: HeldOut
+    dropped: tuple[Overlap, ...]
+    n_offered: int
+
+
+def gather(
+    tasks: Mapping[str, Task],
+    suite: Sequence[Job],
+    given: Sequence[TrainRow] | None,
+    dev_items: int,
+    limit: int | None,
+    source: str,
+) -> Items:
+    """The rows to train on, from the tasks' train splits or as `given`, and dev items that are not among them.
+
+    A task without a dev split gives up the last `dev_items` of its train split. Raises `DataError` for no rows.
+    """
+    dev, carved = [], set()
+    for task in tasks.values():
+        part = _dev(task, dev_items)
+        if part.split == "train":
+            carved |= {sample.id for sample in part.samples}
+        dev.append(replace(part, samples=part.samples[:limit]))
+    offered = given if given is not None else _own_rows(tasks, carved)
+    if not offered:
+        raise DataError(f"no training items in {source}")
+    whole = [sample for part in suite for sample in _whole_split(part)]
+    heldout = HeldOut([*whole, *(sample for part in dev for sample in part.samples)])
+    rows, dropped = sift(offered, heldout)
+    if not rows:
+        raise DataError(f"all {len(offered)} training items of {source} repeat a held-out question: {dropped[0]}")
+    return Items(rows, tuple(dev), heldout, tuple(dropped), len(offered))
+
+
+def _dev(task: Task, n: int) -> Job:
+    try:
+        return job(task, "dev", n)
+    except UnknownSplit:
+        whole = job(task, "train")
+        return replace(whole, samples=whole.samples[-n:])
+
+
+def _whole_split(part: Job) -> Sequence[Sample]:
+    """All test items of a task, also where only a few are evaluated: their frame shows only in all of them."""
+    return tuple(part.task.samples("test")) if part.split == "test" else part.samples
+
+
+def _own_rows(tasks: Mapping[str, Task], without: set[str]) -> tuple[TrainRow, ...]:
+    """The train splits of the tasks, taking turns, so that any first part holds all of them."""
+    columns = [
+        [TrainRow(name, s, s.metadata.get("solution")) for s in task.samples("train") if s.id not in without]
+        for name, task in tasks.items()
+    ]
+    longest = max(map(len, columns))
+    return tuple(column[i] for i in range(longest) for column in columns if i < len(column))
+
+
+def write_dropped(path: Path, dropped: Sequence[Overlap]) -> None:
+    """List what was left out, one JSON line a row; a list that says so already stays untouched."""
+    lines = [canonical_json(asdict(overlap)) for overlap in dropped]
+    if not path.exists() or read_lines(path) != lines:
+        write_lines(path, lines)
+
+
+@dataclass(frozen=True)
+class Traces:
+    """The teacher's solutions that were judged right, and what all of them cost."""
+
+    rows: tuple[TrainRow, ...]
+    teaching: Teaching
+    n_asked: int
+    n_right: int
+    dropped: tuple[Overlap, ...]  # right, but holding a held-out question
+
+    def __str__(self) -> str:
+        left_out = f", {len(self.dropped)} of them dropped for holding a held-out question" if self.dropped else ""
+        return f"one for each of the first {self.n_asked:,} train items, {self.n_right:,} graded right{left_out}"
+
+
+def teach(
+    teacher: Checkpoint,
+    asked: Asked,
+    tasks: Mapping[str, Task],
+    items: Items,
+    engine: Engine,
+    graders: Graders,
+    folder: Path,
+    tick: Ticker,
+) -> Traces:
+    """The teacher's replies to the first train items, those the strict grader calls right; `DataError` for none."""
+    begun = time.monotonic()
+    rows = items.rows[: asked.prompts]
+    records: dict[str, Record] = {}
+    for number, (name, task) in enumerate(tasks.items()):
+        samples = tuple(row.sample for row in rows if row.task == name)
+        if samples:
+            drawn = job(task, "train", 1, Sampling(temperature=asked.temperature, max_tokens=asked.max_tokens))
+            part = replace(drawn, samples=samples)
+            share = ticker(tick, number, len(tasks), name)
+            found = evaluate(part, engine, teacher, graders, folder / "traces", share)
+            records |= {r.sample_id: r for r in found.records()}
+    right = [
+        replace(row, completion=records[row.sample.id].text)
+        for row in rows
+        if records[row.sample.id].scores["strict"].value == 1.0
+    ]
+    kept, dropped = sift(right, items.heldout)
+    if not kept:
+        raise DataError(f"the teacher {teacher.path} answered none of {len(rows)} train items right; nothing to distil")
+    key = sha256_of([teacher.digest, asdict(asked), [row.sample.hash for row in rows]])[:16]
+    teaching = Teaching(
+        sum(r.n_prompt_tokens for r in records.values()),
+        sum(r.n_tokens for r in records.values()),
+        _seconds(folder / "traces" / f"seconds-{key}.json", time.monotonic() - begun),
+    )
+    return Traces(kept, teaching, len(rows), len(right), tuple(dropped))
+
+
+def _seconds(path: Path, now: float) -> float:
+    """How long the traces took when they were made; later calls only read them."""
+    if not path.exists():
+        write_json(path, {"seconds": now})
+    return float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
+
+
+def teacher_params(teacher: Checkpoint | None) -> int:
+    """Matmul weights of the teacher; 0 without one."""
+    return matmul_params(teacher.path) if teacher else 0
+
+
+def ticker(tick: Ticker, number: int, of: int, name: str) -> Callable[[int, int], None]:
+    """Progress of part `number` of `of` equal parts."""
+    return lambda done, total: tick((number + done / total) / of, f"{name} {done}/{total}")
+
+
+def read_train_data(path: Path, tasks: Sequence[str]) -> tuple[TrainRow, ...]:
+    """Rows of a JSONL file, in order.
+
+    A row: `{"task": "gsm8k", "prompt": "...", "target": "...", "completion": "...", "metadata": {...}}`. task may be
+    left out where the suite has one task; completion is needed by sft alone; metadata is what the task's grader reads.
+    Raises `DataError` naming file, line and field.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"train data {path}: {error}") from None
+    rows = [_row(f"{path}, line {n}", n, line, tasks) for n, line in enumerate(lines, 1) if line.strip()]
+    if not rows:
+        raise DataError(f"train data {path} is empty")
+    return tuple(rows)
+
+
+def _row(where: str, number: int, line: str, tasks: Sequence[str]) -> TrainRow:
+    try:
+        values = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{where}: not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise DataError(f"{where}: a row must be an object, got {type(values).__name__}")
+    for name in ("prompt", "target"):
+        if not isinstance(values.get(name), str):
+            raise DataError(f"{where}: needs a text field {name!r}, got {values.get(name)!r}")
+    task = values.get("task", tasks[0] if len(tasks) == 1 else None)
+    if not isinstance(task, str) or task not in tasks:
+        raise DataError(f"{where}: task must be one of {', '.join(tasks)}, got {task!r}")
+    completion = values.get("completion")
+    if completion is not None and not isinstance(completion, str):
+        raise DataError(f"{where}: completion must be text, got {completion!r}")
+    sample = Sample(
+        f"{task}/own/{number}", (Message("user", values["prompt"]),), values["target"], values.get("metadata", {})
+    )
+    return TrainRow(task, sample, completion)

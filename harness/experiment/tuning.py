@@ -1,0 +1,86 @@
+"""Equal tuning: the same number of trials for every trainer, each a whole budget, judged on dev items only.
+
+A strategy that was tuned more than another is ahead by its author's patience. What was tried is kept in a file that a
+recipe can name, and a board lists it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness import registry
+from harness.errors import BadConfig
+from harness.experiment import recipes
+from harness.experiment.checkpoint_choice import choose
+from harness.experiment.compare import Chain, Plan, judged_on_dev, materials, opened, searched, train_all
+from harness.experiment.trials import Trial, Tuning, spelled
+from harness.protocols import Progress
+from harness.records.run_folder import full_disk_is_named, owned, writable
+from harness.training import strategies
+from harness.training.run_stage import resolve_config
+
+Settings = Mapping[str, Any]
+
+
+def grids(tried: Sequence[str], base: Mapping[str, Settings]) -> dict[str, list[Settings]]:
+    """Trainer -> the settings of each of its trials, from texts like `rl.learning_rate=3e-5,1e-4`.
+
+    Several keys of one trainer are tried in all combinations. base: settings the trials stand on. Raises `BadConfig`
+    for a text or value that is none, and where the trainers' numbers of trials differ.
+    """
+    axes: dict[str, dict[str, list[Any]]] = {}
+    for text in tried:
+        name, equals, values = text.partition("=")
+        trainer, dot, key = name.strip().rpartition(".")
+        if not (equals and dot and values.strip()):
+            raise BadConfig(f"--try wants TRAINER.KEY=VALUE,VALUE like rl.learning_rate=3e-5,1e-4, got {text!r}")
+        registry.check("trainer", trainer)
+        if key in axes.get(trainer, {}):
+            raise BadConfig(f"--try {trainer}.{key} is given twice; put all values into one, separated by commas")
+        axes.setdefault(trainer, {})[key] = [recipes.value(part.strip()) for part in values.split(",")]
+    found: dict[str, list[Settings]] = {
+        trainer: [dict(zip(keys, values, strict=True)) for values in itertools.product(*keys.values())]
+        for trainer, keys in axes.items()
+    }
+    for trainer, trials in found.items():
+        configs = [resolve_config(trainer, {**base.get(trainer, {}), **trial}) for trial in trials]
+        for number, (trial, config) in enumerate(zip(trials, configs, strict=True)):
+            if config in configs[:number]:
+                raise BadConfig(f"--try {trainer}: {spelled(trial)} is tried twice")
+    if len({len(trials) for trials in found.values()}) > 1:
+        listed = ", ".join(f"{trainer} {len(trials)}" for trainer, trials in found.items())
+        raise BadConfig(f"every trainer must get the same number of trials, got {listed}; add or drop values")
+    return found
+
+
+def tune(
+    plan: Plan, trials: Mapping[str, Sequence[Settings]], progress: Progress, earlier: Tuning | None = None
+) -> Tuning:
+    """Train every trial with every seed of the plan and judge it on the dev items; test items are not looked at.
+
+    The same call goes on where it stopped. earlier: trials that were made before, which are kept; raises `BadConfig`
+    where they are of another comparison.
+    """
+    writable(plan.folder)
+    base = plan.recipe.trainers
+    asked = [(trainer, trial, seed) for trainer, some in trials.items() for trial in some for seed in plan.seeds]
+    chains = [
+        Chain(strategies.parse(trainer), seed, {trainer: {**base.get(trainer, {}), **trial}}, spelled(trial))
+        for trainer, trial, seed in asked
+    ]
+    with owned(plan.folder), full_disk_is_named(plan.folder), opened(plan, progress) as world:
+        mine = searched(world)
+        if earlier and (differ := earlier.other_than(*mine)):
+            raise BadConfig(f"the file of trials holds earlier ones of {' and '.join(differ)}; name another with --out")
+        material = materials(world)
+        world.engine.rest()
+        judged = [judged_on_dev(world, trained) for trained in train_all(world, chains, material)]
+    found = []
+    for (trainer, trial, seed), trained in zip(asked, judged, strict=True):
+        best, last = choose(trained.candidates), trained.stages[-1]
+        config = resolve_config(trainer, {**base.get(trainer, {}), **trial})
+        found.append(Trial(trainer, trial, config, seed, best.dev, best.name, last.status, last.why))
+    made = Tuning(*mine, tuple(found))
+    return earlier.plus(made) if earlier else made

@@ -1,0 +1,253 @@
+r"""Verdicts on replies whose answer is one Python value, written as a literal: CRUXEval and its kind.
+
+`strict` accepts the form the task asks for, a line `#### V`. `lenient` looks for the value wherever models put it.
+Nothing is evaluated: a value is what `ast.literal_eval` reads from at most `MAX_LITERAL` characters, so `"a" * 3` and
+`len(x)` are no values. Equality is Python's `==`, as in the benchmark's own `assert f(x) == V`: `1` is `True`.
+Patterns run in linear time, over the last `MAX_TEXT` characters at most.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.types import Score
+
+LITERAL_VERSION = "literal-1"  # raised whenever a verdict can change
+MAX_TEXT = 100_000  # characters, from the end, in which `lenient` looks
+MAX_MARKERS = 100  # markers tried, from the last one back
+MAX_LITERAL = 2_000  # characters of one literal; longer ones cannot be read
+MAX_DEPTH = 50  # brackets open at once
+
+_NOTHING = object()
+_WARNINGS = threading.Lock()  # catch_warnings changes the state of all threads
+_STRICT = re.compile(r"[ \t]{0,99}####[ \t]{0,99}(\S.*?)[ \t\r]{0,99}")
+_MARKER = re.compile(
+    r"""(?P<json>["']answer["']\s{0,20}:\s{0,20})
+    | (?P<tag>\[ANSWER\])
+    | (?P<hash>\#\#\#\#)
+    | \\boxed\s{0,9}\{
+    | (?P<equals>==)
+    | (?:answer|output|result|value|returns?|evaluates|assertion)\b[^\n:.!?]{0,60}? (?:\b(?:is|be|to|as|with)\b:?|:|\n)
+    | \breturns\b""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_TAGGED = re.compile(r"\s*(?:assert\b[^\n]{0,2000}?==)?(.{0,2000}?)(?:\[/ANSWER\]|\Z)", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z]{0,10}[ \t]*\n(.{0,2000}?)\n?[ \t]*```", re.DOTALL)
+_QUOTED = re.compile(r"(`{1,2})([^`\n]{1,2000})\1")
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read. text None: nothing there. value _NOTHING: no literal. bare: may be a string without its quotes."""
+
+    text: str | None
+    where: str
+    value: Any = _NOTHING
+    bare: bool = False
+
+
+def score_literal(text: str, target: str) -> dict[str, Score]:
+    """{"strict": ..., "lenient": ...} for a reply whose answer should be the literal `target`.
+
+    answer None: nothing readable (scored 0.0). value None: the target itself is no literal.
+    A reply that `strict` can read has the same reading under `lenient`.
+    """
+    gold = read(target)
+    if gold is _NOTHING:
+        unknown = Score(None, None, f"the target {target[:80]!r} is not a Python literal")
+        return {"strict": unknown, "lenient": unknown}
+    reply = _after_thoughts(text[-MAX_TEXT:])
+    strict = _read_strict(reply)
+    lenient = strict if strict.value is not _NOTHING else _read_lenient(reply, isinstance(gold, str))
+    return {"strict": _judge(strict, gold, target), "lenient": _judge(lenient, gold, target)}
+
+
+def read(text: str) -> Any:
+    """The value of a literal; `_NOTHING` where the text is none, or is too long or too deep to be read."""
+    text = text.strip()
+    if not text or len(text) > MAX_LITERAL or _deep(text):
+        return _NOTHING
+    try:
+        with _WARNINGS, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "invalid escape sequence": the model's business
+            return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return _NOTHING
+
+
+def _deep(text: str) -> bool:
+    """Whether brackets or signs nest deeper than any answer does; those inside strings count too."""
+    depth = most = 0
+    for char in text:
+        depth += (char in "([{") - (char in ")]}")
+        most = max(most, depth)
+    return most > MAX_DEPTH or re.search(r"(?:[-+~]\s*|not\s+){20}", text) is not None
+
+
+def _judge(reading: Reading, gold: Any, target: str) -> Score:
+    if reading.text is None:
+        return Score(0.0, None, reading.where)
+    right = reading.value is not _NOTHING and _same(reading.value, gold)
+    if reading.bare and isinstance(gold, str) and not isinstance(reading.value, str):
+        right = gold in (reading.text, read(f"'{reading.text}'"))
+    return Score(float(right), reading.text[:500], f"{reading.where}: {'equals' if right else 'is not'} {target[:80]}")
+
+
+def _same(value: Any, gold: Any) -> bool:
+    try:
+        return bool(value == gold)
+    except RecursionError:
+        return False
+
+
+def _after_thoughts(text: str) -> str:
+    """The reply after its last `</think>`, or all of it where nothing follows."""
+    answer = text[text.rfind("</think>") + len("</think>") :] if "</think>" in text else text
+    return answer if answer.strip() else text
+
+
+def _read_strict(text: str) -> Reading:
+    """The literal on the last `####` line, which must hold nothing else."""
+    at = text.rfind("####")
+    if at < 0:
+        return Reading(None, "no line '#### V'")
+    start = text.rfind("\n", 0, at) + 1
+    end = text.find("\n", at)
+    line = text[start : len(text) if end < 0 else end]
+    first = line.find("####")  # a string may hold one too
+    match = _STRICT.fullmatch(line) if first >= 0 and len(line) <= MAX_LITERAL + 200 else None
+    value = read(match[1]) if match else _NOTHING
+    if match is None or value is _NOTHING:
+        return Reading(None, f"the last '####' line is not '#### V', with V a Python literal: {line[:80]!r}")
+    return Reading(match[1], "line '#### V'", value)
+
+
+def _read_lenient(text: str, words: bool) -> Reading:
+    """The value a reply gives: where it marks one, else the whole reply, code in it, its last line.
+
+    words: a string is asked for, so a JSON field or an [ANSWER] tag may hold its text without quotes.
+    """
+    markers = list(_MARKER.finditer(text))[: -MAX_MARKERS - 1 : -1]
+    formal = [m for m in markers if m["json"] or m["tag"] or m["hash"]]  # a form the model was given beats prose
+    for marker in [*formal, *(m for m in markers if m not in formal)]:
+        reading = _stated(text, marker, words)
+        if reading is not None:
+            return reading
+    for part, where in _parts(text):
+        found = _literal(part, where)
+        if found is not None:
+            return found
+    bare = text.strip()
+    if words and bare and "\n" not in bare and len(bare) <= MAX_LITERAL:
+        return Reading(bare, "the whole reply", bare=True)
+    return Reading(None, "no Python literal in the reply")
+
+
+def _stated(text: str, marker: re.Match[str], words: bool) -> Reading | None:
+    """The value stated after a marker; None where that place states none."""
+    after = text[marker.end() : marker.end() + MAX_LITERAL + 200]
+    where = f"after {marker[0].strip()[:40]!r}"
+    if marker["json"]:
+        fields = _json_values(after)
+        found = next(filter(None, (_literal(held, where) for held in fields)), None)
+        return replace(found, bare=True) if found else Reading(fields[0], where, bare=True) if words else None
+    if marker["tag"]:
+        tagged = _TAGGED.match(after)
+        held = tagged[1].strip() if tagged else ""
+        return _literal(held, where) or (Reading(held, where, bare=True) if words and held else None)
+    if marker["hash"]:
+        return _literal(after.partition("\n")[0], where)
+    return _leading(after.lstrip(" \t\r\n*:`"), where)
+
+
+def _json_values(after: str) -> list[str]:
+    """What a JSON field may hold: what JSON reads, and, since it may be badly written, all to the end of the line."""
+    line = after.partition("\n")[0].rstrip(" ,}\r`").removeprefix('"').removesuffix('"').replace("\\'", "'")
+    try:
+        value, _ = json.JSONDecoder().raw_decode(after)
+    except (ValueError, RecursionError):
+        return [line]
+    return [value if isinstance(value, str) else repr(value), line]
+
+
+def _literal(text: str, where: str) -> Reading | None:
+    """The text as one literal, without the marks that writers put round it."""
+    for shown in (text.strip(), text.strip(" \t\r\n`*$"), text.strip(" \t\r\n`*$.")):
+        value = read(shown)
+        if value is not _NOTHING:
+            return Reading(shown, where, value)
+    return None
+
+
+def _leading(text: str, where: str) -> Reading | None:
+    """The literal a text begins with, whatever follows it: "[1, 2]. So ..." is [1, 2]."""
+    end = _literal_end(text)
+    return _literal(text[:end], where) if end else None
+
+
+def _literal_end(text: str) -> int:
+    """Where the literal that a text begins with ends; 0 where none begins there."""
+    prefix = re.match(r"(?:[bB]?[rR]?)(?=['\"])", text)
+    start = prefix.end() if prefix else 0
+    if text[start : start + 1] in ("'", '"'):
+        quote = text[start : start + 3] if text[start : start + 3] in ("'''", '"""') else text[start]
+        return _string_end(text, start, quote)
+    if text[:1] in _CLOSING:
+        return _bracket_end(text)
+    word = re.match(r"-?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|-?\.[0-9]+|True|False|None|set\(\)", text)
+    return word.end() if word and not re.match(r"\w", text[word.end() :]) else 0
+
+
+def _string_end(text: str, start: int, quote: str) -> int:
+    i = start + len(quote)
+    while i < len(text):
+        if text[i] == "\\":
+            i += 2
+        elif text.startswith(quote, i):
+            return i + len(quote)
+        else:
+            i += 1
+    return 0
+
+
+def _bracket_end(text: str) -> int:
+    """The end of the bracket a text begins with; brackets inside strings do not count."""
+    awaited: list[str] = []
+    i = 0
+    while i < len(text):
+        char = text[i]
+        if char in ("'", '"'):
+            i = _string_end(text, i, char)
+            if not i:
+                return 0
+            continue
+        if char in _CLOSING:
+            awaited.append(_CLOSING[char])
+        elif awaited and char == awaited[-1]:
+            awaited.pop()
+            if not awaited:
+                return i + 1
+        elif char in ")]}":
+            return 0
+        i += 1
+    return 0
+
+
+def _parts(text: str) -> Iterator[tuple[str, str]]:
+    """Parts of an unmarked reply that may be the value, the likeliest first."""
+    yield text, "the whole reply"
+    for block in reversed(_FENCE.findall(text)):
+        yield block, "last code block"
+    for _, inside in reversed(_QUOTED.findall(text)):
+        yield inside, "last code in the text"
+    lines = [line for line in text.splitlines() if line.strip()]
+    if lines:
+        yield lines[-1], "last line"

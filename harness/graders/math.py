@@ -1,0 +1,39 @@
+r"""Verdicts on replies whose answer is maths of any kind: MATH and its kin. Numbers alone: `math_grader.score_number`.
+
+`strict` accepts the form the task asks for, the last `\boxed{}`. `lenient` looks for the answer wherever models put it.
+Reading (`math_extract`) and equality (`math_equal`) are apart, and `why` says both: where the answer was found, and
+what decided. Hostile text costs at most `math_equal.WALL_S` seconds a verdict.
+"""
+
+from __future__ import annotations
+
+import re
+
+from harness.graders.math_equal import equal
+from harness.graders.math_extract import Found, read_lenient, read_strict
+from harness.types import Score
+
+MATH_VERSION = "math-1"  # raised whenever a verdict can change
+_STATED = re.compile(r"\\boxed|\banswer is\b|####", re.IGNORECASE)  # a target that is a whole solution
+_LETTER = re.compile(r"[\s$\\(]*(?:\\?text(?:bf)?\{)?\(?([A-J])\)?[\s.$)}\\]*")
+
+
+def score_math(text: str, target: str) -> dict[str, Score]:
+    """{"strict": ..., "lenient": ...} for a reply whose answer should be `target` (an answer, or a text that boxes it).
+
+    answer None: nothing readable (scored 0.0). value None: the target itself cannot be read.
+    """
+    gold = (read_lenient(target).answer if _STATED.search(target) else None) or target
+    strict = read_strict(text)
+    lenient = read_lenient(text, choice=bool(_LETTER.fullmatch(gold)))
+    first = _judge(strict, gold)
+    return {"strict": first, "lenient": first if lenient == strict else _judge(lenient, gold)}
+
+
+def _judge(found: Found, gold: str) -> Score:
+    if found.answer is None:
+        return Score(0.0, None, found.where)
+    verdict = equal(gold, found.answer)
+    says = {True: "equals", False: "is not", None: "cannot be compared with"}[verdict.equal]
+    value = None if verdict.equal is None else float(verdict.equal)
+    return Score(value, found.answer, f"{found.where}: {says} {gold[:80]} ({verdict.why})")

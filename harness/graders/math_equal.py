@@ -1,0 +1,202 @@
+r"""Equality of answers, decided by algebra in processes of its own, with hard limits of time and memory.
+
+`equal(gold, pred)` may be called from any number of threads, also with torch loaded: nothing is forked here. What needs
+no algebra (same string, plain numbers, text, brackets of such) is decided on the spot; the rest goes to a worker,
+one a core, each started on first use (0.5 s) and ended with this process, however that ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import queue
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from harness.graders.math_forms import MAX_ANSWER, alike, deep, plain
+from harness.graders.math_worker import receive, send
+
+WALL_S = 5.0  # of one comparison. Of 1,986 answers of MATH, each altered a little, the slowest took 0.7 s
+MEMORY_BYTES = 1 << 30  # of address space; the worker itself takes 0.1 GB
+START_S = 60.0  # for a worker to import math-verify
+TRIES = 3  # a worker that died, rather than ran out of time, is replaced and asked again
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """equal None: the gold cannot be read, so nobody can be right or wrong. why: what decided."""
+
+    equal: bool | None
+    why: str
+
+
+class _NeedsAlgebra(Exception):
+    pass
+
+
+def _ask(_gold: str, _pred: str) -> NoReturn:
+    raise _NeedsAlgebra
+
+
+def equal(gold: str, pred: str) -> Verdict:
+    """Whether `pred` is the same answer as `gold`, within WALL_S seconds once a worker is free."""
+    return default_pool().equal(gold, pred)
+
+
+def default_pool() -> Pool:
+    """The pool of this process. A forked child gets its own, and leaves its parent's alone when it ends."""
+    pid = os.getpid()
+    return _POOLS.get(pid) or _POOLS.setdefault(pid, Pool())  # threads may race here: a pool unused starts nothing
+
+
+@atexit.register
+def _close_default() -> None:
+    pool = _POOLS.get(os.getpid())
+    if pool:
+        pool.close()
+
+
+class Pool:
+    """Workers that compare answers, one a core unless told otherwise. Close it, or let the process end."""
+
+    def __init__(self, workers: int | None = None, wall_s: float = WALL_S, memory_bytes: int = MEMORY_BYTES) -> None:
+        self.wall_s = wall_s
+        self.workers = [Worker(memory_bytes) for _ in range(workers or len(os.sched_getaffinity(0)))]
+        self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()  # last in, first out: few callers start few workers
+        for worker in self.workers:
+            self._idle.put(worker)
+
+    def equal(self, gold: str, pred: str) -> Verdict:
+        """Whether `pred` is the same answer as `gold`. Whatever the strings are, this raises nothing about them."""
+        if not plain(gold):
+            return Verdict(None, "the gold is empty")
+        if len(gold) > MAX_ANSWER or deep(gold):
+            return Verdict(True, "same string") if gold == pred else Verdict(None, "the gold is too long or too deep")
+        if len(pred) > MAX_ANSWER:
+            return Verdict(False, f"{len(pred)} characters are no answer, {MAX_ANSWER} at most are read")
+        if deep(pred):
+            return Verdict(False, "too deeply nested")
+        try:
+            return Verdict(*alike(gold, pred, _ask))
+        except _NeedsAlgebra:
+            return self._by_algebra(gold, pred)
+        except RecursionError:
+            return Verdict(False, "too deeply nested")
+
+    def _by_algebra(self, gold: str, pred: str) -> Verdict:
+        request = {"gold": gold, "pred": pred, "cpu_s": self.wall_s + 1}
+        worker = self._idle.get()
+        gold_read = False
+        try:
+            for _ in range(TRIES):
+                try:
+                    worker.ready()
+                    deadline = time.monotonic() + self.wall_s
+                    reply = worker.ask(request, deadline)
+                    gold_read = gold_read or reply is not None
+                    reply = worker.ask(None, deadline) if reply is not None else None
+                except TimeoutError:
+                    worker.drop_child()
+                    return Verdict(
+                        False if gold_read else None,
+                        f"timeout after {self.wall_s:g} s{'' if gold_read else ', on the gold'}",
+                    )
+                if reply is not None:
+                    return Verdict(bool(reply["equal"]), f"math-verify: {reply['why']}")
+                worker.drop_child()
+            return Verdict(False if gold_read else None, f"ended {TRIES} workers (memory or a crash)")
+        finally:
+            self._idle.put(worker)
+
+    def close(self) -> None:
+        """End the workers. A later call starts them again."""
+        for worker in self.workers:
+            worker.close()
+
+
+class Worker:
+    """One fork server and its child. Used by one thread at a time."""
+
+    def __init__(self, memory_bytes: int) -> None:
+        self._memory_bytes = memory_bytes
+        self._server: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._child: socket.socket | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id; None before the first request."""
+        return self._server.pid if self._server else None
+
+    def ready(self) -> None:
+        """Have a child to ask: start the server or a fresh child where there is none. Raises OSError if it cannot."""
+        if self._child is not None:
+            return
+        for last in (False, True):
+            if self._control is None:
+                self._start()
+            assert self._control is not None
+            try:
+                self._control.sendall(b"n")
+                _, fds, _, _ = socket.recv_fds(self._control, 1, 1)
+            except OSError:
+                fds = []
+            if fds:
+                self._child = socket.socket(fileno=fds[0])
+                return
+            self.close()
+            if last:
+                raise OSError(f"a math worker does not start: {sys.executable} -m harness.graders.math_worker")
+
+    def _start(self) -> None:
+        near, far = socket.socketpair()
+        near.settimeout(START_S)
+        root = str(Path(__file__).parents[2])
+        code = f"import sys; sys.path.append({root!r}); from harness.graders.math_worker import main; main()"
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", code, str(self._memory_bytes)],
+            stdin=far.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        far.close()
+        self._control = near
+
+    def ask(self, request: dict[str, Any] | None, deadline: float) -> dict[str, Any] | None:
+        """The child's next message, after `request` if there is one; None: it died. Raises TimeoutError."""
+        assert self._child is not None
+        self._child.settimeout(max(0.001, deadline - time.monotonic()))
+        try:
+            if request is not None:
+                send(self._child, request)
+            return receive(self._child)
+        except TimeoutError:
+            raise
+        except (OSError, ValueError):
+            return None
+
+    def drop_child(self) -> None:
+        """Have the child killed: at once if the server is well, with the server if not."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+        with contextlib.suppress(OSError):
+            self.ready()
+
+    def close(self) -> None:
+        """End the server; the kernel ends its child with it."""
+        for end in (self._child, self._control):
+            if end is not None:
+                end.close()
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
+        self._server = self._control = self._child = None
+
+
+_POOLS: dict[int, Pool] = {}  # by process id

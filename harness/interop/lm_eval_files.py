@@ -1,0 +1,263 @@
+"""Result files as lm-eval writes them, so that whatever reads lm-eval's output reads ours.
+
+`<folder>/<model>/results_<stamp>.json` and `samples_<task>_<stamp>.jsonl`: names, keys, order and bytes are those of
+`lm_eval/loggers/evaluation_tracker.py` (0.4.13). The rows and scores of its own tasks pass through; those of our tasks
+are made here from records: one metric, `exact_match`, under one filter for each grader.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import DataError
+from harness.records.serialization import write_text
+from harness.types import Record, Sample
+
+Row = Mapping[str, Any]
+METRIC = "exact_match"
+GRADERS = ("strict", "lenient")
+INVALID = "[invalid]"  # lm-eval's word for a reply that a filter reads no answer from
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def write_lm_eval(
+    folder: Path, model_name: str, stamp: str, results: Mapping[str, Any], samples: Mapping[str, Iterable[Row]]
+) -> list[Path]:
+    """The files written: one of samples for each task, then the results. Rows are read one at a time, and only once.
+
+    stamp: the time of the run, ISO 8601 ("2026-11-20T09:30:00.000000"). results: what `simple_evaluate` returns, less
+    its samples, or `results_file`; the task hashes and the model's name are put in here. A file of the same name is
+    replaced whole. Raises `DataError` for a task name that no file can have.
+    """
+    place = folder / sanitised(model_name)
+    stamp = stamp.replace(":", "-")
+    place.mkdir(parents=True, exist_ok=True)
+    written, hashes = [], {}
+    for task, rows in samples.items():
+        if not task or "/" in task or "\0" in task:
+            raise DataError(f"task {task!r} cannot be part of a file name; give the task a name without '/'")
+        written.append(place / f"samples_{task}_{stamp}.jsonl")
+        hashes[task] = _write_rows(written[-1], rows)
+    last = {"task_hashes": hashes, **_about_model(model_name, results)}
+    first = {key: value for key, value in results.items() if key not in last and key != "samples"}
+    written.append(place / f"results_{stamp}.json")
+    write_text(written[-1], _dumped({**first, **last}, 2))
+    return written
+
+
+def _write_rows(path: Path, rows: Iterable[Row]) -> str:
+    """Writes a file of samples whole or not at all; its task hash: equal ones had equal items, prompts and targets."""
+    task_hash = hashlib.sha256()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="replace") as out:
+            for row in rows:
+                task_hash.update((row["doc_hash"] + row["prompt_hash"] + row["target_hash"]).encode())
+                out.write(_dumped(_as_logged(row)) + "\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return task_hash.hexdigest()
+
+
+def _as_logged(row: Row) -> dict[str, Any]:
+    """A row of `simple_evaluate` as it is written: arguments named, replies as text. A row so made stays as it is."""
+    arguments = row["arguments"]
+    if not isinstance(arguments, Mapping):
+        arguments = {
+            f"gen_args_{i}": {f"arg_{j}": part for j, part in enumerate(parts)} for i, parts in enumerate(arguments)
+        }
+    texts = {name: _as_text(row[name]) for name in ("resps", "filtered_resps")}
+    return {**row, **texts, "arguments": arguments, "target": str(row["target"])}
+
+
+def _as_text(value: Any) -> Any:
+    return [_as_text(part) for part in value] if isinstance(value, list | tuple) else str(value)
+
+
+def _dumped(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, indent=indent, default=_plain, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    """What lm-eval writes for a value that JSON has no form for: numpy numbers as numbers, sets as lists, else text."""
+    if type(value).__module__ == "numpy" and hasattr(value, "item") and not getattr(value, "ndim", 0):
+        return value.item()
+    return list(value) if isinstance(value, set) else str(value)
+
+
+def _about_model(model_name: str, results: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that lm-eval puts last, in its order; what `results` says of them holds, else null."""
+    system, template = results.get("system_instruction"), results.get("chat_template")
+    return {
+        "model_source": results.get("model_source"),
+        "model_name": model_name,
+        "model_name_sanitized": sanitised(model_name),
+        "system_instruction": system,
+        "system_instruction_sha": sha256_text(system) if system else None,
+        "fewshot_as_multiturn": results.get("fewshot_as_multiturn"),
+        "chat_template": template,
+        "chat_template_sha": sha256_text(template) if template else None,
+        "total_evaluation_time_seconds": results.get("total_evaluation_time_seconds"),
+    }
+
+
+def sanitised(model_name: str) -> str:
+    """The folder name for a model: "org/name" becomes "org__name". Source: `lm_eval/utils.py`."""
+    return re.sub(r"[\"<>:/|\\?*\[\]]+", "__", model_name)
+
+
+def sha256_text(text: str) -> str:
+    """Hex SHA-256 of a text, lm-eval's `hash_string`."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# --- rows and results of our own tasks --------------------------------------------------------------------------------
+
+
+def sample_rows(sample: Sample, records: Sequence[Record], prompt: str, doc_id: int | None = None) -> list[Row]:
+    """The rows of one item: one for each grader, as lm-eval writes one for each filter.
+
+    records: one for each repeat, in order. prompt: the text that the model read. doc_id: the item's position in its
+    split; default: the number that its id ends in. exact_match is the mean verdict over the repeats, null where none
+    could be judged. Raises ValueError for records of another item, or for no number.
+    """
+    if not records or any(record.sample_id != sample.id for record in records):
+        raise ValueError(f"item {sample.id!r} needs its own records, got {[r.sample_id for r in records]}")
+    number = re.search(r"[0-9]+$", sample.id)
+    if doc_id is None and number is None:
+        raise ValueError(f"item {sample.id!r} has no number at its end: give doc_id")
+    doc = _doc(sample)
+    common = {
+        "doc_id": int(number[0]) if doc_id is None and number else doc_id,
+        "doc": doc,
+        "target": sample.target,
+        "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": gen_kwargs(records[0].sampling)}},
+        "resps": [[record.text for record in records]],
+    }
+    hashes = {
+        "doc_hash": sha256_text(json.dumps(doc, indent=2, ensure_ascii=False)),
+        "prompt_hash": sha256_text(prompt),
+        "target_hash": sha256_text(sample.target),
+    }
+    return [
+        {
+            **common,
+            "filtered_resps": _filtered(sample, records, grader),
+            "filter": grader,
+            "metrics": [METRIC],
+            **hashes,
+            METRIC: _mean([r.scores[grader].value for r in records]),
+        }
+        for grader in GRADERS
+    ]
+
+
+def _doc(sample: Sample) -> dict[str, Any]:
+    """The item as a row of a data set: its metadata, with its question by a name that readers look for."""
+    named = any(isinstance(sample.metadata.get(name), str) for name in ("question", "prompt", "problem"))
+    question = {} if named else {"question": sample.messages[-1].content}
+    return {"id": sample.id, **question, **sample.metadata, "target": sample.target}
+
+
+def _filtered(sample: Sample, records: Sequence[Record], grader: str) -> list[Any]:
+    """What the grader read out of each reply; of a program the reply as it is. One reply: no list in the list."""
+    if "test" in sample.metadata or "test_list" in sample.metadata:  # a program
+        read = [record.text for record in records]
+    else:
+        answers = [record.scores[grader].answer for record in records]
+        read = [INVALID if answer is None else answer for answer in answers]
+    return read if len(read) == 1 else [read]
+
+
+def gen_kwargs(sampling: Mapping[str, Any]) -> dict[str, Any]:
+    """lm-eval's `generation_kwargs` for our sampling parameters; what is not ours (a replay's) stays as it is."""
+    if "max_tokens" not in sampling:
+        return dict(sampling)
+    kwargs: dict[str, Any] = {
+        "until": list(sampling.get("stop", ())),
+        "max_gen_toks": sampling["max_tokens"],
+        "do_sample": sampling.get("temperature", 0.0) > 0,
+        "temperature": sampling.get("temperature", 0.0),
+    }
+    unusual = {"top_p": 1.0, "top_k": 0, "seed": None}
+    return kwargs | {k: sampling[k] for k, usual in unusual.items() if sampling.get(k, usual) != usual}
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """What a results file says of one of our tasks. row: its entry under "results"."""
+
+    row: Mapping[str, Any]
+    version: str
+    n_items: int  # in the split; row["sample_len"] of them were evaluated
+
+
+def task_scores(task: str, records: Iterable[Record], n_items: int | None = None) -> TaskScores:
+    """The scores of one task from its records, read once. Raises ValueError for no records, or for another task's.
+
+    An item's value is the mean verdict over its repeats; the score is the mean over items, its standard error the
+    items' sample deviation / sqrt(n), "N/A" for one item, as lm-eval has it. Items that none could judge are left out.
+    """
+    items: dict[str, dict[str, tuple[float, int]]] = {}
+    version = ""
+    for record in records:
+        if record.task != task:
+            raise ValueError(f"task {task!r} was given a record of task {record.task!r}")
+        version = record.task_version
+        sums = items.setdefault(record.sample_id, dict.fromkeys(GRADERS, (0.0, 0)))
+        for grader in GRADERS:
+            value = record.scores[grader].value
+            if value is not None:
+                sums[grader] = sums[grader][0] + value, sums[grader][1] + 1
+    if not items:
+        raise ValueError(f"task {task!r} has no records, so no scores")
+    row: dict[str, Any] = {"name": task, "alias": task, "sample_len": len(items)}
+    for grader in GRADERS:
+        values = [total / n for total, n in (sums[grader] for sums in items.values()) if n]
+        row[f"{METRIC},{grader}"] = _mean(values) if values else "N/A"
+        row[f"{METRIC}_stderr,{grader}"] = mean_stderr(values) if len(values) > 1 else "N/A"
+    return TaskScores(row, version, n_items or len(items))
+
+
+def mean_stderr(values: Sequence[float]) -> float:
+    """Standard error of a mean of two values or more: sample deviation / sqrt(n)."""
+    mean, n = math.fsum(values) / len(values), len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
+
+
+def results_file(
+    tasks: Mapping[str, TaskScores], configs: Mapping[str, Any], config: Mapping[str, Any], **more: Any
+) -> dict[str, Any]:
+    """A whole results file of our own tasks, for `write_lm_eval`.
+
+    configs: by task, how it asks and judges. config: the model and how it ran. more: further keys of lm-eval's
+    `result_schema.py` ("git_hash", "date", "model_source", "total_evaluation_time_seconds", ...), as the caller knows
+    them: nothing is looked up here.
+    """
+    return {
+        "results": {task: dict(scores.row) for task, scores in tasks.items()},
+        "group_subtasks": {},
+        "configs": {task: dict(configs.get(task, {})) for task in tasks},
+        "versions": {task: scores.version for task, scores in tasks.items()},
+        "n-shot": dict.fromkeys(tasks, 0),
+        "higher_is_better": {task: {METRIC: True} for task in tasks},
+        "n-samples": {t: {"original": s.n_items, "effective": s.row["sample_len"]} for t, s in tasks.items()},
+        "config": dict(config),
+        **more,
+    }
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return math.fsum(there) / len(there) if there else None

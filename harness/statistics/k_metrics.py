@@ -1,0 +1,201 @@
+"""Metrics over k replies to each item: pass@k, pass^k, avg@k, maj@k. Pure functions: verdicts in, numbers out.
+
+What they say of one item with n judged replies, c of them right:
+
+* pass@k: the probability that k of the n, drawn without putting back, hold a right one. Source: arXiv:2107.03374.
+* pass^k: the probability that all of k drawn so are right. Source: arXiv:2406.12045.
+* avg@k: the mean verdict of all n replies; its expected value is that of any k of them.
+* maj@k: whether the commonest answer among k replies is right, averaged over the n // k consecutive groups of k (the
+  first k replies, the next k, ...; what is left over is not used). Source of the idea: arXiv:2203.11171.
+
+A reply that could not be judged (value None) is no reply here. An item with fewer than k judged ones has no value,
+and is counted as such, never as 0. "Right" means a value of 1.0; partial credit counts in avg@k alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy import stats as scipy_stats
+
+from harness.errors import UnknownName, UsageError
+from harness.statistics.intervals import CONFIDENCE, Estimate, wilson
+from harness.types import Score
+
+Kind = Literal["pass@", "pass^", "avg@", "maj@"]
+KINDS: tuple[Kind, ...] = ("avg@", "maj@", "pass@", "pass^")
+_ALSO_CALLED = {"cons": "maj@", "majority": "maj@", "mean": "avg@", "average": "avg@", "pass_hat_k": "pass^"}
+_ALSO_CALLED |= {kind[:-1]: kind for kind in KINDS if kind != "pass^"}  # "pass_at_8", "Pass@8"
+
+
+@dataclass(frozen=True)
+class KMetric:
+    """A metric over k replies to each item."""
+
+    kind: Kind
+    k: int
+
+    @property
+    def name(self) -> str:
+        """As people write it: "pass@8"."""
+        return f"{self.kind}{self.k}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric over all items. values: by item, in order; None where an item has fewer than k judged replies.
+
+    estimate: the mean of the values that exist, with its interval across items; None where there is none.
+    """
+
+    metric: KMetric
+    values: tuple[float | None, ...]
+    estimate: Estimate | None
+
+    @property
+    def n_without(self) -> int:
+        """Items that the estimate leaves out."""
+        return sum(value is None for value in self.values)
+
+
+# --- names and settings -----------------------------------------------------------------------------------------------
+
+
+def parse(text: str) -> KMetric:
+    """The metric that "pass@8", "avg@8", "maj@8" or "pass^8" names. Raises `UsageError` with what was meant."""
+    for kind in KINDS:
+        k = text.removeprefix(kind)
+        if k != text and k.isascii() and k.isdigit():
+            if int(k) < 1:
+                raise UsageError(f"metric {text!r}: k must be at least 1, got {int(k)}; for instance {kind}8")
+            return KMetric(kind, int(k))
+    digits = re.search(r"[0-9]+", text)
+    k = digits[0] if digits else "8"
+    word = text.lower().replace("_at_", "@").partition("@")[0]
+    meant = _ALSO_CALLED.get(word)
+    if meant:
+        raise UsageError(f"unknown metric {text!r}: here it is called '{meant}{k}'")
+    raise UnknownName("metric", text, [f"{kind}{k}" for kind in KINDS])
+
+
+def check(
+    metrics: Iterable[KMetric], repeats: int, temperature: float | None, *, short_answers: bool, task: str = ""
+) -> None:
+    """Raise `UsageError` for the first metric that these settings cannot give; it says what to change.
+
+    temperature: None where the replies are recorded, so that nothing is sampled. short_answers: whether the task reads
+    an answer out of a reply that can be compared with another reply's; False for code.
+    """
+    of = f" of task {task!r}" if task else ""
+    for metric in metrics:
+        if metric.kind == "maj@" and not short_answers:
+            raise UsageError(
+                f"{metric.name} counts equal answers, and the replies{of} hold none to compare (code, or free text): "
+                f"use pass@{metric.k} or avg@{metric.k}"
+            )
+        if metric.k > repeats:
+            raise UsageError(
+                f"{metric.name} needs {metric.k} replies to each item{of}, got {repeats}: "
+                f"draw {metric.k} or more (--samples {metric.k}), or ask for {metric.kind}{max(repeats, 1)}"
+            )
+        if temperature == 0 and metric.k > 1:
+            raise UsageError(
+                f"{metric.name} needs {metric.k} independent replies to each item{of}, and at temperature 0 they are "
+                f"all the same: set one above 0 (--temperature 0.6 is usual), or ask for {metric.kind}1"
+            )
+
+
+# --- one item ---------------------------------------------------------------------------------------------------------
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """1 - C(n - c, k) / C(n, k): the unbiased estimate that one of k replies is right, from c right ones of n.
+
+    Exact before the last rounding, for any n. Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
+    """
+    _checked(n, c, k)
+    every = math.comb(n, k)
+    return (every - math.comb(n - c, k)) / every
+
+
+def pass_hat_k(n: int, c: int, k: int) -> float:
+    """C(c, k) / C(n, k): the unbiased estimate that all of k replies are right. Raises as `pass_at_k`."""
+    _checked(n, c, k)
+    return math.comb(c, k) / math.comb(n, k)
+
+
+def _checked(n: int, c: int, k: int) -> None:
+    if not (0 <= c <= n and 1 <= k <= n):
+        raise ValueError(f"need 0 <= c <= n and 1 <= k <= n, got n = {n}, c = {c}, k = {k}")
+
+
+def majority(scores: Sequence[Score]) -> float:
+    """The value of a vote among the replies: 1.0 where the right answer wins, 0.0 where another does.
+
+    A tie is worth the share of the tied answers that are right: what breaking it at random gives on average. All right
+    replies vote for one answer, however they write it: the grader found them equal to the target. Wrong ones vote
+    together only where their answers are the same text, but for case and spaces; so two ways of writing one wrong
+    answer split its votes. A reply that no answer was read from does not vote; where none votes the value is 0.0.
+    """
+    votes: Counter[tuple[bool, str]] = Counter()
+    for score in scores:
+        if score.answer is not None:
+            right = score.value == 1.0
+            votes[right, "" if right else " ".join(score.answer.split()).casefold()] += 1
+    if not votes:
+        return 0.0
+    most = max(votes.values())
+    leaders = [right for (right, _), count in votes.items() if count == most]
+    return sum(leaders) / len(leaders)
+
+
+def item_value(metric: KMetric, scores: Sequence[Score]) -> float | None:
+    """The metric of one item, from the verdicts of one grader on its replies, in the order they were drawn.
+
+    None: fewer than k of them could be judged.
+    """
+    judged = [score for score in scores if score.value is not None]
+    n, k = len(judged), metric.k
+    if n < k:
+        return None
+    if metric.kind == "avg@":
+        return math.fsum(score.value for score in judged if score.value is not None) / n
+    if metric.kind == "maj@":
+        groups = [majority(judged[start : start + k]) for start in range(0, n - k + 1, k)]
+        return math.fsum(groups) / len(groups)
+    c = sum(score.value == 1.0 for score in judged)
+    return pass_at_k(n, c, k) if metric.kind == "pass@" else pass_hat_k(n, c, k)
+
+
+# --- all items --------------------------------------------------------------------------------------------------------
+
+
+def measure(metric: KMetric, items: Iterable[Sequence[Score]]) -> Measured:
+    """The metric over all items; `items` gives the verdicts of one grader on the replies to each, and is read once."""
+    values = tuple(item_value(metric, scores) for scores in items)
+    there = [value for value in values if value is not None]
+    return Measured(metric, values, across_items(there) if there else None)
+
+
+def across_items(values: Sequence[float]) -> Estimate:
+    """Mean of one value per item with its 95 % interval: the items are the sample, however many replies each has.
+
+    Wilson where all values are 0 or 1, else Student's t over the items, cut at 0 and 1; one item alone says nothing
+    about others, so its interval is [0, 1]. Raises ValueError for no items: no samples, no mean.
+    """
+    n = len(values)
+    if n == 0:
+        raise ValueError("no items, so no mean")
+    if all(value in (0.0, 1.0) for value in values):
+        return wilson(sum(value == 1.0 for value in values), n)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Estimate(mean, 0.0, 1.0, 1, "one item, no interval")
+    error = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
+    half = float(scipy_stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * error
+    return Estimate(mean, max(mean - half, 0.0), min(mean + half, 1.0), n, "t over items")

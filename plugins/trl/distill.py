@@ -1,0 +1,65 @@
+"""The loop behind `kd.onpolicy`. Imports torch and TRL: import it inside `train` only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from harness.meter import Meter
+from harness.protocols import TrainData
+from harness.types import Checkpoint, Stage, Trained
+
+from ..configs import OnPolicyConfig
+from .metering import Ledger, MeteredSampler, Order, adapter, arguments, finished, fit
+from .rollouts import sampler
+from .weights import load, load_teacher
+
+
+def train_on_own_samples(
+    stage: Stage, config: OnPolicyConfig, parent: Checkpoint, data: TrainData, meter: Meter, out: Path
+) -> Trained:
+    """See `KDOnPolicy.train`."""
+    if (earlier := finished(meter, out)) is not None:
+        return earlier
+    assert data.teacher is not None
+    sampling = sampler(config.rollouts, config.vllm_memory)
+    from trl import DistillationConfig as TRLConfig
+
+    args = TRLConfig(
+        **arguments(stage, data, out, config.learning_rate, config.micro_batch, config.batch_size),
+        **sampling,
+        max_completion_length=config.max_tokens,
+        beta=config.divergence,
+    )
+    model, tokenizer = load(parent)
+    prompts = [[{"role": m.role, "content": m.content} for m in row.sample.messages] for row in data.rows]
+    order = Order(data.rows, stage.seed, config.batch_size, 1, args.gradient_accumulation_steps)
+    trainer = _trainer_class()(
+        model,
+        load_teacher(data.teacher, parent),
+        args,
+        train_dataset=Dataset.from_dict({"prompt": prompts}),
+        processing_class=tokenizer,
+        peft_config=adapter(config, meter),
+    )
+    return fit(trainer, Ledger(meter, order, config.warmup), parent, out)
+
+
+def _trainer_class() -> Any:
+    """The metered DistillationTrainer, made late: what importing it costs depends on `rollouts.sampler`."""
+    from trl import DistillationTrainer
+
+    class Trainer(MeteredSampler, DistillationTrainer):  # type: ignore[misc]
+        def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+            meter = self.ledger.meter
+            with meter.phase("generate"):
+                out: dict[str, Any] = super()._generate_and_score_completions(inputs)
+            counts = (int(out["prompt_mask"].sum()), int(out["completion_mask"].sum()), len(inputs))
+            read, sampled, n = self.ledger.total(*counts)
+            meter.generate(read, sampled, n)
+            meter.score(read + sampled)  # the teacher reads every micro-batch inside the loss
+            return out
+
+    return Trainer

@@ -1,0 +1,177 @@
+"""The loop behind `rl` and `kd&rl`. Imports torch and TRL: import it inside `train` only."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+
+from harness.meter import Meter
+from harness.protocols import TrainData
+from harness.types import Checkpoint, Score, Stage, Trained
+
+from ..configs import GRPOConfig
+from .collapse import Collapsed, LossWatch, Rollouts, RolloutWatch
+from .metering import Ledger, MeteredSampler, Order, adapter, arguments, devices, finished, fit
+from .rollouts import sampler
+from .weights import load, load_teacher
+
+
+class Judge:
+    """The reward function TRL calls: `data.judge` in threads, since a code reward waits for a sandbox process."""
+
+    __name__ = "reward"
+
+    def __init__(self, data: TrainData, meter: Meter, group_size: int, pool: ThreadPoolExecutor) -> None:
+        self.data, self.meter, self.group_size, self.pool = data, meter, group_size, pool
+        # of the last call: rollouts, those that could be judged, unread ones, those of silent groups
+        self.n = self.rewarded = self.unread = self.silent = 0
+        self.sample = ""  # one of the last replies
+
+    def __call__(self, completions: list[Any], row: list[int], **_: Any) -> list[float | None]:
+        asked = [(i, completion[0]["content"]) for i, completion in zip(row, completions, strict=True)]
+        different = list(dict.fromkeys(asked))  # a group often holds the same reply several times
+        with self.meter.phase("reward"):
+            judged = dict(zip(different, self.pool.map(self._judge, different), strict=True))
+        self.meter.verify(sum(cpu_s for _, cpu_s in judged.values()))
+        scores = [judged[pair][0] for pair in asked]
+        rewards = [score.value for score in scores]
+        groups = [rewards[i : i + self.group_size] for i in range(0, len(rewards), self.group_size)]
+        self.silent = sum(len(g) for g in groups if len({r for r in g if r is not None}) <= 1)
+        self.n, self.unread = len(scores), sum(score.answer is None for score in scores)
+        self.rewarded = sum(reward is not None for reward in rewards)
+        self.sample = asked[0][1]
+        return rewards
+
+    def _judge(self, asked: tuple[int, str]) -> tuple[Score, float]:
+        begun = time.thread_time()
+        return self.data.judge(self.data.rows[asked[0]], asked[1]), time.thread_time() - begun
+
+
+def train_on_rewards(
+    stage: Stage,
+    config: GRPOConfig,
+    parent: Checkpoint,
+    data: TrainData,
+    meter: Meter,
+    out: Path,
+    teacher_coef: float = 0.0,
+) -> Trained:
+    """See `GRPO.train`; with a teacher_coef `KDRL.train`."""
+    if (earlier := finished(meter, out)) is not None:
+        return earlier
+    sampling = sampler(config.rollouts, config.vllm_memory)
+    from trl import GRPOConfig as TRLConfig
+
+    if config.prompts_per_step % devices():
+        raise ValueError(
+            f"trainer {stage.trainer!r}: {devices()} devices must divide prompts_per_step={config.prompts_per_step}"
+        )
+    per_step = config.prompts_per_step * config.group_size
+    args = TRLConfig(
+        **arguments(stage, data, out, config.learning_rate, config.micro_batch, per_step),
+        **sampling,
+        num_generations=config.group_size,
+        max_completion_length=config.max_tokens,
+        loss_type=config.loss_type,
+        scale_rewards=config.scale_rewards,
+        epsilon=config.clip_low,
+        epsilon_high=config.clip_high,
+        mask_truncated_completions=config.mask_truncated,
+        beta=config.kl_coef,
+    )
+    model, tokenizer = load(parent)
+    prompts = [[{"role": m.role, "content": m.content} for m in row.sample.messages] for row in data.rows]
+    dataset = Dataset.from_dict({"prompt": prompts, "row": range(len(prompts))})
+    order = Order(data.rows, stage.seed, config.prompts_per_step, config.group_size, args.steps_per_generation)
+    with ThreadPoolExecutor(config.reward_threads) as pool:
+        judge = Judge(data, meter, config.group_size, pool)
+        trainer = _trainer_class()(
+            model, judge, args, train_dataset=dataset, processing_class=tokenizer, peft_config=adapter(config, meter)
+        )
+        trainer.judge, trainer.max_logp_gap = judge, config.max_logp_gap
+        if teacher_coef:
+            assert data.teacher is not None
+            trainer.add_teacher(load_teacher(data.teacher, parent), teacher_coef)
+        ledger = Ledger(meter, order, config.warmup, LossWatch(max_kl=config.max_kl))
+        ledger.rollouts = RolloutWatch(stage.trainer, config.patience, config.max_tokens, config.max_clipped)
+        return fit(trainer, ledger, parent, out)
+
+
+def _trainer_class() -> Any:
+    """The metered GRPOTrainer, made late: what importing it costs depends on `rollouts.sampler`."""
+    from trl import GRPOTrainer
+    from trl.trainer.utils import add_fused_lm_head
+
+    class Trainer(MeteredSampler, GRPOTrainer):  # type: ignore[misc]
+        judge: Judge
+        max_logp_gap: float
+        teacher: Any = None
+        teacher_coef = 0.0
+
+        def add_teacher(self, teacher: Any, coef: float) -> None:
+            add_fused_lm_head(teacher, temperature=self.temperature)
+            self.teacher, self.teacher_coef = teacher.to(self.accelerator.device), coef
+
+        def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+            meter = self.ledger.meter
+            with meter.phase("generate"):
+                out: dict[str, Any] = super()._generate_and_score_completions(inputs)
+            judge, metrics = self.judge, self._metrics["train"]
+            counts = int(out["prompt_mask"].sum()), judge.n, judge.silent, judge.unread, judge.rewarded
+            read, n, silent, unread, rewarded = self.ledger.total(*counts)
+            sampled = round(n * metrics["completions/mean_length"][-1])  # the mask leaves out what is not trained on
+            meter.generate(read, sampled, n, silent)
+            for extra in ("ref_per_token_logps", "old_per_token_logps"):  # one more forward pass each
+                if extra in out:
+                    meter.generate(read + sampled, 0)
+            self._check_engine()
+            if not rewarded:
+                step = self.state.global_step
+                raise Collapsed(f"none of the {n} rollouts of a step could be judged", step)
+            metrics["unread"].append(unread / n)
+            clipped = metrics["completions/clipped_ratio"][-1]
+            reward = metrics["reward"][-1]
+            seen = Rollouts(n, reward, unread / n, clipped, silent / n)
+            assert self.ledger.rollouts is not None
+            self.ledger.rollouts.see(self.state.global_step, seen, judge.sample)
+            if self.teacher is not None:
+                with meter.phase("score"):
+                    self._ask_teacher(out)
+                meter.score(read + sampled)
+                meter.generate(read + sampled, 0)
+            return out
+
+        def _ask_teacher(self, out: dict[str, Any]) -> None:
+            """Add the teacher's log-ratio to the advantage of every token."""
+            mask = out["completion_mask"]
+            tokens = torch.cat([out["prompt_ids"], out["completion_ids"]], dim=1)
+            real = torch.cat([out["prompt_mask"], mask], dim=1)
+            batch = self.args.per_device_train_batch_size
+            with torch.no_grad():
+                theirs, ours = (
+                    self._get_per_token_logps_and_entropies(model, tokens, real, mask.size(1), batch)[0]
+                    for model in (self.teacher, self.model)
+                )
+            pull = self.teacher_coef * (theirs - ours) * mask
+            push = out["advantages"].unsqueeze(1)
+            metrics = self._metrics["train"]
+            metrics["teacher_kl"].append(float(((ours - theirs) * mask).sum() / mask.sum()))
+            # the two terms' sizes: where one is a hundredth of the other, the row is of the other method alone
+            metrics["teacher_advantage"].append(float(pull.abs().sum() / (pull.abs() + (push * mask).abs()).sum()))
+            out["advantages"] = push + pull
+
+        def _check_engine(self) -> None:
+            gaps = self._metrics["train"]["sampling/sampling_logp_difference/mean"]
+            if gaps and not gaps[-1] <= self.max_logp_gap:
+                raise RuntimeError(
+                    f"vLLM's log-probabilities are {gaps[-1]:.3g} nats per token off the trainer's at step "
+                    f"{self.state.global_step}, at most max_logp_gap={self.max_logp_gap} may be: the engine serves "
+                    "other weights, or its dtype is too coarse; try rollouts='transformers'"
+                )
+
+    return Trainer

@@ -1,0 +1,369 @@
+"""What the TRL trainers share: row order, metering, learning rate by budget, checkpoints on the way, the end.
+
+Imports torch and TRL: import it inside `train` only. The budget rules everything: a step is charged when it is made,
+the learning rate is a function of the share spent, and the stage ends with the step that spends the last of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import logging
+import math
+import os
+import random
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import transformers
+from transformers import PrinterCallback, TrainerCallback
+
+from harness.meter import ADAPTER, Meter
+from harness.protocols import TrainData
+from harness.types import Checkpoint, Stage, Status, Trained, TrainRow
+
+from .collapse import Collapsed, LossWatch, Refused, RolloutWatch
+from .weights import newest, restored, save, write
+
+log = logging.getLogger(__name__)
+
+SAVES = 10  # resumable checkpoints over a whole budget
+SNAPSHOTS = 4  # points of a learning curve, the end included
+_FOREVER = 2**40  # steps and rows no budget reaches: only the meter ends a stage
+_LOGGED = {  # TRL's name -> ours
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "entropy": "entropy",
+    "kl": "kl",
+    "teacher_kl": "teacher_kl",
+    "teacher_advantage": "teacher_advantage",
+    "reward": "reward",
+    "unread": "unread",
+    "frac_reward_zero_std": "frac_zero_std",
+    "completions/clipped_ratio": "clipped",
+    "completions/mean_length": "completion_tokens",
+    "sampling/sampling_logp_difference/mean": "logp_gap",
+}
+
+
+class Watch(Protocol):
+    """What `Ledger` saves and restores beside the meter."""
+
+    def state(self) -> dict[str, Any]: ...
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+class Adapter(Protocol):
+    """The part of a trainer's Config that says whether all weights are trained or a low-rank adapter."""
+
+    @property
+    def lora_rank(self) -> int: ...
+    @property
+    def lora_alpha(self) -> int: ...
+
+
+class Order(torch.utils.data.Sampler[int]):  # type: ignore[misc]
+    """Row indices without end: a fresh shuffle every epoch, a pure function of seed and epoch.
+
+    rows_per_step indices make a step; each is given `group` times in a row, and the whole step `repeat` times (TRL asks
+    again for each micro-batch). Unlike a sampler with epochs it is at the same place after a resume.
+    """
+
+    def __init__(
+        self, rows: Sequence[TrainRow], seed: int, rows_per_step: int, group: int = 1, repeat: int = 1
+    ) -> None:
+        self.n, self.seed, self.rows_per_step = len(rows), seed, rows_per_step
+        self.group, self.repeat = group, repeat
+        ids = [rows[i].sample.id for i in itertools.islice(self._indices(), self.n)]
+        first = {sample_id: position for position, sample_id in reversed(list(enumerate(ids)))}
+        new = (first[sample_id] == position for position, sample_id in enumerate(ids))
+        self._unique = [0, *itertools.accumulate(map(int, new))]
+
+    def _indices(self) -> Iterator[int]:
+        for epoch in itertools.count():
+            yield from random.Random(f"{self.seed}/{epoch}").sample(range(self.n), self.n)
+
+    def __iter__(self) -> Iterator[int]:
+        indices = self._indices()
+        while True:
+            step = list(itertools.islice(indices, self.rows_per_step))
+            for _ in range(self.repeat):
+                yield from (index for index in step for _ in range(self.group))
+
+    def __len__(self) -> int:
+        return _FOREVER
+
+    def unique(self, steps: int) -> int:
+        """Different prompts used in the first `steps` steps."""
+        return self._unique[min(self.n, steps * self.rows_per_step)]
+
+
+def lr_share(position: float, warmup: float) -> float:
+    """Share of the peak learning rate at a share `position` of the budget: linear up to `warmup`, then cosine to 0."""
+    position = min(max(position, 0.0), 1.0)
+    if position < warmup:
+        return position / warmup
+    return 0.5 * (1 + math.cos(math.pi * (position - warmup) / max(1 - warmup, 1e-9)))
+
+
+class Ledger(TrainerCallback):  # type: ignore[misc]
+    """Charges the meter for each step, sets that step's learning rate, stops at the budget's end, saves on the way.
+
+    A step's learning rate is the schedule's value in the middle of the span of budget the step uses, so neither the
+    first step nor the last is lost to a rate of 0. Several processes agree on what the first one counts.
+    """
+
+    def __init__(self, meter: Meter, order: Order, warmup: float, losses: LossWatch | None = None) -> None:
+        self.meter, self.order, self.warmup = meter, order, warmup
+        self.losses = losses or LossWatch()
+        self.rollouts: RolloutWatch | None = None
+        self.tokens = self.trained = 0
+        self.lr = 0.0
+        self.free = meter.budget.amount - meter.used  # a stage may begin with its teacher's traces charged
+        self.begun = self.saved = 0.0  # `share` when the step began, and when a checkpoint was last saved
+        self.accelerator: Any = None
+        self.parent: Checkpoint | None = None
+        self.out = Path()
+        self._step = contextlib.ExitStack()
+
+    @property
+    def share(self) -> float:
+        """Share spent of what was left when the stage began; may pass 1 by the last step's overshoot."""
+        mine = 1 - (self.meter.budget.amount - self.meter.used) / self.free
+        if self.meter.budget.unit != "device_s":
+            return mine
+        return float(self._agreed(mine))  # clocks differ from process to process
+
+    def total(self, *counts: int) -> list[int]:
+        """Each count, added up over all processes."""
+        if self.accelerator.num_processes == 1:
+            return list(counts)
+        local = torch.tensor(counts, device=self.accelerator.device)
+        return [int(n) for n in self.accelerator.reduce(local, reduction="sum")]
+
+    def _agreed(self, value: float) -> float:
+        """The first process's value, in all of them."""
+        if self.accelerator.num_processes == 1:
+            return value
+        from accelerate.utils import broadcast
+
+        return float(broadcast(torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)))
+
+    @property
+    def _watches(self) -> dict[str, Watch]:
+        watches: dict[str, Watch] = {"losses": self.losses}
+        return watches | ({"rollouts": self.rollouts} if self.rollouts else {})
+
+    def restore(self, folder: Path) -> None:
+        """Go on from a checkpoint."""
+        state = json.loads((folder / "meter.json").read_text())
+        self.meter.restore(state["meter"])
+        for name, watch in self._watches.items():
+            watch.restore(state[name])
+        self.begun = self.saved = self.share
+
+    def count(self, mask: torch.Tensor, trained: torch.Tensor) -> None:
+        """Note a micro-batch: real tokens, and those the loss counts."""
+        self.tokens += int(mask.sum())
+        self.trained += int(trained.sum())
+
+    def on_step_begin(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
+        self._step.enter_context(self.meter.phase("train"))
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, _control: Any, **kwargs: Any) -> None:
+        optimizer, model = kwargs["optimizer"], kwargs["model"]
+        bad = [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.sum().isfinite()]
+        if bad:
+            step = state.global_step
+            raise Collapsed(f"gradient of {bad[0]} (and {len(bad) - 1} more) not finite at step {step + 1}", step - 1)
+        self.meter.train(*self.total(self.tokens, self.trained))
+        self.tokens = self.trained = 0
+        end = min(self.share, 1.0)
+        self.lr = args.learning_rate * lr_share((self.begun + end) / 2, self.warmup)
+        for group in optimizer.param_groups:
+            group["lr"] = self.lr
+        self.begun = end
+
+    def on_step_end(self, _args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._step.close()
+        self.meter.saw(self.order.unique(state.global_step))
+        if torch.cuda.is_available():
+            self.meter.held(torch.cuda.max_memory_allocated())
+        share = self.share
+        if self._agreed(float(self.meter.exhausted)):
+            control.should_training_stop = True
+            return
+        if int(share * SAVES) > int(self.saved * SAVES):
+            control.should_save = True
+        if (reached := int(share * SNAPSHOTS)) > int(self.saved * SNAPSHOTS) and reached < SNAPSHOTS:
+            control.should_save = True  # a resumed stage must not miss a snapshot
+            if state.is_world_process_zero:
+                self._snapshot(kwargs["model"], reached)
+        if control.should_save:
+            self.saved = share
+
+    def _snapshot(self, model: Any, reached: int) -> None:
+        assert self.parent is not None
+        folder = self.out / "snapshots" / f"{100 * reached // SNAPSHOTS:03d}"
+        save(self.accelerator.unwrap_model(model), self.parent, folder)
+        write(folder / "cost.json", self.meter.state()["cost"])
+
+    def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            saved = {"meter": self.meter.state(), **{name: watch.state() for name, watch in self._watches.items()}}
+            write(Path(args.output_dir) / f"checkpoint-{state.global_step}" / "meter.json", saved)
+
+    def on_log(self, _args: Any, state: Any, _control: Any, logs: Mapping[str, Any], **_: Any) -> None:
+        if "loss" not in logs:  # the summary at the end
+            return
+        named = {_LOGGED[key]: value for key, value in logs.items() if key in _LOGGED}
+        self.meter.report(lr=self.lr, **named)
+        # a policy's loss says nothing of how well it does
+        self.losses.see(state.global_step, None if self.rollouts else logs["loss"], logs.get("kl"))
+
+    def close(self) -> None:
+        """The loop has ended, in whatever way."""
+        self._step.close()
+
+
+class Metered:
+    """Mixed into a TRL trainer, before it in the base classes."""
+
+    ledger: Ledger
+
+    def _get_train_sampler(self, *_: Any) -> Order:
+        return self.ledger.order
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """No card: a checkpoint here is for going on, the final folder is the parent's with other weights."""
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        self.ledger.count(*self.masks(inputs))
+        loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        if not torch.isfinite(loss[0] if isinstance(loss, tuple) else loss).all():
+            step = self.state.global_step  # type: ignore[attr-defined]
+            raise Collapsed(f"loss is not finite after step {step}", step - 1)
+        return loss
+
+    def masks(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(real tokens, tokens the loss counts) of a micro-batch."""
+        return inputs["attention_mask"], inputs["labels"] != -100
+
+
+class MeteredSampler(Metered):
+    """As `Metered`, for trainers on replies they sample: TRL hands over prompts and completions apart."""
+
+    def masks(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        trained = inputs["completion_mask"]
+        return torch.cat([inputs["prompt_mask"], trained], dim=1), trained
+
+
+def devices() -> int:
+    """How many processes train this stage together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def arguments(
+    stage: Stage, data: TrainData, out: Path, learning_rate: float, micro_batch: int, per_step: int
+) -> dict[str, Any]:
+    """Settings every TRL config takes. per_step: sequences an optimizer step trains on, over all devices.
+
+    Raises ValueError unless micro_batch times the number of devices divides per_step.
+    """
+    micro_batch = min(micro_batch, max(1, per_step // devices()))
+    if per_step % (micro_batch * devices()):
+        many = f" on each of {devices()} devices" if devices() > 1 else ""
+        raise ValueError(f"trainer {stage.trainer!r}: micro_batch must divide {per_step}, got {micro_batch}{many}")
+    cuda = torch.cuda.is_available()
+    return {
+        "output_dir": str(out / "resume"),
+        "seed": stage.seed,
+        "learning_rate": learning_rate,
+        "lr_scheduler_type": "constant",  # the ledger sets the rate
+        "per_device_train_batch_size": micro_batch,
+        "gradient_accumulation_steps": per_step // (micro_batch * devices()),
+        "max_steps": _FOREVER,
+        "save_strategy": "no",  # the ledger asks for saves
+        "save_total_limit": 2,
+        "logging_nan_inf_filter": False,
+        "logging_steps": 1,
+        "report_to": list(data.report_to) or "none",
+        "run_name": f"{stage.trainer}-seed{stage.seed}-{stage.key[:8]}",
+        "disable_tqdm": True,
+        "use_cpu": not cuda,
+        "bf16": cuda,
+        "gradient_checkpointing": cuda,
+        "dataloader_pin_memory": cuda,
+        "ddp_find_unused_parameters": False,
+    }
+
+
+def adapter(config: Adapter, meter: Meter) -> Any:
+    """The adapter to train on all linear layers, None where all weights are trained; sets what a step costs."""
+    if not config.lora_rank:
+        return None
+    from peft import LoraConfig
+
+    meter.step_flops = ADAPTER
+    return LoraConfig(
+        r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+
+
+def fit(trainer: Any, ledger: Ledger, parent: Checkpoint, out: Path) -> Trained:
+    """Train until the budget is spent, going on from the newest sound checkpoint under `out`; the final folder."""
+    trainer.ledger = ledger
+    ledger.accelerator, ledger.parent, ledger.out = trainer.accelerator, parent, out
+    trainer.add_callback(ledger)
+    trainer.remove_callback(PrinterCallback)
+    # building a colocated vLLM engine resets the global seed; processes sample each for themselves
+    transformers.set_seed(trainer.args.seed + 1000003 * trainer.accelerator.process_index)
+    start = newest(out / "resume") if trainer.accelerator.is_main_process else None
+    if devices() > 1:
+        from accelerate.utils import broadcast_object_list
+
+        (start,) = broadcast_object_list([start])
+    if start is not None:
+        ledger.restore(start)
+        log.info("going on from %s", start)
+    status: Status = "done"
+    why = ""
+    try:
+        if not ledger.meter.exhausted:
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
+        model = trainer.accelerator.unwrap_model(trainer.model)
+    except (Collapsed, Refused) as end:
+        status, why = ("collapsed" if isinstance(end, Collapsed) else "refused"), str(end)
+        model = restored(parent, _sound(out, end.since) if isinstance(end, Collapsed) else None)
+    finally:
+        ledger.close()
+    final = out / "final"
+    if trainer.accelerator.is_main_process:
+        save(model, parent, final)
+        write(out / "finished.json", {"meter": ledger.meter.state(), "status": status, "why": why})
+        shutil.rmtree(out / "resume", ignore_errors=True)
+    return Trained(final, status, why)
+
+
+def _sound(out: Path, since: int) -> Path | None:
+    """The last checkpoint or snapshot from before a collapse began; later snapshots are removed."""
+    found = newest(out / "resume", before=since)
+    for snapshot in sorted((out / "snapshots").glob("*[0-9]"), reverse=True):
+        if json.loads((snapshot / "cost.json").read_text())["steps"] <= since:
+            return found or snapshot
+        shutil.rmtree(snapshot)
+    return found
+
+
+def finished(meter: Meter, out: Path) -> Trained | None:
+    """What an earlier call under `out` ended with, the meter restored; None where none ended."""
+    marker = out / "finished.json"
+    if not marker.exists():
+        return None
+    end = json.loads(marker.read_text())
+    meter.restore(end["meter"])
+    return Trained(out / "final", end["status"], end["why"])

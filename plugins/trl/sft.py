@@ -1,0 +1,85 @@
+"""The loop behind `sft` and `kd`. Imports TRL: import it inside `train` only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from trl import SFTConfig as TRLConfig
+from trl import SFTTrainer
+
+from harness.meter import Meter
+from harness.protocols import TrainData
+from harness.types import Checkpoint, Stage, Trained, TrainRow
+
+from ..configs import SFTConfig
+from .metering import Ledger, Metered, Order, adapter, arguments, finished, fit
+from .weights import eos_ids, load
+
+
+class _Trainer(Metered, SFTTrainer):  # type: ignore[misc]
+    pass
+
+
+def train_on_completions(
+    stage: Stage, config: SFTConfig, parent: Checkpoint, data: TrainData, meter: Meter, out: Path
+) -> Trained:
+    """See `SFT.train`."""
+    if (earlier := finished(meter, out)) is not None:
+        return earlier
+    trainer, order = prepare(_Trainer, stage, config, parent, data, meter, out)
+    return fit(trainer, Ledger(meter, order, config.warmup), parent, out)
+
+
+def prepare(
+    kind: type, stage: Stage, config: SFTConfig, parent: Checkpoint, data: TrainData, meter: Meter, out: Path
+) -> tuple[Any, Order]:
+    """A trainer of a kind of SFTTrainer over the usable rows, tokenised, and the order they are trained in."""
+    model, tokenizer = load(parent)
+    args = TRLConfig(
+        **arguments(stage, data, out, config.learning_rate, config.micro_batch, config.batch_size),
+        max_length=None,
+        completion_only_loss=True,
+        packing=False,
+        shuffle_dataset=False,
+    )
+    dataset = Dataset.from_list([_conversation(stage, row) for row in data.rows])
+    trainer = kind(model, args, train_dataset=dataset, processing_class=tokenizer, peft_config=adapter(config, meter))
+    kept = _usable(stage, config, trainer.train_dataset, eos_ids(model, tokenizer))
+    trainer.train_dataset = trainer.train_dataset.select(kept)
+    return trainer, Order([data.rows[i] for i in kept], stage.seed, config.batch_size)
+
+
+def _conversation(stage: Stage, row: TrainRow) -> dict[str, Any]:
+    if not row.completion:
+        raise ValueError(f"trainer {stage.trainer!r}: row {row.sample.id!r} has no completion to train on")
+    prompt = [{"role": m.role, "content": m.content} for m in row.sample.messages]
+    return {"prompt": prompt, "completion": [{"role": "assistant", "content": row.completion}]}
+
+
+def _usable(stage: Stage, config: SFTConfig, dataset: Any, eos: set[int]) -> list[int]:
+    """Indices of the rows short enough; every row must train its end of turn and nothing of its prompt."""
+    who = f"trainer {stage.trainer!r}"
+    kept = []
+    for index, labels in enumerate(dataset["labels"]):
+        if labels[0] != -100:
+            raise ValueError(f"{who}: the loss of row {index} covers its prompt; give rows a prompt and a completion")
+        if eos.isdisjoint(labels):
+            raise ValueError(
+                f"{who}: no end-of-turn token {sorted(eos)} among the tokens row {index} trains: {_tail(labels)}"
+            )
+        if len(labels) <= config.max_tokens:
+            kept.append(index)
+    overlong = 1 - len(kept) / len(dataset)
+    if overlong > config.max_overlong:
+        raise ValueError(
+            f"{who}: {overlong:.1%} of {len(dataset)} rows are longer than max_tokens={config.max_tokens}, at most "
+            f"{config.max_overlong:.1%} may be: raise max_tokens or shorten the completions"
+        )
+    return kept
+
+
+def _tail(labels: Sequence[int]) -> str:
+    return f"its last tokens are {list(labels[-4:])}; check the chat template and generation_config.json"
