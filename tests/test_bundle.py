@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import pytest
 from factories import record, written
 
-from harness.board import against_reference, build, collection, existing_runs, files
-from harness.board.build import Entry, Run
+from harness.board import against_reference, build, collection, existing_runs, files, render
+from harness.board.entries import Entry, Run
 from harness.records.columns import Columns
 from harness.rendering import tables
 from harness.statistics import intervals
@@ -44,7 +44,7 @@ def published(folder, *entries):
     out = folder / "board.md"
     facts, groups = asdict(made), [[base, *entries]]
     drawings = files.draw(facts, groups, {})
-    written_ones = files.write(out, facts, groups, drawings, build.markdown_of, with_page=True)
+    written_ones = files.write(out, facts, groups, drawings, render.markdown_of, with_page=True)
     return out, written_ones
 
 
@@ -87,7 +87,7 @@ def test_what_is_not_told_apart_says_from_where_it_would_be_seen():
     error = (gap["high"] - gap["low"]) / 2 / 1.96
     assert row["found_from"] == pytest.approx(100 * intervals.smallest_found(error, 99, 0.05 / 2))
     assert row["p_holm"] == pytest.approx(gap["p"])
-    text = build.markdown(made)
+    text = render.markdown(made)
     assert f"| ≈ {tables.percent(gap, '+')}, seen from {row['found_from']:.1f} |" in text
     assert "| ▲ +25.0 (" in text
 
@@ -95,7 +95,7 @@ def test_what_is_not_told_apart_says_from_where_it_would_be_seen():
 def test_any_row_can_be_the_reference():
     made = board(strategy("sft", BETTER, "a"), reference="sft")
     assert made.reference == "sft"
-    assert "Δ vs sft" in build.markdown(made)
+    assert "Δ vs sft" in render.markdown(made)
     base = next(row for row in made.rows if row["name"] == "base")
     assert base["difference"]["value"] == -0.25
     assert "verdict" not in base, "a reference model has no place among the strategies"
@@ -110,7 +110,7 @@ def test_rows_that_collapsed_or_lack_verdicts_stand_apart():
         strategy("rl", BASE, "c", status="collapsed", why="loss | <NaN>"),
         Entry("kd", "strategy", (lost,)),
     )
-    text = build.markdown(made)
+    text = render.markdown(made)
     first, _, rest = text.partition("**Collapsed or incomplete**")
     assert "| rl |" not in first
     assert "| kd |" not in first

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 from factories import record
 
-from harness.board import build, claims
-from harness.board.build import Entry, Run
+from harness.board import build, claims, render
+from harness.board.entries import Entry, Run
 from harness.records.columns import Columns
 from harness.statistics import intervals
 from harness.types import Cost
@@ -45,7 +45,7 @@ def base(share=0.3):
 
 def text(*entries):
     board = build.build("t", [base(), *entries], {"budget": {"amount": 1e12, "unit": "flops"}})
-    return board, build.markdown(board)
+    return board, render.markdown(board)
 
 
 def test_a_large_difference_is_claimed_and_a_small_one_is_not():

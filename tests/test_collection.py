@@ -8,8 +8,8 @@ import pytest
 from factories import harness, record, written
 from test_runs import samples
 
-from harness.board import against_reference, build, collection, existing_runs
-from harness.board.build import Entry, Run
+from harness.board import against_reference, collection, existing_runs, render
+from harness.board.entries import Entry, Run
 from harness.errors import DataError
 from harness.records.columns import Columns
 from harness.statistics import intervals
@@ -62,7 +62,7 @@ def test_the_lenient_reading_ranks_where_it_is_asked_for(four):
     facts, _ = collection.collect("t", [four / "x", four / "y"], "", "lenient")
     assert facts["reading"] == "lenient"
     assert facts["rows"][0]["lenient"]["value"] == max(sum(A), sum(B)) / 120
-    text = build.markdown_of(facts)
+    text = render.markdown_of(facts)
     assert "| Lenient % |" in text
     assert "| Strict (cut off, unread) % |" in text
 

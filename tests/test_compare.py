@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.board import build
-from harness.board.build import Board
+from harness.board import render
+from harness.board.entries import Board
 from harness.records.serialization import read_records
 from harness_tasks import pico
 
@@ -184,7 +184,7 @@ def test_training_can_be_watched_in_tensorboard_and_as_pictures(world):
 def test_the_printed_board_is_the_written_one(world):
     text = (world["folder"] / "board.md").read_text()
     facts = json.loads((world["folder"] / "board.json").read_text())
-    assert build.markdown(Board(**facts)) == text
+    assert render.markdown(Board(**facts)) == text
     assert "| single run |" in text
     table = [line for line in text.splitlines() if line.startswith("|")][:8]
     assert all(line in world["second"].stdout for line in table)

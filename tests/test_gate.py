@@ -14,7 +14,7 @@ import pytest
 from factories import Quiet, graded, harness, record, written
 from scipy import stats as scipy_stats
 
-from harness.board.build import Run
+from harness.board.entries import Run
 from harness.errors import DataError, NotComparable, UsageError
 from harness.evaluation import eval_models
 from harness.gate import lock as locks
@@ -807,7 +807,7 @@ def test_a_lock_is_a_pure_function_of_what_was_accepted(tmp_path):
 
 def test_a_run_that_collapsed_is_no_candidate(three):
     from harness.board import existing_runs
-    from harness.board.build import Entry
+    from harness.board.entries import Entry
 
     run = Run("f" * 64, Columns.of(graded("f" * 64, BASE)), 1, status="collapsed", why="NaN", files=("r.jsonl",))
     (three / "dead").mkdir()

@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 import pytest
 from factories import record
 
-from harness.board import build
-from harness.board.build import Board, Entry, Run
+from harness.board import build, render
+from harness.board.entries import Board, Entry, Run
 from harness.errors import NotComparable
 from harness.records.columns import Columns
 from harness.rendering import tables
@@ -35,7 +35,7 @@ def test_scores_intervals_and_differences_are_those_of_the_statistics():
 
 
 def test_one_seed_is_called_a_single_run_and_several_get_their_own_interval():
-    single = build.markdown(build.build("t", [BASE, SFT], {}))
+    single = render.markdown(build.build("t", [BASE, SFT], {}))
     assert "| single run |" in single
     assert "**Single run**: one training seed" in single
     runs = tuple(run([1, 1, i % 2, 0] * 25, seed=i) for i in range(4))
@@ -46,7 +46,7 @@ def test_one_seed_is_called_a_single_run_and_several_get_their_own_interval():
     few = [Entry("rl", "strategy", (run([1, 1, 1, 0], seed=1), run([1, 0, 0, 0], seed=2)))]
     wide = build.build("t", few, {}).rows[0]["strict"]
     assert (wide["low"], wide["high"]) == (0.0, 1.0)
-    assert "Single run" not in build.markdown(board)
+    assert "Single run" not in render.markdown(board)
 
 
 def test_ranks_are_what_the_items_leave_possible_and_the_best_are_bold():
@@ -55,7 +55,7 @@ def test_ranks_are_what_the_items_leave_possible_and_the_best_are_bold():
     board = build.build("t", [BASE, *entries], {})
     places = {row["name"]: (row.get("rank"), row.get("among_best")) for row in board.rows}
     assert places == {"a": ([1, 2], True), "b": ([1, 2], True), "c": ([3, 3], False), "base": (None, None)}
-    text = build.markdown(board)
+    text = render.markdown(board)
     assert "| **a** | 1 to 2 |" in text
     assert "| c | 3 |" in text
     assert "| *base* | – |" in text
@@ -87,7 +87,7 @@ def test_every_reply_is_counted_once():
 def test_nothing_judged_is_no_verdict_never_zero():
     board = build.build("t", [Entry("base", "base", (run([None, None]),))], {})
     assert board.rows[0]["strict"]["value"] is None
-    assert "| no verdict |" in build.markdown(board)
+    assert "| no verdict |" in render.markdown(board)
 
 
 @pytest.mark.parametrize(
@@ -116,14 +116,14 @@ def test_a_collapsed_run_is_shown_with_its_reason():
     dead = Entry(
         "rl", "strategy", (run([0, 0, 0, 0] * 25, seed=1, cost=Cost(), status="collapsed", why="loss is NaN"),)
     )
-    assert "| rl | collapsed: loss is NaN | 0.0" in build.markdown(build.build("t", [BASE, dead], {}))
+    assert "| rl | collapsed: loss is NaN | 0.0" in render.markdown(build.build("t", [BASE, dead], {}))
 
 
 def test_markdown_survives_a_round_trip_through_json():
     board = build.build("t|1", [BASE, SFT], {"engine": {"name": "a|b", "n": 1.5}}, ["a note"])
     again = Board(**json.loads(json.dumps(asdict(board))))
-    text = build.markdown(board)
-    assert build.markdown(again) == text
+    text = render.markdown(board)
+    assert render.markdown(again) == text
     assert "> a note" in text
 
 
@@ -139,6 +139,6 @@ def test_a_second_score_leaves_out_items_known_to_be_faulty():
     assert task["strict"]["value"] == 0.75
     sound = task["without_defects"]
     assert (sound["n_defects"], sound["n"], sound["strict"]["value"]) == (1, 3, 1.0)
-    assert "| m | t without 1 items known to be faulty | 100.0" in build.markdown(board)
+    assert "| m | t without 1 items known to be faulty | 100.0" in render.markdown(board)
     plain = build.build("x", [Entry("m", "model", (Run("d", Columns.of(records)),))], {})
     assert "without_defects" not in plain.rows[0]["tasks"]["t"]

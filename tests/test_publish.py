@@ -18,7 +18,7 @@ from hub_stub import READER, WRITER, Hub
 from huggingface_hub import ModelCard, constants
 from huggingface_hub.errors import HfHubHTTPError
 
-from harness.board.build import Board
+from harness.board.entries import Board
 from harness.errors import DataError, HarnessError, HubError, UsageError
 from harness.publish.every_eval_ever import every_eval_ever, recorded
 from harness.publish.hub import Ask, Upload, planned, publish, read

@@ -12,7 +12,7 @@ import pytest
 from factories import Quiet, graded, written
 
 from harness.board import against_reference, collection, existing_runs
-from harness.board.build import Entry, Run
+from harness.board.entries import Entry, Run
 from harness.errors import DataError, NotComparable, UsageError
 from harness.evaluation import eval_models
 from harness.records.columns import Columns

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.board import against_reference, build, existing_runs, published_scores
-from harness.board.build import Entry
+from harness.board import against_reference, build, entries, existing_runs, published_scores, render
+from harness.board.entries import Entry
 from harness.errors import DataError
 from harness.rendering import tables
 
@@ -41,7 +41,7 @@ def collect(
         for board in single
     ]
     rows.sort(key=lambda row: (sorted(row["tasks"]), row["name"]))
-    facts = {"kind": KIND, "schema": build.SCHEMA, "title": title, "reading": reading, "facts": sources}
+    facts = {"kind": KIND, "schema": entries.SCHEMA, "title": title, "reading": reading, "facts": sources}
     return {**facts, "boards": boards, "rows": rows, "pictures": []}, ranked
 
 
@@ -60,7 +60,7 @@ def _groups(entries: Sequence[Entry]) -> list[list[Entry]]:
 
 def _board(
     title: str, entries: Sequence[Entry], reference: str, reading: str, sources: Mapping[str, Any]
-) -> build.Board:
+) -> entries.Board:
     names = [entry.name for entry in entries]
     chosen = reference if reference in names else "base" if "base" in names else names[0]
     facts = {**sources, **_rules(entries)}
@@ -118,13 +118,13 @@ def markdown(facts: Mapping[str, Any]) -> str:
         "",
     ]
     for picture in facts["pictures"]:
-        lines += [build.picture_text(picture), ""]
+        lines += [render.picture_text(picture), ""]
     for board in facts["boards"]:
-        lines += [f"## {tables.plain(board['title'])}", "", *build.main_part(board)]
+        lines += [f"## {tables.plain(board['title'])}", "", *render.main_part(board)]
         for picture in board["pictures"]:
-            lines += [build.picture_text(picture), ""]
+            lines += [render.picture_text(picture), ""]
     if facts["boards"]:
-        lines += build.legend(facts["boards"][0])
+        lines += render.legend(facts["boards"][0])
     lines += [
         "## Every run",
         "",
@@ -234,8 +234,8 @@ def is_current(board: Path) -> bool:
         published_scores.KIND: published_scores.markdown,
         against_reference.KIND: against_reference.markdown,
     }
-    render = kinds.get(facts.get("kind"), build.markdown_of)
-    if board.read_text(encoding="utf-8") != render(facts):
+    render_text = kinds.get(facts.get("kind"), render.markdown_of)
+    if board.read_text(encoding="utf-8") != render_text(facts):
         return False
     ranked = facts.get("board", facts)
     drawn = [picture for of in (ranked, *ranked.get("boards", [])) for picture in of.get("pictures", [])]
@@ -244,4 +244,4 @@ def is_current(board: Path) -> bool:
     table = board.with_suffix(".csv")
     if facts.get("kind") == published_scores.KIND:
         return True
-    return table.is_file() and table.read_text(encoding="utf-8") == build.csv_text(ranked)
+    return table.is_file() and table.read_text(encoding="utf-8") == render.csv_text(ranked)

@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from harness.board.build import Entry, Run
+from harness.board.entries import Entry, Run
 from harness.errors import DataError, UsageError
 from harness.interop import recorded
 from harness.records.columns import Columns, Reader

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.board import html_page, transcripts
-from harness.board.build import Entry, csv_text
+from harness.board.entries import Entry
+from harness.board.render import csv_text
 from harness.records.serialization import write_json, write_text
 from harness.rendering import board_plots, tables
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.board import build
+from harness.board import entries
 from harness.errors import DataError
 from harness.rendering import tables
 from harness.statistics import intervals
@@ -128,7 +128,7 @@ def judge(reported: Reported) -> dict[str, Any]:
         )
     return {
         "kind": KIND,
-        "schema": build.SCHEMA,
+        "schema": entries.SCHEMA,
         **{key: getattr(reported, key) for key in ("title", "source", "protocol")},
         "tasks": dict(reported.tasks),
         "rows": shown,

@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from harness.board.build import Entry, Run, table
+from harness.board.entries import Entry, Run, table
 from harness.board.html_page import Answers, Item
 from harness.errors import DataError
 

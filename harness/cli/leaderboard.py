@@ -175,7 +175,7 @@ def _replies(facts: dict[str, Any], picks: list[Any], run: Path) -> dict[str, An
 
 def _build_board(out: Path, title: str, runs: tuple[Path, ...], reference: str, reading: str) -> None:
     from harness.board import collection, files
-    from harness.board.build import markdown_of
+    from harness.board.render import markdown_of
     from harness.records.run_folder import writable
 
     writable(out.resolve().parent)

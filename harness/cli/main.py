@@ -156,7 +156,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
     if options["reference"]:
         raise BadConfig("--reference is for runs that exist: harness compare RUN RUN --reference NAME")
     from harness.board import files
-    from harness.board.build import markdown_of
+    from harness.board.render import markdown_of
     from harness.cli.progress import ShellProgress
     from harness.experiment import compare as work
     from harness.experiment import dry_run
@@ -380,7 +380,7 @@ def eval(**options: Any) -> None:
     A task is one of `harness tasks list`, a suite of them, or any task of lm-eval as lm_eval/NAME: the same prompts,
     and its own metrics beside ours. The same command goes on where an interrupted one stopped.
     """
-    from harness.board.build import markdown
+    from harness.board.render import markdown
     from harness.cli.progress import ShellProgress
     from harness.evaluation import eval_models, task_lookup
     from harness.statistics import k_metrics

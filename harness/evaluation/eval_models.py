@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.board.build import LOOKS, Board, Entry, Run, build
+from harness.board.build import build
+from harness.board.entries import LOOKS, Board, Entry, Run
 from harness.checkpoints import open_checkpoint, resolve_model
 from harness.errors import EngineError, UsageError
 from harness.evaluation import task_lookup

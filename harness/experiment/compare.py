@@ -20,7 +20,8 @@ from typing import Any
 
 from harness import registry
 from harness.board import existing_runs as entries_file
-from harness.board.build import LOOKS, Board, Entry, Run, build
+from harness.board.build import build
+from harness.board.entries import LOOKS, Board, Entry, Run
 from harness.checkpoints import open_checkpoint, resolve_model
 from harness.errors import BadConfig, UnknownName
 from harness.evaluation import task_lookup

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.board.build import Run
+from harness.board.entries import Run
 from harness.errors import NotComparable
 from harness.evaluation import task_lookup
 from harness.evaluation.eval_models import checkpoint_of, sandbox_for, shown_by

@@ -17,7 +17,7 @@ from typing import get_args
 
 import numpy as np
 
-from harness.board.build import Run
+from harness.board.entries import Run
 from harness.errors import DataError, NotComparable, UsageError
 from harness.gate.decide import Design, Policy, Settings
 from harness.records.columns import Places

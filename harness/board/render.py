@@ -1,0 +1,423 @@
+"""A board's facts as markdown and CSV. Reads no clock, no file and no record."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.board import claims
+from harness.board.entries import LOOKS, RANKED, Board
+from harness.rendering import tables
+from harness.statistics import intervals
+
+
+def csv_text(board: Mapping[str, Any]) -> str:
+    """A line a row, for spreadsheets and data frames: shares in [0, 1], differences too, costs as means over seeds."""
+    costs = sorted({key for row in board["rows"] for key in row.get("cost") or {}})
+    tasks = list(dict.fromkeys(task for row in board["rows"] for task in row["tasks"]))
+    lines = [_csv_row(row, tasks, costs) for row in board["rows"]]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return out.getvalue()
+
+
+def _csv_row(row: Mapping[str, Any], tasks: Sequence[str], costs: Sequence[str]) -> dict[str, Any]:
+    best, worst = row.get("rank") or (None, None)
+    values = {
+        "name": row["name"],
+        "role": row["role"],
+        "best_rank": best,
+        "worst_rank": worst,
+        "among_best": row.get("among_best"),
+        "why_apart": why_apart(row),
+        "seeds": len(row["seeds"]),
+        "settings_tried": row["tried"],
+        **_columns_of("strict", row["strict"]),
+        **_columns_of("difference", row.get("difference")),
+        "difference_p": (row.get("difference") or {}).get("p"),
+        "difference_p_holm": row.get("p_holm"),
+        "verdict": row.get("verdict"),
+        "found_from_points": row.get("found_from"),
+        **_columns_of("lenient", row["lenient"]),
+        **row["counts"],
+        "tokens_per_reply": row["tokens_per_item"] or None,
+    }
+    for task in tasks:
+        for reading in ("strict", "lenient"):
+            values |= _columns_of(f"{task}_{reading}", row["tasks"].get(task, {}).get(reading))
+    values |= {f"cost_{key}": (row.get("cost") or {}).get(key) for key in costs}
+    return values | {"weights": " ".join(run["id"] for run in row["runs"])}
+
+
+def _columns_of(name: str, estimate: Mapping[str, Any] | None) -> dict[str, Any]:
+    of = estimate or {}
+    return {name: of.get("value")} | {f"{name}_{key}": of.get(key) for key in ("low", "high", "n")}
+
+
+def markdown_of(facts: Mapping[str, Any]) -> str:
+    """The board of these facts as markdown."""
+    return markdown(Board(**facts))
+
+
+def markdown(board: Board) -> str:
+    """The board as GitHub markdown: one table a reader needs, everything else folded under it."""
+    lines = [f"# {tables.plain(board.title)}", "", _caption(board), "", *_tables(board)]
+    lines += [*_legend(board), *[f"> {note}" for note in board.notes], ""]
+    lines += _claims(board)
+    for picture in board.pictures[:_SHOWN]:
+        lines += [picture_text(picture), ""]
+    if rest := board.pictures[_SHOWN:]:
+        lines += _fold("More pictures", [line for picture in rest for line in (picture_text(picture), "")])
+    runs = [run for row in board.rows for run in row["runs"]]
+    if any(run["cost"] for run in runs):
+        lines += _fold("Cost of every run", _cost_table(board))
+    if any(run["dev"] for run in runs):
+        lines += _fold("Dev scores along training, and what the reward said", _dev_table(board))
+    if board.pairs:
+        lines += _fold("Every pair of strategies", tables.table(claims.TABLE_HEAD, claims.table(_plain_pairs(board))))
+    if len(board.rows) > 1 or _trained(board):
+        lines += _fold("Every task: n, how replies ended, difficulty", _task_table(board))
+    else:  # what a reader came for
+        lines += [*_task_table(board), ""]
+    lines += _fold("Every run: where its records are", _run_table(board))
+    lines += _fold("How this was made", [f"- {key}: {_text(value)}" for key, value in board.facts.items()])
+    return "\n".join(lines).rstrip() + "\n"
+
+
+_SHOWN = 2  # pictures that are not folded
+
+
+def picture_text(picture: Mapping[str, str]) -> str:
+    """A picture as markdown."""
+    return f"![{tables.plain(picture['words'])}]({picture['file']})"
+
+
+def main_part(facts: Mapping[str, Any]) -> list[str]:
+    """The tables, notes and claims of a board: what stands of it in a collection of boards."""
+    board = Board(**facts)
+    notes = [line for note in board.notes for line in (f"> {note}", "")]
+    return [*_tables(board), *notes, *_claims(board)]
+
+
+def legend(facts: Mapping[str, Any]) -> list[str]:
+    """What the columns of a board mean."""
+    return _legend(Board(**facts))
+
+
+def _claims(board: Board) -> list[str]:
+    rows = [{**row, "name": tables.plain(row["name"])} for row in board.rows]
+    return claims.lines(_plain_pairs(board), rows, board.facts)
+
+
+def _plain_pairs(board: Board) -> list[dict[str, Any]]:
+    return [{**pair, "a": tables.plain(pair["a"]), "b": tables.plain(pair["b"])} for pair in board.pairs]
+
+
+def _tables(board: Board) -> list[str]:
+    """The rows that have a place, and apart from them those that have none."""
+    whole = [row for row in board.rows if not why_apart(row)]
+    apart = [row for row in board.rows if why_apart(row)]
+    lines = [*tables.table(_head(board), [_cells(row, board) for row in whole]), ""] if whole else []
+    if apart:
+        rows = [[_name(row), why_apart(row), *_cells(row, board)[1:]] for row in apart]
+        head = [_head(board)[0], "Why", *_head(board)[1:]]
+        lines += ["**Collapsed or incomplete**, so without a place:", "", *tables.table(head, rows), ""]
+    return lines
+
+
+def why_apart(row: Mapping[str, Any]) -> str:
+    """Why a row has no place among the others; "": it has one."""
+    if row["role"] not in RANKED:
+        return ""
+    ended = [run for run in row["runs"] if run["status"] != "done"]
+    if ended:
+        some = f" (seed {ended[0]['seed']})" if len(row["runs"]) > 1 else ""
+        return f"{ended[0]['status']}{some}: {tables.plain(ended[0]['why'])}"
+    errored = row["counts"]["errored"]
+    return f"{tables.count(errored, 'sample')} without verdict" if errored else ""
+
+
+def _mean(estimate: Mapping[str, Any]) -> str:
+    return "–" if estimate["value"] is None else f"{100 * estimate['value']:.1f}"
+
+
+def _caption(board: Board) -> str:
+    sizes = ", ".join(f"{task} {n}" for task, n in board.n_items.items())
+    text = f"n = {sum(board.n_items.values())} held-out items ({sizes}). Intervals are 95 %."
+    if settings := board.facts.get("settings"):
+        text += f" Settings: {settings}."
+    if looks := board.facts.get(LOOKS):
+        text += f" Looks at these items so far: {_text(looks)}."
+    if dropped := board.facts.get("train items dropped for holding a held-out question"):
+        text += f" Train items dropped for holding a held-out question: {dropped}."
+    return text
+
+
+def _head(board: Board) -> list[str]:
+    head = ["Strategy" if _trained(board) else "Model"]
+    head += ["Rank"] if any("rank" in row for row in board.rows) else []
+    head += [f"{board.reading.capitalize()} %"]
+    head += [f"Δ vs {tables.plain(board.reference)}"] if any("difference" in row for row in board.rows) else []
+    head += [f"{_other(board.reading).capitalize()} (cut off, unread) %", "Tokens a reply"]
+    return head + (["FLOPs (teacher's)", "Seeds (tried)"] if _trained(board) else [])
+
+
+def _other(reading: str) -> str:
+    return "lenient" if reading == "strict" else "strict"
+
+
+def _cells(row: Mapping[str, Any], board: Board) -> list[str]:
+    """In the order of `_head`."""
+    cells = [
+        _name(row),
+        *([_rank(row)] if any("rank" in r for r in board.rows) else []),
+        tables.percent(row[board.reading]),
+    ]
+    if any("difference" in r for r in board.rows):
+        cells.append(_difference_text(row))
+    c = row["counts"]
+    cut, unread = (100 * c[kind] / c["n"] for kind in ("truncated", "unparsable"))
+    ends = f"{cut:.1f}, {unread:.1f}" if row["tokens_per_item"] else "not recorded"
+    cells += [
+        f"{_mean(row[_other(board.reading)])} ({ends})",
+        f"{row['tokens_per_item']:.0f}" if row["tokens_per_item"] else "–",
+    ]
+    return [*cells, *([_flops(row.get("cost")), _seeds(row)] if _trained(board) else [])]
+
+
+SIGNS = {"better": "▲", "worse": "▼", "not told apart": "≈"}
+
+
+def _difference_text(row: Mapping[str, Any]) -> str:
+    if "difference" not in row:
+        return "–"
+    text = f"{SIGNS[row['verdict']]} " if "verdict" in row else ""
+    text += tables.percent(row["difference"], "+")
+    if row.get("verdict") == "not told apart" and row["found_from"] is not None:
+        text += f", seen from {row['found_from']:.1f}"
+    return text
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """Bold: among the best. Italic: no strategy."""
+    name = tables.plain(row["name"])
+    if row["role"] not in RANKED:
+        return f"*{name}*"
+    return f"**{name}**" if row.get("among_best") else name
+
+
+def _rank(row: Mapping[str, Any]) -> str:
+    if "rank" not in row:
+        return "–"
+    best, worst = row["rank"]
+    return str(best) if best == worst else f"{best} to {worst}"
+
+
+def _trained(board: Board) -> bool:
+    """Whether the board compares strategies (a board of `harness eval` shows one model)."""
+    return any(row["role"] == "strategy" for row in board.rows)
+
+
+def _flops(cost: Mapping[str, float] | None) -> str:
+    if cost is None:
+        return "–"
+    total = cost["flops_train"] + cost["flops_generate"] + cost["flops_teacher"]
+    return f"{total:.2e} ({cost['flops_teacher']:.1e})" if cost["flops_teacher"] else f"{total:.2e}"
+
+
+def _seeds(row: Mapping[str, Any]) -> str:
+    if row["role"] != "strategy":
+        return "–"
+    tried = "" if row.get("tried") is None else f" ({row['tried']})"
+    return ("single run" if len(row["seeds"]) == 1 else str(len(row["seeds"]))) + tried
+
+
+def _run_table(board: Board) -> list[str]:
+    """Where the records of every run are, and their digest: what the numbers can be made from again."""
+    head = ["Run", "Seed", "Weights", "Records (from the run folder)", "Their digest"]
+    return tables.table(
+        head,
+        [
+            [
+                tables.plain(row["name"]),
+                str(run["seed"] or "–"),
+                f"`{run['id']}`",
+                ", ".join(map(tables.code, run["files"])) or "unrecorded",
+                f"`{run['records'][:12]}`" if run["records"] else "unrecorded",
+            ]
+            for row in board.rows
+            for run in row["runs"]
+        ],
+    )
+
+
+def _legend(board: Board) -> list[str]:
+    lines = [
+        "**Strict**: the answer in the format the task asks for. **Lenient**: the answer anywhere in the reply; the "
+        "gap between the two is format, not ability. **Cut off**: reached the token limit (counts as wrong). "
+        "**Unread**: no answer found.",
+        "",
+    ]
+    if any("difference" in row for row in board.rows):
+        lines += [
+            f"**Δ**: {board.reading} score less that of the row it names, paired over the same items, in points. "
+            f"▲ better, ▼ worse, at {100 * intervals.LEVEL:g} % after Holm's correction over the rows; ≈ not told "
+            "apart: a true difference below what it is seen from would be missed more than one time in five.",
+            "",
+        ]
+    if any("rank" in row for row in board.rows):
+        lines += [
+            "**Rank**: the places that the comparison of all pairs leaves possible. In bold: those that none is shown "
+            "to be better than.",
+            "",
+        ]
+    if not _trained(board):
+        return lines
+    if any(row.get("tried") is not None for row in board.rows):
+        lines += ["**Tried**: settings that were tried on dev before these were chosen.", ""]
+    seeds = max((len(r["seeds"]) for r in board.rows), default=0)
+    if seeds <= 1:
+        lines += [
+            "**Single run**: one training seed. A difference speaks of this checkpoint, not of the strategy; "
+            f"claims about a strategy need at least {intervals.MIN_SEEDS_FOR_CLAIM} seeds (`--seeds 1,2,3,4`).",
+            "",
+        ]
+    elif seeds < intervals.MIN_SEEDS_FOR_CLAIM:
+        lines += [
+            f"{seeds} training seeds: the intervals hold seeds and items, and are wide for it; claims need at least "
+            f"{intervals.MIN_SEEDS_FOR_CLAIM}.",
+            "",
+        ]
+    return lines
+
+
+def _cost_table(board: Board) -> list[str]:
+    budget = board.facts.get("budget")
+    head = ["Run", "Seed", "Strict %", "Of the budget %", "Steps", "Tokens trained / processed", "Tokens generated"]
+    head += ["Teacher's tokens written / scored", "FLOPs train / generate / teacher", "FLOPs without the teacher's"]
+    head += ["Device-seconds train / generate / reward / teacher", "Seconds", "Verifier CPU-seconds", "Prompts"]
+    head += ["Rollouts without signal", "Peak memory MB"]
+    rows = []
+    for row in board.rows:
+        for run in row["runs"]:
+            c = run["cost"]
+            start = [
+                f"{tables.plain(row['name'])} `{run['id']}`",
+                str(run["seed"] or "–"),
+                _mean(run["strict"]),
+            ]
+            if c is None:
+                rows.append([*start, *["–"] * 13])
+                continue
+            silent = f"{100 * c['zero_advantage'] / c['rollouts']:.0f} %" if c["rollouts"] else "–"
+            share = f"{100 * c[budget['unit']] / budget['amount']:.1f}" if budget else "–"
+            seconds = (c["train_s"], c["generate_s"], c["reward_s"], c["score_s"] + c["teacher_s"])
+            rows.append(
+                [
+                    *start,
+                    share,
+                    f"{c['steps']:,}",
+                    f"{c['trained_tokens']:,} / {c['tokens']:,.0f}",
+                    f"{c['generated_tokens']:,}",
+                    f"{c['teacher_tokens']:,} / {c['scored_tokens']:,}",
+                    f"{c['flops_train']:.1e} / {c['flops_generate']:.1e} / {c['flops_teacher']:.1e}",
+                    f"{c['without_teacher']['flops']:.2e}",
+                    " / ".join(f"{s:.0f}" for s in seconds),
+                    f"{c['wall_s']:.0f}",
+                    f"{c['verifier_cpu_s']:.0f}",
+                    f"{c['unique_prompts']:,}",
+                    silent,
+                    f"{(c['peak_device_bytes'] or c['peak_rss_bytes']) / 1e6:.0f}",
+                ]
+            )
+    return tables.table(head, rows)
+
+
+def _dev_table(board: Board) -> list[str]:
+    """Dev scores of the checkpoints that could be chosen; and for RL the reward, which a policy may learn to please."""
+    runs = [(row, run) for row in board.rows for run in row["runs"] if run["dev"]]
+    names = sorted({name for _, run in runs for name in run["dev"]})
+    head = ["Run", "Seed", *[f"Dev strict % at {int(name)} %" for name in names], "Chosen at", "Test strict %"]
+    head += ["Last train reward %", "Reward less dev"]
+    rows = []
+    for row, run in runs:
+        dev, reward = run["dev"], run["reward"]
+        cells = [f"{100 * dev[name]:.1f}" if name in dev else "–" for name in names]
+        gap = ["–", "–"] if reward is None else [f"{100 * reward:.1f}", f"{100 * (reward - dev[run['chosen']]):+.1f}"]
+        rows.append(
+            [
+                tables.plain(row["name"]),
+                str(run["seed"]),
+                *cells,
+                f"{int(run['chosen'])} %",
+                _mean(run["strict"]),
+                *gap,
+            ]
+        )
+    text = (
+        "The reward is the mean over the last tenth of the train rollouts, sampled at temperature 1; dev is judged on "
+        "items never trained on, greedily. A reward far above dev is a policy that pleases the reward and not the task."
+    )
+    return [*tables.table(head, rows), "", text]
+
+
+def _task_table(board: Board) -> list[str]:
+    head = [
+        "Strategy",
+        "Task",
+        "Strict %",
+        "Lenient %",
+        "n",
+        "Scored",
+        "Cut off",
+        "Errors",
+        "Unread",
+        f"{board.reading.capitalize()} % by level",
+    ]
+    rows = []
+    for row in board.rows:
+        for task in board.tasks:
+            t = row["tasks"][task]
+            c = t["counts"]
+            levels = ", ".join(f"{level or 'all'}: {100 * v:.0f}" for level, v in t["levels"].items())
+            ends = [str(c[k]) for k in ("n", "scored", "truncated", "errored", "unparsable")]
+            rows.append(
+                [
+                    tables.plain(row["name"]),
+                    task,
+                    tables.percent(t["strict"]),
+                    tables.percent(t["lenient"]),
+                    *ends,
+                    levels,
+                ]
+            )
+            if "without_defects" in t:
+                sound = t["without_defects"]
+                name = f"{task} without {sound['n_defects']} items known to be faulty"
+                rest = [str(sound["n"]), *["–"] * 5]
+                rows.append(
+                    [
+                        tables.plain(row["name"]),
+                        name,
+                        tables.percent(sound["strict"]),
+                        tables.percent(sound["lenient"]),
+                        *rest,
+                    ]
+                )
+    return tables.table(head, rows)
+
+
+def _fold(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"<details><summary>{title}</summary>", "", *lines, "", "</details>", ""]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_text(v)}" for k, v in value.items() if v is not None)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_text, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
