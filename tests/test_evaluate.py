@@ -17,8 +17,9 @@ from eval_tasks import Deadly, Sums
 
 from harness.engines.scripted import ScriptedEngine
 from harness.errors import DataError, EngineError, GraderError
-from harness.evaluation.evaluate import Evaluation, Job, evaluate, job, summarised
+from harness.evaluation.evaluate import Evaluation, evaluate, summarised
 from harness.evaluation.grading_pool import Graders
+from harness.evaluation.job import Job, job
 from harness.protocols import Engine
 from harness.records.store import Lines
 from harness.types import Checkpoint, Generation, Request, Sampling

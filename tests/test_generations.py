@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import DataError
-from harness.interop.recorded import match, read_generations
+from harness.interop.recorded_match import match
+from harness.interop.recorded_read import read_generations
 from harness.types import Message, Sample
 
 

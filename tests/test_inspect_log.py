@@ -20,8 +20,10 @@ import pytest
 from factories import record
 
 from harness.errors import DataError
-from harness.interop.inspect_log import InspectRun, mean_and_stderr, read_inspect_samples, write_inspect_log
-from harness.interop.recorded import match, read_generations
+from harness.interop.inspect_read import read_inspect_samples
+from harness.interop.inspect_write import InspectRun, mean_and_stderr, write_inspect_log
+from harness.interop.recorded_match import match
+from harness.interop.recorded_read import read_generations
 from harness.interop.replay_engine import ReplayEngine
 from harness.types import RAW, Message, Sample, Score
 

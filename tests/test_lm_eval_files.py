@@ -23,7 +23,8 @@ from harness.interop.lm_eval_files import (
     task_scores,
     write_lm_eval,
 )
-from harness.interop.recorded import match, read_generations
+from harness.interop.recorded_match import match
+from harness.interop.recorded_read import read_generations
 from harness.types import RAW, Message, Sample, Score
 
 STAMP = "2026-11-20T09:30:00.123456"

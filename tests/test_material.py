@@ -8,8 +8,8 @@ from eval_tasks import Sums
 from harness.checkpoints import open_checkpoint
 from harness.engines.scripted import ScriptedEngine
 from harness.errors import DataError, UnknownSplit
-from harness.evaluation.evaluate import job
 from harness.evaluation.grading_pool import Graders
+from harness.evaluation.job import job
 from harness.experiment.recipes import Teaching
 from harness.experiment.training_data import gather, teach
 from harness.types import Message, Sample, TrainRow

@@ -11,8 +11,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.rendering import board_plots
-from harness.rendering.board_plots import dots, forest, forest_of, pareto, ranks, wins, words
+from harness.rendering import forest_plot, layout, pareto_plot, wins_plot
+from harness.rendering.board_plots import dots, ranks, words
+from harness.rendering.forest_plot import forest, forest_of
+from harness.rendering.pareto_plot import pareto
+from harness.rendering.wins_plot import wins
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROOT = Path(__file__).parent.parent
@@ -161,7 +164,7 @@ def test_the_front_goes_through_the_filled_points_alone():
     ],
 )
 def test_on_the_front_is_whom_no_other_beats_at_a_cost_that_is_no_higher(points, best):
-    assert board_plots.front(points) == best
+    assert pareto_plot.front(points) == best
 
 
 def test_base_and_teacher_are_lines_across_at_their_scores():
@@ -224,7 +227,7 @@ def test_a_single_seed_is_called_a_single_run():
     ("wanted", "gap"), [([0, 0, 0], 2.0), ([1, 5, 5.5, 6, 20], 3.0), ([9, 10, 10], 4.0), ([5] * 40, 3.0)]
 )
 def test_places_are_kept_apart_in_order_and_within_bounds(wanted, gap):
-    found = board_plots.apart(wanted, gap, 0.0, 20.0)
+    found = layout.apart(wanted, gap, 0.0, 20.0)
     room = min(gap, 20 / (len(wanted) - 1))
     assert all(b - a >= room - 1e-9 for a, b in itertools.pairwise(found))
     assert found[0] >= -1e-9
@@ -232,8 +235,8 @@ def test_places_are_kept_apart_in_order_and_within_bounds(wanted, gap):
 
 
 def test_places_with_room_stay_where_they_are_wanted():
-    assert board_plots.apart([1, 6, 12], 3.0, 0.0, 20.0) == [1, 6, 12]
-    assert board_plots.apart([10, 10], 4.0, 0.0, 20.0) == [8, 12]
+    assert layout.apart([1, 6, 12], 3.0, 0.0, 20.0) == [1, 6, 12]
+    assert layout.apart([10, 10], 4.0, 0.0, 20.0) == [8, 12]
 
 
 # ------------------------------------------------------------------------------------------------ dots by task
@@ -375,7 +378,7 @@ def test_n_stands_in_every_row_where_rows_differ_in_it_and_else_once():
 
 
 def test_a_boards_differences_are_its_rows_less_the_base():
-    found = board_plots.differences(small())
+    found = forest_plot.differences(small())
     assert [(r["name"], r["value"], r.get("verdict")) for r in found] == [
         ("teacher", 0.5, None),
         ("kd", 0.3, "better"),
@@ -436,7 +439,7 @@ def test_what_is_gained_lies_above_the_middle_and_what_is_lost_below():
 
 
 def test_items_are_in_the_order_of_how_many_rows_solve_them_then_as_given():
-    assert board_plots._by_difficulty([[0, 1, 1, None, 0], [1, 1, 0.5, 1, 0]]) == [1, 0, 2, 3, 4]
+    assert wins_plot._by_difficulty([[0, 1, 1, None, 0], [1, 1, 0.5, 1, 0]]) == [1, 0, 2, 3, 4]
 
 
 def mixed(n, rows):
@@ -459,14 +462,14 @@ def test_twenty_thousand_items_are_pooled_and_the_picture_says_so():
 
 def test_a_pooled_column_shows_shares():
     gained, lost = (
-        next(b for b in board_plots._bands(["gained"] * 3 + ["lost"], 4) if b.kind == k) for k in ("gained", "lost")
+        next(b for b in wins_plot._bands(["gained"] * 3 + ["lost"], 4) if b.kind == k) for k in ("gained", "lost")
     )
-    assert (gained.up, gained.down) == ([0.75 * board_plots.HALF], [0.0])
-    assert (lost.up, lost.down) == ([0.0], [0.25 * board_plots.HALF])
+    assert (gained.up, gained.down) == ([0.75 * wins_plot.HALF], [0.0])
+    assert (lost.up, lost.down) == ([0.0], [0.25 * wins_plot.HALF])
 
 
 def test_one_item_of_many_is_not_rounded_away():
-    lost = next(b for b in board_plots._bands(["both right"] * 999 + ["lost"], 1000) if b.kind == "lost")
+    lost = next(b for b in wins_plot._bands(["both right"] * 999 + ["lost"], 1000) if b.kind == "lost")
     assert lost.down == [0.5]
 
 
@@ -626,7 +629,7 @@ def test_every_picture_has_one_sentence_with_its_numbers():
 
 
 def test_words_of_fifty_rows_stop_and_say_how_many_more_there_are():
-    assert words("forest", many()).count("strategy ") == board_plots.SPELT
+    assert words("forest", many()).count("strategy ") == layout.SPELT
     assert "; and 38 more" in words("forest", many())
 
 

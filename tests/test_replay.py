@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from harness.errors import DataError, EngineError
-from harness.evaluation import evaluate
+from harness.evaluation import evaluate, job
 from harness.evaluation.grading_pool import Graders
 from harness.graders.number import score_number
-from harness.interop.recorded import count_kinds, differences, match, read_generations
+from harness.interop.recorded_differences import count_kinds, differences
+from harness.interop.recorded_match import match
+from harness.interop.recorded_read import read_generations
 from harness.interop.replay_engine import ReplayEngine
 from harness.protocols import Task
 from harness.sandbox import Sandbox
@@ -258,8 +260,8 @@ def test_a_difference_from_the_file_is_explained_by_what_each_took(tmp_path: Pat
         },
     ]
     engine = ReplayEngine(write(tmp_path / "f.jsonl", *rows), TwoQuestions())
-    job = evaluate.Job(TwoQuestions(), "test", engine.covered, PARAMS, engine.n_repeats)
-    records = judged_job(job, engine, None, tmp_path / "records")
+    asked = job.Job(TwoQuestions(), "test", engine.covered, PARAMS, engine.n_repeats)
+    records = judged_job(asked, engine, None, tmp_path / "records")
     found = differences(records, engine.covered, engine.matched)
     assert [(d.repeat, d.recorded, d.ours, d.answer, d.kind) for d in found] == [
         (0, False, 1.0, "21", "the file's rule missed the number that its text states"),
@@ -329,11 +331,11 @@ def real(name: str) -> Path:
 
 
 def judged(engine: ReplayEngine, task: Task, runner: Sandbox | None, folder: Path) -> list[evaluate.Record]:
-    job = evaluate.Job(task, "test", engine.covered, PARAMS, min(engine.n_repeats, 3))
-    return judged_job(job, engine, runner, folder)
+    asked = job.Job(task, "test", engine.covered, PARAMS, min(engine.n_repeats, 3))
+    return judged_job(asked, engine, runner, folder)
 
 
-def judged_job(job: evaluate.Job, engine: ReplayEngine, runner: Sandbox | None, folder: Path) -> list[evaluate.Record]:
+def judged_job(job: job.Job, engine: ReplayEngine, runner: Sandbox | None, folder: Path) -> list[evaluate.Record]:
     with Graders(runner) as graders:
         found = evaluate.evaluate(job, engine, Checkpoint(folder, engine.digest, ""), graders, folder)
     return list(found.records())

@@ -8,8 +8,8 @@ import pytest
 from factories import Quiet
 
 from harness.errors import BadConfig, UnknownName
-from harness.experiment import compare, recipes, trials, tuning
-from harness.experiment.compare import Plan
+from harness.experiment import facts, recipes, trials, tuning
+from harness.experiment.plan import Plan
 from harness.experiment.trials import Trial, Tuning
 from harness.training.strategies import parse, parse_list
 from harness.types import Budget
@@ -136,12 +136,12 @@ def world(strategies, tmp_path, **recipe):
 def test_a_board_says_how_the_settings_of_each_trainer_were_chosen(tmp_path, strategies, used, said):
     configs = {name: {"learning_rate": rate, "batch_size": size} for name, (rate, size) in used.items()}
     there = world(strategies, tmp_path)
-    same = replace(FOUND, material=compare.material_of(there), dev_items={})
-    assert compare.tuned(there, configs) is None
-    assert compare.tuned(world(strategies, tmp_path, tuning=same), configs) == said
+    same = replace(FOUND, material=facts.material_of(there), dev_items={})
+    assert facts.tuned(there, configs) is None
+    assert facts.tuned(world(strategies, tmp_path, tuning=same), configs) == said
     other = replace(same, base="e", budget=Budget(2e9, "flops"))
     if "rl" in used:
-        moved = compare.tuned(world(strategies, tmp_path, tuning=other), configs)
+        moved = facts.tuned(world(strategies, tmp_path, tuning=other), configs)
         assert moved == f"{said}; the trials were made with another base and a budget of 2e+09 flops"
 
 

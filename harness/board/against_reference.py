@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.board import build, entries, render
-from harness.board.entries import Entry, Run
+from harness.board import build, render
+from harness.board.entries import SCHEMA, Board, Entry, Run, of_task
 from harness.errors import NotComparable, UsageError
 from harness.records.columns import Columns
 from harness.rendering import tables
@@ -40,7 +40,7 @@ def compare(title: str, entries: Sequence[Entry], reference: str | None, sources
         row["strict"]["p_holm"] = p
     return {
         "kind": KIND,
-        "schema": entries.SCHEMA,
+        "schema": SCHEMA,
         "reference": chosen,
         "board": asdict(board),
         "items": {task: entries[0].runs[0].columns.of_task(task).items for task in board.tasks},
@@ -117,7 +117,7 @@ def _engines(entries: Sequence[Entry]) -> str:
 def _against(entry: Entry, base: Entry, tasks: Sequence[str]) -> list[dict[str, Any]]:
     found = []
     for task in tasks:
-        ours, theirs = (entries.of_task(e.runs, task) for e in (entry, base))
+        ours, theirs = (of_task(e.runs, task) for e in (entry, base))
         row: dict[str, Any] = {"name": entry.name, "task": task}
         for reading in ("strict", "lenient"):
             try:
@@ -184,7 +184,7 @@ def markdown(facts: Mapping[str, Any]) -> str:
         "its cost that is; means over seeds, straight lines between the checkpoints that were judged.",
         "",
     ]
-    before, fold, after = render.markdown(entries.Board(**facts["board"])).partition("<details>")
+    before, fold, after = render.markdown(Board(**facts["board"])).partition("<details>")
     return before + "\n".join(lines) + "\n" + fold + after
 
 

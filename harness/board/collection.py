@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.board import against_reference, build, entries, existing_runs, published_scores, render
-from harness.board.entries import Entry
+from harness.board import against_reference, build, existing_runs, published_scores, render
+from harness.board.entries import SCHEMA, Board, Entry
 from harness.errors import DataError
 from harness.rendering import tables
 
@@ -41,7 +41,7 @@ def collect(
         for board in single
     ]
     rows.sort(key=lambda row: (sorted(row["tasks"]), row["name"]))
-    facts = {"kind": KIND, "schema": entries.SCHEMA, "title": title, "reading": reading, "facts": sources}
+    facts = {"kind": KIND, "schema": SCHEMA, "title": title, "reading": reading, "facts": sources}
     return {**facts, "boards": boards, "rows": rows, "pictures": []}, ranked
 
 
@@ -60,7 +60,7 @@ def _groups(entries: Sequence[Entry]) -> list[list[Entry]]:
 
 def _board(
     title: str, entries: Sequence[Entry], reference: str, reading: str, sources: Mapping[str, Any]
-) -> entries.Board:
+) -> Board:
     names = [entry.name for entry in entries]
     chosen = reference if reference in names else "base" if "base" in names else names[0]
     facts = {**sources, **_rules(entries)}

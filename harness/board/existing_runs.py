@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.board.entries import Entry, Run
 from harness.errors import DataError, UsageError
-from harness.interop import recorded
+from harness.interop import recorded_read
 from harness.records.columns import Columns, Reader
 from harness.records.serialization import cost_from_json, read_lines, write_json
 from harness.types import Record, Score
@@ -217,10 +217,10 @@ def _samples(file: Path) -> Iterator[Record]:
 
 def _recorded(path: Path, reader: Reader) -> list[Entry]:
     """Other people's verdicts as they stand in their file; an entry for each model it holds replies of."""
-    name = recorded.name_of(path)
+    name = recorded_read.name_of(path)
     entries = []
-    for column in recorded.columns(path) or [""]:
-        file = recorded.read_generations(path, column)
+    for column in recorded_read.columns(path) or [""]:
+        file = recorded_read.read_generations(path, column)
         records = list(_as_recorded(file))
         if all(record.scores["strict"].value is None for record in records):
             raise DataError(
@@ -232,7 +232,7 @@ def _recorded(path: Path, reader: Reader) -> list[Entry]:
     return entries
 
 
-def _as_recorded(file: recorded.RecordedFile) -> Iterator[Record]:
+def _as_recorded(file: recorded_read.RecordedFile) -> Iterator[Record]:
     """A record a reply. What the file does not say is "unrecorded", and the same for all files of a shape."""
     seen: Counter[str] = Counter()
     for entry in file.entries:

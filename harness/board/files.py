@@ -11,7 +11,7 @@ from harness.board import html_page, transcripts
 from harness.board.entries import Entry
 from harness.board.render import csv_text
 from harness.records.serialization import write_json, write_text
-from harness.rendering import board_plots, tables
+from harness.rendering import board_plots, forest_plot, layout, pareto_plot, tables, wins_plot
 
 Facts = dict[str, Any]
 
@@ -105,11 +105,11 @@ def _drawn(board: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Pict
     board = {**board, **named, "rows": [{**row, "name": tables.line(row["name"])} for row in board["rows"]]}
     won = {"names": list(scores), "verdicts": scores, "reference": first}
     makers: dict[str, tuple[Callable[[], str], Mapping[str, Any]]] = {
-        "pareto": (lambda: board_plots.pareto(board), board),
-        "forest": (lambda: board_plots.forest(board), board),
+        "pareto": (lambda: pareto_plot.pareto(board), board),
+        "forest": (lambda: forest_plot.forest(board), board),
         "dots": (lambda: board_plots.dots(board), board),
         "ranks": (lambda: board_plots.ranks(board), board),
-        "wins": (lambda: board_plots.wins(list(scores), scores, first), won),
+        "wins": (lambda: wins_plot.wins(list(scores), scores, first), won),
     }
     found = {}
     for kind, (draw, of) in makers.items():
@@ -117,6 +117,6 @@ def _drawn(board: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Pict
             continue
         try:
             found[kind] = (_TITLES[kind], draw(), board_plots.words(kind, of))
-        except board_plots.NothingToDraw:
+        except layout.NothingToDraw:
             continue
     return found

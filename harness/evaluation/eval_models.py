@@ -14,10 +14,12 @@ from harness.board.entries import LOOKS, Board, Entry, Run
 from harness.checkpoints import open_checkpoint, resolve_model
 from harness.errors import EngineError, UsageError
 from harness.evaluation import task_lookup
-from harness.evaluation.evaluate import Evaluation, Job, evaluate, grader_version, job, summarised
+from harness.evaluation.evaluate import Evaluation, evaluate, summarised
 from harness.evaluation.export import export
 from harness.evaluation.grading_pool import Graders
-from harness.interop.recorded import count_kinds, differences, name_of
+from harness.evaluation.job import Job, grader_version, job
+from harness.interop.recorded_differences import count_kinds, differences
+from harness.interop.recorded_read import name_of
 from harness.protocols import CodeRunner, Engine, ItemTask, Progress, Task
 from harness.records.columns import Columns
 from harness.records.run_folder import full_disk_is_named, owned, writable

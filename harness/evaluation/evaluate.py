@@ -6,100 +6,23 @@ Replies and verdicts are kept as they come. The same call again reads what is th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from harness.errors import DataError, EngineError, boundary
+from harness.errors import EngineError
 from harness.evaluation.grading_pool import Batch, Graders, tier
-from harness.graders.code import CODE_VERSION
-from harness.graders.number import NUMBER_VERSION
-from harness.protocols import Ask, Engine, Judged, Task
+from harness.evaluation.job import Job, grader_version, params_json
+from harness.protocols import Ask, Engine, Judged
 from harness.records.columns import Columns
 from harness.records.serialization import read_records, record_to_json, write_lines
 from harness.records.store import Store
-from harness.types import (
-    RAW,
-    Checkpoint,
-    Message,
-    Record,
-    Request,
-    Sample,
-    Sampling,
-    SamplingParams,
-    Split,
-    sha256_of,
-)
+from harness.types import Checkpoint, Record, Request, Sample, sha256_of
 
 Done = Callable[[int, int], None]  # called with (replies judged, replies in all)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is evaluated and how: everything that decides the records."""
-
-    task: Task
-    split: Split
-    samples: tuple[Sample, ...]
-    params: SamplingParams
-    repeats: int = 1
-
-    @cached_property
-    def items_hash(self) -> str:
-        """Hash of the item set, order left out."""
-        return sha256_of(sorted(sample.hash for sample in self.samples))
-
-    def asks(self, sample: Sample) -> Sequence[Ask]:
-        """The requests of one item, in order; repeats differ in their seed."""
-        if hasattr(self.task, "asks"):  # an ItemTask
-            asks: Sequence[Ask] = self.task.asks(sample)
-            return asks
-        return [Ask(_seeded(self.params, repeat)) for repeat in range(self.repeats)]
-
-    @property
-    def sampling(self) -> dict[str, Any]:
-        """All that decides how replies are drawn, as JSON data."""
-        if hasattr(self.task, "asks"):
-            return {"asks": sha256_of([[asdict(ask) for ask in self.task.asks(s)] for s in self.samples])}
-        return {**_plain(self.params), "repeats": self.repeats}
-
-
-def job(task: Task, split: Split, limit: int | None = None, sampling: Sampling | None = None) -> Job:
-    """The whole split of a task, or its first `limit` items. Raises `DataError` for no items, or two of one id."""
-    how = sampling or Sampling()
-    with boundary(DataError, f"task {task.name!r}"):
-        samples = tuple(task.samples(split)[:limit])
-    if not samples:
-        raise DataError(f"task {task.name!r} has no {split} items")
-    if len({sample.id for sample in samples}) < len(samples):
-        raise DataError(f"task {task.name!r} gives two {split} items the same id")
-    if not how.chat:
-        samples = tuple(map(_as_text, samples))
-    params = SamplingParams(
-        how.max_tokens or task.max_tokens,
-        how.temperature,
-        how.top_p,
-        how.top_k,
-        stop=task.stop,
-        seed=how.seed if how.temperature > 0 else None,
-    )
-    return Job(task, split, samples, params, how.repeats)
-
-
-def _as_text(sample: Sample) -> Sample:
-    """The item for a model without chat template: the messages one after the other, then room for the reply."""
-    if sample.messages[0].role == RAW:
-        return sample
-    return replace(sample, messages=(Message(RAW, "\n\n".join(m.content for m in sample.messages) + "\n\n"),))
-
-
-def grader_version(task: Task) -> str:
-    """What judged the replies. A change here makes older verdicts incomparable."""
-    grader = getattr(task, "grader", CODE_VERSION if task.needs_sandbox else NUMBER_VERSION)
-    return f"{task.name} {task.version}, grader {grader}"
 
 
 @dataclass(frozen=True)
@@ -181,7 +104,7 @@ class Evaluation:
                 repeat=repeat,
                 prompt_hash=reply.prompt_hash,
                 # an engine whose replies were drawn elsewhere says so; ours are drawn as asked
-                sampling=self.engine.get("sampling") or _plain(ask.params),
+                sampling=self.engine.get("sampling") or params_json(ask.params),
                 text=reply.text,
                 n_prompt_tokens=reply.n_prompt_tokens,
                 n_tokens=reply.n_tokens,
@@ -285,12 +208,3 @@ def _requests(store: Store, job: Job) -> Iterator[Request]:
         if item != last:
             last, asks = item, list(job.asks(sample))
         yield Request(f"{sample.id}#{part}", sample.messages, asks[part].params, asks[part].continuation)
-
-
-def _seeded(params: SamplingParams, repeat: int) -> SamplingParams:
-    return params if params.seed is None else replace(params, seed=params.seed + repeat)
-
-
-def _plain(params: SamplingParams) -> dict[str, Any]:
-    """As JSON gives it back, so that a record read again equals the one written."""
-    return asdict(params) | {"stop": list(params.stop)}

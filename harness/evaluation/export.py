@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.checkpoints import chat_template
 from harness.evaluation.evaluate import Evaluation
-from harness.interop.inspect_log import InspectRun, write_inspect_log
+from harness.interop.inspect_write import InspectRun, write_inspect_log
 from harness.interop.lm_eval_files import results_file, sample_rows, task_scores, write_lm_eval
 from harness.protocols import Judged
 from harness.types import RAW, Generation, Record, Sample

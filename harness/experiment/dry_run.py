@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.checkpoints import matmul_params, open_checkpoint, resolve_model
-from harness.experiment.compare import Plan
+from harness.experiment.plan import Plan
 from harness.statistics import intervals
 from harness.training import strategies
 from harness.types import Budget, Checkpoint, Strategy

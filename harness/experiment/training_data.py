@@ -10,8 +10,9 @@ from pathlib import Path
 
 from harness.checkpoints import matmul_params
 from harness.errors import DataError, UnknownSplit
-from harness.evaluation.evaluate import Job, evaluate, job
+from harness.evaluation.evaluate import evaluate
 from harness.evaluation.grading_pool import Graders
+from harness.evaluation.job import Job, job
 from harness.experiment.recipes import Teaching as Asked
 from harness.protocols import Engine, Task
 from harness.records.serialization import read_lines, write_json, write_lines

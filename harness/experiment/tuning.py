@@ -14,7 +14,10 @@ from harness import registry
 from harness.errors import BadConfig
 from harness.experiment import recipes
 from harness.experiment.checkpoint_choice import choose
-from harness.experiment.compare import Chain, Plan, judged_on_dev, materials, opened, searched, train_all
+from harness.experiment.facts import searched
+from harness.experiment.plan import Plan
+from harness.experiment.run_context import opened
+from harness.experiment.steps import Chain, judged_on_dev, materials, train_all
 from harness.experiment.trials import Trial, Tuning, spelled
 from harness.protocols import Progress
 from harness.records.run_folder import full_disk_is_named, owned, writable

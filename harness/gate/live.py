@@ -12,8 +12,9 @@ from harness.board.entries import Run
 from harness.errors import NotComparable
 from harness.evaluation import task_lookup
 from harness.evaluation.eval_models import checkpoint_of, sandbox_for, shown_by
-from harness.evaluation.evaluate import Evaluation, Job, evaluate, job, summarised
+from harness.evaluation.evaluate import Evaluation, evaluate, summarised
 from harness.evaluation.grading_pool import Graders
+from harness.evaluation.job import Job, job
 from harness.gate.check import Comparison
 from harness.gate.lock import PerItem, shortened
 from harness.protocols import Progress

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from harness.rendering import board_plots, tables
+from harness.rendering import forest_plot, tables
 from harness.statistics import intervals
 
 Facts = Mapping[str, Any]
@@ -221,7 +221,7 @@ def forest(facts: Facts) -> str:
     ]
     title = f"{_clean(_line(facts['candidate']['name']))}: {facts['verdict']}"
     margin = margins.pop() / 100 if len(margins) == 1 else None
-    return board_plots.forest_of(rows, "the baselines", title, margin, level=1 - 2 * facts["settings"]["alpha"])
+    return forest_plot.forest_of(rows, "the baselines", title, margin, level=1 - 2 * facts["settings"]["alpha"])
 
 
 def _cell(text: str) -> str:

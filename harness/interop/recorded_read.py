@@ -13,21 +13,17 @@ import json
 import math
 import re
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError
-from harness.graders.number import score_number
-from harness.interop.inspect_log import asked_text, read_inspect_samples, reply_text, verdict, was_cut
-from harness.types import Finish, Record, Sample, Score
+from harness.interop.inspect_read import asked_text, read_inspect_samples, reply_text, verdict, was_cut
+from harness.types import Finish
 
 Row = Mapping[str, Any]
 QUESTIONS = ("question", "prompt", "problem", "Problem")  # by these names data sets have what is asked
-CODE = {"test", "test_list"}  # and by these the tests of a program
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,29 +98,7 @@ class RecordedFile:
                 ) from error
 
 
-@dataclass(frozen=True)
-class Matched:
-    """Replies by item: `replies[sample id][repeat]`. unmatched: one line for each row that fits no item, with why."""
-
-    replies: Mapping[str, Sequence[Reply]]
-    unmatched: Sequence[str]
-    rule: str  # how the file's own verdicts were reached
-
-    @property
-    def n_repeats(self) -> int:
-        """Replies that every covered item has; 0 where no item is covered."""
-        return min((len(replies) for replies in self.replies.values()), default=0)
-
-    @property
-    def verdicts(self) -> dict[tuple[str, int], bool | None]:
-        """The file's own verdict by (sample id, repeat); None where it has none."""
-        return {(item, i): reply.verdict for item, found in self.replies.items() for i, reply in enumerate(found)}
-
-
-# --- shapes -----------------------------------------------------------------------------------------------------------
-
-
-def _trailing_number(name: object) -> int | None:
+def trailing_number(name: object) -> int | None:
     """7 for "HumanEval/7" and "gsm8k-main-test-#7"."""
     found = re.search(r"[0-9]{1,9}$", str(name))
     return int(found[0]) if found else None
@@ -135,7 +109,7 @@ def _human_eval(row: Row, _field: str) -> Entry:
     verdict = row.get("passed")
     name = str(row["task_id"]) if isinstance(row["task_id"], str) else ""
     return Entry(
-        (Reply(row["completion"], verdict),), row.get("prompt", ""), _trailing_number(row["task_id"]), name=name
+        (Reply(row["completion"], verdict),), row.get("prompt", ""), trailing_number(row["task_id"]), name=name
     )
 
 
@@ -144,7 +118,7 @@ def _zero_eval(row: Row, _field: str) -> Entry:
     verdict = bool(row["published_rule_match"]) if "published_rule_match" in row else None
     prompt = str(row.get("prompt") or "")
     replies = tuple(Reply(text, verdict, row.get("extracted_answer"), prompt=prompt) for text in row["output"])
-    return Entry(replies, row.get("question") or row.get("problem", ""), _trailing_number(row["id"]))
+    return Entry(replies, row.get("question") or row.get("problem", ""), trailing_number(row["id"]))
 
 
 def _lm_eval(row: Row, _field: str) -> Entry:
@@ -205,7 +179,7 @@ def _program_of_thoughts(row: Row, _field: str) -> Entry:
 def _solutions(row: Row, _field: str) -> Entry:
     """Reply: the solution, a whole program. Verdict: is_solved."""
     reply = Reply(row["solution"], row["is_solved"])
-    return Entry((reply,), row["prompt"], _trailing_number(row["task_id"]), row["entry_point"], row["test"])
+    return Entry((reply,), row["prompt"], trailing_number(row["task_id"]), row["entry_point"], row["test"])
 
 
 def _codegen(row: Row, _field: str) -> Entry:
@@ -213,7 +187,7 @@ def _codegen(row: Row, _field: str) -> Entry:
     functions = re.findall(r"^def (\w+)\(", row["prompt"], re.MULTILINE)
     statuses = row.get("derived_status") or [None] * len(row["samples"])
     replies = [Reply(t, None if s is None else s == "pass", s) for t, s in zip(row["samples"], statuses, strict=True)]
-    return Entry(tuple(replies), row["prompt"], _trailing_number(row["task_id"]), functions[-1] if functions else "")
+    return Entry(tuple(replies), row["prompt"], trailing_number(row["task_id"]), functions[-1] if functions else "")
 
 
 def _multipl_e(row: Row, _field: str) -> Entry:
@@ -227,13 +201,13 @@ def _evalplus(row: Row, _field: str) -> Entry:
     """Reply: all that the model wrote, with its Markdown. Verdict: derived_base_status is "pass"."""
     status = row.get("derived_base_status")
     reply = Reply(row["full_content"], None if status is None else status == "pass")
-    return Entry((reply,), number=_trailing_number(row["task_id"]), test=row["prompt"])  # which ends in the tests
+    return Entry((reply,), number=trailing_number(row["task_id"]), test=row["prompt"])  # which ends in the tests
 
 
 def _cruxeval(row: Row, _field: str) -> Entry:
     """Replies: generations, each the output (or input) alone. Verdict: scores."""
     replies = tuple(Reply(t, bool(s), t) for t, s in zip(row["generations"], row["scores"], strict=True))
-    return Entry(replies, number=_trailing_number(row["id"]), name=row["id"])
+    return Entry(replies, number=trailing_number(row["id"]), name=row["id"])
 
 
 def _inspect(row: Row, _field: str) -> Entry:
@@ -242,7 +216,7 @@ def _inspect(row: Row, _field: str) -> Entry:
     metadata = row.get("metadata") or {}
     entry_point, test = (str(metadata.get(name) or "") for name in ("entry_point", "test"))
     replies = () if text is None else (Reply(text, *verdict(row), "length" if was_cut(row) else "stop"),)
-    number = _trailing_number(row["id"]) if isinstance(row["id"], str) else None  # Inspect's own ids count from 1
+    number = trailing_number(row["id"]) if isinstance(row["id"], str) else None  # Inspect's own ids count from 1
     return Entry(replies, asked_text(row), number, entry_point, test)
 
 
@@ -313,9 +287,6 @@ SHAPES = (
 )
 
 
-# --- reading and matching ---------------------------------------------------------------------------------------------
-
-
 def read_generations(path: Path, field: str = "") -> RecordedFile:
     """A .jsonl or .jsonl.gz file, or an Inspect log (.eval or .json), by the shape of its first row.
 
@@ -381,163 +352,3 @@ def _checked_field(path: Path, shape: Shape, row: Row, field: str) -> str:
     if columns and not field:
         raise DataError(f"{path} holds the replies of several models: set field to one of {', '.join(columns)}")
     return field
-
-
-def match(file: RecordedFile, samples: Sequence[Sample], texts: bool = True) -> Matched:
-    """The file's replies by sample id, in the order of `samples`. Several rows for one item are its repeats.
-
-    texts: whether to keep what the replies say; without, a million of them fit into memory.
-    """
-    found: dict[str, list[Reply]] = {}
-    unmatched = []
-    for i, (sample, replies, why) in enumerate(places(file, samples)):
-        if sample is None:
-            unmatched.append(f"row {i}: {why}")
-        else:
-            kept = replies if texts else [replace(reply, text="") for reply in replies]
-            found.setdefault(sample.id, []).extend(kept)
-    return Matched({s.id: found[s.id] for s in samples if s.id in found}, unmatched, file.rule)
-
-
-def places(file: RecordedFile, samples: Sequence[Sample]) -> Iterator[tuple[Sample | None, tuple[Reply, ...], str]]:
-    """For each entry of the file the item it belongs to, its replies, and why it belongs to none."""
-    by_text = _openings(samples) | {_normal(text): sample for sample in samples for text in _texts(sample)}
-    by_own = {_trailing_number(sample.metadata.get("task_id")): sample for sample in samples}
-    by_place = {_trailing_number(sample.id): sample for sample in samples}
-    for entry in file.entries:
-        sample = by_text.get(_normal(entry.text)) if entry.text else None
-        why = "no item has its text"
-        if sample is None and entry.number is not None:
-            near = [known[entry.number] for known in (by_own, by_place) if entry.number in known]
-            sample = next((s for s in near if not _mismatch(entry, s)), near[-1] if near else None)
-            why = _mismatch(entry, sample)
-        elif sample is not None:
-            why = _other_test(entry, sample)
-        if not entry.replies:
-            sample, why = None, "it holds no reply"
-        yield (None if why else sample), entry.replies, why
-
-
-def _mismatch(entry: Entry, sample: Sample | None) -> str:
-    """Why a row that names an item only by number is not that item; "" where it is."""
-    if sample is None:
-        return f"no item has the number {entry.number}"
-    if entry.test and "test_list" in sample.metadata:
-        return _other_test(entry, sample)
-    if entry.entry_point:
-        known = sample.metadata.get("entry_point")
-        other = "" if known == entry.entry_point else f"its function is {entry.entry_point!r}, the item's is {known!r}"
-        return other or _other_test(entry, sample)
-    if entry.text:
-        return f"its text is not that of item {sample.id}"
-    own = {str(sample.metadata.get(name)) for name in ("id", "task_id")} | {sample.id}
-    return "" if not entry.name or entry.name in own else f"its id is {entry.name!r}, not that of item {sample.id}"
-
-
-def _other_test(entry: Entry, sample: Sample) -> str:
-    """Why a row's tests are not the item's. An item with a list of asserts: each must be among the row's."""
-    known = sample.metadata.get("test_list")
-    if isinstance(known, list):
-        tests = "".join(re.sub(r"\bcandidate\b", entry.entry_point or "candidate", entry.test).split())
-        same = all("".join(str(line).split()) in tests for line in known)
-    else:
-        same = _normal(entry.test) == _normal(str(sample.metadata.get("test", "")))
-    return f"its tests are not those of {sample.id}" if entry.test and not same else ""
-
-
-def _texts(sample: Sample) -> list[str]:
-    """The texts by which other people's files may name an item."""
-    named = [sample.metadata.get(name) for name in QUESTIONS]
-    return [*(text for text in named if isinstance(text, str)), sample.messages[-1].content]
-
-
-def _openings(samples: Sequence[Sample]) -> dict[str, Sample]:
-    """Items by the paragraphs their prompt begins with: the question, before what is asked of the reply.
-
-    What several items begin with names none of them.
-    """
-    found: dict[str, Sample | None] = {}
-    for sample in samples:
-        for opening in accumulate(sample.messages[-1].content.split("\n\n")[:-1], "{}\n\n{}".format):
-            key = _normal(opening)
-            found[key] = sample if found.get(key, sample) is sample else None
-    return {text: sample for text, sample in found.items() if sample is not None and text}
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.split())
-
-
-# --- comparing with the file's own verdicts ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A reply that the file and we judge differently. kind: a class to count by; why: derived from the data by rule."""
-
-    sample_id: str
-    repeat: int
-    recorded: bool
-    ours: float | None
-    answer: str | None
-    target: str
-    kind: str
-    why: str
-
-
-def differences(
-    records: Iterable[Record], samples: Iterable[Sample], matched: Matched, grader: str = "lenient"
-) -> list[Difference]:
-    """Every record whose verdict by `grader` is not the file's own. Replies without a recorded verdict are left out."""
-    by_id = {sample.id: sample for sample in samples}
-    found = []
-    for record in records:
-        reply = matched.replies[record.sample_id][record.repeat]
-        score = record.scores[grader]
-        if reply.verdict is None or score.value == float(reply.verdict):
-            continue
-        sample = by_id[record.sample_id]
-        if not CODE.isdisjoint(sample.metadata):
-            kind, why = _why_code(reply, record.text, score, record.scores["strict"], sample)
-        else:
-            kind, why = _why_number(reply, record.text, score, sample.target, matched.rule)
-        item = (record.sample_id, record.repeat, reply.verdict, score.value, score.answer)
-        found.append(Difference(*item, sample.target, kind, why))
-    return found
-
-
-def count_kinds(found: Iterable[Difference]) -> dict[str, int]:
-    """Differences by kind, most frequent first."""
-    return dict(Counter(difference.kind for difference in found).most_common())
-
-
-def _why_code(reply: Reply, text: str, score: Score, strict: Score, sample: Sample) -> tuple[str, str]:
-    """What the same tests said there and here, and the known reasons why that can differ."""
-    there = f"recorded as {reply.answer or ('passed' if reply.verdict else 'failed')}"
-    why = f"{there}; here: {score.why}"
-    prompt, test = (str(sample.metadata.get(name, "")) for name in ("prompt", "test"))
-    helpers = set(re.findall(r"^def (\w+)\(", prompt, re.MULTILINE)) - {sample.metadata.get("entry_point")}
-    absent = sorted(n for n in helpers if re.search(rf"\b{n}\b", test) and f"def {n}(" not in text)
-    if absent and strict.value:
-        return "the file ran the tests without the prompt's helper function", f"{why}; the tests call {absent[0]}"
-    if score.value and strict.value == 0.0:
-        return "lenient left out what stands around the function", f"{why}; as it stands: {strict.why}"
-    if score.why.startswith("RecursionError"):
-        return "the program recurses deeper than Python's default limit", why
-    return f"{there}, {'not judged' if score.value is None else 'passed' if score.value else 'failed'} here", why
-
-
-def _why_number(reply: Reply, text: str, score: Score, target: str, rule: str) -> tuple[str, str]:
-    """Which number each of the two took, told from the text that the file's rule kept as the answer."""
-    kept = reply.answer or ""
-    kept_right = score_number(kept, target)["lenient"].value == 1.0
-    why = f"the file ({rule}) kept {kept[:80]!r}; we read {score.answer!r} {score.why}"
-    if score.value and not re.search("[0-9]", kept):
-        return "the file's rule found no number", why
-    if score.value and kept_right:
-        return "the file's rule missed the number that its text states", why
-    if not score.value and not kept_right:
-        return "the file's rule accepts what does not equal the target", why
-    if kept in text and score.answer is not None:
-        return "the reply states two answers, and the file kept the other one", why
-    return "unexplained", why

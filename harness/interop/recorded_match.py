@@ -1,0 +1,115 @@
+"""Which item of a task each recorded reply answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+from harness.interop.recorded_read import QUESTIONS, Entry, RecordedFile, Reply, trailing_number
+from harness.types import Sample
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Replies by item: `replies[sample id][repeat]`. unmatched: one line for each row that fits no item, with why."""
+
+    replies: Mapping[str, Sequence[Reply]]
+    unmatched: Sequence[str]
+    rule: str  # how the file's own verdicts were reached
+
+    @property
+    def n_repeats(self) -> int:
+        """Replies that every covered item has; 0 where no item is covered."""
+        return min((len(replies) for replies in self.replies.values()), default=0)
+
+    @property
+    def verdicts(self) -> dict[tuple[str, int], bool | None]:
+        """The file's own verdict by (sample id, repeat); None where it has none."""
+        return {(item, i): reply.verdict for item, found in self.replies.items() for i, reply in enumerate(found)}
+
+
+def match(file: RecordedFile, samples: Sequence[Sample], texts: bool = True) -> Matched:
+    """The file's replies by sample id, in the order of `samples`. Several rows for one item are its repeats.
+
+    texts: whether to keep what the replies say; without, a million of them fit into memory.
+    """
+    found: dict[str, list[Reply]] = {}
+    unmatched = []
+    for i, (sample, replies, why) in enumerate(places(file, samples)):
+        if sample is None:
+            unmatched.append(f"row {i}: {why}")
+        else:
+            kept = replies if texts else [replace(reply, text="") for reply in replies]
+            found.setdefault(sample.id, []).extend(kept)
+    return Matched({s.id: found[s.id] for s in samples if s.id in found}, unmatched, file.rule)
+
+
+def places(file: RecordedFile, samples: Sequence[Sample]) -> Iterator[tuple[Sample | None, tuple[Reply, ...], str]]:
+    """For each entry of the file the item it belongs to, its replies, and why it belongs to none."""
+    by_text = _openings(samples) | {_normal(text): sample for sample in samples for text in _texts(sample)}
+    by_own = {trailing_number(sample.metadata.get("task_id")): sample for sample in samples}
+    by_place = {trailing_number(sample.id): sample for sample in samples}
+    for entry in file.entries:
+        sample = by_text.get(_normal(entry.text)) if entry.text else None
+        why = "no item has its text"
+        if sample is None and entry.number is not None:
+            near = [known[entry.number] for known in (by_own, by_place) if entry.number in known]
+            sample = next((s for s in near if not _mismatch(entry, s)), near[-1] if near else None)
+            why = _mismatch(entry, sample)
+        elif sample is not None:
+            why = _other_test(entry, sample)
+        if not entry.replies:
+            sample, why = None, "it holds no reply"
+        yield (None if why else sample), entry.replies, why
+
+
+def _mismatch(entry: Entry, sample: Sample | None) -> str:
+    """Why a row that names an item only by number is not that item; "" where it is."""
+    if sample is None:
+        return f"no item has the number {entry.number}"
+    if entry.test and "test_list" in sample.metadata:
+        return _other_test(entry, sample)
+    if entry.entry_point:
+        known = sample.metadata.get("entry_point")
+        other = "" if known == entry.entry_point else f"its function is {entry.entry_point!r}, the item's is {known!r}"
+        return other or _other_test(entry, sample)
+    if entry.text:
+        return f"its text is not that of item {sample.id}"
+    own = {str(sample.metadata.get(name)) for name in ("id", "task_id")} | {sample.id}
+    return "" if not entry.name or entry.name in own else f"its id is {entry.name!r}, not that of item {sample.id}"
+
+
+def _other_test(entry: Entry, sample: Sample) -> str:
+    """Why a row's tests are not the item's. An item with a list of asserts: each must be among the row's."""
+    known = sample.metadata.get("test_list")
+    if isinstance(known, list):
+        tests = "".join(re.sub(r"\bcandidate\b", entry.entry_point or "candidate", entry.test).split())
+        same = all("".join(str(line).split()) in tests for line in known)
+    else:
+        same = _normal(entry.test) == _normal(str(sample.metadata.get("test", "")))
+    return f"its tests are not those of {sample.id}" if entry.test and not same else ""
+
+
+def _texts(sample: Sample) -> list[str]:
+    """The texts by which other people's files may name an item."""
+    named = [sample.metadata.get(name) for name in QUESTIONS]
+    return [*(text for text in named if isinstance(text, str)), sample.messages[-1].content]
+
+
+def _openings(samples: Sequence[Sample]) -> dict[str, Sample]:
+    """Items by the paragraphs their prompt begins with: the question, before what is asked of the reply.
+
+    What several items begin with names none of them.
+    """
+    found: dict[str, Sample | None] = {}
+    for sample in samples:
+        for opening in accumulate(sample.messages[-1].content.split("\n\n")[:-1], "{}\n\n{}".format):
+            key = _normal(opening)
+            found[key] = sample if found.get(key, sample) is sample else None
+    return {text: sample for text, sample in found.items() if sample is not None and text}
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.split())
