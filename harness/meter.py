@@ -87,7 +87,7 @@ class Meter:
             flops_teacher=c.flops_teacher + 2.0 * self.n_teacher_params * tokens,
         )
 
-    def once(self, prompt_tokens: int = 0, tokens: int = 0, scored: int = 0, seconds: float = 0.0) -> None:
+    def charge_once(self, prompt_tokens: int = 0, tokens: int = 0, scored: int = 0, seconds: float = 0.0) -> None:
         """What the teacher did once, before the loop: read, sampled (rejected traces too), scored; `seconds` of it.
 
         Every stage that uses it is charged for all of it, so a strategy's cost does not hang on what ran beside it.
@@ -105,11 +105,11 @@ class Meter:
         )
         self._stepped = self.used
 
-    def verify(self, cpu_s: float) -> None:
+    def charge_grading(self, cpu_s: float) -> None:
         """A grader used `cpu_s` CPU seconds."""
         self.cost = replace(self.cost, verifier_cpu_s=self.cost.verifier_cpu_s + cpu_s)
 
-    def saw(self, unique_prompts: int) -> None:
+    def record_unique_prompts(self, unique_prompts: int) -> None:
         """So many different prompts have been used up to now."""
         self.cost = replace(self.cost, unique_prompts=unique_prompts)
 
@@ -169,7 +169,7 @@ class Meter:
         self._stepped = self.used
         self._mark = self._phase_mark = time.monotonic()
 
-    def held(self, device_bytes: int) -> None:
+    def record_device_memory(self, device_bytes: int) -> None:
         """The accelerator's memory in use was at most this at its peak."""
         self.cost = replace(self.cost, peak_device_bytes=max(self.cost.peak_device_bytes, device_bytes))
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.meter import Meter
 
 
-Verdict = Literal["passed", "failed", "timeout", "memory", "error", "refused"]
+ProgramVerdict = Literal["passed", "failed", "timeout", "memory", "error", "refused"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class CodeResult:
     "refused": nothing is known about the program, because the tests or the sandbox itself failed.
     """
 
-    verdict: Verdict
+    verdict: ProgramVerdict
     why: str = ""  # "passed", "assertion failed", "over 5 s of CPU time", "NameError: ...", "sandbox: ..."
     cpu_s: float = 0.0  # of the program
     wall_s: float = 0.0
@@ -105,7 +105,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class Judged:
+class GradedItem:
     """The verdict on all replies to one item.
 
     scores: for each reply, by grader name; always "strict" and "lenient". metrics: what a task with metrics of its own
@@ -118,7 +118,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Ask:
+class ReplyRequest:
     """One request of an item: how its reply is drawn, or whose log-probability is wanted (see `Request`)."""
 
     params: SamplingParams
@@ -129,16 +129,16 @@ class Ask:
 class ItemTask(Task, Protocol):
     """A task that asks and judges by the item, with metrics of its own: a stock task of lm-eval."""
 
-    def asks(self, sample: Sample) -> Sequence[Ask]:
+    def asks(self, sample: Sample) -> Sequence[ReplyRequest]:
         """The requests of an item, in order: one, or one for each repeat, or one for each choice."""
         ...
 
-    def judge(self, sample: Sample, replies: Sequence[Generation], runner: CodeRunner | None) -> Judged:
+    def judge(self, sample: Sample, replies: Sequence[Generation], runner: CodeRunner | None) -> GradedItem:
         """The verdict on an item, from one generation for each of `asks(sample)`."""
         ...
 
     def aggregate(self, metrics: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """The scores of a run, from `Judged.metrics` of every item in order; standard errors beside them."""
+        """The scores of a run, from `GradedItem.metrics` of every item in order; standard errors beside them."""
         ...
 
 
@@ -203,7 +203,7 @@ class Engine(Protocol):
         """What decides the numbers: {"engine": "vllm", "version": ..., "dtype": ..., "device": ...}."""
         ...
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         """Give back what memory can be given until the next `load`: training follows."""
         ...
 

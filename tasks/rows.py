@@ -18,7 +18,7 @@ PACKAGE = "package:"  # a data file inside an installed package: "package:human_
 
 
 @dataclass(frozen=True)
-class Row:
+class DataRow:
     """One row and where it stands, for people: "/data/test.jsonl, line 7"."""
 
     place: str
@@ -34,7 +34,7 @@ def package_file(place: str) -> Path:
         raise DataError(f"{place}: the package {package!r} is not installed: pip install {package}") from error
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[DataRow]:
     """The objects of a .jsonl, .jsonl.gz or .json file (a list of them). Raises `DataError` for anything else."""
     text = _text(path)
     if path.suffix == ".json":
@@ -45,13 +45,13 @@ def read_rows(path: Path) -> list[Row]:
     for place, value in values:
         if not isinstance(value, dict):
             raise DataError(f"{place}: expected a JSON object, got {type(value).__name__}")
-        rows.append(Row(place, value))
+        rows.append(DataRow(place, value))
     if not rows:
         raise DataError(f"{path} holds no rows: it is empty, expected one JSON object a line; copy it again")
     return rows
 
 
-def check_ids(rows: Sequence[Row], column: str) -> None:
+def check_ids(rows: Sequence[DataRow], column: str) -> None:
     """Raise `DataError` naming both rows where two have one id."""
     first: dict[str, str] = {}
     for row in rows:

@@ -29,7 +29,7 @@ from harness.training.decontaminate import words
 from harness.types import Message, Sample, Score, Split
 
 from .config import Config, Hub, Source, read_config
-from .rows import PACKAGE, Row, check_ids, missing, package_file, read_rows
+from .rows import PACKAGE, DataRow, check_ids, missing, package_file, read_rows
 
 FOLDER = Path(__file__).parent
 VERSIONS = {
@@ -145,10 +145,10 @@ class StaticTask:
     def _id(self, split: str, i: int) -> str:
         return f"{self.name}/{split}/{i:04d}"
 
-    def _numbered(self, split: str) -> list[tuple[int, Row]]:
+    def _numbered(self, split: str) -> list[tuple[int, DataRow]]:
         return list(enumerate(self._rows(split)))
 
-    def _sample(self, sample_id: str, row: Row) -> Sample:
+    def _sample(self, sample_id: str, row: DataRow) -> Sample:
         """One item. metadata: the kept fields of the row, `solution`, a reply that is right, and `tolerance` if any."""
         self._has(row, self.config.keep)
         target = self._filled(self.config.target, row)
@@ -168,7 +168,7 @@ class StaticTask:
             },
         )
 
-    def _filled(self, template: str, row: Row) -> str:
+    def _filled(self, template: str, row: DataRow) -> str:
         """A Jinja template filled from a row. Raises `DataError` naming the row and the field that is not there."""
         self._has(row, _columns(template))
         try:
@@ -176,7 +176,7 @@ class StaticTask:
         except (TemplateError, TypeError, ValueError, LookupError) as error:
             raise DataError(f"{row.place}: cannot be read as an item of {self.name!r}: {error}") from error
 
-    def _value(self, expression: str, row: Row) -> Any:
+    def _value(self, expression: str, row: DataRow) -> Any:
         """What a Jinja expression says of a row. Raises `DataError` naming the row and the field that is not there."""
         self._has(row, _columns(f"{{{{{expression}}}}}"))
         try:
@@ -184,17 +184,17 @@ class StaticTask:
         except (TemplateError, TypeError, ValueError, LookupError) as error:
             raise DataError(f"{row.place}: {expression!r} cannot be told of this row: {error}") from error
 
-    def _with(self, row: Row, columns: Mapping[str, str]) -> Row:
+    def _with(self, row: DataRow, columns: Mapping[str, str]) -> DataRow:
         """The row with its added columns."""
         return replace(row, values={**row.values, **{name: self._value(e, row) for name, e in columns.items()}})
 
-    def _has(self, row: Row, columns: Iterable[str]) -> None:
+    def _has(self, row: DataRow, columns: Iterable[str]) -> None:
         """Raise `DataError` unless the row has these columns; only an optional one may be null."""
         for column in sorted(columns):
             if column not in row.values or (row.values[column] is None and column not in self.config.optional):
                 raise missing(row.place, column, row.values)
 
-    def _rows(self, split: str) -> list[Row]:
+    def _rows(self, split: str) -> list[DataRow]:
         """The rows of a split, with the columns that the templates use."""
         source = self.config.sources[split]
         rows, columns = self._published(source)
@@ -211,13 +211,13 @@ class StaticTask:
             check_ids(rows, self.config.id)
         return rows
 
-    def _words(self, row: Row) -> tuple[str, ...]:
+    def _words(self, row: DataRow) -> tuple[str, ...]:
         question = row.values.get(self.config.question)
         if not isinstance(question, str) or not question.strip():
             raise missing(row.place, self.config.question, row.values)
         return words(question)
 
-    def _published(self, source: Source) -> tuple[list[Row], Mapping[str, str]]:
+    def _published(self, source: Source) -> tuple[list[DataRow], Mapping[str, str]]:
         """The rows as published, from a package, from $HARNESS_DATA, else from the hub; and the columns to add."""
         if source.file.startswith(PACKAGE):
             return read_rows(package_file(source.file)), source.columns
@@ -231,7 +231,7 @@ class StaticTask:
             )
         return read_rows(path), source.columns
 
-    def _from_hub(self, hub: Hub, file: str) -> list[Row]:
+    def _from_hub(self, hub: Hub, file: str) -> list[DataRow]:
         try:
             from datasets import load_dataset
 
@@ -242,7 +242,7 @@ class StaticTask:
                 f"{str(error)[:200]}). Set HARNESS_DATA to a folder that holds {file}, or unset "
                 f"HF_HUB_OFFLINE (it is {os.environ.get('HF_HUB_OFFLINE', 'unset')!r}) and check the network"
             ) from error
-        return [Row(f"{hub.path} on the hub, {hub.split} row {i}", dict(row)) for i, row in enumerate(rows)]
+        return [DataRow(f"{hub.path} on the hub, {hub.split} row {i}", dict(row)) for i, row in enumerate(rows)]
 
 
 def _within(score: Score, target: str, tolerance: str) -> Score:

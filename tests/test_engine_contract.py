@@ -253,7 +253,7 @@ def test_two_engines_share_the_requests_of_one_call(vllm_engine: VLLMEngine, che
 
 def test_after_a_rest_the_next_load_serves_the_same(engine: Engine, checkpoint: Checkpoint) -> None:
     (before,) = engine.generate([ask("a", "x")])
-    engine.rest()
+    engine.sleep()
     engine.load(checkpoint)
     (after,) = engine.generate([ask("a", "x")])
     assert content(after) == content(before)

@@ -39,9 +39,9 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def run(folder: Path, models: list[str], tasks: str = "pico_math", **changes: Any) -> eval_models.Result:
+def run(folder: Path, models: list[str], tasks: str = "pico_math", **changes: Any) -> eval_models.EvalResult:
     asked = {"engine": "transformers", "limit": 6, "max_tokens": 8, **changes}
-    return eval_models.run(eval_models.Asked(tuple(tasks.split(",")), folder, tuple(models), **asked), Quiet())
+    return eval_models.run(eval_models.EvalRequest(tuple(tasks.split(",")), folder, tuple(models), **asked), Quiet())
 
 
 def evaluate(cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

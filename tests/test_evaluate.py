@@ -19,7 +19,7 @@ from harness.engines.scripted import ScriptedEngine
 from harness.errors import DataError, EngineError, GraderError
 from harness.evaluation.evaluate import Evaluation, evaluate, summarised
 from harness.evaluation.grading_pool import Graders
-from harness.evaluation.job import Job, job
+from harness.evaluation.job import EvalJob, job
 from harness.protocols import Engine
 from harness.records.store import Lines
 from harness.types import Checkpoint, Generation, Request, Sampling
@@ -55,7 +55,7 @@ def graders() -> Iterator[Graders]:
         yield found
 
 
-def run(folder: Path, graders: Graders, engine: Engine | None = None, of: Job | None = None) -> Evaluation:
+def run(folder: Path, graders: Graders, engine: Engine | None = None, of: EvalJob | None = None) -> Evaluation:
     return evaluate(of or job(Sums(), "test"), engine or Counting(), NOWHERE, graders, folder)
 
 

@@ -223,7 +223,7 @@ def gsm8k(tmp_path_factory):
     for name in ("Qwen2-7B-Instruct", "Yi-1.5-9B-Chat"):
         path = Path(DATA) / "generations" / f"zeroeval_gsm_{name}.jsonl.gz"
         eval_models.run(
-            eval_models.Asked(("gsm8k",), home / name, generations=path, name=name, engine="replay"), Quiet()
+            eval_models.EvalRequest(("gsm8k",), home / name, generations=path, name=name, engine="replay"), Quiet()
         )
         (file,) = (home / name).glob("evals/*/records-*.jsonl")
         found[name] = Columns.of(read_records(file)).scores("lenient")

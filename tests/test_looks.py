@@ -1,13 +1,19 @@
 """The ledger beside the run folders."""
 
-from harness.records.test_set_log import Ledger, Look
+from harness.records.test_set_log import EvaluationLog, LoggedEvaluation
 
 
 def test_each_checkpoint_counts_once_for_an_item_set_whatever_run_looked(tmp_path):
-    one, two = Ledger(tmp_path / "one"), Ledger(tmp_path / "two")
-    one.add([Look("items", "w1", "t", "sft"), Look("items", "w2", "t", "rl"), Look("others", "w1", "u", "sft")])
-    two.add([Look("items", "w1", "t", "base"), Look("items", "w3", "t", "kd")])
-    two.add([Look("items", "w3", "t", "kd")])
+    one, two = EvaluationLog(tmp_path / "one"), EvaluationLog(tmp_path / "two")
+    one.add(
+        [
+            LoggedEvaluation("items", "w1", "t", "sft"),
+            LoggedEvaluation("items", "w2", "t", "rl"),
+            LoggedEvaluation("others", "w1", "u", "sft"),
+        ]
+    )
+    two.add([LoggedEvaluation("items", "w1", "t", "base"), LoggedEvaluation("items", "w3", "t", "kd")])
+    two.add([LoggedEvaluation("items", "w3", "t", "kd")])
     assert one.count("items") == two.count("items") == 3
     assert one.count("others") == 1
     assert one.count("never seen") == 0
@@ -16,8 +22,8 @@ def test_each_checkpoint_counts_once_for_an_item_set_whatever_run_looked(tmp_pat
 
 
 def test_a_line_cut_by_a_crash_is_no_look(tmp_path):
-    ledger = Ledger(tmp_path / "run")
-    ledger.add([Look("items", "w1", "t", "sft")])
+    ledger = EvaluationLog(tmp_path / "run")
+    ledger.add([LoggedEvaluation("items", "w1", "t", "sft")])
     with ledger.path.open("a") as file:
         file.write('{"items":"items","check')
     assert ledger.count("items") == 1

@@ -277,7 +277,7 @@ def test_a_server_killed_midway_costs_neither_engine_nor_command_what_was_finish
     server: Server, reference: TransformersEngine, tmp_path: Path
 ) -> None:
     """The engine and the whole command lose one server together, and go on with the next: each start takes 30 s."""
-    asked = eval_models.Asked(
+    asked = eval_models.EvalRequest(
         ("pico_math",),
         tmp_path,
         ("tiny",),

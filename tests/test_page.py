@@ -10,7 +10,7 @@ from pathlib import Path
 import browser
 import pytest
 
-from harness.board.html_page import STEPS, UNJUDGED, Answers, Item, render
+from harness.board.html_page import STEPS, UNJUDGED, Answers, PageItem, render
 
 ROOT = Path(__file__).parent.parent
 ODD_NAME = "</script><script>alert(1)</script><img src=x onerror=alert(2)>|&'\"\u2028\ud800"
@@ -38,8 +38,8 @@ def board(*rows, **more):
 
 
 def items():
-    sums = [Item(f"sums/{i}", f"What is {i} + {i}?", str(2 * i)) for i in range(5)]
-    return {"sums": sums, "code": [Item(str(i), f"Write number {i}.") for i in range(3)]}
+    sums = [PageItem(f"sums/{i}", f"What is {i} + {i}?", str(2 * i)) for i in range(5)]
+    return {"sums": sums, "code": [PageItem(str(i), f"Write number {i}.") for i in range(3)]}
 
 
 def said(name, verdicts, n=5):
@@ -101,7 +101,7 @@ def test_the_board_stands_in_the_page_as_it_was_given():
 def test_names_titles_and_replies_cannot_become_markup():
     facts = board(row(ODD_NAME, 0.5), title=ODD_NAME)
     given = {ODD_NAME: {"sums": Answers([1.0], [ODD_TEXT])}}
-    page = render(facts, {"sums": [Item(ODD_NAME, ODD_TEXT, ODD_TEXT)]}, given, {ODD_NAME: "<svg></svg>"})
+    page = render(facts, {"sums": [PageItem(ODD_NAME, ODD_TEXT, ODD_TEXT)]}, given, {ODD_NAME: "<svg></svg>"})
     assert "alert(" not in page.replace("\\u003cscript>alert(1)", "").replace("&lt;script&gt;alert(1)", "").replace(
         "onerror=alert(2)", ""
     )
@@ -114,7 +114,9 @@ def test_names_titles_and_replies_cannot_become_markup():
 
 def test_a_verdict_takes_one_byte_and_nearly_right_is_not_right():
     given = [0.0, 1.0, None, 1 / 3, 3 / 8, 0.9999, 0.0001]
-    page = render(board(row("kd", 0.5)), {"sums": [Item(str(i)) for i in range(7)]}, {"kd": {"sums": Answers(given)}})
+    page = render(
+        board(row("kd", 0.5)), {"sums": [PageItem(str(i)) for i in range(7)]}, {"kd": {"sums": Answers(given)}}
+    )
     assert list(block(page, "verdicts-0")) == [0, STEPS, UNJUDGED, 80, 90, STEPS - 1, 1]
     assert held(page)["tasks"] == [{"name": "sums", "n": 7, "rows": [0], "texts": []}]
 
@@ -449,7 +451,7 @@ def test_a_cell_of_the_map_opens_its_item_even_where_the_filter_hid_it(show):
 
 
 def test_long_lists_are_paged_and_the_open_item_is_on_the_page_shown(show):
-    many = {"sums": [Item(f"sums/{i}", "?") for i in range(120)]}
+    many = {"sums": [PageItem(f"sums/{i}", "?") for i in range(120)]}
     given = {"kd": {"sums": Answers([1.0] * 120)}, "base": {"sums": Answers([0.0] * 120)}}
     here = show(given=given, of=many, fragment="#item=sums/60")
     assert here.texts("#n-items") == ["51 to 100 of 120 items"]
@@ -485,7 +487,7 @@ def test_rows_show_what_they_have(show):
 def test_hostile_names_and_replies_stay_text(show):
     facts = board(row(ODD_NAME, 0.6, runs=[{"status": "collapsed", "why": ODD_TEXT, "seed": None}]), *usual()["rows"])
     facts |= {"title": ODD_NAME, "notes": [ODD_TEXT], "facts": {ODD_NAME: {ODD_NAME: ODD_TEXT}}}
-    of = {"sums": [Item(ODD_NAME, ODD_TEXT, ODD_TEXT)]}
+    of = {"sums": [PageItem(ODD_NAME, ODD_TEXT, ODD_TEXT)]}
     given = {name: {"sums": Answers([1.0], [ODD_TEXT])} for name in (ODD_NAME, "kd", "base")}
     hostile = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(4)</script><rect onclick="alert(5)"/></svg>'
     here = show(facts, given, of=of, pictures={ODD_NAME: hostile})

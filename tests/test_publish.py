@@ -21,7 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from harness.board.entries import Board
 from harness.errors import DataError, HarnessError, HubError, UsageError
 from harness.publish.every_eval_ever import every_eval_ever, recorded
-from harness.publish.hub import Ask, Upload, planned, publish, read
+from harness.publish.hub import Question, Upload, planned, publish, read
 from harness.publish.hub_texts import badge, eval_results, model_index
 from harness.publish.results import DATASETS, Dataset, Evaluator, Pick, without_benchmark
 from harness.records.serialization import record_to_json, write_lines
@@ -465,7 +465,7 @@ def test_the_records_of_all_seeds_belong_to_a_mean():
 
 def test_a_plan_puts_each_format_where_it_belongs():
     facts, records, samples = small()
-    ask = Ask(
+    ask = Question(
         (("me/model", Pick("kd")),),
         ("badge", "every-eval-ever"),
         evaluator=Evaluator("me"),
@@ -476,7 +476,7 @@ def test_a_plan_puts_each_format_where_it_belongs():
     model, store = planned(facts, ask)
     assert (model.kind, model.repository, [*model.files]) == ("model", "me/model", ["srlm-harness-badge.json"])
     assert (store.kind, store.repository, len(store.files)) == ("dataset", "me/evals", 2)
-    card = Ask((("me/model", Pick("kd")),), ("eval-results", "model-index"))
+    card = Question((("me/model", Pick("kd")),), ("eval-results", "model-index"))
     (upload,) = planned(board(row()), card, {"me/model": CARD}.get)
     assert [*upload.files] == [".eval_results/srlm-harness.yaml", "README.md"]
     assert "base_model: me/base" in upload.files["README.md"]
@@ -485,10 +485,10 @@ def test_a_plan_puts_each_format_where_it_belongs():
 @pytest.mark.parametrize(
     ("ask", "why"),
     [
-        (Ask((("me/a", Pick("kd")),), ("yaml",)), "unknown format 'yaml'"),
-        (Ask((("me/a", Pick("kd")), ("me/a", Pick("kd")))), "two rows go to 'me/a'"),
-        (Ask((("me/a", Pick("kd")),), ("every-eval-ever",)), "who evaluated"),
-        (Ask((("a", Pick("kd")),), ("every-eval-ever",), evaluator=Evaluator("me")), "owner/name, got 'a'"),
+        (Question((("me/a", Pick("kd")),), ("yaml",)), "unknown format 'yaml'"),
+        (Question((("me/a", Pick("kd")), ("me/a", Pick("kd")))), "two rows go to 'me/a'"),
+        (Question((("me/a", Pick("kd")),), ("every-eval-ever",)), "who evaluated"),
+        (Question((("a", Pick("kd")),), ("every-eval-ever",), evaluator=Evaluator("me")), "owner/name, got 'a'"),
     ],
 )
 def test_a_plan_that_cannot_be_made_says_why(ask, why):
@@ -588,7 +588,7 @@ def test_a_card_is_read_merged_and_sent(hub):
     card = read("me/model", "README.md", None, hub.url)
     assert card == CARD
     assert read("me/other", "README.md", None, hub.url) is None
-    ask = Ask((("me/model", Pick("kd")),), ("model-index",))
+    ask = Question((("me/model", Pick("kd")),), ("model-index",))
     publish(planned(board(row()), ask, lambda _: card), WRITER, hub.url)
     sent = hub["me/model"].commits[0]["files"]["README.md"].decode()
     assert len(ModelCard(sent).data.eval_results) == 2

@@ -27,7 +27,7 @@ def test_defaults_are_filled_and_models_beside_the_file_are_found(tmp_path):
     recipe = recipes.read(write(tmp_path, GOOD))
     assert (recipe.name, recipe.base, recipe.teacher) == ("mine", str(tmp_path / "b"), "")
     assert recipe.budget == Budget(1e9, "flops")
-    assert recipe.teaching == recipes.Teaching()
+    assert recipe.teaching == recipes.TraceSettings()
 
 
 @pytest.mark.parametrize(

@@ -260,7 +260,7 @@ def test_a_difference_from_the_file_is_explained_by_what_each_took(tmp_path: Pat
         },
     ]
     engine = ReplayEngine(write(tmp_path / "f.jsonl", *rows), TwoQuestions())
-    asked = job.Job(TwoQuestions(), "test", engine.covered, PARAMS, engine.n_repeats)
+    asked = job.EvalJob(TwoQuestions(), "test", engine.covered, PARAMS, engine.n_repeats)
     records = judged_job(asked, engine, None, tmp_path / "records")
     found = differences(records, engine.covered, engine.matched)
     assert [(d.repeat, d.recorded, d.ours, d.answer, d.kind) for d in found] == [
@@ -331,11 +331,11 @@ def real(name: str) -> Path:
 
 
 def judged(engine: ReplayEngine, task: Task, runner: Sandbox | None, folder: Path) -> list[evaluate.Record]:
-    asked = job.Job(task, "test", engine.covered, PARAMS, min(engine.n_repeats, 3))
+    asked = job.EvalJob(task, "test", engine.covered, PARAMS, min(engine.n_repeats, 3))
     return judged_job(asked, engine, runner, folder)
 
 
-def judged_job(job: job.Job, engine: ReplayEngine, runner: Sandbox | None, folder: Path) -> list[evaluate.Record]:
+def judged_job(job: job.EvalJob, engine: ReplayEngine, runner: Sandbox | None, folder: Path) -> list[evaluate.Record]:
     with Graders(runner) as graders:
         found = evaluate.evaluate(job, engine, Checkpoint(folder, engine.digest, ""), graders, folder)
     return list(found.records())
@@ -390,5 +390,5 @@ def test_recorded_replies_keep_the_promises_of_every_engine(tmp_path: Path) -> N
     with pytest.raises(EngineError, match="'replay' cannot tell the log-probability"):
         list(engine.generate([Request("a#0", (Message(RAW, "x"),), PARAMS, " y")]))
     assert set(engine.describe()) >= {"engine", "version", "dtype"}
-    engine.rest()
+    engine.sleep()
     engine.close()

@@ -264,7 +264,7 @@ def test_two_real_models_are_compared_on_all_of_gsm8k(tmp_path):
     data = Path(os.environ["HARNESS_DATA"]) / "generations"
     for name in ("Phi-3.5-mini-instruct", "Qwen2-7B-Instruct"):
         path = data / f"zeroeval_gsm_{name}.jsonl.gz"
-        asked = eval_models.Asked(("gsm8k",), tmp_path / name, generations=path, name=name, engine="replay")
+        asked = eval_models.EvalRequest(("gsm8k",), tmp_path / name, generations=path, name=name, engine="replay")
         eval_models.run(asked, Quiet())
     folders = [tmp_path / "Phi-3.5-mini-instruct", tmp_path / "Qwen2-7B-Instruct"]
     facts = against_reference.compare("t", existing_runs.read(folders), "Phi-3.5-mini-instruct", [])

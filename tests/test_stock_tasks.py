@@ -32,7 +32,7 @@ from harness.errors import DataError, GraderError, UnknownName, UnknownSplit, Us
 from harness.evaluation import eval_models
 from harness.interop import lm_eval_task
 from harness.interop.lm_eval_task import StockTask
-from harness.protocols import CodeRunner, Judged
+from harness.protocols import CodeRunner, GradedItem
 from harness.sandbox import Sandbox
 from harness.types import Generation, Request, Sample, SamplingParams
 
@@ -518,7 +518,7 @@ def drawn_replies(task: StockTask, samples: Sequence[Sample], model: Path) -> li
 
 def compare(
     run: Run, stock: Stock, task: StockTask, samples: Sequence[Sample], replies: Any, runner: CodeRunner
-) -> list[Judged]:
+) -> list[GradedItem]:
     """Asserts that everything is equal: prompts, hashes, replies, verdicts, lines of the files, sums, descriptions."""
     prompts = [row["arguments"]["gen_args_0"]["arg_0"] for row in stock.rows]
     assert prompts == [s.messages[0].content for s in samples] * (len(prompts) // len(samples))
@@ -559,7 +559,9 @@ def test_the_whole_path_on_vllm_writes_the_files_of_stock_lm_eval(
     if why := vllm_problem():
         pytest.skip(why)
     names = tuple(f"lm_eval/{run.task}" for run in WHOLE)
-    eval_models.run(eval_models.Asked(names, tmp_path, (str(model),), engine="vllm", limit=2, max_tokens=24), Quiet())
+    eval_models.run(
+        eval_models.EvalRequest(names, tmp_path, (str(model),), engine="vllm", limit=2, max_tokens=24), Quiet()
+    )
     (results,) = tmp_path.glob("lm_eval/model/results_*.json")
     written = json.loads(results.read_text())
     for run in WHOLE:

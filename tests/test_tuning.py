@@ -9,7 +9,7 @@ from factories import Quiet
 
 from harness.errors import BadConfig, UnknownName
 from harness.experiment import facts, recipes, trials, tuning
-from harness.experiment.plan import Plan
+from harness.experiment.plan import Experiment
 from harness.experiment.trials import Trial, Tuning
 from harness.training.strategies import parse, parse_list
 from harness.types import Budget
@@ -156,7 +156,7 @@ def test_a_learning_rate_that_teaches_beats_one_that_does_not(tmp_path):
         tmp_path / "tiny.toml",
     )
     tried = tuning.grids(["sft.learning_rate=1e-9,1e-3"], recipe.trainers)
-    plan = Plan(recipe, (parse("sft"), parse("sft")), (0,), tmp_path / "run", engine="transformers", limit=40)
+    plan = Experiment(recipe, (parse("sft"), parse("sft")), (0,), tmp_path / "run", engine="transformers", limit=40)
     found = tuning.tune(plan, tried, Quiet())
     assert found.best("sft").settings == {"learning_rate": 1e-3}
     assert found.budget == recipe.budget

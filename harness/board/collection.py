@@ -58,9 +58,7 @@ def _groups(entries: Sequence[Entry]) -> list[list[Entry]]:
     return found
 
 
-def _board(
-    title: str, entries: Sequence[Entry], reference: str, reading: str, sources: Mapping[str, Any]
-) -> Board:
+def _board(title: str, entries: Sequence[Entry], reference: str, reading: str, sources: Mapping[str, Any]) -> Board:
     names = [entry.name for entry in entries]
     chosen = reference if reference in names else "base" if "base" in names else names[0]
     facts = {**sources, **_rules(entries)}

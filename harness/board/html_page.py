@@ -23,7 +23,7 @@ ROOM = 0.99  # replies are left out down to this share of the bytes allowed: the
 
 
 @dataclass(frozen=True)
-class Item:
+class PageItem:
     """One held-out item as a reader sees it. question, target: "" where not recorded."""
 
     id: str
@@ -43,12 +43,12 @@ class Answers:
     texts: Sequence[str] = ()
 
 
-Place = tuple[int, int]  # number of the task, number of the row
+RowOfTask = tuple[int, int]  # number of the task, number of the row
 
 
 def render(
     facts: Mapping[str, Any],
-    items: Mapping[str, Sequence[Item]],
+    items: Mapping[str, Sequence[PageItem]],
     answers: Mapping[str, Mapping[str, Answers]],
     pictures: Mapping[str, str] = {},
     most_bytes: int = 50_000_000,
@@ -62,7 +62,7 @@ def render(
     """
     _refuse(facts, items, answers, pictures)
     names = [row["name"] for row in facts.get("rows", [])]
-    found: dict[Place, Answers] = {
+    found: dict[RowOfTask, Answers] = {
         (t, r): answers[name][task]
         for t, task in enumerate(items)
         for r, name in enumerate(names)
@@ -92,7 +92,7 @@ def render(
 
 def _refuse(
     facts: Mapping[str, Any],
-    items: Mapping[str, Sequence[Item]],
+    items: Mapping[str, Sequence[PageItem]],
     answers: Mapping[str, Mapping[str, Answers]],
     pictures: Mapping[str, str],
 ) -> None:
@@ -118,13 +118,15 @@ def _refuse(
 # ------------------------------------------------------------------------------------------------ replies
 
 
-def _within(found: Mapping[Place, Answers], reference: int, most_bytes: int) -> tuple[dict[Place, str], int]:
+def _within(found: Mapping[RowOfTask, Answers], reference: int, most_bytes: int) -> tuple[dict[RowOfTask, str], int]:
     """The replies of each place, packed, and how many were left out so that they take at most `most_bytes`.
 
     Left out first: replies where the row and the reference are both right, both wrong or both not judged (of the
     reference itself: where that holds for every row), the longest first. Then the others, the longest first.
     """
-    kept: dict[Place, list[str | None]] = {place: list(given.texts) for place, given in found.items() if given.texts}
+    kept: dict[RowOfTask, list[str | None]] = {
+        place: list(given.texts) for place, given in found.items() if given.texts
+    }
     packed = {place: _packed_replies(texts) for place, texts in kept.items()}
     if _size(packed) <= most_bytes:
         return packed, 0
@@ -144,10 +146,10 @@ def _within(found: Mapping[Place, Answers], reference: int, most_bytes: int) -> 
     return packed, n
 
 
-def _queue(found: Mapping[Place, Answers], reference: int) -> list[tuple[Place, int]]:
+def _queue(found: Mapping[RowOfTask, Answers], reference: int) -> list[tuple[RowOfTask, int]]:
     """All replies as (place, number of the item), in the order in which they are left out."""
     classes = {place: [_is_right(v) for v in given.verdicts] for place, given in found.items()}
-    flips: dict[Place, list[bool]] = {}
+    flips: dict[RowOfTask, list[bool]] = {}
     for (t, r), of in classes.items():
         theirs = classes.get((t, reference))
         flips[t, r] = [True] * len(of) if theirs is None else [a != b for a, b in zip(of, theirs, strict=True)]
@@ -168,7 +170,7 @@ def _packed_replies(texts: Sequence[str | None]) -> str:
     return _packed(_json(texts).encode())
 
 
-def _size(packed: Mapping[Place, str]) -> int:
+def _size(packed: Mapping[RowOfTask, str]) -> int:
     return sum(map(len, packed.values()))
 
 

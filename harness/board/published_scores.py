@@ -20,7 +20,7 @@ KIND = "reported"
 
 
 @dataclass(frozen=True)
-class Row:
+class PublishedRow:
     """One printed row. scores: task -> percent; missing: not printed. why: what is printed where there is no score."""
 
     name: str
@@ -29,7 +29,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Claim:
+class PublishedClaim:
     """What the text says of rows: each `better` scores higher than `than` on each of the tasks (none given: all)."""
 
     text: str
@@ -40,27 +40,27 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Reported:
+class Publication:
     """A publication's scores. tasks: name -> items. protocol: how they were made, as far as it says."""
 
     title: str
     source: str
     protocol: str
     tasks: Mapping[str, int]
-    rows: Sequence[Row]
-    claims: Sequence[Claim]
+    rows: Sequence[PublishedRow]
+    claims: Sequence[PublishedClaim]
     notes: Sequence[str] = ()
 
 
-def read(path: Path) -> Reported:
-    """A TOML file with the fields of `Reported`. Raises `DataError` naming what is missing or does not fit."""
+def read(path: Path) -> Publication:
+    """A TOML file with the fields of `Publication`. Raises `DataError` naming what is missing or does not fit."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-        found = Reported(
+        found = Publication(
             **{
                 **values,
-                "rows": tuple(Row(**row) for row in values["rows"]),
-                "claims": tuple(Claim(**claim) for claim in values["claims"]),
+                "rows": tuple(PublishedRow(**row) for row in values["rows"]),
+                "claims": tuple(PublishedClaim(**claim) for claim in values["claims"]),
             }
         )
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
@@ -87,7 +87,7 @@ def read(path: Path) -> Reported:
     return found
 
 
-def judge(reported: Reported) -> dict[str, Any]:
+def judge(reported: Publication) -> dict[str, Any]:
     """The facts of the board: every row with intervals, every claim task by task, Holm's correction within a claim."""
     rows = {row.name: row for row in reported.rows}
     shown = [

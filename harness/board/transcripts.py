@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from harness.board.entries import Entry, Run, table
-from harness.board.html_page import Answers, Item
+from harness.board.html_page import Answers, PageItem
 from harness.errors import DataError
 
 T = TypeVar("T")
@@ -18,13 +18,13 @@ T = TypeVar("T")
 MOST_REPLIES = 700_000  # rows x items above which texts are left out: no page of them would open quickly
 
 
-def answers(entries: Sequence[Entry], reading: str) -> tuple[dict[str, list[Item]], dict[str, dict[str, Answers]]]:
+def answers(entries: Sequence[Entry], reading: str) -> tuple[dict[str, list[PageItem]], dict[str, dict[str, Answers]]]:
     """(items by task, answers by row and task). Texts: the first sample of a row's first run, where it was kept.
 
     Questions are the prompts as the model read them, where the engine saw them.
     """
     first = entries[0].runs[0].columns
-    items: dict[str, list[Item]] = {}
+    items: dict[str, list[PageItem]] = {}
     found: dict[str, dict[str, Answers]] = {entry.name: {} for entry in entries}
     with_texts = len(first.items) * len(entries) <= MOST_REPLIES
     texts = {entry.name: _texts(entry.runs[0]) if with_texts else {} for entry in entries}
@@ -32,7 +32,7 @@ def answers(entries: Sequence[Entry], reading: str) -> tuple[dict[str, list[Item
     for task in first.tasks:
         part = first.of_task(task)
         ids = list(dict.fromkeys(part.places.ids))
-        items[task] = [Item(id_, asked.get((task, id_), "")) for id_ in ids]
+        items[task] = [PageItem(id_, asked.get((task, id_), "")) for id_ in ids]
         for entry in entries:
             shares = _means([run.columns.of_task(task).scores(reading) for run in entry.runs])
             said = texts[entry.name]

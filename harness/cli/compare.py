@@ -129,7 +129,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
     from harness.cli.progress import ShellProgress
     from harness.experiment import compare, dry_run
     from harness.experiment.plan import check_plan, total_weight
-    from harness.records.run_folder import writable
+    from harness.records.run_folder import ensure_writable
 
     plan = _plan(options)
     if options["dry_run"]:
@@ -138,7 +138,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
             click.echo(line)
         return
     out = options["out"] or Path("leaderboards") / f"{plan.recipe.name}.md"
-    writable(out.parent)
+    ensure_writable(out.parent)
     progress = ShellProgress(total_weight(plan))
     try:
         board, entries = compare.compare(plan, progress)
@@ -187,7 +187,7 @@ def tune(**options: Any) -> None:
     from harness.cli.progress import ShellProgress
     from harness.experiment import dry_run, recipes, trials, tuning
     from harness.experiment.plan import check_plan, total_weight
-    from harness.records.run_folder import writable
+    from harness.records.run_folder import ensure_writable
     from harness.training import strategies
 
     recipe = recipes.read(options["recipe"], with_tuning=False)
@@ -202,7 +202,7 @@ def tune(**options: Any) -> None:
             click.echo(line)
         return
     out = options["out"] or plan.folder / "tuning.json"
-    writable(out.parent)
+    ensure_writable(out.parent)
     progress = ShellProgress(total_weight(plan, evaluated=False))
     try:
         found = tuning.tune(plan, grids, progress, trials.read(out) if out.exists() else None)
@@ -227,7 +227,7 @@ def _plan(options: dict[str, Any], with_tuning: bool = True) -> Any:
     from harness import registry
     from harness.evaluation import task_lookup
     from harness.experiment import recipes
-    from harness.experiment.plan import Plan
+    from harness.experiment.plan import Experiment
     from harness.experiment.training_data import read_train_data
     from harness.training import strategies
 
@@ -254,7 +254,7 @@ def _plan(options: dict[str, Any], with_tuning: bool = True) -> Any:
         recipe = replace(recipe, budget=recipes.budget("command line", values))
     recipe = recipes.override(recipe, dict(_setting(text) for text in options["settings"]))
     train_data = options["train_data"]
-    return Plan(
+    return Experiment(
         recipe=recipe,
         strategies=strategies.parse_list(options["strategies"]),
         seeds=_seeds(options["seeds"]),
@@ -263,7 +263,7 @@ def _plan(options: dict[str, Any], with_tuning: bool = True) -> Any:
         limit=options["limit"],
         train_rows=read_train_data(train_data, recipe.train or recipe.tasks) if train_data else None,
         train_source=str(train_data) if train_data else "the tasks' train split",
-        jobs=options["jobs"] or _default_jobs(),
+        parallel_stages=options["jobs"] or _default_jobs(),
         allow_weak_sandbox=options["allow_weak_sandbox"],
         report_to=tuple(name for name in listed(options["report_to"]) if name != "none"),
         keep_checkpoints=options["keep_checkpoints"],

@@ -72,7 +72,7 @@ def eval(**options: Any) -> None:
     from harness.evaluation import eval_models, task_lookup
     from harness.statistics import k_metrics
 
-    asked = eval_models.Asked(
+    asked = eval_models.EvalRequest(
         tasks=tuple(listed(options["task"])),
         models=tuple(listed(options["model"])),
         generations=options["generations"],

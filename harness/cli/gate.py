@@ -157,9 +157,9 @@ def gate_accept(run: Path, lock: Path, reason: str, release: bool, **options: An
 
     from harness.gate import lock as locks
     from harness.gate import plan
-    from harness.records.run_folder import writable
+    from harness.records.run_folder import ensure_writable
 
-    writable(lock.resolve().parent)
+    ensure_writable(lock.resolve().parent)
     before = _lock_before(lock, release)
     baseline = _per_item(run, options)
     if before is not None and not release:
@@ -218,10 +218,10 @@ def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
     again adds to its attempts, never replaces them.
     """
     from harness.gate import report
-    from harness.records.run_folder import full_disk_is_named, writable
+    from harness.records.run_folder import ensure_writable, full_disk_is_named
     from harness.records.serialization import write_text
 
-    writable(out)
+    ensure_writable(out)
     if (out / "evals").exists() or (out / "entries.json").exists():
         raise BadConfig(f"--out {out} is a run folder; give the report one of its own")
     for name in report.NAMES:
@@ -247,7 +247,7 @@ def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
 def _gate_facts(run: Path | None, lock: Path, options: dict[str, Any]) -> dict[str, Any]:
     """All that a report says of this attempt and those before it."""
     from harness.gate.check import Attempts, Comparison
-    from harness.records.run_folder import writable
+    from harness.records.run_folder import ensure_writable
 
     if run is not None and not run.exists():
         raise DataError(f"there is no run {run}")
@@ -255,7 +255,7 @@ def _gate_facts(run: Path | None, lock: Path, options: dict[str, Any]) -> dict[s
     candidate = _per_item(run, options) if run else _gate_evaluated(comparison, options)
     comparison.decided([candidate])  # what cannot be compared is no attempt
     folder = options["attempts"] or lock.with_name(f"{lock.name}.attempts")
-    writable(folder)
+    ensure_writable(folder)
     attempts = Attempts(folder, comparison)
     all_of_it = attempts.add(candidate, options["candidate"])
     return comparison.report(candidate, all_of_it, attempts.candidates())
@@ -272,7 +272,7 @@ def _gate_evaluated(comparison: Any, options: dict[str, Any]) -> Any:
                 "which weights a server holds is not known; name them, by a commit for instance: --candidate ID"
             )
         folder = folder / re.sub(r"[^\w.-]+", "_", options["candidate"])  # another name is asked anew
-    asked = live.Asked(
+    asked = live.CheckRequest(
         model=options["model"],
         name=Path(options["model"]).name,
         folder=folder,

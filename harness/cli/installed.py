@@ -137,10 +137,10 @@ def pico_build(out: Path, reduced: bool) -> None:
     Example:
       harness pico build --out /tmp/pico --reduced
     """
-    from harness.records.run_folder import full_disk_is_named, writable
+    from harness.records.run_folder import ensure_writable, full_disk_is_named
     from harness_tasks.pico.build import build
 
-    writable(out)
+    ensure_writable(out)
     with full_disk_is_named(out):
         build(out, reduced=reduced, log=lambda text: click.echo(text, err=True))
     click.echo(f"base and teacher: {out}")

@@ -137,7 +137,7 @@ def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]],
 
     from huggingface_hub import get_token
 
-    from harness.publish.hub import Ask, planned, publish, read
+    from harness.publish.hub import Question, planned, publish, read
     from harness.publish.results import Evaluator, Pick, without_benchmark
 
     try:
@@ -145,7 +145,7 @@ def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]],
     except ValueError as error:
         raise DataError(f"{board} is no JSON ({error}); give the .json beside a board") from None
     found = [(repository, Pick(row, seed, options["mean"], options["limited"])) for repository, row, seed in targets]
-    ask = Ask(
+    ask = Question(
         targets=tuple(found),
         formats=tuple(listed(options["formats"])),
         source=options["source"],
@@ -176,9 +176,9 @@ def _replies(facts: dict[str, Any], picks: list[Any], run: Path) -> dict[str, An
 def _build_board(out: Path, title: str, runs: tuple[Path, ...], reference: str, reading: str) -> None:
     from harness.board import collection, files
     from harness.board.render import markdown_of
-    from harness.records.run_folder import writable
+    from harness.records.run_folder import ensure_writable
 
-    writable(out.resolve().parent)
+    ensure_writable(out.resolve().parent)
     facts, groups = collection.collect(title, runs, reference, reading)
     markdown = collection.markdown if facts.get("kind") else markdown_of
     drawings = files.draw(facts, groups, {})

@@ -54,9 +54,9 @@ class Fleet:
             for thread in threads:
                 thread.join()
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         for engine in self._engines:
-            engine.rest()
+            engine.sleep()
 
     def close(self) -> None:
         for engine in self._engines:

@@ -194,7 +194,7 @@ class OpenAIEngine:
                         n_replies += 1
                 raise EngineError(f"{cause} ({n_replies} replies came in before)") from cause
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         """Nothing is held here."""
 
     def close(self) -> None:

@@ -108,8 +108,8 @@ class AutoEngine:
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         return self._engine.generate(requests)
 
-    def rest(self) -> None:
-        self._engine.rest()
+    def sleep(self) -> None:
+        self._engine.sleep()
 
     def close(self) -> None:
         self._engine.close()

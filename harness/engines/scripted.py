@@ -44,7 +44,7 @@ class ScriptedEngine:
                 raise no_likelihoods(self.name, request)
             yield self._reply(request)
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         """Nothing is held."""
 
     def close(self) -> None:

@@ -241,7 +241,7 @@ class TransformersEngine:
         for start in range(0, len(given), self.batch_size):
             yield from self._likelihoods(given[start : start + self.batch_size])
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         self.close()
 
     def close(self) -> None:

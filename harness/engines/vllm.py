@@ -176,12 +176,12 @@ class VLLMEngine:
                     pass
             self._generating = False
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         """Give a GPU's memory back to whoever trains; the next `load` wakes the engine."""
         if self._process is not None and self._options.device == "cuda":
             self._verified = ""
             try:
-                self._ask("rest")
+                self._ask("sleep")
             except EngineError as cause:
                 self._say(f"{cause}; the engine is ended instead, and started again when needed")
                 self.close()

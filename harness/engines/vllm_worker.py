@@ -61,7 +61,7 @@ class _Running:
     at: float
 
 
-class Worker:
+class VLLMWorker:
     """One engine and the tokenizer of the checkpoint it serves."""
 
     def start(self, path: Path, options: Options) -> int:
@@ -109,7 +109,7 @@ class Worker:
         self._serve(path)
         return self._limit()
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         """Drop weights and cache; only `swap` may follow."""
         self.engine.sleep(level=2)
 
@@ -265,7 +265,7 @@ class Worker:
                     return output
 
 
-def serve(worker: Worker, connection: Connection) -> None:
+def serve(worker: VLLMWorker, connection: Connection) -> None:
     """Answer commands until the other side hangs up. Replies: ("done", value) or ("failed", type and message)."""
     while True:
         try:
@@ -284,10 +284,10 @@ def serve(worker: Worker, connection: Connection) -> None:
             connection.send(("failed", f"{type(cause).__name__}: {cause}"))
 
 
-def main(worker: Worker) -> None:
+def main(worker: VLLMWorker) -> None:
     """Serve whoever started this process, and end with it."""
     serve(worker, attach())
 
 
 if __name__ == "__main__":
-    main(Worker())
+    main(VLLMWorker())

@@ -17,14 +17,14 @@ from harness.evaluation import task_lookup
 from harness.evaluation.evaluate import Evaluation, evaluate, summarised
 from harness.evaluation.export import export
 from harness.evaluation.grading_pool import Graders
-from harness.evaluation.job import Job, grader_version, job
+from harness.evaluation.job import EvalJob, grader_version, job
 from harness.interop.recorded_differences import count_kinds, differences
 from harness.interop.recorded_read import name_of
 from harness.protocols import CodeRunner, Engine, ItemTask, Progress, Task
 from harness.records.columns import Columns
-from harness.records.run_folder import full_disk_is_named, owned, writable
+from harness.records.run_folder import ensure_writable, exclusive_use, full_disk_is_named
 from harness.records.serialization import write_json
-from harness.records.test_set_log import Ledger, Look
+from harness.records.test_set_log import EvaluationLog, LoggedEvaluation
 from harness.rendering import tables
 from harness.statistics import intervals, k_metrics
 from harness.statistics.k_metrics import KMetric
@@ -34,7 +34,7 @@ READINGS = ("strict", "lenient")
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvalRequest:
     """What `harness eval` was asked for. generations: recorded replies; None: a model answers."""
 
     tasks: tuple[str, ...]
@@ -83,7 +83,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Result:
+class EvalResult:
     """board: a row for each model. paths: their facts as JSON. more: what else a person wants to know, by line."""
 
     board: Board
@@ -91,7 +91,7 @@ class Result:
     more: list[str]
 
 
-def run(asked: Asked, progress: Progress) -> Result:
+def run(asked: EvalRequest, progress: Progress) -> EvalResult:
     """Evaluate and write the result. Raises `UsageError` for options that do not go together."""
     if (asked.engine == "replay") != (asked.generations is not None):
         raise UsageError("--engine replay and --generations FILE go together: the one names what the other reads")
@@ -109,8 +109,8 @@ def run(asked: Asked, progress: Progress) -> Result:
     }
     tasks = [_open(name, asked, next(iter(checkpoints.values()), None)) for name in names]
     _refuse_odd_sampling(tasks, asked)
-    writable(asked.folder)
-    with owned(asked.folder), full_disk_is_named(asked.folder), contextlib.ExitStack() as closing:
+    ensure_writable(asked.folder)
+    with exclusive_use(asked.folder), full_disk_is_named(asked.folder), contextlib.ExitStack() as closing:
         graders = closing.enter_context(Graders(sandbox_for(tasks, asked.allow_weak_sandbox, closing)))
         if asked.generations is not None:
             return _replay(asked, asked.generations, tasks[0], graders, progress)
@@ -121,8 +121,8 @@ def run(asked: Asked, progress: Progress) -> Result:
         jobs = [job(task, asked.split, _smaller(asked.limit, names[task.name]), asked.sampling) for task in tasks]
         if asked.split == "test":  # before the first: every row tells the same number
             models = [(asked.row(model), checkpoint.digest) for model, checkpoint in checkpoints.items()]
-            Ledger(asked.folder).add(
-                Look(j.items_hash, digest, j.task.name, who) for who, digest in models for j in jobs
+            EvaluationLog(asked.folder).add(
+                LoggedEvaluation(j.items_hash, digest, j.task.name, who) for who, digest in models for j in jobs
             )
         results = []
         for model, checkpoint in checkpoints.items():
@@ -131,7 +131,7 @@ def run(asked: Asked, progress: Progress) -> Result:
     return _together(results)
 
 
-def outline(asked: Asked) -> list[str]:
+def outline(asked: EvalRequest) -> list[str]:
     """What `run` would ask, one line a task, without an engine; reads the data, not the models."""
     names = task_lookup.expand(asked.tasks, asked.split)
     tasks = [_open(name, asked, None) for name in names]
@@ -152,13 +152,13 @@ def outline(asked: Asked) -> list[str]:
     return [*lines, "(points: the smallest difference found with 80 % power, one fifth of items differing)"]
 
 
-def _together(results: Sequence[Result]) -> Result:
+def _together(results: Sequence[EvalResult]) -> EvalResult:
     """One board of all rows, in the order they were asked for; each row was made under the same rules."""
     if len(results) == 1:
         return results[0]
     rows = sorted((row for r in results for row in r.board.rows), key=lambda row: -(row["strict"]["value"] or 0.0))
     board = replace(results[0].board, title=f"{len(results)} models", rows=rows)
-    return Result(board, [p for r in results for p in r.paths], [line for r in results for line in r.more])
+    return EvalResult(board, [p for r in results for p in r.paths], [line for r in results for line in r.more])
 
 
 def checkpoint_of(model: str, engine: str, options: Mapping[str, str], chats: bool = True) -> Checkpoint:
@@ -170,7 +170,7 @@ def checkpoint_of(model: str, engine: str, options: Mapping[str, str], chats: bo
     return open_checkpoint(resolve_model(model), chats)
 
 
-def _open(name: str, asked: Asked, checkpoint: Checkpoint | None) -> Task:
+def _open(name: str, asked: EvalRequest, checkpoint: Checkpoint | None) -> Task:
     if not name.startswith(task_lookup.STOCK):
         return task_lookup.open_task(name)
     return task_lookup.open_task(
@@ -188,7 +188,7 @@ def _smaller(limit: int | None, other: int | None) -> int | None:
     return min((n for n in (limit, other) if n is not None), default=None)
 
 
-def _refuse_odd_sampling(tasks: Sequence[Task], asked: Asked) -> None:
+def _refuse_odd_sampling(tasks: Sequence[Task], asked: EvalRequest) -> None:
     """Raise `UsageError` for settings that cannot give what was asked for."""
     stock = [task.name for task in tasks if isinstance(task, ItemTask)]
     if asked.num_fewshot is not None and len(stock) < len(tasks):
@@ -221,7 +221,7 @@ def sandbox_for(tasks: Sequence[Task], allow_weak: bool, closing: contextlib.Exi
     return closing.enter_context(Sandbox(allow_weak=allow_weak))
 
 
-def _replay(asked: Asked, path: Path, task: Task, graders: Graders, progress: Progress) -> Result:
+def _replay(asked: EvalRequest, path: Path, task: Task, graders: Graders, progress: Progress) -> EvalResult:
     from harness.interop.replay_engine import ReplayEngine
 
     engine = ReplayEngine(path, task, asked.split, asked.field)
@@ -257,11 +257,11 @@ def _agreement(recorded: dict[str, Any], row: dict[str, Any], kinds: dict[str, i
 
 
 def _evaluate(
-    jobs: Sequence[Job],
+    jobs: Sequence[EvalJob],
     engine: Engine,
     checkpoint: Checkpoint,
     graders: Graders,
-    asked: Asked,
+    asked: EvalRequest,
     progress: Progress,
     model: str,
 ) -> list[Evaluation]:
@@ -279,12 +279,12 @@ def shown_by(tick: Callable[[float, str], None]) -> Callable[[int, int], None]:
     return lambda done, total: tick(done / total, f"{done}/{total}")
 
 
-def _write(asked: Asked, name: str, found: Sequence[Evaluation], more: dict[str, Any]) -> Result:
+def _write(asked: EvalRequest, name: str, found: Sequence[Evaluation], more: dict[str, Any]) -> EvalResult:
     """The result file of one row, and beside it what a person is told."""
     jobs = [evaluation.job for evaluation in found]
     columns, content = summarised(found)
     _refuse_failed(found, columns, asked)
-    looks = Ledger(asked.folder).counted((j.task.name, j.items_hash) for j in jobs)
+    looks = EvaluationLog(asked.folder).counted((j.task.name, j.items_hash) for j in jobs)
     facts = {
         **({LOOKS: looks} if looks else {}),
         "engine": dict(found[0].engine),
@@ -306,10 +306,10 @@ def _write(asked: Asked, name: str, found: Sequence[Evaluation], more: dict[str,
     export(asked.folder, name, found)
     n_failed = board.rows[0]["counts"]["errored"]
     failed = [f"\n{n_failed} of {len(columns)} replies have no verdict and are not part of the scores."]
-    return Result(board, [path], [*(failed if n_failed else []), *_metric_lines(measured), *_stock_lines(stock)])
+    return EvalResult(board, [path], [*(failed if n_failed else []), *_metric_lines(measured), *_stock_lines(stock)])
 
 
-def _refuse_failed(found: Sequence[Evaluation], columns: Columns, asked: Asked) -> None:
+def _refuse_failed(found: Sequence[Evaluation], columns: Columns, asked: EvalRequest) -> None:
     """Raise `EngineError` where replies failed: a score without them is another score."""
     n = int(columns.failed.sum())
     if n and not asked.allow_errors:

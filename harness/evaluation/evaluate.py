@@ -15,28 +15,28 @@ from typing import Any
 
 from harness.errors import EngineError
 from harness.evaluation.grading_pool import Batch, Graders, tier
-from harness.evaluation.job import Job, grader_version, params_json
-from harness.protocols import Ask, Engine, Judged
+from harness.evaluation.job import EvalJob, grader_version, params_json
+from harness.protocols import Engine, GradedItem, ReplyRequest
 from harness.records.columns import Columns
 from harness.records.serialization import read_records, record_to_json, write_lines
 from harness.records.store import Store
 from harness.types import Checkpoint, Record, Request, Sample, sha256_of
 
-Done = Callable[[int, int], None]  # called with (replies judged, replies in all)
+RepliesDone = Callable[[int, int], None]  # called with (replies judged, replies in all)
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """A finished job: nothing is missing in its folder."""
 
-    job: Job
+    job: EvalJob
     checkpoint: Checkpoint
     engine: Mapping[str, Any]  # as the engine describes itself
     sandbox: str
     folder: Path
 
     @classmethod
-    def of(cls, job: Job, checkpoint: Checkpoint, engine: Engine, graders: Graders, home: Path) -> Evaluation:
+    def of(cls, job: EvalJob, checkpoint: Checkpoint, engine: Engine, graders: Graders, home: Path) -> Evaluation:
         """The evaluation of a job, finished or not, in a folder of `home` named by all its replies depend on."""
         described = dict(engine.describe())
         found = cls(job, checkpoint, described, tier(job.task, graders.runner), home)
@@ -75,7 +75,7 @@ class Evaluation:
         """One record for each reply, ordered by item and repeat."""
         return read_records(self.records_path)
 
-    def items(self) -> Iterator[tuple[Sample, list[Record], str, Judged]]:
+    def items(self) -> Iterator[tuple[Sample, list[Record], str, GradedItem]]:
         """For each item its sample, records, prompt and verdict: what the files for other tools are made of."""
         records = self.records()
         with self.open() as store:
@@ -138,12 +138,12 @@ def summarised(evaluations: Iterable[Evaluation]) -> tuple[Columns, str]:
 
 
 def evaluate(
-    job: Job,
+    job: EvalJob,
     engine: Engine,
     checkpoint: Checkpoint,
     graders: Graders,
     home: Path,
-    done: Done = lambda _done, _total: None,
+    done: RepliesDone = lambda _done, _total: None,
 ) -> Evaluation:
     """Answer and judge every item, in a folder of `home`; the engine loads the checkpoint only if replies are missing.
 
@@ -172,7 +172,7 @@ def evaluate(
     return found
 
 
-def _complete(store: Store, batch: Batch, job: Job, engine: Engine, done: Done) -> None:
+def _complete(store: Store, batch: Batch, job: EvalJob, engine: Engine, done: RepliesDone) -> None:
     """Generate what is missing and judge every item whose replies are all there, as they come."""
     items = {sample.id: item for item, sample in enumerate(job.samples)}
     judged = 0
@@ -200,9 +200,9 @@ def _complete(store: Store, batch: Batch, job: Job, engine: Engine, done: Done) 
     keep(wait=True)
 
 
-def _requests(store: Store, job: Job) -> Iterator[Request]:
+def _requests(store: Store, job: EvalJob) -> Iterator[Request]:
     """The requests whose replies are missing."""
-    last, asks = -1, list[Ask]()
+    last, asks = -1, list[ReplyRequest]()
     for item, part in store.missing():
         sample = job.samples[item]
         if item != last:

@@ -15,7 +15,7 @@ from harness.checkpoints import chat_template
 from harness.evaluation.evaluate import Evaluation
 from harness.interop.inspect_write import InspectRun, write_inspect_log
 from harness.interop.lm_eval_files import results_file, sample_rows, task_scores, write_lm_eval
-from harness.protocols import Judged
+from harness.protocols import GradedItem
 from harness.types import RAW, Generation, Record, Sample
 
 MAX_LOGGED = 100_000  # replies in one Inspect log: its viewer lists them all at once
@@ -60,7 +60,7 @@ def _rows(evaluation: Evaluation) -> Iterator[Mapping[str, Any]]:
             yield from (row for row in task.sample_rows(sample, replies, judged) if row["filter"] == name)
 
 
-def _judged(evaluation: Evaluation) -> Iterator[tuple[Sample, list[Generation], Judged]]:
+def _judged(evaluation: Evaluation) -> Iterator[tuple[Sample, list[Generation], GradedItem]]:
     with evaluation.open() as store:
         for item, sample in enumerate(evaluation.job.samples):
             yield sample, store.replies(item), store.verdict(item)

@@ -27,12 +27,12 @@ from harness.graders.math import MATH_VERSION, score_math
 from harness.graders.number import NUMBER_VERSION
 from harness.graders.problems import DEFAULT_TIMEOUT_S, BadProblem, Problem, read_problem
 from harness.protocols import CodeRunner, Task
-from harness.records.run_folder import full_disk_is_named, writable
+from harness.records.run_folder import ensure_writable, full_disk_is_named
 from harness.statistics.intervals import wilson
 from harness.types import Sample, Score, sha256_of
 
 Reading = Literal["strict", "lenient"]
-Row = Mapping[str, Any]
+InputRow = Mapping[str, Any]
 TEXT_FIELDS = ("completion", "response", "solution", "text", "generation")  # where a row may have its reply
 TARGET_FIELDS = ("target", "answer", "gold")
 _AHEAD = 64  # rows read before the first of them is judged
@@ -47,9 +47,9 @@ class BadLine:
 
 
 def grade(
-    samples: Iterable[Row | BadLine],
+    samples: Iterable[InputRow | BadLine],
     *,
-    problems: Iterable[Row] | None = None,
+    problems: Iterable[InputRow] | None = None,
     task: Task | str | None = None,
     grader: Literal["code", "math"] = "code",
     reading: Reading | None = None,
@@ -76,13 +76,13 @@ def grade_file(
     generations: Path,
     out: Path,
     *,
-    problems: Iterable[Row] | None = None,
+    problems: Iterable[InputRow] | None = None,
     task: Task | None = None,
     grader: Literal["code", "math"] = "code",
     reading: Reading | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
     allow_weak_sandbox: bool = False,
-    on_row: Callable[[Row], None],
+    on_row: Callable[[InputRow], None],
 ) -> None:
     """Grade a file of samples (.jsonl or .jsonl.gz) into `out`, a line as each is judged; see `grade`.
 
@@ -91,7 +91,7 @@ def grade_file(
     """
     with ExitStack() as closing:
         closing.enter_context(full_disk_is_named(out.parent))
-        writable(out.parent)
+        ensure_writable(out.parent)
         results = closing.enter_context(out.open("a+b"))
         try:
             fcntl.flock(results, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,7 +112,7 @@ def grade_file(
             on_row(row)
 
 
-def _judged(judge: Judge, samples: Iterator[Row | BadLine], closing: ExitStack) -> Iterator[dict[str, Any]]:
+def _judged(judge: RowGrader, samples: Iterator[InputRow | BadLine], closing: ExitStack) -> Iterator[dict[str, Any]]:
     """Result rows in order, judged by as many threads as there are workers, a bounded number ahead."""
     pool = closing.enter_context(ThreadPoolExecutor(judge.threads))
     waiting = deque(pool.submit(judge.row, sample) for sample in islice(samples, _AHEAD))
@@ -121,7 +121,9 @@ def _judged(judge: Judge, samples: Iterator[Row | BadLine], closing: ExitStack) 
         waiting.extend(pool.submit(judge.row, sample) for sample in islice(samples, 1))
 
 
-def _finished(results: BinaryIO, out: Path, samples: Iterator[Row | BadLine], judge: Judge) -> Iterator[dict[str, Any]]:
+def _finished(
+    results: BinaryIO, out: Path, samples: Iterator[InputRow | BadLine], judge: RowGrader
+) -> Iterator[dict[str, Any]]:
     """Result rows that an interrupted call left; consumes as many samples. A line cut off in the middle is dropped."""
     results.seek(0)
     end = 0
@@ -139,7 +141,7 @@ def _finished(results: BinaryIO, out: Path, samples: Iterator[Row | BadLine], ju
     results.truncate(end)
 
 
-def key_of(sample: Row | BadLine, what: str) -> str:
+def key_of(sample: InputRow | BadLine, what: str) -> str:
     """16 hex digits: what a result depends on. what: the grader's name, version and settings."""
     return sha256_of([vars(sample) if isinstance(sample, BadLine) else _plain(sample), what])[:16]
 
@@ -162,11 +164,11 @@ class _Outcome:
     cpu_s: float = 0.0
 
 
-class Judge:
+class RowGrader:
     """Judges rows, from any thread."""
 
     def __init__(
-        self, one: Callable[[Row], _Outcome], grader: str, reading: Reading, tier: str, threads: int, settings: str
+        self, one: Callable[[InputRow], _Outcome], grader: str, reading: Reading, tier: str, threads: int, settings: str
     ) -> None:
         self._one = one
         self._grader = grader
@@ -175,7 +177,7 @@ class Judge:
         self.threads = threads
         self.what = f"{grader} {reading} {settings}"
 
-    def row(self, sample: Row | BadLine) -> dict[str, Any]:
+    def row(self, sample: InputRow | BadLine) -> dict[str, Any]:
         """The result row of one sample."""
         own: dict[str, Any] = {}
         if isinstance(sample, BadLine):
@@ -211,7 +213,7 @@ def _refused(why: str) -> _Outcome:
 
 
 def _judge(
-    problems: Iterable[Row] | None,
+    problems: Iterable[InputRow] | None,
     task: Task | None,
     grader: str,
     reading: Reading | None,
@@ -219,24 +221,26 @@ def _judge(
     runner: CodeRunner | None,
     workers: int | None,
     closing: ExitStack,
-) -> Judge:
+) -> RowGrader:
     threads = workers or len(os.sched_getaffinity(0))
     if grader == "math":
-        return Judge(_math, MATH_VERSION, reading or "lenient", "none needed", threads, "")
+        return RowGrader(_math, MATH_VERSION, reading or "lenient", "none needed", threads, "")
     if problems is None and task is None:
         raise DataError("nothing to judge by: give `problems`, a `task`, or grader='math'")
-    known = _Known(problems, task)
+    known = _Problems(problems, task)
     if not known.needs_sandbox:
         assert task is not None
         version = f"{getattr(task, 'grader', NUMBER_VERSION)} task {task.name} {task.version}"
-        return Judge(lambda row: _by_task(known, task, row), version, reading or "strict", "none needed", threads, "")
+        return RowGrader(
+            lambda row: _by_task(known, task, row), version, reading or "strict", "none needed", threads, ""
+        )
     if runner is None:
         from harness.sandbox import Sandbox
 
         runner = closing.enter_context(Sandbox(workers))
     box = runner
     settings = f"timeout {timeout_s:g} problems {known.hash}"
-    return Judge(
+    return RowGrader(
         lambda row: _code(known, box, timeout_s, row),
         CODE_VERSION,
         reading or "strict",
@@ -246,10 +250,10 @@ def _judge(
     )
 
 
-class _Known:
+class _Problems:
     """The problems or items that samples are matched to, by id."""
 
-    def __init__(self, problems: Iterable[Row] | None, task: Task | None) -> None:
+    def __init__(self, problems: Iterable[InputRow] | None, task: Task | None) -> None:
         self.needs_sandbox = task is None or task.needs_sandbox
         self._problems: dict[str, Problem | BadProblem] = {}
         self.samples: dict[str, Sample] = {}
@@ -270,7 +274,7 @@ class _Known:
         ends = Counter(name.rpartition("/")[2] for name in known)
         self._by_end = {name.rpartition("/")[2]: name for name in known if ends[name.rpartition("/")[2]] == 1}
 
-    def name(self, row: Row) -> str:
+    def name(self, row: InputRow) -> str:
         """The id of the problem a sample is for. Raises `BadProblem` where there is none."""
         name = row.get("task_id", row.get("id"))
         if name is None:
@@ -280,7 +284,7 @@ class _Known:
                 return known
         raise BadProblem(f"no problem has the task_id {name!r}")
 
-    def problem(self, row: Row) -> Problem:
+    def problem(self, row: InputRow) -> Problem:
         """The problem a sample is for. Raises `BadProblem` where there is none, or it cannot be judged."""
         found = self._problems[self.name(row)]
         if isinstance(found, BadProblem):
@@ -288,7 +292,7 @@ class _Known:
         return found
 
 
-def _code(known: _Known, runner: CodeRunner, timeout_s: float, row: Row) -> _Outcome:
+def _code(known: _Problems, runner: CodeRunner, timeout_s: float, row: InputRow) -> _Outcome:
     problem = known.problem(row)
     strict, lenient = judge(problem, _text(row), runner, timeout_s)
     runs = [strict.result] if strict is lenient else [strict.result, lenient.result]
@@ -302,11 +306,11 @@ def _code(known: _Known, runner: CodeRunner, timeout_s: float, row: Row) -> _Out
     )
 
 
-def _by_task(known: _Known, task: Task, row: Row) -> _Outcome:
+def _by_task(known: _Problems, task: Task, row: InputRow) -> _Outcome:
     return _scored(task.score(known.samples[known.name(row)], _text(row), None))
 
 
-def _math(row: Row) -> _Outcome:
+def _math(row: InputRow) -> _Outcome:
     target = next((str(row[name]) for name in TARGET_FIELDS if row.get(name) is not None), None)
     if target is None:
         raise BadProblem(f"the row has no target: it needs one of the fields {', '.join(TARGET_FIELDS)}")
@@ -322,7 +326,7 @@ def _scored(scores: Mapping[str, Score]) -> _Outcome:
     return _Outcome(verdicts["strict"], verdicts["lenient"], why, answer=scores["lenient"].answer)
 
 
-def _text(row: Row, fields: Sequence[str] = TEXT_FIELDS) -> str:
+def _text(row: InputRow, fields: Sequence[str] = TEXT_FIELDS) -> str:
     for name in fields:
         value = row.get(name)
         if isinstance(value, list) and value and isinstance(value[-1], Mapping):  # a chat
@@ -335,7 +339,7 @@ def _text(row: Row, fields: Sequence[str] = TEXT_FIELDS) -> str:
 # --- files -------------------------------------------------------------------------------------------------------
 
 
-def read_samples(path: Path) -> Iterator[Row | BadLine]:
+def read_samples(path: Path) -> Iterator[InputRow | BadLine]:
     """The rows of a .jsonl or .jsonl.gz file; a `BadLine` for each line that is no JSON object. Raises DataError."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
@@ -346,7 +350,7 @@ def read_samples(path: Path) -> Iterator[Row | BadLine]:
         raise DataError(f"cannot read {path}: {e}") from e
 
 
-def _parsed(number: int, line: bytes) -> Row | BadLine:
+def _parsed(number: int, line: bytes) -> InputRow | BadLine:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as e:
@@ -354,14 +358,14 @@ def _parsed(number: int, line: bytes) -> Row | BadLine:
     return row if isinstance(row, dict) else BadLine(number, f"is no JSON object but a {type(row).__name__}")
 
 
-def read_problems(path: Path) -> list[Row]:
+def read_problems(path: Path) -> list[InputRow]:
     """The problems of a .jsonl, .jsonl.gz or .json file (a list). Raises `DataError` naming the line."""
     if path.suffix == ".json":
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as e:
             raise DataError(f"cannot read {path}: {e}") from e
-        rows: list[Row | BadLine] = found if isinstance(found, list) else [found]
+        rows: list[InputRow | BadLine] = found if isinstance(found, list) else [found]
     else:
         rows = list(read_samples(path))
     for row in rows:
@@ -382,7 +386,7 @@ class Tally:
         self.verdicts: Counter[str] = Counter()
         self._by_problem: dict[str, list[int]] = {}
 
-    def add(self, row: Row) -> None:
+    def add(self, row: InputRow) -> None:
         """Count one row."""
         self.n += 1
         self.passed += row["verdict"] == "passed"

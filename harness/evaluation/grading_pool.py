@@ -18,7 +18,7 @@ from typing import Any
 
 from harness.errors import DataError, GraderError, boundary
 from harness.processes import Child, attach, python_module, spawn
-from harness.protocols import CodeRunner, Judged, Task
+from harness.protocols import CodeRunner, GradedItem, Task
 from harness.types import Generation, Sample, Score
 
 NO_SANDBOX = "none needed"
@@ -26,17 +26,17 @@ WALL_S = 120.0  # for the verdict on one reply; graders of our own are bounded f
 _READINGS = ("strict", "lenient")
 
 
-def judge(task: Task, sample: Sample, replies: Sequence[Generation], runner: CodeRunner | None) -> Judged:
+def judge(task: Task, sample: Sample, replies: Sequence[Generation], runner: CodeRunner | None) -> GradedItem:
     """The verdict on all replies to an item, with the two rules no task may bend.
 
     No reply is no verdict, and a reply that was cut off is not strictly right. Raises `GraderError` for a task's fault.
     """
     with boundary(GraderError, f"grader of task {task.name!r}, item {sample.id!r}"):
         if hasattr(task, "judge"):  # an ItemTask
-            judged: Judged = task.judge(sample, replies, runner)
+            judged: GradedItem = task.judge(sample, replies, runner)
             return replace(judged, scores=[_honest(g, s) for g, s in zip(replies, judged.scores, strict=True)])
         scores = [{} if reply.finish == "error" else dict(task.score(sample, reply.text, runner)) for reply in replies]
-    return Judged([_honest(g, s) for g, s in zip(replies, scores, strict=True)])
+    return GradedItem([_honest(g, s) for g, s in zip(replies, scores, strict=True)])
 
 
 def _honest(reply: Generation, scores: Any) -> dict[str, Score]:
@@ -65,7 +65,7 @@ class Graders:
         self._n = threads or len(os.sched_getaffinity(0))
         self._todo: queue.SimpleQueue[tuple[Batch, int] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._workers: list[_Worker] = []
+        self._workers: list[_GradingProcess] = []
 
     def __enter__(self) -> Graders:
         return self
@@ -86,7 +86,7 @@ class Graders:
     def start(self, task: Task, read: Callable[[int], tuple[Sample, Sequence[Generation]]]) -> Batch:
         """Begin to judge items of a task; read(item) is called from other threads when an item's turn comes."""
         while len(self._threads) < self._n:
-            worker = _Worker()
+            worker = _GradingProcess()
             name = f"grade {len(self._threads)}"
             thread = threading.Thread(target=self._serve, args=(worker,), name=name, daemon=True)
             thread.start()
@@ -94,14 +94,14 @@ class Graders:
             self._threads.append(thread)
         return Batch(task, read, self._todo)
 
-    def _serve(self, worker: _Worker) -> None:
+    def _serve(self, worker: _GradingProcess) -> None:
         with contextlib.closing(worker):
             while (order := self._todo.get()) is not None:
                 batch, item = order
-                if not batch.left:
+                if not batch.abandoned:
                     batch.settle(item, partial(self._judge_item, worker, batch, item))
 
-    def _judge_item(self, worker: _Worker, batch: Batch, item: int) -> Judged:
+    def _judge_item(self, worker: _GradingProcess, batch: Batch, item: int) -> GradedItem:
         """`judge`, in a process that may die of it."""
         task, (sample, replies) = batch.task, batch.read(item)
         if task.needs_sandbox:
@@ -109,8 +109,8 @@ class Graders:
         found = worker.judge(task, sample, replies, self.wall_s)
         if isinstance(found, str) and len(replies) > 1 and not hasattr(task, "judge"):
             each = [worker.judge(task, sample, [reply], self.wall_s) for reply in replies]
-            return Judged([_lost(e) if isinstance(e, str) else e.scores[0] for e in each])
-        return Judged([_lost(found)] * len(replies)) if isinstance(found, str) else found
+            return GradedItem([_lost(e) if isinstance(e, str) else e.scores[0] for e in each])
+        return GradedItem([_lost(found)] * len(replies)) if isinstance(found, str) else found
 
 
 def _lost(why: str) -> dict[str, Score]:
@@ -126,23 +126,23 @@ class Batch:
         read: Callable[[int], tuple[Sample, Sequence[Generation]]],
         todo: queue.SimpleQueue[tuple[Batch, int] | None],
     ) -> None:
-        self.task, self.read, self.left = task, read, False
+        self.task, self.read, self.abandoned = task, read, False
         self._todo = todo
-        self._done: queue.SimpleQueue[tuple[int, Judged | BaseException]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[int, GradedItem | BaseException]] = queue.SimpleQueue()
         self._open = 0
 
     def __enter__(self) -> Batch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.left = True
+        self.abandoned = True
 
     def submit(self, item: int) -> None:
         """Have an item judged. Never waits."""
         self._open += 1
         self._todo.put((self, item))
 
-    def finished(self, wait: bool) -> Iterator[tuple[int, Judged]]:
+    def finished(self, wait: bool) -> Iterator[tuple[int, GradedItem]]:
         """(item, verdict) as they come: those that are there, or with `wait` all. Raises `GraderError`."""
         while self._open:
             try:
@@ -154,7 +154,7 @@ class Batch:
                 raise found
             yield item, found
 
-    def settle(self, item: int, verdict: Callable[[], Judged]) -> None:
+    def settle(self, item: int, verdict: Callable[[], GradedItem]) -> None:
         """Note what `verdict` gives or raises."""
         try:
             self._done.put((item, verdict()))
@@ -162,14 +162,14 @@ class Batch:
             self._done.put((item, cause))
 
 
-class _Worker:
+class _GradingProcess:
     """A process that judges, one request at a time; started when first asked. Belongs to one thread."""
 
     def __init__(self) -> None:
         self._child: Child | None = None
         self._task: Task | None = None
 
-    def judge(self, task: Task, sample: Sample, replies: Sequence[Generation], wall_s: float) -> Judged | str:
+    def judge(self, task: Task, sample: Sample, replies: Sequence[Generation], wall_s: float) -> GradedItem | str:
         """The verdict; or why there is none: the process had to be killed, or died. Raises `GraderError`."""
         try:
             if self._child is None:
@@ -188,7 +188,7 @@ class _Worker:
             return f"the grader's process {words.splitlines()[0].removesuffix(' Its last output:')}"
         if kind == "failed":
             raise GraderError(found)
-        assert isinstance(found, Judged)
+        assert isinstance(found, GradedItem)
         return found
 
     def interrupt(self) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 from harness.errors import DataError, boundary
 from harness.graders.code import CODE_VERSION
 from harness.graders.number import NUMBER_VERSION
-from harness.protocols import Ask, Task
+from harness.protocols import ReplyRequest, Task
 from harness.types import RAW, Message, Sample, Sampling, SamplingParams, Split, sha256_of
 
 
 @dataclass(frozen=True)
-class Job:
+class EvalJob:
     """What is evaluated and how: everything that decides the records."""
 
     task: Task
@@ -29,12 +29,12 @@ class Job:
         """Hash of the item set, order left out."""
         return sha256_of(sorted(sample.hash for sample in self.samples))
 
-    def asks(self, sample: Sample) -> Sequence[Ask]:
+    def asks(self, sample: Sample) -> Sequence[ReplyRequest]:
         """The requests of one item, in order; repeats differ in their seed."""
         if hasattr(self.task, "asks"):  # an ItemTask
-            asks: Sequence[Ask] = self.task.asks(sample)
+            asks: Sequence[ReplyRequest] = self.task.asks(sample)
             return asks
-        return [Ask(_seeded(self.params, repeat)) for repeat in range(self.repeats)]
+        return [ReplyRequest(_seeded(self.params, repeat)) for repeat in range(self.repeats)]
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Job:
         return {**params_json(self.params), "repeats": self.repeats}
 
 
-def job(task: Task, split: Split, limit: int | None = None, sampling: Sampling | None = None) -> Job:
+def job(task: Task, split: Split, limit: int | None = None, sampling: Sampling | None = None) -> EvalJob:
     """The whole split of a task, or its first `limit` items. Raises `DataError` for no items, or two of one id."""
     how = sampling or Sampling()
     with boundary(DataError, f"task {task.name!r}"):
@@ -63,7 +63,7 @@ def job(task: Task, split: Split, limit: int | None = None, sampling: Sampling |
         stop=task.stop,
         seed=how.seed if how.temperature > 0 else None,
     )
-    return Job(task, split, samples, params, how.repeats)
+    return EvalJob(task, split, samples, params, how.repeats)
 
 
 def _as_text(sample: Sample) -> Sample:

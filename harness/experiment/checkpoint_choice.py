@@ -13,7 +13,7 @@ from harness.records.serialization import cost_from_json, write_json
 from harness.training.run_stage import StageResult
 from harness.types import Checkpoint, Cost
 
-Judge = Callable[[Checkpoint], float]
+DevScorer = Callable[[Checkpoint], float]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Candidate:
     dev: float
 
 
-def candidates(stage: StageResult, before: Cost, dev_key: str, judge: Judge, keep: bool) -> list[Candidate]:
+def candidates(stage: StageResult, before: Cost, dev_key: str, judge: DevScorer, keep: bool) -> list[Candidate]:
     """All checkpoints of a stage in order, judged on dev; before: what the stages before it cost.
 
     The verdicts are kept in `dev.json` of the stage. Unless `keep`, the weights of all but the best are then removed.

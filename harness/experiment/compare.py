@@ -15,60 +15,62 @@ from harness.board.entries import Board, Entry, Run
 from harness.evaluation.evaluate import evaluate, summarised
 from harness.experiment.checkpoint_choice import choose
 from harness.experiment.facts import facts_of, notes_of
-from harness.experiment.plan import Plan
-from harness.experiment.run_context import World, opened
-from harness.experiment.steps import Chain, Finished, dev_score, judged_on_dev, materials, train_all
+from harness.experiment.plan import Experiment
+from harness.experiment.run_context import RunContext, open_experiment
+from harness.experiment.steps import StrategyRun, TrainedRun, dev_score, judged_on_dev, materials, train_all
 from harness.experiment.training_data import ticker
 from harness.protocols import Progress
 from harness.records.columns import Columns
-from harness.records.run_folder import full_disk_is_named, owned, writable
+from harness.records.run_folder import ensure_writable, exclusive_use, full_disk_is_named
 from harness.records.serialization import read_lines, write_text
-from harness.records.test_set_log import Look
+from harness.records.test_set_log import LoggedEvaluation
 from harness.rendering import curves
 from harness.training.run_stage import StageResult
 from harness.types import Checkpoint
 
 
-def compare(plan: Plan, progress: Progress) -> tuple[Board, list[Entry]]:
+def compare(plan: Experiment, progress: Progress) -> tuple[Board, list[Entry]]:
     """Train, choose, evaluate and tabulate; the board and what it ranks.
 
     Raises a `HarnessError` for what one can mend; nothing done is lost.
     """
-    writable(plan.folder)
-    with owned(plan.folder), full_disk_is_named(plan.folder), opened(plan, progress) as world:
-        material = materials(world)
-        references = _references(world)
-        world.engine.rest()
+    ensure_writable(plan.folder)
+    with exclusive_use(plan.folder), full_disk_is_named(plan.folder), open_experiment(plan, progress) as context:
+        material = materials(context)
+        references = _references(context)
+        context.engine.sleep()
         settings = plan.recipe.trainers
-        chains = [Chain(strategy, seed, settings) for seed in plan.seeds for strategy in plan.strategies]
-        finished = [judged_on_dev(world, chain) for chain in train_all(world, chains, material)]
-        entries = [*references, *_evaluate_all(world, finished)]
+        strategy_runs = [StrategyRun(strategy, seed, settings) for seed in plan.seeds for strategy in plan.strategies]
+        finished = [
+            judged_on_dev(context, strategy_run) for strategy_run in train_all(context, strategy_runs, material)
+        ]
+        entries = [*references, *_evaluate_all(context, finished)]
         entries_file.write(plan.folder, entries)
-        _draw(world, finished)
-        facts = {name: fact for name, fact in facts_of(world).items() if fact is not None}
-        return build(f"Which training works: {plan.recipe.name}", entries, facts, notes_of(world)), entries
+        _draw(context, finished)
+        facts = {name: fact for name, fact in facts_of(context).items() if fact is not None}
+        return build(f"Which training works: {plan.recipe.name}", entries, facts, notes_of(context)), entries
 
 
-def _references(world: World) -> list[Entry]:
+def _references(context: RunContext) -> list[Entry]:
     """Rows for teacher and base, the teacher first: the engine it needs differs from all others'."""
-    references = [("teacher", world.teacher), ("base", world.base)]
-    entries, home = [], str(world.plan.folder)
+    references = [("teacher", context.teacher), ("base", context.base)]
+    entries, home = [], str(context.plan.folder)
     for role, checkpoint in references:
         if checkpoint is not None:
-            columns, content, files = _evaluate(world, role, checkpoint)
+            columns, content, files = _evaluate(context, role, checkpoint)
             entries.append(
                 Entry(role, role, (Run(checkpoint.digest, columns, content=content, files=files, home=home),))
             )
-    with world.progress.step("evaluate base on dev", 0.5) as tick:
-        world.base_dev = dev_score(world, world.base, tick)
+    with context.progress.step("evaluate base on dev", 0.5) as tick:
+        context.base_dev = dev_score(context, context.base, tick)
     return entries
 
 
-def _evaluate_all(world: World, finished: Sequence[Finished]) -> list[Entry]:
+def _evaluate_all(context: RunContext, finished: Sequence[TrainedRun]) -> list[Entry]:
     runs: dict[str, list[Run]] = {}
     for trained in finished:
         chosen, last = choose(trained.candidates), trained.stages[-1]
-        columns, content, files = _evaluate(world, trained.chain.label, chosen.checkpoint)
+        columns, content, files = _evaluate(context, trained.strategy_run.label, chosen.checkpoint)
         run = Run(
             chosen.checkpoint.digest,
             columns,
@@ -82,17 +84,17 @@ def _evaluate_all(world: World, finished: Sequence[Finished]) -> list[Entry]:
             chosen=chosen.name,
             reward=_last_reward(last),
             files=files,
-            home=str(world.plan.folder),
+            home=str(context.plan.folder),
         )
         runs.setdefault(trained.strategy.name, []).append(run)
-    return [Entry(name, "strategy", tuple(of_name), _tried(world, name)) for name, of_name in runs.items()]
+    return [Entry(name, "strategy", tuple(of_name), _tried(context, name)) for name, of_name in runs.items()]
 
 
-def _tried(world: World, name: str) -> int | None:
+def _tried(context: RunContext, name: str) -> int | None:
     """Settings that were tried on dev for the trainers of a strategy; None where no trials are recorded."""
-    if (tuning := world.plan.recipe.tuning) is None:
+    if (tuning := context.plan.recipe.tuning) is None:
         return None
-    strategy = next(strategy for strategy in world.plan.strategies if strategy.name == name)
+    strategy = next(strategy for strategy in context.plan.strategies if strategy.name == name)
     return sum(len(tuning.choices(spec.trainer)) for spec in strategy.stages)
 
 
@@ -103,26 +105,30 @@ def _last_reward(stage: StageResult) -> float | None:
     return fmean(rewards) if rewards else None
 
 
-def _evaluate(world: World, label: str, checkpoint: Checkpoint) -> tuple[Columns, str, tuple[str, ...]]:
+def _evaluate(context: RunContext, label: str, checkpoint: Checkpoint) -> tuple[Columns, str, tuple[str, ...]]:
     """The columns of the suite, the digest of their contents, and their files, seen from the run folder."""
     found = []
-    with world.progress.step(f"evaluate {label}", 1.0) as tick:
-        for number, part in enumerate(world.suite):
-            share = ticker(tick, number, len(world.suite), part.task.name)
-            found.append(evaluate(part, world.engine, checkpoint, world.graders, world.plan.folder / "evals", share))
-    looks = [Look(part.items_hash, checkpoint.digest, part.task.name, label) for part in world.suite]
-    world.ledger.add(looks)
-    files = tuple(str(evaluation.records_path.relative_to(world.plan.folder)) for evaluation in found)
+    with context.progress.step(f"evaluate {label}", 1.0) as tick:
+        for number, part in enumerate(context.suite):
+            share = ticker(tick, number, len(context.suite), part.task.name)
+            found.append(
+                evaluate(part, context.engine, checkpoint, context.graders, context.plan.folder / "evals", share)
+            )
+    looks = [LoggedEvaluation(part.items_hash, checkpoint.digest, part.task.name, label) for part in context.suite]
+    context.ledger.add(looks)
+    files = tuple(str(evaluation.records_path.relative_to(context.plan.folder)) for evaluation in found)
     return *summarised(found), files
 
 
-def _draw(world: World, finished: Sequence[Finished]) -> None:
+def _draw(context: RunContext, finished: Sequence[TrainedRun]) -> None:
     """`curves/` in the run folder: dev score against every cost, and what each strategy's stages logged."""
-    folder = world.plan.folder / "curves"
+    folder = context.plan.folder / "curves"
     folder.mkdir(exist_ok=True)
-    name = world.plan.recipe.name
+    name = context.plan.recipe.name
     points = [point for trained in finished for point in trained.points]
-    write_text(folder / "dev.svg", curves.learning_curves(points, f"{name}: dev score along training", world.base_dev))
+    write_text(
+        folder / "dev.svg", curves.learning_curves(points, f"{name}: dev score along training", context.base_dev)
+    )
     for strategy in dict.fromkeys(trained.strategy.name for trained in finished):
         series = {}
         for trained in finished:

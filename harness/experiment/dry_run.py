@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.checkpoints import matmul_params, open_checkpoint, resolve_model
-from harness.experiment.plan import Plan
+from harness.experiment.plan import Experiment
 from harness.statistics import intervals
 from harness.training import strategies
 from harness.types import Budget, Checkpoint, Strategy
@@ -20,7 +20,7 @@ DISCORDANT = 0.2  # share of items two checkpoints answer differently, assumed
 PROBE_TOKENS = 2048
 
 
-def lines(plan: Plan) -> Iterator[str]:
+def lines(plan: Experiment) -> Iterator[str]:
     """The plan in the order it would be carried out, with the time it may take."""
     base = open_checkpoint(resolve_model(plan.recipe.base))
     yield f"base {base.path} ({matmul_params(base.path):,} matmul weights, digest {base.digest[:12]})"
@@ -41,7 +41,7 @@ def lines(plan: Plan) -> Iterator[str]:
     yield from _power(plan, sum(n_test.values()))
 
 
-def trials(plan: Plan, number: int) -> Iterator[str]:
+def trials(plan: Experiment, number: int) -> Iterator[str]:
     """What trying settings would take. The plan has a strategy for each trial, `number` of each trainer."""
     base = open_checkpoint(resolve_model(plan.recipe.base))
     budget, items = plan.recipe.budget, plan.items()
@@ -54,7 +54,7 @@ def trials(plan: Plan, number: int) -> Iterator[str]:
     yield from _time(plan, base)
 
 
-def _stages(plan: Plan) -> Iterator[str]:
+def _stages(plan: Experiment) -> Iterator[str]:
     """Every stage that would be trained, those that several strategies share once."""
     total = plan.recipe.budget
     done: dict[tuple[tuple[str, float], ...], str] = {}
@@ -73,12 +73,12 @@ def _stages(plan: Plan) -> Iterator[str]:
     yield f"training in all: {trained * len(plan.seeds):.3g} {total.unit}, shared stages once"
 
 
-def _time(plan: Plan, base: Checkpoint) -> Iterator[str]:
+def _time(plan: Experiment, base: Checkpoint) -> Iterator[str]:
     """Hours of training, from stages trained before beside this run folder, else from a few steps made now."""
     budget = plan.recipe.budget
     if budget.unit == "device_s":
         total = budget.amount * len(plan.strategies) * len(plan.seeds)
-        yield f"time for training: {_hours(total / plan.recipe.devices / plan.jobs)}, by the budget itself"
+        yield f"time for training: {_hours(total / plan.recipe.devices / plan.parallel_stages)}, by the budget itself"
         return
     seconds, unknown = 0.0, set()
     measured = dict(_rates(plan, base))
@@ -88,7 +88,7 @@ def _time(plan: Plan, base: Checkpoint) -> Iterator[str]:
                 seconds += part / measured[trainer]
             else:
                 unknown.add(trainer)
-    seconds *= len(plan.seeds) / plan.jobs
+    seconds *= len(plan.seeds) / plan.parallel_stages
     if not unknown:
         yield f"time for training: about {_hours(seconds)}, from stages trained before"
         return
@@ -97,7 +97,7 @@ def _time(plan: Plan, base: Checkpoint) -> Iterator[str]:
         return
     rate = _training_flops_per_s(base.path)
     per_unit = 1.0 if budget.unit == "flops" else 6.0 * matmul_params(base.path)
-    total = budget.amount * per_unit * len(plan.strategies) * len(plan.seeds) / rate / plan.jobs
+    total = budget.amount * per_unit * len(plan.strategies) * len(plan.seeds) / rate / plan.parallel_stages
     yield (
         f"time for training: {_hours(total)} at {rate:.2g} FLOP/s, measured just now on training steps; up to three "
         f"times that where a trainer samples ({', '.join(sorted(unknown))} not yet trained here)"
@@ -108,7 +108,7 @@ def _parts(strategy: Strategy, total: Budget) -> Iterator[tuple[str, float]]:
     return ((stage.trainer, strategies.share_of(stage, total)) for stage in strategy.stages)
 
 
-def _rates(plan: Plan, base: Checkpoint) -> Iterator[tuple[str, float]]:
+def _rates(plan: Experiment, base: Checkpoint) -> Iterator[tuple[str, float]]:
     """For each trainer what it spent a second, in the budget's unit, in stages of this architecture trained before."""
     from harness.records.serialization import cost_from_json
 
@@ -145,7 +145,7 @@ def _training_flops_per_s(model: Path) -> float:
     return 6.0 * matmul_params(model) * int(tokens.numel()) / seconds
 
 
-def _power(plan: Plan, n: int) -> Iterator[str]:
+def _power(plan: Experiment, n: int) -> Iterator[str]:
     between = 100 * intervals.detectable(DISCORDANT, n)
     yield (
         f"smallest difference this suite finds between two checkpoints (80 % power, {DISCORDANT:.0%} of the items "

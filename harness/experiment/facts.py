@@ -10,62 +10,62 @@ from typing import Any
 
 from harness.board.entries import LOOKS
 from harness.evaluation.grading_pool import NO_SANDBOX
-from harness.evaluation.job import Job, grader_version
-from harness.experiment.run_context import World
-from harness.experiment.training_data import Items
+from harness.evaluation.job import EvalJob, grader_version
+from harness.experiment.run_context import RunContext
+from harness.experiment.training_data import TrainingItems
 from harness.training.decontaminate import GRAM
 from harness.training.run_stage import resolve_config
 from harness.types import Budget, sha256_of
 
 
-def facts_of(world: World) -> dict[str, object]:
-    plan, recipe, items = world.plan, world.plan.recipe, world.items
+def facts_of(context: RunContext) -> dict[str, object]:
+    plan, recipe, items = context.plan, context.plan.recipe, context.items
     kinds = ", ".join(f"{n} {kind}" for kind in ("exact", "normalised", f"{GRAM}-gram") if (n := _kinds(items, kind)))
     sampling = recipe.sampling
     configs = {name: resolve_config(name, recipe.trainers.get(name, {})) for name, _ in plan.trainers()}
     return {
-        "base": f"{recipe.base if not Path(recipe.base).is_dir() else Path(recipe.base).name} {world.base.digest[:16]}",
-        "teacher": f"{Path(recipe.teacher).name} {world.teacher.digest[:16]}" if world.teacher else "none",
+        "base": f"{Path(recipe.base).name if Path(recipe.base).is_dir() else recipe.base} {context.base.digest[:16]}",
+        "teacher": f"{Path(recipe.teacher).name} {context.teacher.digest[:16]}" if context.teacher else "none",
         "budget": {"amount": recipe.budget.amount, "unit": recipe.budget.unit},
         "train items": f"{len(items.rows)} from {plan.train_source}, the same for every strategy",
         "train items dropped for holding a held-out question": f"{len(items.dropped)} of {items.n_offered}"
         + (f" ({kinds}; dropped.jsonl lists them)" if kinds else ""),
-        "teacher's traces": str(world.traces) if world.traces else None,
+        "teacher's traces": str(context.traces) if context.traces else None,
         "dev items": {part.task.name: _dev_source(part) for part in items.dev},
         "checkpoint of a run": "the best on dev of four over its last stage, the latest of equals",
-        LOOKS: world.ledger.counted((part.task.name, part.items_hash) for part in world.suite),
-        "settings": tuned(world, configs),
+        LOOKS: context.ledger.counted((part.task.name, part.items_hash) for part in context.suite),
+        "settings": tuned(context, configs),
         "training settings": {name: dict(recipe.trainers.get(name, {})) or "defaults" for name, _ in plan.trainers()},
         "trials on dev, strict %": recipe.tuning.listed(configs) if recipe.tuning else None,
-        "suite": {j.task.name: f"{len(j.samples)} test items, set {j.items_hash[:12]}" for j in world.suite},
+        "suite": {j.task.name: f"{len(j.samples)} test items, set {j.items_hash[:12]}" for j in context.suite},
         "decoding": {
             j.task.name: f"temperature {j.params.temperature:g}, at most {j.params.max_tokens} tokens"
             + (f", {sampling.repeats} replies an item" if sampling.repeats > 1 else "")
-            for j in world.suite
+            for j in context.suite
         },
-        "engine": dict(world.engine.describe()),
-        "graders": [grader_version(part.task) for part in world.suite],
-        "sandbox": world.graders.runner.tier if world.graders.runner else NO_SANDBOX,
+        "engine": dict(context.engine.describe()),
+        "graders": [grader_version(part.task) for part in context.suite],
+        "sandbox": context.graders.runner.tier if context.graders.runner else NO_SANDBOX,
         "devices that train a stage": recipe.devices,
         "versions": {name: version(name) for name in ("torch", "transformers", "trl", "srlm-harness")},
     }
 
 
-def material_of(world: World) -> str:
+def material_of(context: RunContext) -> str:
     """Hash of what strategies learn from: train items, the teacher, and how it is asked."""
-    rows = [row.sample.hash for row in world.items.rows]
-    return sha256_of([rows, world.teacher.digest if world.teacher else "", asdict(world.plan.recipe.teaching)])
+    rows = [row.sample.hash for row in context.items.rows]
+    return sha256_of([rows, context.teacher.digest if context.teacher else "", asdict(context.plan.recipe.teaching)])
 
 
-def searched(world: World) -> tuple[str, str, Budget, dict[str, int]]:
+def searched(context: RunContext) -> tuple[str, str, Budget, dict[str, int]]:
     """What trials of settings must have in common to stand beside each other: the first fields of a `Tuning`."""
-    dev_items = {part.task.name: len(part.samples) for part in world.items.dev}
-    return world.base.digest, material_of(world), world.plan.recipe.budget, dev_items
+    dev_items = {part.task.name: len(part.samples) for part in context.items.dev}
+    return context.base.digest, material_of(context), context.plan.recipe.budget, dev_items
 
 
-def tuned(world: World, configs: Mapping[str, Mapping[str, Any]]) -> str | None:
+def tuned(context: RunContext, configs: Mapping[str, Mapping[str, Any]]) -> str | None:
     """How the settings of the trainers were chosen, in words; None where no trials are recorded."""
-    recipe = world.plan.recipe
+    recipe = context.plan.recipe
     if (tuning := recipe.tuning) is None:
         return None
     tried = {name: tuning.choices(name) for name in tuning.trainers() if name in configs}
@@ -80,28 +80,28 @@ def tuned(world: World, configs: Mapping[str, Mapping[str, Any]]) -> str | None:
         text.append(f"{', '.join(others)} not the best that was tried")
     if untried := [name for name in configs if name not in tried]:
         text.append(f"{', '.join(untried)} without trials")
-    if any(len(strategy.stages) > 1 for strategy in world.plan.strategies):
+    if any(len(strategy.stages) > 1 for strategy in context.plan.strategies):
         text.append("sequences take over those of their parts")
-    if differ := tuning.other_than(*searched(world)):
+    if differ := tuning.other_than(*searched(context)):
         text.append(f"the trials were made with {' and '.join(differ)}")
     return "; ".join(text)
 
 
-def _kinds(items: Items, kind: str) -> int:
+def _kinds(items: TrainingItems, kind: str) -> int:
     return sum(overlap.kind == kind for overlap in items.dropped)
 
 
-def _dev_source(part: Job) -> str:
+def _dev_source(part: EvalJob) -> str:
     return f"{len(part.samples)}" + (" taken from the end of the train split" if part.split == "train" else "")
 
 
-def notes_of(world: World) -> list[str]:
+def notes_of(context: RunContext) -> list[str]:
     notes = []
-    described = world.engine.describe()
-    if world.plan.engine == "auto" and described["engine"] != "vllm":
+    described = context.engine.describe()
+    if context.plan.engine == "auto" and described["engine"] != "vllm":
         notes.append(f"vLLM could not be used on this machine; replies come from {described['engine']}.")
-    if world.plan.limit is not None:
+    if context.plan.limit is not None:
         notes.append(
-            f"Only the first {world.plan.limit} items of each task were used (--limit): not a result to quote."
+            f"Only the first {context.plan.limit} items of each task were used (--limit): not a result to quote."
         )
     return notes

@@ -11,16 +11,16 @@ from pathlib import Path
 from harness import registry
 from harness.errors import BadConfig, UnknownName
 from harness.evaluation import task_lookup
-from harness.evaluation.job import Job, job
+from harness.evaluation.job import EvalJob, job
 from harness.experiment.recipes import Recipe
-from harness.experiment.training_data import Items, gather
+from harness.experiment.training_data import TrainingItems, gather
 from harness.protocols import Trainer
 from harness.training.run_stage import resolve_config
 from harness.types import Strategy, TrainRow
 
 
 @dataclass(frozen=True)
-class Plan:
+class Experiment:
     """A comparison as asked for. train_rows None: the tasks' own train split."""
 
     recipe: Recipe
@@ -31,7 +31,7 @@ class Plan:
     limit: int | None = None  # evaluate the first so many items of each task only
     train_rows: tuple[TrainRow, ...] | None = None
     train_source: str = "the tasks' train split"
-    jobs: int = 1  # stages trained at the same time
+    parallel_stages: int = 1  # stages trained at the same time
     allow_weak_sandbox: bool = False
     report_to: tuple[str, ...] = ()  # where else training is shown, by transformers' names
     keep_checkpoints: bool = False  # whether checkpoints that were not chosen stay on disk
@@ -50,19 +50,19 @@ class Plan:
         """Whether any trainer asks for this."""
         return any(what in trainer.needs for _, trainer in self.trainers())
 
-    def suite(self) -> list[Job]:
+    def suite(self) -> list[EvalJob]:
         """What is judged at the end: test items as the recipe draws the replies."""
         parts = task_lookup.expand(self.recipe.tasks, "test")
         limits = ((name, min((n for n in (most, self.limit) if n), default=None)) for name, most in parts.items())
         return [job(task_lookup.open_task(name), "test", n, self.recipe.sampling) for name, n in limits]
 
-    def items(self) -> Items:
+    def items(self) -> TrainingItems:
         """What is learnt from; read from disk or the hub each time."""
         tasks = {name: task_lookup.open_task(name) for name in self.trained_on}
         return gather(tasks, self.suite(), self.train_rows, self.recipe.dev_items, self.limit, self.train_source)
 
 
-def total_weight(plan: Plan, evaluated: bool = True) -> float:
+def total_weight(plan: Experiment, evaluated: bool = True) -> float:
     """The sum of the weights of all steps of a plan, for a progress bar; not evaluated: dev items are all it asks."""
     chains = len(plan.strategies) * len(plan.seeds)
     test = 1.5 + bool(plan.recipe.teacher) + chains if evaluated else 0.0
@@ -77,7 +77,7 @@ WATCHERS = {
 }
 
 
-def check_plan(plan: Plan) -> None:
+def check_plan(plan: Experiment) -> None:
     """Raise `BadConfig` or `UnknownName` for what can be known to be wrong before anything is loaded."""
     for name in plan.report_to:
         if name not in WATCHERS:

@@ -20,7 +20,7 @@ from harness.types import Budget, BudgetUnit, Sampling
 
 
 @dataclass(frozen=True)
-class Teaching:
+class TraceSettings:
     """How the teacher writes traces: one reply for each of the first `prompts` train items, kept where graded right."""
 
     prompts: int = 1000
@@ -41,7 +41,7 @@ class Recipe:
     dev_items: int = 200  # of each task trained on; checkpoints are chosen by them
     devices: int = 1  # that train one stage together
     sampling: Sampling = field(default_factory=Sampling)  # of the replies that are judged
-    teaching: Teaching = field(default_factory=Teaching)
+    teaching: TraceSettings = field(default_factory=TraceSettings)
     trainers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # trainer -> settings that differ
     tuning: trials.Tuning | None = None  # how they were chosen; in the file: where that is kept, seen from it
 
@@ -150,9 +150,9 @@ def value(text: str) -> Any:
         return text
 
 
-def _teaching(where: str, values: Mapping[str, Any]) -> Teaching:
-    _known(f"{where}, teaching", values, [f.name for f in fields(Teaching)])
-    teaching = Teaching(**values)
+def _teaching(where: str, values: Mapping[str, Any]) -> TraceSettings:
+    _known(f"{where}, teaching", values, [f.name for f in fields(TraceSettings)])
+    teaching = TraceSettings(**values)
     if teaching.prompts < 1 or teaching.temperature < 0:
         raise BadConfig(f"{where}: teaching needs prompts >= 1 and temperature >= 0, got {dict(values)!r}")
     return teaching

@@ -10,36 +10,36 @@ from dataclasses import dataclass, field
 from harness.checkpoints import open_checkpoint, resolve_model
 from harness.evaluation import task_lookup
 from harness.evaluation.grading_pool import Graders
-from harness.evaluation.job import Job
-from harness.experiment.plan import Plan, check_plan
-from harness.experiment.training_data import Items, Traces, write_dropped
+from harness.evaluation.job import EvalJob
+from harness.experiment.plan import Experiment, check_plan
+from harness.experiment.training_data import Traces, TrainingItems, write_dropped
 from harness.protocols import CodeRunner, Engine, Progress, Task
 from harness.records.run_folder import enough_space
-from harness.records.test_set_log import Ledger
+from harness.records.test_set_log import EvaluationLog
 from harness.types import Checkpoint
 
 
 @dataclass
-class World:
+class RunContext:
     """What all steps of one comparison share. base_dev: the base's score on the dev items."""
 
-    plan: Plan
+    plan: Experiment
     base: Checkpoint
     teacher: Checkpoint | None
     tasks: dict[str, Task]  # trained on
-    items: Items
-    suite: list[Job]
+    items: TrainingItems
+    suite: list[EvalJob]
     engine: Engine
     graders: Graders
     progress: Progress
-    ledger: Ledger
+    ledger: EvaluationLog
     traces: Traces | None = None
     base_dev: float | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
 @contextlib.contextmanager
-def opened(plan: Plan, progress: Progress) -> Iterator[World]:
+def open_experiment(plan: Experiment, progress: Progress) -> Iterator[RunContext]:
     """Everything a comparison stands on, checked before the first step and closed after the last."""
     from harness.engines.opening import open_engine
     from harness.sandbox import Sandbox
@@ -63,7 +63,9 @@ def opened(plan: Plan, progress: Progress) -> Iterator[World]:
         engine = open_engine(plan.engine, progress.say)
         closing.callback(engine.close)
         graders = closing.enter_context(Graders(runner))
-        yield World(plan, base, teacher, tasks, items, suite, engine, graders, progress, Ledger(plan.folder))
+        yield RunContext(
+            plan, base, teacher, tasks, items, suite, engine, graders, progress, EvaluationLog(plan.folder)
+        )
 
 
 def _space_needed(base: Checkpoint, stages: int) -> int:

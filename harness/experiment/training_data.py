@@ -12,26 +12,26 @@ from harness.checkpoints import matmul_params
 from harness.errors import DataError, UnknownSplit
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.grading_pool import Graders
-from harness.evaluation.job import Job, job
-from harness.experiment.recipes import Teaching as Asked
+from harness.evaluation.job import EvalJob, job
+from harness.experiment.recipes import TraceSettings as TraceSettings
 from harness.protocols import Engine, Task
 from harness.records.serialization import read_lines, write_json, write_lines
 from harness.training.decontaminate import HeldOut, Overlap, sift
-from harness.training.run_stage import Teaching
+from harness.training.run_stage import TraceCost
 from harness.types import Checkpoint, Message, Record, Sample, Sampling, TrainRow, canonical_json, sha256_of
 
 Ticker = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
-class Items:
+class TrainingItems:
     """The items of a comparison: `rows` are what every strategy learns from, in order.
 
     dev: to choose checkpoints by. dropped: rows that repeat a held-out question, left out of `rows`.
     """
 
     rows: tuple[TrainRow, ...]
-    dev: tuple[Job, ...]
+    dev: tuple[EvalJob, ...]
     heldout: HeldOut
     dropped: tuple[Overlap, ...]
     n_offered: int
@@ -39,12 +39,12 @@ class Items:
 
 def gather(
     tasks: Mapping[str, Task],
-    suite: Sequence[Job],
+    suite: Sequence[EvalJob],
     given: Sequence[TrainRow] | None,
     dev_items: int,
     limit: int | None,
     source: str,
-) -> Items:
+) -> TrainingItems:
     """The rows to train on, from the tasks' train splits or as `given`, and dev items that are not among them.
 
     A task without a dev split gives up the last `dev_items` of its train split. Raises `DataError` for no rows.
@@ -63,10 +63,10 @@ def gather(
     rows, dropped = sift(offered, heldout)
     if not rows:
         raise DataError(f"all {len(offered)} training items of {source} repeat a held-out question: {dropped[0]}")
-    return Items(rows, tuple(dev), heldout, tuple(dropped), len(offered))
+    return TrainingItems(rows, tuple(dev), heldout, tuple(dropped), len(offered))
 
 
-def _dev(task: Task, n: int) -> Job:
+def _dev(task: Task, n: int) -> EvalJob:
     try:
         return job(task, "dev", n)
     except UnknownSplit:
@@ -74,7 +74,7 @@ def _dev(task: Task, n: int) -> Job:
         return replace(whole, samples=whole.samples[-n:])
 
 
-def _whole_split(part: Job) -> Sequence[Sample]:
+def _whole_split(part: EvalJob) -> Sequence[Sample]:
     """All test items of a task, also where only a few are evaluated: their frame shows only in all of them."""
     return tuple(part.task.samples("test")) if part.split == "test" else part.samples
 
@@ -101,7 +101,7 @@ class Traces:
     """The teacher's solutions that were judged right, and what all of them cost."""
 
     rows: tuple[TrainRow, ...]
-    teaching: Teaching
+    teaching: TraceCost
     n_asked: int
     n_right: int
     dropped: tuple[Overlap, ...]  # right, but holding a held-out question
@@ -113,9 +113,9 @@ class Traces:
 
 def teach(
     teacher: Checkpoint,
-    asked: Asked,
+    asked: TraceSettings,
     tasks: Mapping[str, Task],
-    items: Items,
+    items: TrainingItems,
     engine: Engine,
     graders: Graders,
     folder: Path,
@@ -142,7 +142,7 @@ def teach(
     if not kept:
         raise DataError(f"the teacher {teacher.path} answered none of {len(rows)} train items right; nothing to distil")
     key = sha256_of([teacher.digest, asdict(asked), [row.sample.hash for row in rows]])[:16]
-    teaching = Teaching(
+    teaching = TraceCost(
         sum(r.n_prompt_tokens for r in records.values()),
         sum(r.n_tokens for r in records.values()),
         _seconds(folder / "traces" / f"seconds-{key}.json", time.monotonic() - begun),

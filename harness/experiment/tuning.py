@@ -15,12 +15,12 @@ from harness.errors import BadConfig
 from harness.experiment import recipes
 from harness.experiment.checkpoint_choice import choose
 from harness.experiment.facts import searched
-from harness.experiment.plan import Plan
-from harness.experiment.run_context import opened
-from harness.experiment.steps import Chain, judged_on_dev, materials, train_all
+from harness.experiment.plan import Experiment
+from harness.experiment.run_context import open_experiment
+from harness.experiment.steps import StrategyRun, judged_on_dev, materials, train_all
 from harness.experiment.trials import Trial, Tuning, spelled
 from harness.protocols import Progress
-from harness.records.run_folder import full_disk_is_named, owned, writable
+from harness.records.run_folder import ensure_writable, exclusive_use, full_disk_is_named
 from harness.training import strategies
 from harness.training.run_stage import resolve_config
 
@@ -59,27 +59,27 @@ def grids(tried: Sequence[str], base: Mapping[str, Settings]) -> dict[str, list[
 
 
 def tune(
-    plan: Plan, trials: Mapping[str, Sequence[Settings]], progress: Progress, earlier: Tuning | None = None
+    plan: Experiment, trials: Mapping[str, Sequence[Settings]], progress: Progress, earlier: Tuning | None = None
 ) -> Tuning:
     """Train every trial with every seed of the plan and judge it on the dev items; test items are not looked at.
 
     The same call goes on where it stopped. earlier: trials that were made before, which are kept; raises `BadConfig`
     where they are of another comparison.
     """
-    writable(plan.folder)
+    ensure_writable(plan.folder)
     base = plan.recipe.trainers
     asked = [(trainer, trial, seed) for trainer, some in trials.items() for trial in some for seed in plan.seeds]
-    chains = [
-        Chain(strategies.parse(trainer), seed, {trainer: {**base.get(trainer, {}), **trial}}, spelled(trial))
+    strategy_runs = [
+        StrategyRun(strategies.parse(trainer), seed, {trainer: {**base.get(trainer, {}), **trial}}, spelled(trial))
         for trainer, trial, seed in asked
     ]
-    with owned(plan.folder), full_disk_is_named(plan.folder), opened(plan, progress) as world:
-        mine = searched(world)
+    with exclusive_use(plan.folder), full_disk_is_named(plan.folder), open_experiment(plan, progress) as context:
+        mine = searched(context)
         if earlier and (differ := earlier.other_than(*mine)):
             raise BadConfig(f"the file of trials holds earlier ones of {' and '.join(differ)}; name another with --out")
-        material = materials(world)
-        world.engine.rest()
-        judged = [judged_on_dev(world, trained) for trained in train_all(world, chains, material)]
+        material = materials(context)
+        context.engine.sleep()
+        judged = [judged_on_dev(context, trained) for trained in train_all(context, strategy_runs, material)]
     found = []
     for (trainer, trial, seed), trained in zip(asked, judged, strict=True):
         best, last = choose(trained.candidates), trained.stages[-1]

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.statistics import intervals, sequential
 
-Verdict = Literal["PASS", "BLOCK", "INCONCLUSIVE"]
+GateVerdict = Literal["PASS", "BLOCK", "INCONCLUSIVE"]
 Design = Literal["fixed", "group-sequential"]
 Policy = Literal["block-on-regression", "require-noninferior"]
 PRIMARY = "all tasks"  # the name of the check of all tasks together
@@ -51,7 +51,7 @@ class Check:
     baseline: str
     task: str
     margin: float
-    verdict: Verdict
+    verdict: GateVerdict
     test: intervals.Sided
     look: int
 
@@ -67,7 +67,7 @@ class Check:
 class Decision:
     """The verdict of the gate. n_used: items compared, of n. over: nothing more can change it."""
 
-    verdict: Verdict
+    verdict: GateVerdict
     checks: tuple[Check, ...]
     n_used: int
     n: int
@@ -98,12 +98,12 @@ def decide(settings: Settings, baselines: Mapping[str, Scores], candidate: Score
     if not checks:
         raise ValueError("no look is complete: scores are missing before the first")
     verdicts = _verdicts(checks)
-    verdict: Verdict = "BLOCK" if "BLOCK" in verdicts else "PASS" if verdicts == {"PASS"} else "INCONCLUSIVE"
+    verdict: GateVerdict = "BLOCK" if "BLOCK" in verdicts else "PASS" if verdicts == {"PASS"} else "INCONCLUSIVE"
     over = verdict != "INCONCLUSIVE" or last == len(plan)
     return Decision(verdict, tuple(checks.values()), sum(used.values()), sum(sizes.values()), last, over)
 
 
-def _verdicts(checks: Mapping[tuple[str, str], Check]) -> set[Verdict]:
+def _verdicts(checks: Mapping[tuple[str, str], Check]) -> set[GateVerdict]:
     return {check.verdict for check in checks.values()}
 
 

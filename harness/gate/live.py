@@ -14,17 +14,17 @@ from harness.evaluation import task_lookup
 from harness.evaluation.eval_models import checkpoint_of, sandbox_for, shown_by
 from harness.evaluation.evaluate import Evaluation, evaluate, summarised
 from harness.evaluation.grading_pool import Graders
-from harness.evaluation.job import Job, job
+from harness.evaluation.job import EvalJob, job
 from harness.gate.check import Comparison
 from harness.gate.lock import PerItem, shortened
 from harness.protocols import Progress
-from harness.records.run_folder import full_disk_is_named, owned, writable
+from harness.records.run_folder import ensure_writable, exclusive_use, full_disk_is_named
 from harness.statistics.sequential import seen
 from harness.types import Sampling
 
 
 @dataclass(frozen=True)
-class Asked:
+class CheckRequest:
     """What is evaluated, where its replies are kept, and by what. folder: of this candidate alone."""
 
     model: str
@@ -35,7 +35,7 @@ class Asked:
     allow_weak_sandbox: bool = False
 
 
-def evaluated(asked: Asked, comparison: Comparison, progress: Progress) -> PerItem:
+def evaluated(asked: CheckRequest, comparison: Comparison, progress: Progress) -> PerItem:
     """The scores of a model on the lock's items, as far as the verdict needs them; replies are kept and used again.
 
     Raises `NotComparable` where the items here are not those of the baseline.
@@ -45,8 +45,8 @@ def evaluated(asked: Asked, comparison: Comparison, progress: Progress) -> PerIt
     lock, baseline = comparison.lock, comparison.baselines["release"]
     jobs = [_job(task, ids, baseline, lock.samples) for task, ids in lock.items.items()]
     checkpoint = checkpoint_of(asked.model, asked.engine, dict(asked.engine_options))
-    writable(asked.folder)
-    with owned(asked.folder), full_disk_is_named(asked.folder), contextlib.ExitStack() as closing:
+    ensure_writable(asked.folder)
+    with exclusive_use(asked.folder), full_disk_is_named(asked.folder), contextlib.ExitStack() as closing:
         runner = sandbox_for([part.task for part in jobs], asked.allow_weak_sandbox, closing)
         graders = closing.enter_context(Graders(runner))
         engine = open_engine(asked.engine, progress.say, dict(asked.engine_options))
@@ -70,7 +70,7 @@ def evaluated(asked: Asked, comparison: Comparison, progress: Progress) -> PerIt
         return candidate
 
 
-def _job(name: str, ids: Sequence[str], baseline: PerItem, samples: int) -> Job:
+def _job(name: str, ids: Sequence[str], baseline: PerItem, samples: int) -> EvalJob:
     """The lock's items of a task in its order, asked as the baseline was."""
     task = task_lookup.open_task(name)
     hashes = {item.id: item.item for item in baseline.items if item.task == name}

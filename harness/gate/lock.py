@@ -20,7 +20,7 @@ import numpy as np
 from harness.board.entries import Run
 from harness.errors import DataError, NotComparable, UsageError
 from harness.gate.decide import Design, Policy, Settings
-from harness.records.columns import Places
+from harness.records.columns import ReplyIndex
 from harness.records.serialization import write_text
 from harness.types import sha256_of
 
@@ -31,7 +31,7 @@ MUST_AGREE = (*RULES, "item", "prompt", "samples")
 
 
 @dataclass(frozen=True)
-class Item:
+class LockedItem:
     """One row of a per-item file. strict, lenient: sums over the samples; n: samples that have a verdict."""
 
     task: str
@@ -60,7 +60,7 @@ class PerItem:
     samples: int
     rules: Mapping[str, Mapping[str, list[str]]]
     counts: Mapping[str, int]
-    items: tuple[Item, ...]
+    items: tuple[LockedItem, ...]
     tokens_per_reply: float = 0.0
 
     @classmethod
@@ -82,7 +82,7 @@ class PerItem:
             for values in (judged.astype(float), columns.verdicts["strict"], columns.verdicts["lenient"])
         )
         items = tuple(
-            Item(
+            LockedItem(
                 places.tasks[at],
                 places.ids[at],
                 shortened(places.compared["item"][at]),
@@ -130,7 +130,7 @@ class PerItem:
         try:
             head, *lines = (json.loads(line, parse_constant=_refuse) for line in text.rstrip("\n").split("\n"))
             schema = head.pop("schema")
-            items = tuple(Item(**line) for line in lines)
+            items = tuple(LockedItem(**line) for line in lines)
             found = cls(**head, items=items)
             odd = [item for item in items if not item.is_sound(found.samples)]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -154,7 +154,7 @@ def shortened(digest: str) -> str:
     return digest[:16]
 
 
-def _rules(places: Places) -> dict[str, list[str]]:
+def _rules(places: ReplyIndex) -> dict[str, list[str]]:
     return {field: sorted(set(places.compared[field])) for field in RULES}
 
 

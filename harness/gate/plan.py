@@ -32,7 +32,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SampleSizePlan:
     """settings: with all margins set. within: share of the assumed discordance that one item's samples explain."""
 
     settings: Settings
@@ -50,7 +50,7 @@ def plan(
     margins: Mapping[str, float],
     discordance: float = DISCORDANCE,
     underpowered: bool = False,
-) -> Plan:
+) -> SampleSizePlan:
     """The checks of a gate against this baseline. margin, margins: in points; None or left out: the least that works.
 
     A margin works where an unchanged checkpoint passes with 80 % power. Raises `UsageError` for a smaller one unless
@@ -91,7 +91,7 @@ def plan(
     agreed = replace(settings, margin=overall, margins=found)
     parts += [Part(task, sizes[task], found.get(task, overall), errors[task]) for task in tasks]
     within = _within(baseline, settings) if baseline.samples > 1 else None
-    return Plan(agreed, tuple(parts), baseline.samples, discordance, within, baseline.tokens_per_reply)
+    return SampleSizePlan(agreed, tuple(parts), baseline.samples, discordance, within, baseline.tokens_per_reply)
 
 
 def _margin(task: str, asked: float | None, error: float, settings: Settings, underpowered: bool) -> float:
@@ -174,7 +174,7 @@ def chances(part: Part, settings: Settings, checks: int, drop: float) -> tuple[f
 _DRAWS = 20_000
 
 
-def passes(planned: Plan, baselines: int) -> float:
+def passes(planned: SampleSizePlan, baselines: int) -> float:
     """The chance that an unchanged checkpoint passes every check, against so many baselines: as `chances`.
 
     The candidate's share of the noise is the same against each baseline.
@@ -202,7 +202,7 @@ def passes(planned: Plan, baselines: int) -> float:
     return float(passed.mean())
 
 
-def lines(planned: Plan, baselines: int = 1) -> Sequence[str]:
+def lines(planned: SampleSizePlan, baselines: int = 1) -> Sequence[str]:
     """The plan in words."""
     settings, parts = planned.settings, planned.parts
     checks = len(parts) * baselines

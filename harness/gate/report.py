@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from harness.rendering import forest_plot, tables
 from harness.statistics import intervals
 
-Facts = Mapping[str, Any]
+GateFacts = Mapping[str, Any]
 
 KIND, SCHEMA = "gate verdict", 1  # of verdict.json
 
@@ -31,7 +31,7 @@ NAMES = (
 REFUSED = "NOT COMPARABLE"
 
 
-def files(facts: Facts) -> dict[str, str]:
+def files(facts: GateFacts) -> dict[str, str]:
     """Name -> text of every file of a report: `NAMES`."""
     return {
         "summary.md": summary(facts),
@@ -68,7 +68,7 @@ def marker(lock: str) -> str:
     return f"<!-- harness gate {''.join(c for c in lock if c.isalnum() or c in '._-')} -->"
 
 
-def headline(facts: Facts) -> str:
+def headline(facts: GateFacts) -> str:
     """One sentence: the verdict and why."""
     names = " and ".join(f"{name} ({_line(of['name'])})" for name, of in facts["baselines"].items())
     worst = _worst(facts)
@@ -87,7 +87,7 @@ def _line(text: str) -> str:
 _LONGEST_NAME = 120
 
 
-def _worst(facts: Facts) -> Mapping[str, Any]:
+def _worst(facts: GateFacts) -> Mapping[str, Any]:
     """The check that decided, or the lowest difference."""
     checks: Sequence[Mapping[str, Any]] = facts["checks"]
     deciding = [check for check in checks if check["verdict"] == facts["verdict"]]
@@ -99,7 +99,7 @@ def _points(check: Mapping[str, Any]) -> str:
     return tables.percent(check, "+")
 
 
-def summary(facts: Facts) -> str:
+def summary(facts: GateFacts) -> str:
     """Markdown for a pull request, below GitHub's limits: what does not fit is left out from the end, and said."""
     head = ["Check", "Verdict", "Difference, points", "Margin", "Gained / lost", "n", "p worse", "p margin"]
     order = {"BLOCK": 0, "INCONCLUSIVE": 1, "PASS": 2}
@@ -140,7 +140,7 @@ def _summary_row(check: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _meaning(facts: Facts) -> str:
+def _meaning(facts: GateFacts) -> str:
     settings, level = facts["settings"], 100 * facts["settings"]["alpha"]
     return (
         "**PASS**: a drop of the margin is ruled out. **BLOCK**: it did get worse, and the margin is not ruled out. "
@@ -153,7 +153,7 @@ def _meaning(facts: Facts) -> str:
     )
 
 
-def _sides(facts: Facts) -> Iterator[str]:
+def _sides(facts: GateFacts) -> Iterator[str]:
     sides = {"candidate": facts["candidate"], **facts["baselines"]}
     rows = []
     for name, of in sides.items():
@@ -169,7 +169,7 @@ def _sides(facts: Facts) -> Iterator[str]:
     yield ""
 
 
-def _folded(facts: Facts, room: int) -> str:
+def _folded(facts: GateFacts, room: int) -> str:
     """The flipped items under a fold, as many as there is room for."""
     start, end = "<details><summary>Items that flipped</summary>\n\n", "\n</details>\n"
     lines, used, left = [], len((start + end).encode()) + 100, 0
@@ -185,7 +185,7 @@ def _folded(facts: Facts, room: int) -> str:
     return start + "\n".join(lines or ["none"]) + end if room > used else ""
 
 
-def _flips(facts: Facts) -> Iterator[str]:
+def _flips(facts: GateFacts) -> Iterator[str]:
     for baseline, tasks in facts["flipped"].items():
         for task, items in tasks.items():
             for word in ("lost", "gained"):
@@ -195,7 +195,7 @@ def _flips(facts: Facts) -> Iterator[str]:
                 )
 
 
-def flipped(facts: Facts) -> str:
+def flipped(facts: GateFacts) -> str:
     """CSV: baseline, task, item, lost or gained."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -207,7 +207,7 @@ def flipped(facts: Facts) -> str:
     return out.getvalue()
 
 
-def forest(facts: Facts) -> str:
+def forest(facts: GateFacts) -> str:
     """SVG: every check's difference with its interval, and the margin, where it is one."""
     checks = facts["checks"]
     margins = {check["margin"] for check in checks}
@@ -229,7 +229,7 @@ def _cell(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-def junit(facts: Facts) -> str:
+def junit(facts: GateFacts) -> str:
     """JUnit XML: one test case a check; BLOCK is a failure, INCONCLUSIVE skipped, or a failure where it must not be."""
     strict = facts["settings"]["policy"] == "require-noninferior"
     checks = facts["checks"]
@@ -261,7 +261,7 @@ def _xml(root: ElementTree.Element) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, "unicode") + "\n"
 
 
-def workflow_commands(facts: Facts) -> list[str]:
+def workflow_commands(facts: GateFacts) -> list[str]:
     """GitHub's workflow commands: an error a blocked check, a warning an open one; only as many as are shown."""
     kinds = {"BLOCK": "error", "INCONCLUSIVE": "warning"}
     found = []
@@ -277,14 +277,14 @@ def _escaped(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def badge(facts: Facts) -> dict[str, Any]:
+def badge(facts: GateFacts) -> dict[str, Any]:
     """For shields.io's endpoint."""
     worst = _worst(facts)
     message = f"{facts['verdict']} {100 * worst['value']:+.1f} points"
     return {"schemaVersion": 1, "label": "gate", "message": message, "color": COLOURS[facts["verdict"]]}
 
 
-def lines(facts: Facts) -> list[str]:
+def lines(facts: GateFacts) -> list[str]:
     """What a terminal shows."""
     found = [headline(facts)]
     for check in facts["checks"]:

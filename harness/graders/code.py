@@ -29,7 +29,7 @@ _CODE_LINE = re.compile(
 
 
 @dataclass(frozen=True)
-class Judged:
+class CodeVerdict:
     """A program that was read out of a reply, and the verdict on it."""
 
     program: str
@@ -56,7 +56,7 @@ def _problem(row: str) -> Problem:
     return read_problem(json.loads(row))
 
 
-def _score(judged: Judged) -> Score:
+def _score(judged: CodeVerdict) -> Score:
     passed, why = judged.result.passed, judged.result.why
     if judged.result.verdict == "timeout":
         why = f"timeout: {why}"
@@ -65,11 +65,11 @@ def _score(judged: Judged) -> Score:
 
 def judge(
     problem: Problem, text: str, runner: CodeRunner, timeout_s: float = DEFAULT_TIMEOUT_S
-) -> tuple[Judged, Judged]:
+) -> tuple[CodeVerdict, CodeVerdict]:
     """The strict and the lenient reading of a reply, and the verdicts. Lenient never runs what strict has passed."""
 
-    def run(program: str) -> Judged:
-        return Judged(program, run_program(problem, program, runner, timeout_s))
+    def run(program: str) -> CodeVerdict:
+        return CodeVerdict(program, run_program(problem, program, runner, timeout_s))
 
     text = after_thoughts(text)
     program = _program(problem, text)
@@ -128,7 +128,7 @@ def _reference(problem: Problem, runner: CodeRunner, timeout_s: float) -> str:
 _REFERENCES: dict[tuple[Problem, float], str] = {}
 
 
-def _best_failure(strict: Judged, lenient: Judged) -> Judged:
+def _best_failure(strict: CodeVerdict, lenient: CodeVerdict) -> CodeVerdict:
     """Of two failures the one that says more: a program that ran and was wrong, rather than one that did not parse."""
     said = lenient.result.why
     return strict if said.startswith(("SyntaxError", "IndentationError", "NameError")) else lenient

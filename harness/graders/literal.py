@@ -45,7 +45,7 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
 @dataclass(frozen=True)
-class Reading:
+class LiteralRead:
     """What was read. text None: nothing there. value _NOTHING: no literal. bare: may be a string without its quotes."""
 
     text: str | None
@@ -92,7 +92,7 @@ def _deep(text: str) -> bool:
     return most > MAX_DEPTH or re.search(r"(?:[-+~]\s*|not\s+){20}", text) is not None
 
 
-def _judge(reading: Reading, gold: Any, target: str) -> Score:
+def _judge(reading: LiteralRead, gold: Any, target: str) -> Score:
     if reading.text is None:
         return Score(0.0, None, reading.where)
     right = reading.value is not _NOTHING and _same(reading.value, gold)
@@ -114,11 +114,11 @@ def _after_thoughts(text: str) -> str:
     return answer if answer.strip() else text
 
 
-def _read_strict(text: str) -> Reading:
+def _read_strict(text: str) -> LiteralRead:
     """The literal on the last `####` line, which must hold nothing else."""
     at = text.rfind("####")
     if at < 0:
-        return Reading(None, "no line '#### V'")
+        return LiteralRead(None, "no line '#### V'")
     start = text.rfind("\n", 0, at) + 1
     end = text.find("\n", at)
     line = text[start : len(text) if end < 0 else end]
@@ -126,11 +126,11 @@ def _read_strict(text: str) -> Reading:
     match = _STRICT.fullmatch(line) if first >= 0 and len(line) <= MAX_LITERAL + 200 else None
     value = read(match[1]) if match else _NOTHING
     if match is None or value is _NOTHING:
-        return Reading(None, f"the last '####' line is not '#### V', with V a Python literal: {line[:80]!r}")
-    return Reading(match[1], "line '#### V'", value)
+        return LiteralRead(None, f"the last '####' line is not '#### V', with V a Python literal: {line[:80]!r}")
+    return LiteralRead(match[1], "line '#### V'", value)
 
 
-def _read_lenient(text: str, words: bool) -> Reading:
+def _read_lenient(text: str, words: bool) -> LiteralRead:
     """The value a reply gives: where it marks one, else the whole reply, code in it, its last line.
 
     words: a string is asked for, so a JSON field or an [ANSWER] tag may hold its text without quotes.
@@ -147,22 +147,22 @@ def _read_lenient(text: str, words: bool) -> Reading:
             return found
     bare = text.strip()
     if words and bare and "\n" not in bare and len(bare) <= MAX_LITERAL:
-        return Reading(bare, "the whole reply", bare=True)
-    return Reading(None, "no Python literal in the reply")
+        return LiteralRead(bare, "the whole reply", bare=True)
+    return LiteralRead(None, "no Python literal in the reply")
 
 
-def _stated(text: str, marker: re.Match[str], words: bool) -> Reading | None:
+def _stated(text: str, marker: re.Match[str], words: bool) -> LiteralRead | None:
     """The value stated after a marker; None where that place states none."""
     after = text[marker.end() : marker.end() + MAX_LITERAL + 200]
     where = f"after {marker[0].strip()[:40]!r}"
     if marker["json"]:
         fields = _json_values(after)
         found = next(filter(None, (_literal(held, where) for held in fields)), None)
-        return replace(found, bare=True) if found else Reading(fields[0], where, bare=True) if words else None
+        return replace(found, bare=True) if found else LiteralRead(fields[0], where, bare=True) if words else None
     if marker["tag"]:
         tagged = _TAGGED.match(after)
         held = tagged[1].strip() if tagged else ""
-        return _literal(held, where) or (Reading(held, where, bare=True) if words and held else None)
+        return _literal(held, where) or (LiteralRead(held, where, bare=True) if words and held else None)
     if marker["hash"]:
         return _literal(after.partition("\n")[0], where)
     return _leading(after.lstrip(" \t\r\n*:`"), where)
@@ -178,16 +178,16 @@ def _json_values(after: str) -> list[str]:
     return [value if isinstance(value, str) else repr(value), line]
 
 
-def _literal(text: str, where: str) -> Reading | None:
+def _literal(text: str, where: str) -> LiteralRead | None:
     """The text as one literal, without the marks that writers put round it."""
     for shown in (text.strip(), text.strip(" \t\r\n`*$"), text.strip(" \t\r\n`*$.")):
         value = read(shown)
         if value is not _NOTHING:
-            return Reading(shown, where, value)
+            return LiteralRead(shown, where, value)
     return None
 
 
-def _leading(text: str, where: str) -> Reading | None:
+def _leading(text: str, where: str) -> LiteralRead | None:
     """The literal a text begins with, whatever follows it: "[1, 2]. So ..." is [1, 2]."""
     end = _literal_end(text)
     return _literal(text[:end], where) if end else None

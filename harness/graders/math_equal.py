@@ -30,7 +30,7 @@ TRIES = 3  # a worker that died, rather than ran out of time, is replaced and as
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Equality:
     """equal None: the gold cannot be read, so nobody can be right or wrong. why: what decided."""
 
     equal: bool | None
@@ -45,7 +45,7 @@ def _ask(_gold: str, _pred: str) -> NoReturn:
     raise _NeedsAlgebra
 
 
-def equal(gold: str, pred: str) -> Verdict:
+def equal(gold: str, pred: str) -> Equality:
     """Whether `pred` is the same answer as `gold`, within WALL_S seconds once a worker is free."""
     return default_pool().equal(gold, pred)
 
@@ -68,29 +68,29 @@ class Pool:
 
     def __init__(self, workers: int | None = None, wall_s: float = WALL_S, memory_bytes: int = MEMORY_BYTES) -> None:
         self.wall_s = wall_s
-        self.workers = [Worker(memory_bytes) for _ in range(workers or len(os.sched_getaffinity(0)))]
-        self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()  # last in, first out: few callers start few workers
+        self.workers = [MathWorker(memory_bytes) for _ in range(workers or len(os.sched_getaffinity(0)))]
+        self._idle: queue.LifoQueue[MathWorker] = queue.LifoQueue()  # last in, first out: few callers start few workers
         for worker in self.workers:
             self._idle.put(worker)
 
-    def equal(self, gold: str, pred: str) -> Verdict:
+    def equal(self, gold: str, pred: str) -> Equality:
         """Whether `pred` is the same answer as `gold`. Whatever the strings are, this raises nothing about them."""
         if not plain(gold):
-            return Verdict(None, "the gold is empty")
+            return Equality(None, "the gold is empty")
         if len(gold) > MAX_ANSWER or deep(gold):
-            return Verdict(True, "same string") if gold == pred else Verdict(None, "the gold is too long or too deep")
+            return Equality(True, "same string") if gold == pred else Equality(None, "the gold is too long or too deep")
         if len(pred) > MAX_ANSWER:
-            return Verdict(False, f"{len(pred)} characters are no answer, {MAX_ANSWER} at most are read")
+            return Equality(False, f"{len(pred)} characters are no answer, {MAX_ANSWER} at most are read")
         if deep(pred):
-            return Verdict(False, "too deeply nested")
+            return Equality(False, "too deeply nested")
         try:
-            return Verdict(*alike(gold, pred, _ask))
+            return Equality(*alike(gold, pred, _ask))
         except _NeedsAlgebra:
             return self._by_algebra(gold, pred)
         except RecursionError:
-            return Verdict(False, "too deeply nested")
+            return Equality(False, "too deeply nested")
 
-    def _by_algebra(self, gold: str, pred: str) -> Verdict:
+    def _by_algebra(self, gold: str, pred: str) -> Equality:
         request = {"gold": gold, "pred": pred, "cpu_s": self.wall_s + 1}
         worker = self._idle.get()
         gold_read = False
@@ -104,14 +104,14 @@ class Pool:
                     reply = worker.ask(None, deadline) if reply is not None else None
                 except TimeoutError:
                     worker.drop_child()
-                    return Verdict(
+                    return Equality(
                         False if gold_read else None,
                         f"timeout after {self.wall_s:g} s{'' if gold_read else ', on the gold'}",
                     )
                 if reply is not None:
-                    return Verdict(bool(reply["equal"]), f"math-verify: {reply['why']}")
+                    return Equality(bool(reply["equal"]), f"math-verify: {reply['why']}")
                 worker.drop_child()
-            return Verdict(False if gold_read else None, f"ended {TRIES} workers (memory or a crash)")
+            return Equality(False if gold_read else None, f"ended {TRIES} workers (memory or a crash)")
         finally:
             self._idle.put(worker)
 
@@ -121,7 +121,7 @@ class Pool:
             worker.close()
 
 
-class Worker:
+class MathWorker:
     """One fork server and its child. Used by one thread at a time."""
 
     def __init__(self, memory_bytes: int) -> None:

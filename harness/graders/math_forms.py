@@ -20,7 +20,7 @@ MAX_DEPTH = 60  # open brackets
 MAX_ITEMS = 200  # of a list that is matched in any order
 TOLERANCE = Fraction(1, 10**6)  # absolute and relative: from the sixth digit on, a decimal is as good as the number
 NOISE = Fraction(1, 10**12)  # relative: what floating point does to large numbers
-Kind = Literal["nothing", "text", "list", "bracket", "union", "matrix", "relation", "number", "expression"]
+FormKind = Literal["nothing", "text", "list", "bracket", "union", "matrix", "relation", "number", "expression"]
 Leaf = Callable[[str, str], bool]
 
 
@@ -28,7 +28,7 @@ Leaf = Callable[[str, str], bool]
 class Form:
     """One answer as read. text: the cleaned string, what `leaf` gets."""
 
-    kind: Kind
+    kind: FormKind
     text: str
     parts: tuple[Form, ...] = ()
     mark: str = ""  # bracket: "(]"; relation: its operators, blank between; matrix: columns; list: "named", "row" or ""

@@ -48,7 +48,7 @@ _LATEX = {"{,}": ",", "\\,": "", "\\!": "", "\\$": "$", "\\%": "%", "−": "-", 
 
 
 @dataclass(frozen=True)
-class Reading:
+class NumberRead:
     """What was read. value None: no number there, `why` says so. text: as the reply writes it."""
 
     value: Fraction | None
@@ -72,7 +72,7 @@ def score_number(text: str, target: str) -> dict[str, Score]:
     return {"strict": _judge(strict, gold, target), "lenient": _judge(lenient, gold, target)}
 
 
-def _judge(reading: Reading, gold: Fraction, target: str) -> Score:
+def _judge(reading: NumberRead, gold: Fraction, target: str) -> Score:
     if reading.value is None:
         return Score(0.0, None, reading.why)
     right = abs(reading.value - gold) <= TOLERANCE
@@ -86,22 +86,22 @@ def _before_next_question(text: str) -> str:
     return text[: further.start()] if further else text
 
 
-def _read_strict(text: str) -> Reading:
+def _read_strict(text: str) -> NumberRead:
     """The number on the last `####` line, which must hold nothing else."""
     at = text.rfind("####")
     if at < 0:
-        return Reading(None, None, "no line '#### N'")
+        return NumberRead(None, None, "no line '#### N'")
     start = text.rfind("\n", 0, at) + 1
     end = text.find("\n", at)
     line = text[start : len(text) if end < 0 else end]
     match = _STRICT.fullmatch(line) if len(line) <= MAX_STATEMENT else None
     number = _NUMBER.fullmatch(match[1]) if match else None
     if number is None:
-        return Reading(None, None, f"the last '####' line is not '#### N': {line[:80]!r}")
+        return NumberRead(None, None, f"the last '####' line is not '#### N': {line[:80]!r}")
     return _value(number, "line '#### N'")
 
 
-def read_lenient(text: str) -> Reading:
+def read_lenient(text: str) -> NumberRead:
     """The number a reply gives as its answer: at the last marker that states one, else bold, else the last number.
 
     Markers: `#### N`, `\\boxed{}`, an "answer" field of JSON, "the answer is", "Answer:", a line "A: N".
@@ -115,13 +115,13 @@ def read_lenient(text: str) -> Reading:
     bold = [match[1] for match in _BOLD.finditer(tail)]
     if bold:
         return _first(bold[-1], "last bold number")
-    last: Reading | None = None
+    last: NumberRead | None = None
     for number in _NUMBER.finditer(tail):
         last = _value(number, "last number in the reply")
-    return last or Reading(None, None, "no number in the reply")
+    return last or NumberRead(None, None, "no number in the reply")
 
 
-def _stated(text: str, marker: re.Match[str]) -> Reading:
+def _stated(text: str, marker: re.Match[str]) -> NumberRead:
     """The number stated after a marker; value None where that place states none."""
     after = text[marker.end() : marker.end() + MAX_STATEMENT].lstrip(" \t\r\n*_`")
     where = f"after {marker[0].strip()[:40]!r}"
@@ -129,7 +129,7 @@ def _stated(text: str, marker: re.Match[str]) -> Reading:
         return _after_equals(_json_value(after), where)
     if marker["hash"]:
         number = _NUMBER.match(after)
-        return _value(number, where) if number else Reading(None, None, f"no number {where}")
+        return _value(number, where) if number else NumberRead(None, None, f"no number {where}")
     if marker["says"]:
         return _after_equals(re.split(r"\n|[.!?](?:\s|$)", after, maxsplit=1)[0], where)
     if marker["line"] or marker["colon"]:
@@ -164,33 +164,33 @@ def _braced(after: str) -> str:
     return after.partition("\n")[0]
 
 
-def _after_equals(statement: str, where: str) -> Reading:
+def _after_equals(statement: str, where: str) -> NumberRead:
     """The first number after the last equals sign that has one: "3 * 4 = 12 apples" is 12."""
     for part in reversed(re.split("[=≈]", statement)):
         reading = _first(part, where)
         if reading.value is not None:
             return reading
-    return Reading(None, statement.strip()[:80] or None, f"no number {where}: {statement.strip()[:80]!r}")
+    return NumberRead(None, statement.strip()[:80] or None, f"no number {where}: {statement.strip()[:80]!r}")
 
 
-def _first(text: str, where: str = "") -> Reading:
+def _first(text: str, where: str = "") -> NumberRead:
     number = _NUMBER.search(text)
-    return _value(number, where) if number else Reading(None, None, f"no number {where}")
+    return _value(number, where) if number else NumberRead(None, None, f"no number {where}")
 
 
-def _value(number: re.Match[str], where: str) -> Reading:
+def _value(number: re.Match[str], where: str) -> NumberRead:
     """The match as an exact fraction; value None for what has no value (too long, divided by zero)."""
     shown = number[0].strip()
     if len(shown) > MAX_NUMBER:
-        return Reading(None, None, f"{where}: a number of {len(shown)} characters cannot be read")
+        return NumberRead(None, None, f"{where}: a number of {len(shown)} characters cannot be read")
     value = Fraction(number["value"].replace(",", "")) * Fraction(10) ** int(number["exponent"] or 0)
     if number["below"]:
         below = Fraction(number["below"])
         if not below:
-            return Reading(None, shown, f"{where}: {shown!r} divides by zero")
+            return NumberRead(None, shown, f"{where}: {shown!r} divides by zero")
         value /= below
     value += int(number["whole"] or 0)
-    return Reading(-value if number["minus"] or number["minus2"] else value, shown, where)
+    return NumberRead(-value if number["minus"] or number["minus2"] else value, shown, where)
 
 
 def _plain(text: str) -> str:

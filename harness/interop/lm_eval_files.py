@@ -21,7 +21,7 @@ from harness.errors import DataError
 from harness.records.serialization import write_text
 from harness.types import Record, Sample
 
-Row = Mapping[str, Any]
+SampleRow = Mapping[str, Any]
 METRIC = "exact_match"
 GRADERS = ("strict", "lenient")
 INVALID = "[invalid]"  # lm-eval's word for a reply that a filter reads no answer from
@@ -31,7 +31,7 @@ INVALID = "[invalid]"  # lm-eval's word for a reply that a filter reads no answe
 
 
 def write_lm_eval(
-    folder: Path, model_name: str, stamp: str, results: Mapping[str, Any], samples: Mapping[str, Iterable[Row]]
+    folder: Path, model_name: str, stamp: str, results: Mapping[str, Any], samples: Mapping[str, Iterable[SampleRow]]
 ) -> list[Path]:
     """The files written: one of samples for each task, then the results. Rows are read one at a time, and only once.
 
@@ -55,7 +55,7 @@ def write_lm_eval(
     return written
 
 
-def _write_rows(path: Path, rows: Iterable[Row]) -> str:
+def _write_rows(path: Path, rows: Iterable[SampleRow]) -> str:
     """Writes a file of samples whole or not at all; its task hash: equal ones had equal items, prompts and targets."""
     task_hash = hashlib.sha256()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -70,7 +70,7 @@ def _write_rows(path: Path, rows: Iterable[Row]) -> str:
     return task_hash.hexdigest()
 
 
-def _as_logged(row: Row) -> dict[str, Any]:
+def _as_logged(row: SampleRow) -> dict[str, Any]:
     """A row of `simple_evaluate` as it is written: arguments named, replies as text. A row so made stays as it is."""
     arguments = row["arguments"]
     if not isinstance(arguments, Mapping):
@@ -125,7 +125,7 @@ def sha256_text(text: str) -> str:
 # --- rows and results of our own tasks --------------------------------------------------------------------------------
 
 
-def sample_rows(sample: Sample, records: Sequence[Record], prompt: str, doc_id: int | None = None) -> list[Row]:
+def sample_rows(sample: Sample, records: Sequence[Record], prompt: str, doc_id: int | None = None) -> list[SampleRow]:
     """The rows of one item: one for each grader, as lm-eval writes one for each filter.
 
     records: one for each repeat, in order. prompt: the text that the model read. doc_id: the item's position in its

@@ -40,7 +40,7 @@ from harness.interop.lm_eval_load import (
     quietly,
 )
 from harness.interop.lm_eval_names import find, read_config
-from harness.protocols import Ask, CodeRunner, Judged
+from harness.protocols import CodeRunner, GradedItem, ReplyRequest
 from harness.types import RAW, Generation, Message, Sample, SamplingParams, Score, Split
 
 PREFIX = "lm_eval/"
@@ -116,13 +116,13 @@ class StockTask:
                     loaded.samples = _build(loaded, self._options, self.name)
         return loaded.samples
 
-    def asks(self, sample: Sample) -> Sequence[Ask]:
+    def asks(self, sample: Sample) -> Sequence[ReplyRequest]:
         """One ask for each repeat, or for each choice."""
         if "continuations" in sample.metadata:
-            return [Ask(SamplingParams(1), continuation) for continuation in sample.metadata["continuations"]]
+            return [ReplyRequest(SamplingParams(1), continuation) for continuation in sample.metadata["continuations"]]
         params = _params(sample.metadata["gen_kwargs"], self.name, self._seed)
         repeats = range(sample.metadata["repeats"])
-        return [Ask(params if params.seed is None else replace(params, seed=params.seed + r)) for r in repeats]
+        return [ReplyRequest(params if params.seed is None else replace(params, seed=params.seed + r)) for r in repeats]
 
     def score(self, sample: Sample, text: str, runner: CodeRunner | None) -> Mapping[str, Score]:
         """Verdicts "strict" and "lenient" on one reply; value None for tasks that compare given choices."""
@@ -130,7 +130,7 @@ class StockTask:
             return not_scored("the task compares the likelihoods of given choices, it reads no text")
         return self.judge(sample, [Generation("", text, 0, 0, "stop", "", 0.0)], runner).scores[0]
 
-    def judge(self, sample: Sample, replies: Sequence[Generation], runner: CodeRunner | None) -> Judged:
+    def judge(self, sample: Sample, replies: Sequence[Generation], runner: CodeRunner | None) -> GradedItem:
         """lm-eval's metrics of the item, and our own reading of each reply. No metrics where a reply is missing.
 
         Raises `DataError` where code must run and there is no runner.
@@ -138,7 +138,7 @@ class StockTask:
         if self.needs_sandbox and runner is None:
             raise DataError(f"task {self.name!r} runs model-written code: give it a sandbox, got runner=None")
         if any(reply.finish == "error" for reply in replies):
-            return Judged([self._read_alone(sample, reply) for reply in replies])
+            return GradedItem([self._read_alone(sample, reply) for reply in replies])
         loaded = self._loaded()
         with judging_code(runner, sample.metadata["doc"]) as ran:
             metrics, filtered = _verdict(loaded, sample, replies)
@@ -155,7 +155,7 @@ class StockTask:
             if reading in ("number", "metric") and len(replies) > 1:
                 stock = _verdict_alone(loaded, sample, reply)
             scores.append(_read(sample, reply.text, *stock))
-        return Judged(scores, metrics, filtered)
+        return GradedItem(scores, metrics, filtered)
 
     def aggregate(self, metrics: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
         """lm-eval's row of results: the number of items, and each "metric,filter" with its standard error."""
@@ -184,7 +184,7 @@ class StockTask:
         found: Mapping[str, Any] = json.loads(json.dumps(described, default=_as_stock))
         return found
 
-    def sample_rows(self, sample: Sample, replies: Sequence[Generation], judged: Judged) -> list[dict[str, Any]]:
+    def sample_rows(self, sample: Sample, replies: Sequence[Generation], judged: GradedItem) -> list[dict[str, Any]]:
         """The item's lines in lm-eval's samples file, one for each filter; none where it has no verdict.
 
         The file holds all lines of the first filter, then those of the next.

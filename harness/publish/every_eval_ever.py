@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError, UsageError
-from harness.publish.results import DATASETS, NAME, Evaluator, Pick, Result, TaskScore, result
+from harness.publish.results import DATASETS, NAME, Evaluator, Pick, PublishedResult, TaskScore, result
 from harness.records.serialization import read_records
 from harness.types import Record, Sample, canonical_json, sha256_of
 
@@ -85,7 +85,7 @@ def every_eval_ever(
     return {f"{path}.json": json.dumps(whole, indent=2, ensure_ascii=False) + "\n", **files}
 
 
-def _model_info(found: Result, model: str) -> dict[str, Any]:
+def _model_info(found: PublishedResult, model: str) -> dict[str, Any]:
     engine, version = found.engine
     known = engine not in ("unrecorded", "openai")  # behind an address anything may answer
     tried = found.row.get("tried")
@@ -107,7 +107,7 @@ def _model_info(found: Result, model: str) -> dict[str, Any]:
     }
 
 
-def _evaluation(found: Result, task: TaskScore) -> dict[str, Any]:
+def _evaluation(found: PublishedResult, task: TaskScore) -> dict[str, Any]:
     dataset, score, reading = DATASETS.get(task.name), task.score, found.reading
     source: dict[str, Any] = {"dataset_name": task.name, "source_type": "other"}
     details = {"items": found.fact("suite", task.name), "items_of_benchmark": str(task.n_items)}
@@ -145,7 +145,9 @@ def _evaluation(found: Result, task: TaskScore) -> dict[str, Any]:
     }
 
 
-def _judged(found: Result, records: Sequence[Record], samples: Mapping[str, Sample]) -> list[tuple[Record, Sample]]:
+def _judged(
+    found: PublishedResult, records: Sequence[Record], samples: Mapping[str, Sample]
+) -> list[tuple[Record, Sample]]:
     """Those that are of the row and have a verdict, with their items. Raises `DataError` unless they give its score."""
     judged = []
     values: dict[str, dict[tuple[str, str], list[float]]] = {task.name: defaultdict(list) for task in found.tasks}
@@ -179,7 +181,7 @@ def _mean(values: Mapping[tuple[str, str], Sequence[float]], digests: Sequence[s
     return len(shared), sum(means) / len(means) if means else 0.0
 
 
-def _instance(found: Result, record: Record, sample: Sample) -> dict[str, Any]:
+def _instance(found: PublishedResult, record: Record, sample: Sample) -> dict[str, Any]:
     asked = "\n\n".join(message.content for message in sample.messages)
     score, beside = record.scores[found.reading], record.scores[found.other].value
     read = {"turn_idx": 0, "source": "output.raw", "extracted_value": score.answer, "is_terminal": True}

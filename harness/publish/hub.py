@@ -44,7 +44,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Ask:
+class Question:
     """What is to be published of a board. targets: (model repository, what of the board).
 
     datastore: the dataset repository for Every Eval Ever; "": beside the model. created, records and samples are its
@@ -62,7 +62,9 @@ class Ask:
     samples: Mapping[str, Sample] | None = None
 
 
-def planned(facts: Mapping[str, Any], ask: Ask, card: Callable[[str], str | None] = lambda _: None) -> list[Upload]:
+def planned(
+    facts: Mapping[str, Any], ask: Question, card: Callable[[str], str | None] = lambda _: None
+) -> list[Upload]:
     """What is sent where. card: gives the README.md of a model repository as it is now, for the model index."""
     title = f"Evaluation results by {NAME}: {board_of(facts)['title']}"
     uploads: dict[tuple[Literal["model", "dataset"], str], dict[str, str]] = defaultdict(dict)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from harness.errors import DataError, UsageError
-from harness.publish.results import DATASETS, NAME, Pick, Result, TaskScore, benchmark, result
+from harness.publish.results import DATASETS, NAME, Pick, PublishedResult, TaskScore, benchmark, result
 
 
 def eval_results(facts: Mapping[str, Any], row: Pick, *, source: str = "", date: str | None = None) -> str:
@@ -37,7 +37,7 @@ def eval_results(facts: Mapping[str, Any], row: Pick, *, source: str = "", date:
     return _yaml(eval_result_entries_to_yaml(entries))
 
 
-def _of(found: Result, known: Iterable[str], what: str) -> list[TaskScore]:
+def _of(found: PublishedResult, known: Iterable[str], what: str) -> list[TaskScore]:
     """The tasks that are known. Raises `UsageError` for none."""
     known = list(known)
     tasks = [task for task in found.tasks if task.name in known]

@@ -89,7 +89,7 @@ class TaskScore:
 
 
 @dataclass(frozen=True)
-class Result:
+class PublishedResult:
     """A row, or one seed of it, that may be published.
 
     reading: which of the two scores the board ranks by, "strict" or "lenient"; whole: that score over all tasks.
@@ -177,7 +177,7 @@ def board_of(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     return board
 
 
-def result(facts: Mapping[str, Any], pick: Pick) -> Result:
+def result(facts: Mapping[str, Any], pick: Pick) -> PublishedResult:
     """What is published. Raises a `HarnessError` that says why it may not be."""
     board = board_of(facts)
     rows = {row["name"]: row for row in board["rows"]}
@@ -203,12 +203,12 @@ def result(facts: Mapping[str, Any], pick: Pick) -> Result:
                 "here, so nothing is said about one"
             )
     chosen = runs[0] if len(runs) < len(row["runs"]) else row
-    found = Result(pick, board, row, runs, reading, chosen[reading])
+    found = PublishedResult(pick, board, row, runs, reading, chosen[reading])
     found.tasks.extend(_task(found, name, held) for name, held in chosen["tasks"].items())
     return found
 
 
-def _task(found: Result, name: str, held: Mapping[str, Any]) -> TaskScore:
+def _task(found: PublishedResult, name: str, held: Mapping[str, Any]) -> TaskScore:
     board, who, score = found.board, f"row {found.pick.row!r}", held[found.reading]
     if score["value"] is None:
         raise DataError(f"{who} has no verdict on {name}: there is no score to publish")

@@ -28,7 +28,7 @@ COMPARED = ("grader version", "decoding", "engine", "sandbox", "item", "prompt")
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class ReplyIndex:
     """What replies are of, in order of item and repeat; a value for each reply. Equal ones are shared between runs.
 
     names: "task/sample id". compared: for each field of `COMPARED` its value, as text.
@@ -44,7 +44,7 @@ class Places:
     def __len__(self) -> int:
         return len(self.names)
 
-    def same_as(self, other: Places) -> bool:
+    def same_as(self, other: ReplyIndex) -> bool:
         """Whether both are replies to the same items under the same rules."""
         return self is other or (
             (self.names, self.repeats, self.levels) == (other.names, other.repeats, other.levels)
@@ -62,13 +62,13 @@ class Places:
         """The names of the items, in order."""
         return tuple(dict.fromkeys(self.names))
 
-    def only(self, keep: np.ndarray) -> Places:
+    def only(self, keep: np.ndarray) -> ReplyIndex:
         """The places where `keep` (replies,) is true."""
 
         def kept(column: tuple[T, ...]) -> tuple[T, ...]:
             return tuple(compress(column, keep.tolist()))
 
-        return Places(
+        return ReplyIndex(
             kept(self.names),
             kept(self.repeats),
             kept(self.tasks),
@@ -78,7 +78,7 @@ class Places:
         )
 
     @cached_property
-    def by_task(self) -> dict[str, tuple[np.ndarray, Places]]:
+    def by_task(self) -> dict[str, tuple[np.ndarray, ReplyIndex]]:
         """For each task the mask of its replies, and their places."""
         codes = np.array(self.tasks, object)
         masks = {task: codes == task for task in dict.fromkeys(self.tasks)}
@@ -93,7 +93,7 @@ class Columns:
     not fail. cut: it reached the token limit. failed: there is no reply. tasks: in the order of the records.
     """
 
-    places: Places
+    places: ReplyIndex
     tasks: tuple[str, ...]
     verdicts: Mapping[str, np.ndarray]
     unread: np.ndarray
@@ -147,7 +147,7 @@ class Columns:
             return dict.fromkeys(parts, self)
         return {task: self._part(mask, places, (task,)) for task, (mask, places) in parts.items()}
 
-    def _part(self, keep: np.ndarray, places: Places, tasks: tuple[str, ...]) -> Columns:
+    def _part(self, keep: np.ndarray, places: ReplyIndex, tasks: tuple[str, ...]) -> Columns:
         verdicts = {grader: values[keep] for grader, values in self.verdicts.items()}
         unread, cut, failed, n_tokens = (of[keep] for of in (self.unread, self.cut, self.failed, self.n_tokens))
         return Columns(places, tasks, verdicts, unread, cut, failed, n_tokens)
@@ -163,7 +163,7 @@ class _Scores(msgspec.Struct, gc=False):
     lenient: _Verdict
 
 
-class _Line(msgspec.Struct, gc=False):
+class _RecordLine(msgspec.Struct, gc=False):
     """The fields of a `Record` that become columns."""
 
     task: str
@@ -186,7 +186,7 @@ class Reader:
     """Makes columns; runs of the same items that one reader has read share their places."""
 
     def __init__(self) -> None:
-        self._known: list[_Known] = []
+        self._known: list[_KnownIndex] = []
 
     def files(self, paths: Sequence[Path], source: str) -> Columns:
         """The columns of records files, as one run. Raises `DataError` naming the file and line that is none."""
@@ -196,12 +196,12 @@ class Reader:
         """The columns of records in memory, as one run."""
         return self._columns(list(map(_line, records)), source)
 
-    def _columns(self, lines: Sequence[_Line], source: str) -> Columns:
-        said = {name: list(map(attrgetter(name), lines)) for name in _OF_PLACES}
-        said["sampling"] = list(map(bytes, said["sampling"]))
-        known = next((known for known in self._known if known.said == said), None)
+    def _columns(self, lines: Sequence[_RecordLine], source: str) -> Columns:
+        stated = {name: list(map(attrgetter(name), lines)) for name in _OF_PLACES}
+        stated["sampling"] = list(map(bytes, stated["sampling"]))
+        known = next((known for known in self._known if known.stated == stated), None)
         if known is None:
-            known = _Known(said, source)
+            known = _KnownIndex(stated, source)
             same = next((other.places for other in self._known if other.places.same_as(known.places)), None)
             known.places = same or known.places
             self._known.append(known)
@@ -218,7 +218,7 @@ class Reader:
         unread = np.array([of.lenient.answer is None for of in scores], bool)[known.order]
         n_tokens = np.array([line.n_tokens for line in lines], np.int64)[known.order]
         failed = ends == "error"
-        tasks = tuple(dict.fromkeys(said["task"]))
+        tasks = tuple(dict.fromkeys(stated["task"]))
         return Columns(known.places, tasks, verdicts, unread & ~failed, ends == "length", failed, n_tokens)
 
 
@@ -228,33 +228,33 @@ _OF_PLACES = (
 )
 
 
-class _Known:
-    """Places as a file states them, and in order. said: by field, the values in the file's order."""
+class _KnownIndex:
+    """Places as a file states them, and in order. stated: by field, the values in the file's order."""
 
-    def __init__(self, said: dict[str, list[Any]], source: str) -> None:
+    def __init__(self, stated: dict[str, list[Any]], source: str) -> None:
         """Raises `DataError` for a reply that is there twice."""
-        self.said = said
+        self.stated = stated
         keys = [
             (f"{task}/{sample_id}", repeat)
-            for task, sample_id, repeat in zip(said["task"], said["sample_id"], said["repeat"], strict=True)
+            for task, sample_id, repeat in zip(stated["task"], stated["sample_id"], stated["repeat"], strict=True)
         ]
         order = sorted(range(len(keys)), key=keys.__getitem__)
         self.order = np.array(order, np.intp)
         for before, place in pairwise(order):
             if keys[before] == keys[place]:
                 raise DataError(
-                    f"{source}: {said['task'][place]} was evaluated twice (item {said['sample_id'][place]!r}, repeat "
-                    f"{said['repeat'][place]}), with other settings or another --limit; give each evaluation a run "
+                    f"{source}: {stated['task'][place]} was evaluated twice (item {stated['sample_id'][place]!r}, "
+                    f"repeat {stated['repeat'][place]}), with other settings or another --limit; give each evaluation a run "
                     "folder of its own"
                 )
-        self.places = Places(
+        self.places = ReplyIndex(
             names=tuple(keys[i][0] for i in order),
             repeats=tuple(keys[i][1] for i in order),
-            tasks=tuple(said["task"][i] for i in order),
-            ids=tuple(said["sample_id"][i] for i in order),
-            levels=tuple(said["level"][i] for i in order),
+            tasks=tuple(stated["task"][i] for i in order),
+            ids=tuple(stated["sample_id"][i] for i in order),
+            levels=tuple(stated["level"][i] for i in order),
             compared={
-                field: tuple(_text(said[name][i]) if name == "sampling" else said[name][i] for i in order)
+                field: tuple(_text(stated[name][i]) if name == "sampling" else stated[name][i] for i in order)
                 for field, name in zip(COMPARED, _OF_PLACES[4:], strict=True)
             },
         )
@@ -266,12 +266,12 @@ def _text(sampling: bytes) -> str:
     return canonical_json(json.loads(sampling))
 
 
-def _lines(path: Path) -> list[_Line]:
+def _lines(path: Path) -> list[_RecordLine]:
     try:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; is it a records file of `harness eval`?") from None
-    decoder = msgspec.json.Decoder(_Line)
+    decoder = msgspec.json.Decoder(_RecordLine)
     try:
         return decoder.decode_lines(data)
     except msgspec.MsgspecError:
@@ -285,10 +285,10 @@ def _lines(path: Path) -> list[_Line]:
         raise
 
 
-def _line(record: Record) -> _Line:
+def _line(record: Record) -> _RecordLine:
     """The line of a record; texts that repeats of an item share are kept once."""
     strict, lenient = (_verdict(record.scores[grader]) for grader in ("strict", "lenient"))
-    return _Line(
+    return _RecordLine(
         record.task,
         intern(record.sample_id),
         intern(record.sample_hash),

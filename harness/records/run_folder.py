@@ -15,7 +15,7 @@ from harness.errors import Locked, StorageError
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
-def writable(folder: Path) -> None:
+def ensure_writable(folder: Path) -> None:
     """Make the folder. Raises `StorageError` where it cannot be made or written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def enough_space(folder: Path, needed: int) -> None:
 
 
 @contextmanager
-def owned(folder: Path) -> Iterator[None]:
+def exclusive_use(folder: Path) -> Iterator[None]:
     """Own the folder while inside. Raises `Locked` where another live process owns it."""
     with (folder / "lock").open("a+", encoding="utf-8") as lock:
         try:

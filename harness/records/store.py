@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError
-from harness.protocols import Judged
+from harness.protocols import GradedItem
 from harness.records.serialization import write_json
 from harness.types import Generation, Score, sha256_of
 
@@ -173,16 +173,16 @@ class Store:
         """The replies of an item, in order, without the prompt. From any thread."""
         return [Generation(key="", **self._replies.read(place)) for place in self.places(item)]
 
-    def add_verdict(self, item: int, judged: Judged) -> None:
+    def add_verdict(self, item: int, judged: GradedItem) -> None:
         """Keep the verdict on an item."""
         scores = [{name: [s.value, s.answer, s.why] for name, s in of.items()} for of in judged.scores]
         self._verdicts.add(item, {"scores": scores, "metrics": judged.metrics, "filtered": judged.filtered})
 
-    def verdict(self, item: int) -> Judged:
+    def verdict(self, item: int) -> GradedItem:
         """The verdict on an item."""
         found = self._verdicts.read(item)
         scores = [{name: Score(*values) for name, values in of.items()} for of in found["scores"]]
-        return Judged(scores, found["metrics"], found["filtered"])
+        return GradedItem(scores, found["metrics"], found["filtered"])
 
     def prompt(self, item: int) -> str:
         """The prompt of an item; "" where the engine saw none."""

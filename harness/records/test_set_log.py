@@ -19,7 +19,7 @@ NAME = "test-looks.jsonl"
 
 
 @dataclass(frozen=True)
-class Look:
+class LoggedEvaluation:
     """One checkpoint scored on one held-out item set. who: "kd+rl seed 1"."""
 
     items: str  # hash of the item set
@@ -28,14 +28,14 @@ class Look:
     who: str
 
 
-class Ledger:
+class EvaluationLog:
     """`test-looks.jsonl` in the folder that holds the run folder."""
 
     def __init__(self, run: Path) -> None:
         self.path = run.parent / NAME
         self._run = run.name
 
-    def add(self, looks: Iterable[Look]) -> None:
+    def add(self, looks: Iterable[LoggedEvaluation]) -> None:
         """Note looks; one that is known already is the same look."""
         known = set(map(_key, self._entries()))
         new = [look for look in looks if (look.items, look.checkpoint) not in known]

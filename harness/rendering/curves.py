@@ -60,7 +60,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class _Line:
+class _Curve:
     """One line of a panel. style: its place among the names. y is NaN where the line is broken.
 
     low, high: the band, over the first len(low) points. n_whole: so many points are of all seeds, later ones of fewer.
@@ -81,7 +81,7 @@ class _Panel:
     key: str
     x_label: str
     y_label: str
-    lines: Sequence[_Line]
+    lines: Sequence[_Curve]
     x_text: Callable[[float], str]
     in_percent: bool = False
     is_log: bool = False
@@ -140,7 +140,7 @@ def training_series(series: Mapping[str, Sequence[Mapping[str, Any]]], title: st
             x = [100.0 * row["fraction"] for row in held]
             y = [float(scale * row[key]) if math.isfinite(row[key]) else math.nan for row in held]
             if any(map(math.isfinite, y)):
-                lines.append(_Line(style, x, y, len(x)))
+                lines.append(_Curve(style, x, y, len(x)))
         if lines:
             panels.append(_Panel(key, "share of the budget (%)", label, lines, number_text, key in IN_PERCENT))
     if not panels:
@@ -171,12 +171,12 @@ def _refuse(points: Sequence[Point], base: float | None, unit: str | None) -> No
         raise ValueError("no learning curve to draw: no point has a cost above 0")
 
 
-def _over_seeds(style: int, unit: str, runs: Iterable[Sequence[Point]]) -> _Line:
+def _over_seeds(style: int, unit: str, runs: Iterable[Sequence[Point]]) -> _Curve:
     """Mean, lowest and highest seed at each checkpoint of one strategy; a run that stopped counts as far as it went."""
     measured = [[p for p in run if unit in p.costs] for run in runs]
     steps = [[run[k] for run in measured if len(run) > k] for k in range(max(map(len, measured)))]
     several = [step for step in steps if len(step) > 1]
-    return _Line(
+    return _Curve(
         style,
         [fmean(p.costs[unit] for p in step) for step in steps],
         [100 * fmean(p.score for p in step) for step in steps],

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 
 from harness.errors import SandboxError
-from harness.protocols import CodeJob, CodeResult, Verdict
+from harness.protocols import CodeJob, CodeResult, ProgramVerdict
 from harness.sandbox.wire import Channel, Closed
 from harness.sandbox.worker import ASKED, ENDED
 
@@ -95,7 +95,7 @@ class Sandbox:
     ) -> None:
         self._n_workers = workers or len(os.sched_getaffinity(0))
         self._closed = False
-        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[_WorkerHandle | None] = queue.LifoQueue()
         self._alone = threading.Lock()
         if outer is None:
             outer = shlex.split(os.environ.get(OUTER, ""))
@@ -144,12 +144,12 @@ class Sandbox:
                     self._idle.put(worker)
         return result
 
-    def _judge(self, worker: _Worker | None, job: CodeJob) -> tuple[CodeResult, bool, _Worker | None]:
+    def _judge(self, worker: _WorkerHandle | None, job: CodeJob) -> tuple[CodeResult, bool, _WorkerHandle | None]:
         """The verdict, whether it is doubtful (see `_result`), and the worker to go on with."""
         why = ""
         for _ in range(2):  # a worker that died takes no sample with it
             try:
-                worker = worker or _Worker(self._settings)
+                worker = worker or _WorkerHandle(self._settings)
                 return *worker.judge(job), worker
             except (_WorkerDied, SandboxError) as e:
                 why = str(e)
@@ -188,7 +188,7 @@ class _Settings:
 
 def _strongest(
     tier: str | None, allow_weak: bool, packages: Sequence[str], memory_bytes: int, outer: tuple[str, ...]
-) -> tuple[_Worker, str]:
+) -> tuple[_WorkerHandle, str]:
     """A first worker of the strongest tier allowed, proven by a program that tries to get out; and why no stronger."""
     if tier not in (None, *TIERS):
         raise SandboxError(f"tier must be one of {', '.join(TIERS)}, got {tier!r}")
@@ -199,7 +199,7 @@ def _strongest(
     for level in wanted:
         library = _Library.of(level, packages)
         try:
-            worker = _Worker(_Settings(level, library, memory_bytes, outer))
+            worker = _WorkerHandle(_Settings(level, library, memory_bytes, outer))
         except SandboxError as e:
             library.close()
             refused.append(f"{level} refused: {e}")
@@ -219,7 +219,7 @@ def _strongest(
     raise SandboxError(f"no isolation strong enough: {'; '.join(refused)}; {hint}")
 
 
-class _Worker:
+class _WorkerHandle:
     """One worker process and the socket to it. Used by one thread at a time."""
 
     def __init__(self, settings: _Settings) -> None:
@@ -292,7 +292,7 @@ class _Worker:
         self.close()
 
 
-def _exchange(driver: Channel, job: CodeJob) -> tuple[Verdict, str, str] | None:
+def _exchange(driver: Channel, job: CodeJob) -> tuple[ProgramVerdict, str, str] | None:
     """Hand the job to the driver and read what it says; None if it says nothing."""
     asked = {
         "program": job.program,
@@ -314,7 +314,7 @@ def _exchange(driver: Channel, job: CodeJob) -> tuple[Verdict, str, str] | None:
 
 
 def _result(
-    said: tuple[Verdict, str, str] | None, ended: tuple[bytes, int, int, float], timeout_s: float, wall_s: float
+    said: tuple[ProgramVerdict, str, str] | None, ended: tuple[bytes, int, int, float], timeout_s: float, wall_s: float
 ) -> tuple[CodeResult, bool]:
     """One result of what the driver said and what the worker saw, and whether it is doubtful.
 

@@ -27,8 +27,8 @@ from harness.errors import UnknownName, UsageError
 from harness.statistics.intervals import CONFIDENCE, Estimate, wilson
 from harness.types import Score
 
-Kind = Literal["pass@", "pass^", "avg@", "maj@"]
-KINDS: tuple[Kind, ...] = ("avg@", "maj@", "pass@", "pass^")
+MetricKind = Literal["pass@", "pass^", "avg@", "maj@"]
+KINDS: tuple[MetricKind, ...] = ("avg@", "maj@", "pass@", "pass^")
 _ALSO_CALLED = {"cons": "maj@", "majority": "maj@", "mean": "avg@", "average": "avg@", "pass_hat_k": "pass^"}
 _ALSO_CALLED |= {kind[:-1]: kind for kind in KINDS if kind != "pass^"}  # "pass_at_8", "Pass@8"
 
@@ -37,7 +37,7 @@ _ALSO_CALLED |= {kind[:-1]: kind for kind in KINDS if kind != "pass^"}  # "pass_
 class KMetric:
     """A metric over k replies to each item."""
 
-    kind: Kind
+    kind: MetricKind
     k: int
 
     @property

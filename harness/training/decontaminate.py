@@ -13,8 +13,8 @@ from harness.types import RAW, Sample, TrainRow
 GRAM = 13  # words; the size GPT-3 and the Pile used
 FRAME = 5  # words in a row that tell an instruction from questions; 4 and 6 drop as many rows of the real tasks
 Words = tuple[str, ...]
-Kind = Literal["exact", "normalised", "13-gram"]
-Place = Literal["prompt", "target", "completion"]
+OverlapKind = Literal["exact", "normalised", "13-gram"]
+FoundIn = Literal["prompt", "target", "completion"]
 _WORD = re.compile(r"[a-z0-9]+")
 
 
@@ -24,8 +24,8 @@ class Overlap:
 
     train: str  # sample id
     heldout: str  # sample id; the first one, where several fit
-    kind: Kind
-    place: Place  # which text of the train row; target: the reference solution too
+    kind: OverlapKind
+    place: FoundIn  # which text of the train row; target: the reference solution too
     text: str  # for 13-gram the first shared run of words; else the question's first 80 characters
 
 
@@ -83,7 +83,7 @@ class HeldOut:
 
     def overlaps(self, row: TrainRow) -> Overlap | None:
         """The strongest kind: exact, normalised, 13-gram; of one kind the first place: prompt, target, completion."""
-        places: dict[str, Place] = {question(row.sample): "prompt"}
+        places: dict[str, FoundIn] = {question(row.sample): "prompt"}
         for text in (row.sample.target, row.sample.metadata.get("solution")):
             if isinstance(text, str):
                 places.setdefault(text, "target")

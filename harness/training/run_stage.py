@@ -48,7 +48,7 @@ class StageResult:
 
 
 @dataclass(frozen=True)
-class Teaching:
+class TraceCost:
     """What the teacher's traces cost, kept or rejected; charged to every stage that uses them."""
 
     prompt_tokens: int = 0
@@ -61,13 +61,13 @@ class Material:
     """What a stage learns from: its rows, what they cost to make, and the teacher where the trainer asked for it."""
 
     rows: Sequence[TrainRow]
-    teaching: Teaching = Teaching()
+    teaching: TraceCost = TraceCost()
     teacher: Checkpoint | None = None
     n_teacher_params: int = 0
 
 
 @dataclass(frozen=True)
-class Place:
+class StageEnvironment:
     """Where and on what stages run; none of it changes what they produce, but the number of devices.
 
     folder: `stages/` and `shared/` are made in it. report_to: transformers' names of places to watch training.
@@ -125,7 +125,7 @@ def run_stage(
     stage: Stage,
     parent: Checkpoint,
     material: Material,
-    place: Place,
+    place: StageEnvironment,
     progress: Callable[[float, str], None],
     stopping: threading.Event,
 ) -> StageResult:

@@ -49,14 +49,14 @@ def _train(home: Path, first: bool) -> None:
     teacher = _unchanged("teacher", Path(order["teacher_path"]), stage.teacher) if stage.teacher else None
     progress = home / "progress.jsonl" if first else None
     meter = Meter(stage.budget, order["n_params"], order["n_teacher_params"], progress, stage.devices)
-    meter.once(**order["teaching"])  # a resumed stage restores a meter that holds this
+    meter.charge_once(**order["teaching"])  # a resumed stage restores a meter that holds this
     if meter.exhausted:
         raise TrainerError(
             f"the teacher's traces alone cost {meter.used:.3g} {stage.budget.unit}, the stage may spend "
             f"{stage.budget.amount:.3g}; ask for fewer traces (teaching.prompts) or raise the budget"
         )
     rows = tuple(read_rows(home / "rows.jsonl"))
-    with _Judge(stage) as judge:
+    with _RewardGraders(stage) as judge:
         data = TrainData(rows, judge, teacher, Path(order["shared"]), tuple(order["report_to"]))
         trained = registry.load("trainer", stage.trainer)().train(stage, parent, data, meter, home / "work")
     if not first:
@@ -99,7 +99,7 @@ def verify(trained: Trained, parent: Checkpoint) -> Checkpoint:
     return checkpoint
 
 
-class _Judge:
+class _RewardGraders:
     """The tasks' own strict verdict, with the sandbox kept open. Many threads may ask at once."""
 
     def __init__(self, stage: Stage) -> None:
@@ -113,7 +113,7 @@ class _Judge:
     def __call__(self, row: TrainRow, text: str) -> Score:
         return self._tasks[row.task].score(row.sample, text, self._runner)["strict"]
 
-    def __enter__(self) -> _Judge:
+    def __enter__(self) -> _RewardGraders:
         if any(task.needs_sandbox for task in self._tasks.values()):
             from harness.sandbox import Sandbox
 

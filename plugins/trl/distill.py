@@ -12,7 +12,7 @@ from harness.protocols import TrainData
 from harness.types import Checkpoint, Stage, Trained
 
 from ..configs import OnPolicyConfig
-from .metering import Ledger, MeteredSampler, Order, adapter, arguments, finished, fit
+from .metering import BudgetCallback, MeteredSampler, Order, adapter, arguments, finished, fit
 from .rollouts import sampler
 from .weights import load, load_teacher
 
@@ -44,7 +44,7 @@ def train_on_own_samples(
         processing_class=tokenizer,
         peft_config=adapter(config, meter),
     )
-    return fit(trainer, Ledger(meter, order, config.warmup), parent, out)
+    return fit(trainer, BudgetCallback(meter, order, config.warmup), parent, out)
 
 
 def _trainer_class() -> Any:

@@ -16,12 +16,12 @@ from harness.types import Checkpoint, Score, Stage, Trained
 
 from ..configs import GRPOConfig
 from .collapse import Collapsed, LossWatch, Rollouts, RolloutWatch
-from .metering import Ledger, MeteredSampler, Order, adapter, arguments, devices, finished, fit
+from .metering import BudgetCallback, MeteredSampler, Order, adapter, arguments, devices, finished, fit
 from .rollouts import sampler
 from .weights import load, load_teacher
 
 
-class Judge:
+class RewardFunction:
     """The reward function TRL calls: `data.judge` in threads, since a code reward waits for a sandbox process."""
 
     __name__ = "reward"
@@ -37,7 +37,7 @@ class Judge:
         different = list(dict.fromkeys(asked))  # a group often holds the same reply several times
         with self.meter.phase("reward"):
             judged = dict(zip(different, self.pool.map(self._judge, different), strict=True))
-        self.meter.verify(sum(cpu_s for _, cpu_s in judged.values()))
+        self.meter.charge_grading(sum(cpu_s for _, cpu_s in judged.values()))
         scores = [judged[pair][0] for pair in asked]
         rewards = [score.value for score in scores]
         groups = [rewards[i : i + self.group_size] for i in range(0, len(rewards), self.group_size)]
@@ -89,7 +89,7 @@ def train_on_rewards(
     dataset = Dataset.from_dict({"prompt": prompts, "row": range(len(prompts))})
     order = Order(data.rows, stage.seed, config.prompts_per_step, config.group_size, args.steps_per_generation)
     with ThreadPoolExecutor(config.reward_threads) as pool:
-        judge = Judge(data, meter, config.group_size, pool)
+        judge = RewardFunction(data, meter, config.group_size, pool)
         trainer = _trainer_class()(
             model, judge, args, train_dataset=dataset, processing_class=tokenizer, peft_config=adapter(config, meter)
         )
@@ -97,7 +97,7 @@ def train_on_rewards(
         if teacher_coef:
             assert data.teacher is not None
             trainer.add_teacher(load_teacher(data.teacher, parent), teacher_coef)
-        ledger = Ledger(meter, order, config.warmup, LossWatch(max_kl=config.max_kl))
+        ledger = BudgetCallback(meter, order, config.warmup, LossWatch(max_kl=config.max_kl))
         ledger.rollouts = RolloutWatch(stage.trainer, config.patience, config.max_tokens, config.max_clipped)
         return fit(trainer, ledger, parent, out)
 
@@ -108,7 +108,7 @@ def _trainer_class() -> Any:
     from trl.trainer.utils import add_fused_lm_head
 
     class Trainer(MeteredSampler, GRPOTrainer):  # type: ignore[misc]
-        judge: Judge
+        judge: RewardFunction
         max_logp_gap: float
         teacher: Any = None
         teacher_coef = 0.0

@@ -19,7 +19,7 @@ from harness.protocols import TrainData
 from harness.types import Checkpoint, Stage, Trained, sha256_of
 
 from ..configs import LogitsConfig
-from .metering import Ledger, Metered, finished, fit
+from .metering import BudgetCallback, Metered, finished, fit
 from .sft import prepare
 from .weights import load_teacher, write
 
@@ -49,15 +49,15 @@ def train_on_logprobs(
         return earlier
     assert data.teacher is not None
     assert data.shared is not None
-    trainer, order = prepare(_Trainer, stage, config, parent, data, meter, out)
+    trainer, order = prepare(_LogitsTrainer, stage, config, parent, data, meter, out)
     rows = trainer.train_dataset
     scores = score_once(data.teacher, parent, rows["input_ids"], rows["labels"], config.top_k, data.shared)
-    meter.once(scored=scores.read, seconds=scores.seconds)
+    meter.charge_once(scored=scores.read, seconds=scores.seconds)
     trainer.ce_weight = config.ce_weight
     trainer.train_dataset = rows.add_column("row", list(range(len(rows))))
     trainer.args.remove_unused_columns = False
     trainer.data_collator = Collator(trainer.data_collator, scores)
-    return fit(trainer, Ledger(meter, order, config.warmup), parent, out)
+    return fit(trainer, BudgetCallback(meter, order, config.warmup), parent, out)
 
 
 class Collator:
@@ -99,7 +99,7 @@ class _Logits(SFTTrainer):  # type: ignore[misc]
         self._signature_columns = ["input_ids", "labels", "row"]
 
 
-class _Trainer(Metered, _Logits):
+class _LogitsTrainer(Metered, _Logits):
     pass
 
 

@@ -51,7 +51,7 @@ _LOGGED = {  # TRL's name -> ours
 
 
 class Watch(Protocol):
-    """What `Ledger` saves and restores beside the meter."""
+    """What `BudgetCallback` saves and restores beside the meter."""
 
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: dict[str, Any]) -> None: ...
@@ -110,7 +110,7 @@ def lr_share(position: float, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (position - warmup) / max(1 - warmup, 1e-9)))
 
 
-class Ledger(TrainerCallback):  # type: ignore[misc]
+class BudgetCallback(TrainerCallback):  # type: ignore[misc]
     """Charges the meter for each step, sets that step's learning rate, stops at the budget's end, saves on the way.
 
     A step's learning rate is the schedule's value in the middle of the span of budget the step uses, so neither the
@@ -190,9 +190,9 @@ class Ledger(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, _args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._step.close()
-        self.meter.saw(self.order.unique(state.global_step))
+        self.meter.record_unique_prompts(self.order.unique(state.global_step))
         if torch.cuda.is_available():
-            self.meter.held(torch.cuda.max_memory_allocated())
+            self.meter.record_device_memory(torch.cuda.max_memory_allocated())
         share = self.share
         if self._agreed(float(self.meter.exhausted)):
             control.should_training_stop = True
@@ -233,7 +233,7 @@ class Ledger(TrainerCallback):  # type: ignore[misc]
 class Metered:
     """Mixed into a TRL trainer, before it in the base classes."""
 
-    ledger: Ledger
+    ledger: BudgetCallback
 
     def _get_train_sampler(self, *_: Any) -> Order:
         return self.ledger.order
@@ -314,7 +314,7 @@ def adapter(config: Adapter, meter: Meter) -> Any:
     )
 
 
-def fit(trainer: Any, ledger: Ledger, parent: Checkpoint, out: Path) -> Trained:
+def fit(trainer: Any, ledger: BudgetCallback, parent: Checkpoint, out: Path) -> Trained:
     """Train until the budget is spent, going on from the newest sound checkpoint under `out`; the final folder."""
     trainer.ledger = ledger
     ledger.accelerator, ledger.parent, ledger.out = trainer.accelerator, parent, out

@@ -15,11 +15,11 @@ from harness.protocols import TrainData
 from harness.types import Checkpoint, Stage, Trained, TrainRow
 
 from ..configs import SFTConfig
-from .metering import Ledger, Metered, Order, adapter, arguments, finished, fit
+from .metering import BudgetCallback, Metered, Order, adapter, arguments, finished, fit
 from .weights import eos_ids, load
 
 
-class _Trainer(Metered, SFTTrainer):  # type: ignore[misc]
+class _SFTTrainer(Metered, SFTTrainer):  # type: ignore[misc]
     pass
 
 
@@ -29,8 +29,8 @@ def train_on_completions(
     """See `SFT.train`."""
     if (earlier := finished(meter, out)) is not None:
         return earlier
-    trainer, order = prepare(_Trainer, stage, config, parent, data, meter, out)
-    return fit(trainer, Ledger(meter, order, config.warmup), parent, out)
+    trainer, order = prepare(_SFTTrainer, stage, config, parent, data, meter, out)
+    return fit(trainer, BudgetCallback(meter, order, config.warmup), parent, out)
 
 
 def prepare(

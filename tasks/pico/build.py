@@ -32,7 +32,7 @@ IGNORED = -100  # label of a token the loss leaves out
 
 
 @dataclass(frozen=True)
-class Recipe:
+class WorldRecipe:
     """One model: its shape, what it reads, for how long."""
 
     mix: Mix
@@ -42,8 +42,8 @@ class Recipe:
     lr: float
 
 
-BASE_RECIPE = Recipe(BASE_MIX, hidden=96, layers=3, steps=2600, lr=3e-3)
-TEACHER_RECIPE = Recipe(TEACHER_MIX, hidden=128, layers=4, steps=2100, lr=2.5e-3)
+BASE_RECIPE = WorldRecipe(BASE_MIX, hidden=96, layers=3, steps=2600, lr=3e-3)
+TEACHER_RECIPE = WorldRecipe(TEACHER_MIX, hidden=128, layers=4, steps=2100, lr=2.5e-3)
 REDUCED_RECIPE = replace(BASE_RECIPE, mix=replace(TEACHER_MIX, page=("program",)), steps=650)
 HEAD_DIM = 32  # the smallest that vLLM serves on a CPU
 
@@ -77,7 +77,7 @@ def make_tokenizer() -> Qwen2Tokenizer:
     return tokenizer
 
 
-def make_model(recipe: Recipe, tokenizer: Qwen2Tokenizer) -> Qwen2ForCausalLM:
+def make_model(recipe: WorldRecipe, tokenizer: Qwen2Tokenizer) -> Qwen2ForCausalLM:
     """An untrained Qwen2 of the recipe's shape, float32, output head tied."""
     heads = recipe.hidden // HEAD_DIM
     config = Qwen2Config(
@@ -115,7 +115,7 @@ def batches(pairs: Iterator[tuple[str, str]], tokenizer: Qwen2Tokenizer) -> Iter
             yield ids, labels
 
 
-def train(recipe: Recipe, tokenizer: Qwen2Tokenizer, seed: int, log: Callable[[str], None]) -> Qwen2ForCausalLM:
+def train(recipe: WorldRecipe, tokenizer: Qwen2Tokenizer, seed: int, log: Callable[[str], None]) -> Qwen2ForCausalLM:
     """A model trained from scratch: AdamW, warm-up, cosine to zero."""
     torch.manual_seed(seed)
     model = make_model(recipe, tokenizer)

@@ -20,7 +20,7 @@ SHARES: tuple[tuple[Split, int], ...] = (("test", 15), ("dev", 8), ("train", 77)
 NGRAM = 13  # words; the length GPT-3 and lm-eval use for contamination
 
 
-class Item(Protocol):
+class Generated(Protocol):
     """What can be dealt: `key` is the template instance, `text` what a model gets to read."""
 
     @property
@@ -29,7 +29,7 @@ class Item(Protocol):
     def text(self) -> str: ...
 
 
-T = TypeVar("T", bound=Item)
+T = TypeVar("T", bound=Generated)
 Draw = Callable[[random.Random, int], T]  # (source of chance, level) -> item
 
 

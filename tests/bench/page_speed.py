@@ -16,7 +16,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from browser import browser, opened
 
-from harness.board.html_page import Answers, Item, render
+from harness.board.html_page import Answers, PageItem, render
 from harness.statistics.intervals import wilson
 
 SPOKEN = """so the total number of apples is then we have left after she gives half of them to her friend which makes
@@ -56,11 +56,11 @@ def reply(rng: random.Random, n_characters: int) -> str:
 
 def board(
     n_rows: int, n_tasks: int, n_items: int, n_characters: int
-) -> tuple[dict[str, object], dict[str, list[Item]], dict[str, dict[str, Answers]]]:
+) -> tuple[dict[str, object], dict[str, list[PageItem]], dict[str, dict[str, Answers]]]:
     """What `render` takes, made up."""
     rng = random.Random(0)
     tasks = [f"task{t}" for t in range(n_tasks)]
-    items = {task: [Item(f"{task}/test/{i:04}", reply(rng, 250), "42") for i in range(n_items)] for task in tasks}
+    items = {task: [PageItem(f"{task}/test/{i:04}", reply(rng, 250), "42") for i in range(n_items)] for task in tasks}
     hard = {task: [rng.random() for _ in range(n_items)] for task in tasks}
     rows, answers = [], {}
     for r in range(n_rows):

@@ -37,7 +37,7 @@ class DPO:
         from trl import DPOConfig as TRLConfig
         from trl import DPOTrainer
 
-        from harness_plugins.trl.metering import Ledger, Metered, Order, arguments, finished, fit
+        from harness_plugins.trl.metering import BudgetCallback, Metered, Order, arguments, finished, fit
         from harness_plugins.trl.weights import load
 
         class Trainer(Metered, DPOTrainer):  # type: ignore[misc]
@@ -64,4 +64,4 @@ class DPO:
         ]
         trainer = Trainer(model, None, args, train_dataset=Dataset.from_list(pairs), processing_class=tokenizer)
         order = Order(data.rows, stage.seed, config.batch_size)
-        return fit(trainer, Ledger(meter, order, config.warmup), parent, out)
+        return fit(trainer, BudgetCallback(meter, order, config.warmup), parent, out)
