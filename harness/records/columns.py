@@ -244,8 +244,8 @@ class _KnownIndex:
             if keys[before] == keys[place]:
                 raise DataError(
                     f"{source}: {stated['task'][place]} was evaluated twice (item {stated['sample_id'][place]!r}, "
-                    f"repeat {stated['repeat'][place]}), with other settings or another --limit; give each evaluation a run "
-                    "folder of its own"
+                    f"repeat {stated['repeat'][place]}), with other settings or another --limit; give each evaluation "
+                    "a run folder of its own"
                 )
         self.places = ReplyIndex(
             names=tuple(keys[i][0] for i in order),
