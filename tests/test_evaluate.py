@@ -248,7 +248,8 @@ from pathlib import Path
 from eval_tasks import Sums
 from test_evaluate import Counting, NOWHERE, right
 from harness.types import Sampling
-from harness.evaluation.evaluate import evaluate, job, summarised
+from harness.evaluation.evaluate import evaluate, summarised
+from harness.evaluation.job import job
 from harness.evaluation.grading_pool import Graders
 
 def slow(request):
@@ -313,7 +314,8 @@ from eval_tasks import Sums
 from test_evaluate import NOWHERE, right
 from harness.engines.scripted import ScriptedEngine
 from harness.types import Sampling
-from harness.evaluation.evaluate import evaluate, job, summarised
+from harness.evaluation.evaluate import evaluate, summarised
+from harness.evaluation.job import job
 from harness.evaluation.grading_pool import Graders
 
 engine = ScriptedEngine(lambda request: right(request) + " " * 2000)

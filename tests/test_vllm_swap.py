@@ -31,11 +31,11 @@ PICO_BASE = Path(__file__).parents[1] / "tasks" / "pico" / "base"
 FAULTY_WORKER = """
 import sys
 from pathlib import Path
-from harness.engines.vllm_worker import Worker, main
+from harness.engines.vllm_worker import VLLMWorker, main
 
 faults = Path(sys.argv.pop(1))
 
-class FaultyWorker(Worker):
+class FaultyWorker(VLLMWorker):
     def start(self, path, options):
         from vllm.platforms import cpu
         cpu.GiB_bytes = 1 << 26

@@ -24,7 +24,8 @@ import resource, time
 from pathlib import Path
 from eval_tasks import Sums
 from harness.interop.replay_engine import ReplayEngine
-from harness.evaluation.evaluate import Job, evaluate, summarised
+from harness.evaluation.evaluate import evaluate, summarised
+from harness.evaluation.job import EvalJob
 from harness.evaluation.grading_pool import Graders
 from harness.board.build import Entry, Run, build
 from harness.types import Checkpoint, SamplingParams
@@ -32,7 +33,7 @@ from harness.types import Checkpoint, SamplingParams
 def main():
     task = Sums({items})
     engine = ReplayEngine(Path(sys.argv[1]), task)
-    of = Job(task, "test", engine.covered, SamplingParams(32), engine.n_repeats)
+    of = EvalJob(task, "test", engine.covered, SamplingParams(32), engine.n_repeats)
     began = time.monotonic()
     with Graders() as graders:
         found = evaluate(of, engine, Checkpoint(Path("."), engine.digest, ""), graders, Path(sys.argv[2]))
