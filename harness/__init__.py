@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.evaluation.grade_rows import grade as grade
+    from harness.evaluation.grade_rows import grade_rows as grade
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "grade"]
@@ -17,7 +17,7 @@ __all__ = ["__version__", "grade"]
 def __getattr__(name: str) -> object:
     """`harness.grade`, imported when asked for."""
     if name == "grade":
-        from harness.evaluation.grade_rows import grade
+        from harness.evaluation.grade_rows import grade_rows
 
-        return grade
+        return grade_rows
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,7 +28,7 @@ def names(kind: str) -> list[str]:
     return sorted(_found(kind))
 
 
-def check(kind: str, name: str) -> None:
+def check_installed(kind: str, name: str) -> None:
     """Raise `UnknownName` (did you mean) unless `name` is installed; imports nothing."""
     found = _found(kind)
     if name not in found:
@@ -37,5 +37,5 @@ def check(kind: str, name: str) -> None:
 
 def load(kind: str, name: str) -> Any:
     """The object behind a name. Raises `UnknownName`; a plugin that fails to import raises its own error, untouched."""
-    check(kind, name)
+    check_installed(kind, name)
     return _found(kind)[name].load()

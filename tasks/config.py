@@ -101,7 +101,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return found
 
 
-def read_config(path: Path) -> Config:
+def read_task_config(path: Path) -> Config:
     """The task of a YAML file. Raises `BadConfig` naming the file and the key: unknown, missing, or of no use."""
     top = read_yaml(path)
     check_keys(path, "", top, TASK_KEYS)

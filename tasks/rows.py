@@ -34,7 +34,7 @@ def package_file(place: str) -> Path:
         raise DataError(f"{place}: the package {package!r} is not installed: pip install {package}") from error
 
 
-def read_rows(path: Path) -> list[DataRow]:
+def read_data_rows(path: Path) -> list[DataRow]:
     """The objects of a .jsonl, .jsonl.gz or .json file (a list of them). Raises `DataError` for anything else."""
     text = _text(path)
     if path.suffix == ".json":

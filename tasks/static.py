@@ -25,11 +25,11 @@ from harness.graders.math import MATH_VERSION, score_math
 from harness.graders.math_extract import read_strict
 from harness.graders.number import NUMBER_VERSION, score_number
 from harness.protocols import CodeRunner
-from harness.training.decontaminate import words
+from harness.training.decontaminate import words_of
 from harness.types import Message, Sample, Score, Split
 
-from .config import Config, Hub, Source, read_config
-from .rows import PACKAGE, DataRow, check_ids, missing, package_file, read_rows
+from .config import Config, Hub, Source, read_task_config
+from .rows import PACKAGE, DataRow, check_ids, missing, package_file, read_data_rows
 
 FOLDER = Path(__file__).parent
 VERSIONS = {
@@ -54,7 +54,7 @@ class StaticTask:
     """A benchmark with fixed items, read from lm-eval task YAML. Building it reads the YAML only, no items."""
 
     def __init__(self, path: Path) -> None:
-        self.config: Config = read_config(path)
+        self.config: Config = read_task_config(path)
         self.name = self.config.name
         self.version = self.config.version
         self.needs_sandbox = self.config.grader == "code"
@@ -215,12 +215,12 @@ class StaticTask:
         question = row.values.get(self.config.question)
         if not isinstance(question, str) or not question.strip():
             raise missing(row.place, self.config.question, row.values)
-        return words(question)
+        return words_of(question)
 
     def _published(self, source: Source) -> tuple[list[DataRow], Mapping[str, str]]:
         """The rows as published, from a package, from $HARNESS_DATA, else from the hub; and the columns to add."""
         if source.file.startswith(PACKAGE):
-            return read_rows(package_file(source.file)), source.columns
+            return read_data_rows(package_file(source.file)), source.columns
         root = os.environ.get("HARNESS_DATA")
         if not root:
             return self._from_hub(source.hub, source.file), source.hub.columns
@@ -229,7 +229,7 @@ class StaticTask:
             raise DataError(
                 f"task {self.name!r}: no file {path}; HARNESS_DATA is {root!r}, it should hold {source.file}"
             )
-        return read_rows(path), source.columns
+        return read_data_rows(path), source.columns
 
     def _from_hub(self, hub: Hub, file: str) -> list[DataRow]:
         try:

@@ -31,7 +31,7 @@ def run(values, digest, seed=None, status="done", why="", cost=None):
 
 def board(*entries, **more):
     base = Entry("base", "base", (run(BASE, "b"),))
-    return build.build("t", [base, *entries], {}, **more)
+    return build.build_board("t", [base, *entries], {}, **more)
 
 
 def strategy(name, values, digest, tried=None, **changes):
@@ -40,11 +40,11 @@ def strategy(name, values, digest, tried=None, **changes):
 
 def published(folder, *entries):
     base = Entry("base", "base", (run(BASE, "b"),))
-    made = build.build("t", [base, *entries], {})
+    made = build.build_board("t", [base, *entries], {})
     out = folder / "board.md"
     facts, groups = asdict(made), [[base, *entries]]
-    drawings = files.draw(facts, groups, {})
-    written_ones = files.write(out, facts, groups, drawings, render.markdown_of, with_page=True)
+    drawings = files.draw_pictures(facts, groups, {})
+    written_ones = files.write_board_files(out, facts, groups, drawings, render.markdown_of_facts, with_page=True)
     return out, written_ones
 
 
@@ -87,7 +87,7 @@ def test_what_is_not_told_apart_says_from_where_it_would_be_seen():
     error = (gap["high"] - gap["low"]) / 2 / 1.96
     assert row["found_from"] == pytest.approx(100 * intervals.smallest_found(error, 99, 0.05 / 2))
     assert row["p_holm"] == pytest.approx(gap["p"])
-    text = render.markdown(made)
+    text = render.board_markdown(made)
     assert f"| ≈ {tables.percent(gap, '+')}, seen from {row['found_from']:.1f} |" in text
     assert "| ▲ +25.0 (" in text
 
@@ -95,7 +95,7 @@ def test_what_is_not_told_apart_says_from_where_it_would_be_seen():
 def test_any_row_can_be_the_reference():
     made = board(strategy("sft", BETTER, "a"), reference="sft")
     assert made.reference == "sft"
-    assert "Δ vs sft" in render.markdown(made)
+    assert "Δ vs sft" in render.board_markdown(made)
     base = next(row for row in made.rows if row["name"] == "base")
     assert base["difference"]["value"] == -0.25
     assert "verdict" not in base, "a reference model has no place among the strategies"
@@ -110,7 +110,7 @@ def test_rows_that_collapsed_or_lack_verdicts_stand_apart():
         strategy("rl", BASE, "c", status="collapsed", why="loss | <NaN>"),
         Entry("kd", "strategy", (lost,)),
     )
-    text = render.markdown(made)
+    text = render.board_markdown(made)
     first, _, rest = text.partition("**Collapsed or incomplete**")
     assert "| rl |" not in first
     assert "| kd |" not in first
@@ -140,9 +140,16 @@ def test_the_page_of_runs_holds_their_replies_and_prompts(tmp_path):
         prompts = [json.dumps({"at": i, "hash": "", "text": f"question {i}"}) + "\n" for i in range(len(values))]
         file.with_name("prompts.jsonl").write_text("".join(prompts))
     out = tmp_path / "c.md"
-    entries = existing_runs.read([tmp_path / "new", tmp_path / "old"])
-    facts = against_reference.compare("c", entries, "old", [])
-    files.write(out, facts, [entries], files.draw(facts, [entries], {}), against_reference.markdown, with_page=True)
+    entries = existing_runs.read_runs([tmp_path / "new", tmp_path / "old"])
+    facts = against_reference.compare_to_reference("c", entries, "old", [])
+    files.write_board_files(
+        out,
+        facts,
+        [entries],
+        files.draw_pictures(facts, [entries], {}),
+        against_reference.comparison_markdown,
+        with_page=True,
+    )
     text = out.with_suffix(".html").read_text()
 
     def block(name):

@@ -44,8 +44,8 @@ def base(share=0.3):
 
 
 def text(*entries):
-    board = build.build("t", [base(), *entries], {"budget": {"amount": 1e12, "unit": "flops"}})
-    return board, render.markdown(board)
+    board = build.build_board("t", [base(), *entries], {"budget": {"amount": 1e12, "unit": "flops"}})
+    return board, render.board_markdown(board)
 
 
 def test_a_large_difference_is_claimed_and_a_small_one_is_not():
@@ -98,7 +98,7 @@ def test_who_is_beaten_by_anyone_is_not_among_the_best():
         for a, b, gap, p in (("a", "b", 0.01, 0.9), ("a", "c", 0.04, 0.2), ("b", "c", 0.03, 0.01))
     ]
     rows = [{"name": name, "role": "strategy", "runs": []} for name in "abc"]
-    said = "\n".join(claims.lines(found, rows, {}))
+    said = "\n".join(claims.claims_markdown(found, rows, {}))
     assert "**Best:** not settled; none is shown to be better than a or b." in said
     assert "| **c** | – | a (-4.0) | b (-3.0) |" in said
 
@@ -108,13 +108,13 @@ def test_one_family_of_claims_on_equal_strategies_is_false_at_most_one_time_in_t
     false = 0
     for _ in range(200):
         arms = {n: table(column(rng, 0.6 + rng.gauss(0, 0.03), 150) for _ in range(4)) for n in "abcd"}
-        false += any(pair["p_holm"] < intervals.LEVEL for pair in claims.pairs(arms))
+        false += any(pair["p_holm"] < intervals.LEVEL for pair in claims.compare_pairs(arms))
     assert false / 200 <= 0.08  # 5 % and two standard errors
 
 
 def test_items_one_seed_has_no_verdict_for_are_left_out_of_the_pair():
     ours, theirs = table(arm("a", 0.7)), table(arm("b", 0.6))
     ours[2, 7] = np.nan
-    (pair,) = claims.pairs({"a": ours, "b": theirs})
+    (pair,) = claims.compare_pairs({"a": ours, "b": theirs})
     assert pair["n"] == 299
     assert pair["p_holm"] == pair["p"]

@@ -29,7 +29,7 @@ def four(tmp_path):
 
 
 def test_runs_that_can_be_compared_are_one_board(four):
-    facts, groups = collection.collect("t", [four / "a", four / "b"], "b", "strict")
+    facts, groups = collection.collect_runs("t", [four / "a", four / "b"], "b", "strict")
     assert "kind" not in facts
     assert [[entry.name for entry in group] for group in groups] == [["a", "b"]]
     assert facts["reference"] == "b"
@@ -39,14 +39,14 @@ def test_runs_that_can_be_compared_are_one_board(four):
 
 
 def test_others_are_listed_and_never_ranked(four):
-    facts, groups = collection.collect("t", [four / name for name in ("a", "b", "other", "u")], "", "strict")
+    facts, groups = collection.collect_runs("t", [four / name for name in ("a", "b", "other", "u")], "", "strict")
     assert facts["kind"] == "collection"
     assert [[entry.name for entry in group] for group in groups] == [["a", "b"]]
     (board,) = facts["boards"]
     assert {row["name"]: row["rank"] for row in board["rows"]} == {"a": [1, 2], "b": [1, 2]}
     assert [row["name"] for row in facts["rows"]] == ["a", "b", "other", "u"]
     assert all("rank" not in row for row in facts["rows"])
-    text = collection.markdown(facts)
+    text = collection.collection_markdown(facts)
     assert "## t: 2 that can be compared, 120 items" in text
     assert text.index("| other | 120 |") > text.index("## Every run")
 
@@ -59,10 +59,10 @@ def test_the_lenient_reading_ranks_where_it_is_asked_for(four):
             record(f"t/test/{i:03d}", strict, lenient=float(v), checkpoint=name * 64) for i, v in enumerate(lenient)
         ]
         file.write_text("".join(leaderboard_line(r) for r in lines))
-    facts, _ = collection.collect("t", [four / "x", four / "y"], "", "lenient")
+    facts, _ = collection.collect_runs("t", [four / "x", four / "y"], "", "lenient")
     assert facts["reading"] == "lenient"
     assert facts["rows"][0]["lenient"]["value"] == max(sum(A), sum(B)) / 120
-    text = render.markdown_of(facts)
+    text = render.markdown_of_facts(facts)
     assert "| Lenient % |" in text
     assert "| Strict (cut off, unread) % |" in text
 
@@ -128,9 +128,11 @@ def sampled(rights, digest):
 
 def test_one_sample_and_the_best_of_several_are_told_apart():
     entries = [Entry("a", "model", (sampled([4, 0, 4, 0], "a"),)), Entry("b", "model", (sampled([1, 2, 3, 2], "b"),))]
-    sides = {side["name"]: side for side in against_reference.compare("t", entries, "a", [])["sides"]}
+    sides = {side["name"]: side for side in against_reference.compare_to_reference("t", entries, "a", [])["sides"]}
     assert [(s["k"], s["pass_at_1"], s["pass_at_k"]) for s in sides.values()] == [(4, 0.5, 0.5), (4, 0.5, 1.0)]
-    assert "| 50.0 | 100.0 (k = 4) |" in against_reference.markdown(against_reference.compare("t", entries, "a", []))
+    assert "| 50.0 | 100.0 (k = 4) |" in against_reference.comparison_markdown(
+        against_reference.compare_to_reference("t", entries, "a", [])
+    )
 
 
 def trained(name, dev, flops, reward=None):
@@ -151,13 +153,14 @@ def test_the_cost_of_an_equal_score_is_read_off_the_learning_curves():
     entries = [trained("rl", (0.4, 0.6), 1e12), trained("kd", (0.5, 0.7), 1e12), trained("sft", (0.65, 0.7), 8e11)]
     entries += [trained("low", (0.1, 0.2), 1e12)]
     sides = {
-        side["name"]: side["cost_at_equal_score"] for side in against_reference.compare("t", entries, "rl", [])["sides"]
+        side["name"]: side["cost_at_equal_score"]
+        for side in against_reference.compare_to_reference("t", entries, "rl", [])["sides"]
     }
     assert sides["kd"]["flops"] == pytest.approx(0.75e12)
     assert sides["sft"] == {"target": 0.6, "flops": 4e11, "reference_flops": 1e12, "at_most": True}
     assert sides["rl"]["flops"] == pytest.approx(1e12)
     assert sides["low"] is None
-    text = against_reference.markdown(against_reference.compare("t", entries, "rl", []))
+    text = against_reference.comparison_markdown(against_reference.compare_to_reference("t", entries, "rl", []))
     assert "| 7.50e+11 (x 0.75) |" in text
     assert "| at most 4.00e+11 (x 0.40) |" in text
 
@@ -165,7 +168,8 @@ def test_the_cost_of_an_equal_score_is_read_off_the_learning_curves():
 def test_a_reward_above_what_dev_says_is_shown():
     entries = [trained("rl", (0.4, 0.6), 1e12, reward=0.95), trained("kd", (0.5, 0.7), 1e12)]
     sides = {
-        side["name"]: side["reward_less_dev"] for side in against_reference.compare("t", entries, "kd", [])["sides"]
+        side["name"]: side["reward_less_dev"]
+        for side in against_reference.compare_to_reference("t", entries, "kd", [])["sides"]
     }
     assert sides == {"rl": pytest.approx(0.35), "kd": None}
 
@@ -189,6 +193,6 @@ def test_every_recorded_standard_error_is_that_of_its_mean():
 
 def test_a_collection_reads_runs_in_any_order(four):
     names = ("u", "other", "b", "a")
-    facts, _ = collection.collect("t", [four / name for name in names], "", "strict")
+    facts, _ = collection.collect_runs("t", [four / name for name in names], "", "strict")
     assert [row["name"] for row in facts["rows"]] == ["a", "b", "other", "u"]
-    assert {entry.name for entry in existing_runs.read([four / name for name in names])} == set(names)
+    assert {entry.name for entry in existing_runs.read_runs([four / name for name in names])} == set(names)

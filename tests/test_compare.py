@@ -184,7 +184,7 @@ def test_training_can_be_watched_in_tensorboard_and_as_pictures(world):
 def test_the_printed_board_is_the_written_one(world):
     text = (world["folder"] / "board.md").read_text()
     facts = json.loads((world["folder"] / "board.json").read_text())
-    assert render.markdown(Board(**facts)) == text
+    assert render.board_markdown(Board(**facts)) == text
     assert "| single run |" in text
     table = [line for line in text.splitlines() if line.startswith("|")][:8]
     assert all(line in world["second"].stdout for line in table)

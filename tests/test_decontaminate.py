@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import registry
-from harness.training.decontaminate import GRAM, HeldOut, Overlap, question, sift, words
+from harness.training.decontaminate import GRAM, HeldOut, Overlap, question, sift, words_of
 from harness.types import RAW, Message, Sample, TrainRow
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen"
@@ -118,7 +118,7 @@ def test_sift_keeps_the_clean_rows_in_order_and_lists_each_dropped_one_once():
 
 def test_a_question_of_fewer_than_13_words_is_found_by_equality_alone():
     short = LONG.rpartition(" ")[0]
-    assert len(words(short)) == GRAM - 1
+    assert len(words_of(short)) == GRAM - 1
     assert found(short, short) == "exact"
     assert found(short.upper(), short) == "normalised"
     assert found(f"{short} and more", short) is None
@@ -141,7 +141,7 @@ def test_a_question_in_another_script_is_found_as_it_stands():
     assert found("鸡兔同笼,多少只?", "鸡兔同笼,多少只?") == "exact"
     assert found("鸡兔同笼,多少只?", "一加一等于多少?") is None
     assert found("İÇİN Straße 3½", "İÇİN Straße 3½") == "exact"
-    assert words("Où est 3½ KM?") == ("o", "est", "3", "km")
+    assert words_of("Où est 3½ KM?") == ("o", "est", "3", "km")
 
 
 def test_only_the_last_user_turn_is_a_question():
@@ -195,7 +195,7 @@ def test_an_instruction_in_every_prompt_makes_no_overlap(frame, n):
 def test_under_an_instruction_every_kind_is_still_found(frame):
     texts = [framed(frame, i) for i in range(9)]
     held = heldout(*texts)
-    inside = " ".join(words(story("5 one"))[8:21])
+    inside = " ".join(words_of(story("5 one"))[8:21])
     hits = [texts[5], texts[5].upper(), FRAMES[frame].format(inside, "of another"), f"Hm: {inside}"]
     assert [held.overlaps(row(text)).kind for text in hits] == ["exact", "normalised", "13-gram", "13-gram"]
     assert {held.overlaps(row(text)).heldout for text in hits} == {"any/test/5"}
@@ -340,7 +340,7 @@ def test_the_overlap_of_published_sets_is_the_one_on_record(data, pair, shared):
     kinds = Counter(o.kind for o in dropped)
     assert kinds["exact"] == fact["b_exact"]
     assert kinds["exact"] + kinds["normalised"] == fact["b_normalised_exact"]
-    short = {s.id for s in b if len(words(question(s))) < GRAM}  # equal ones share no 13-gram
+    short = {s.id for s in b if len(words_of(question(s))) < GRAM}  # equal ones share no 13-gram
     assert len(short) == fact["b_shorter_than_n"]
     assert sum(o.train not in short for o in dropped) == fact["b_sharing_a_ngram"] == shared
 

@@ -103,7 +103,7 @@ def test_the_files_for_other_tools_hold_the_records(models: list[str], tmp_path:
 
 
 def test_samples_are_drawn_under_seeds_and_measured(models: list[str], tmp_path: Path) -> None:
-    metrics = tuple(map(k_metrics.parse, ("pass@4", "pass^4", "maj@4", "avg@4")))
+    metrics = tuple(map(k_metrics.parse_metric, ("pass@4", "pass^4", "maj@4", "avg@4")))
     result = run(tmp_path, models[:1], repeats=4, temperature=1.0, top_p=0.9, seed=5, metrics=metrics)
     (path,) = tmp_path.glob("evals/*/records-*.jsonl")
     records = list(read_records(path))
@@ -133,7 +133,7 @@ def test_settings_that_cannot_give_what_is_asked_for_are_refused(
     changes: dict[str, Any], why: str, models: list[str], tmp_path: Path
 ) -> None:
     changed = dict(changes)
-    changed["metrics"] = tuple(map(k_metrics.parse, changed.get("metrics", ())))
+    changed["metrics"] = tuple(map(k_metrics.parse_metric, changed.get("metrics", ())))
     with pytest.raises(UsageError, match=why):
         run(tmp_path, models[: changed.pop("models", 1)], **changed)
     assert not list(tmp_path.iterdir())

@@ -277,7 +277,7 @@ def test_a_lock_says_what_was_agreed_and_is_read_back(tmp_path):
     assert lock.items["t"] != sorted(lock.items["t"]), "items in order of difficulty would mislead a look"
     assert lock.baselines["release"].sha256 == lock.baselines["previous"].sha256
     assert list(comparison.baselines) == ["release"], "one checkpoint is tested once"
-    again = locks.read(tmp_path / "gate.lock.json")
+    again = locks.read_lock(tmp_path / "gate.lock.json")
     assert again == lock
 
 
@@ -393,7 +393,7 @@ def test_a_candidate_is_held_against_release_and_previous(tmp_path):
     path = tmp_path / "gate.lock.json"
     accepted(tmp_path, per_item("v1", BASE))
     worse = per_item("v2", dropped(BASE, 16), "d")  # by four points: within the margin
-    lock = locks.accept(path, locks.read(path), worse, settings(6.0), "second", WHEN, release=False)
+    lock = locks.accept(path, locks.read_lock(path), worse, settings(6.0), "second", WHEN, release=False)
     assert (lock.baselines["release"].name, lock.baselines["previous"].name) == ("v1", "v2")
     comparison = Comparison(path)
     again = per_item("v3", dropped(BASE, 40), "e")
@@ -402,7 +402,9 @@ def test_a_candidate_is_held_against_release_and_previous(tmp_path):
     assert verdicts["release"].test.value < verdicts["previous"].test.value < 0
     assert comparison.decided([again]).verdict == "BLOCK", "slow drift is caught by the release"
     with pytest.raises(NotComparable, match="differ in grader version"):
-        locks.accept(path, locks.read(path), per_item("v4", BASE, "e", grader_version="2"), settings(), "", WHEN, False)
+        locks.accept(
+            path, locks.read_lock(path), per_item("v4", BASE, "e", grader_version="2"), settings(), "", WHEN, False
+        )
 
 
 def test_trying_again_until_it_passes_does_not_help(tmp_path):
@@ -502,7 +504,7 @@ def test_a_plan_says_what_would_be_found():
     assert used == 1.0
     early = replace(made.settings, design="group-sequential")
     assert plan.chances(made.parts[0], early, 1, 5.0)[2] == pytest.approx(752 / 1319, abs=0.03)  # published
-    assert "cost of a check: at most 1,319 replies, about 3,957 tokens" in plan.lines(made)
+    assert "cost of a check: at most 1,319 replies, about 3,957 tokens" in plan.plan_lines(made)
 
 
 def test_a_margin_that_cannot_be_policed_is_refused_unless_insisted_on():
@@ -635,7 +637,7 @@ def test_a_summary_fits_a_comment_and_names_are_only_text(tmp_path):
     assert "and 200 more in verdict.json" in text
     assert "<i>" not in text
     assert "\n::error" not in text
-    assert not any(line.startswith("::") for line in report.lines(huge))
+    assert not any(line.startswith("::") for line in report.report_lines(huge))
     assert len(report.workflow_commands(huge)) == 10
 
 
@@ -696,7 +698,7 @@ def test_settings_stay_when_the_release_moves_and_changes_are_said(three):
     gate("accept", "base", "--release", "--policy", "require-noninferior", "--margin", "7", "--reason", "x", cwd=three)
     done = gate("accept", "same", "--release", "--alpha", "0.01", "--underpowered", "--reason", "y", cwd=three)
     assert done.returncode == 0, done.stderr
-    agreed = locks.read(three / "gate.lock.json").settings
+    agreed = locks.read_lock(three / "gate.lock.json").settings
     assert (agreed.policy, agreed.margin, agreed.alpha) == ("require-noninferior", 7.0, 0.01)
     assert "changed: alpha was 0.05, is 0.01" in done.stdout
     assert "policy" not in done.stdout
@@ -727,7 +729,7 @@ def test_a_lock_that_is_not_sound_is_made_anew_only_with_the_release(three):
 
 def test_whoever_can_seal_a_lock_cannot_make_it_ask_for_nothing(three):
     path = three / "gate.lock.json"
-    sound = locks.read(path)
+    sound = locks.read_lock(path)
     for odd in (
         replace(sound, items={}),
         replace(sound, items={"t": []}),
@@ -756,7 +758,7 @@ def test_a_baseline_with_a_failed_reply_leaves_that_item_out_and_says_so(tmp_pat
     records = graded("d" * 64, BASE)
     none = replace(records[3], scores={k: replace(s, value=None) for k, s in records[3].scores.items()})
     failed = PerItem.of("v2", Run("d" * 64, Columns.of([*records[:3], none, *records[4:]])))
-    locks.accept(path, locks.read(path), failed, settings(), "second", WHEN, release=False)
+    locks.accept(path, locks.read_lock(path), failed, settings(), "second", WHEN, release=False)
     comparison = Comparison(path)
     new = per_item("new", BASE, "e")
     sizes = {check.baseline: check.test.n for check in comparison.decided([new]).checks}
@@ -812,7 +814,7 @@ def test_a_run_that_collapsed_is_no_candidate(three):
     run = Run("f" * 64, Columns.of(graded("f" * 64, BASE)), 1, status="collapsed", why="NaN", files=("r.jsonl",))
     (three / "dead").mkdir()
     (three / "dead" / "r.jsonl").write_text("".join(record_to_json(r) + "\n" for r in graded("f" * 64, BASE)))
-    existing_runs.write(
+    existing_runs.write_entries(
         three / "dead", [Entry("rl", "strategy", (run,)), Entry("kd", "strategy", (replace(run, seed=2),))]
     )
     assert "name one with --entry: rl, kd" in gate("check", "dead", cwd=three).stderr

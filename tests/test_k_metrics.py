@@ -18,11 +18,11 @@ from harness.errors import UsageError
 from harness.statistics.k_metrics import (
     KMetric,
     across_items,
-    check,
+    check_metric,
     item_value,
     majority,
     measure,
-    parse,
+    parse_metric,
     pass_at_k,
     pass_hat_k,
 )
@@ -54,8 +54,8 @@ def verdicts(right, wrong):
     [("pass@8", "pass@", 8), ("avg@1", "avg@", 1), ("maj@64", "maj@", 64), ("pass^4", "pass^", 4)],
 )
 def test_a_metric_is_named_as_people_write_it(text, kind, k):
-    assert parse(text) == KMetric(kind, k)
-    assert parse(text).name == text
+    assert parse_metric(text) == KMetric(kind, k)
+    assert parse_metric(text).name == text
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_metric_is_named_as_people_write_it(text, kind, k):
 )
 def test_another_name_is_refused_with_what_was_meant(text, message):
     with pytest.raises(UsageError) as error:
-        parse(text)
+        parse_metric(text)
     assert str(error.value).startswith(message)
 
 
@@ -99,14 +99,20 @@ def test_settings_that_cannot_give_the_metric_are_refused_with_what_to_change(
     name, repeats, temperature, short, message
 ):
     with pytest.raises(UsageError) as error:
-        check([parse("avg@1"), parse(name)][repeats == 0 :], repeats, temperature, short_answers=short, task="t")
+        check_metric(
+            [parse_metric("avg@1"), parse_metric(name)][repeats == 0 :],
+            repeats,
+            temperature,
+            short_answers=short,
+            task="t",
+        )
     assert message in str(error.value)
 
 
 def test_settings_that_can_give_the_metric_pass():
-    check([parse("pass@8"), parse("avg@8"), parse("maj@4")], 8, 0.6, short_answers=True)
-    check([parse("pass@1"), parse("avg@1")], 1, 0.0, short_answers=False)
-    check([parse("pass@8")], 8, None, short_answers=False)
+    check_metric([parse_metric("pass@8"), parse_metric("avg@8"), parse_metric("maj@4")], 8, 0.6, short_answers=True)
+    check_metric([parse_metric("pass@1"), parse_metric("avg@1")], 1, 0.0, short_answers=False)
+    check_metric([parse_metric("pass@8")], 8, None, short_answers=False)
 
 
 # --- one item, by enumeration ----------------------------------------------------------------------------------------
@@ -288,7 +294,7 @@ def test_qwen_on_math_votes_no_worse_than_it_guesses():
     items = [
         [Score(float(s), str(p)) for s, p in zip(row["score"], row["pred"], strict=True)] for row in rows(RECORDED[2])
     ]
-    mean, vote, best = (measure(parse(name), items).estimate.value for name in ("avg@8", "maj@8", "pass@8"))
+    mean, vote, best = (measure(parse_metric(name), items).estimate.value for name in ("avg@8", "maj@8", "pass@8"))
     assert mean == pytest.approx(346 / 384)
     assert mean <= vote <= best
 
@@ -327,7 +333,7 @@ def test_the_cases_of_lighteval_agree_or_differ_by_a_stated_convention():
         golds = [case["doc"]["choices"][i] for i in (gold if isinstance(gold, list) else [gold])]
         scores = [Score(float(text in golds), text) for text in case["model_response"]["text"]]
         k = case["metric_params"]["k"]
-        ours = item_value(parse(f"{kind}@{k}"), scores)
+        ours = item_value(parse_metric(f"{kind}@{k}"), scores)
         theirs = next(iter(case["expected_output"].values()))
         if case["name"] in OTHERWISE:
             value, _why = OTHERWISE[case["name"]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import browser
 import pytest
 
-from harness.board.html_page import STEPS, UNJUDGED, Answers, PageItem, render
+from harness.board.html_page import STEPS, UNJUDGED, Answers, PageItem, render_page
 
 ROOT = Path(__file__).parent.parent
 ODD_NAME = "</script><script>alert(1)</script><img src=x onerror=alert(2)>|&'\"\u2028\ud800"
@@ -78,11 +78,11 @@ def held(page):
 
 
 def test_the_same_input_gives_the_same_page():
-    assert render(usual(), items(), answers()) == render(usual(), items(), answers())
+    assert render_page(usual(), items(), answers()) == render_page(usual(), items(), answers())
 
 
 def test_the_page_points_to_nothing_outside_and_its_policy_allows_nothing():
-    page = render(usual(), items(), answers(), {"Curves": "<svg xmlns='http://www.w3.org/2000/svg'></svg>"})
+    page = render_page(usual(), items(), answers(), {"Curves": "<svg xmlns='http://www.w3.org/2000/svg'></svg>"})
     assert not re.search(r"https?:|@import|url\(", page)
     assert {link[:5] for link in re.findall(r'(?:src|href)="([^"]*)', page)} == {"data:"}
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[1]
@@ -93,7 +93,7 @@ def test_the_page_points_to_nothing_outside_and_its_policy_allows_nothing():
 
 def test_the_board_stands_in_the_page_as_it_was_given():
     facts = board(row(ODD_NAME, 0.5), notes=[ODD_TEXT])
-    page = render(facts, {}, {})
+    page = render_page(facts, {}, {})
     assert held(page)["board"] == facts
     assert page.count("<script") == page.count("</script>") == 2
 
@@ -101,7 +101,7 @@ def test_the_board_stands_in_the_page_as_it_was_given():
 def test_names_titles_and_replies_cannot_become_markup():
     facts = board(row(ODD_NAME, 0.5), title=ODD_NAME)
     given = {ODD_NAME: {"sums": Answers([1.0], [ODD_TEXT])}}
-    page = render(facts, {"sums": [PageItem(ODD_NAME, ODD_TEXT, ODD_TEXT)]}, given, {ODD_NAME: "<svg></svg>"})
+    page = render_page(facts, {"sums": [PageItem(ODD_NAME, ODD_TEXT, ODD_TEXT)]}, given, {ODD_NAME: "<svg></svg>"})
     assert "alert(" not in page.replace("\\u003cscript>alert(1)", "").replace("&lt;script&gt;alert(1)", "").replace(
         "onerror=alert(2)", ""
     )
@@ -114,7 +114,7 @@ def test_names_titles_and_replies_cannot_become_markup():
 
 def test_a_verdict_takes_one_byte_and_nearly_right_is_not_right():
     given = [0.0, 1.0, None, 1 / 3, 3 / 8, 0.9999, 0.0001]
-    page = render(
+    page = render_page(
         board(row("kd", 0.5)), {"sums": [PageItem(str(i)) for i in range(7)]}, {"kd": {"sums": Answers(given)}}
     )
     assert list(block(page, "verdicts-0")) == [0, STEPS, UNJUDGED, 80, 90, STEPS - 1, 1]
@@ -122,7 +122,7 @@ def test_a_verdict_takes_one_byte_and_nearly_right_is_not_right():
 
 
 def test_rows_without_answers_are_left_out_of_the_verdicts_alone():
-    page = render(usual(), items(), {"base": {"code": Answers([1, 0, 1])}})
+    page = render_page(usual(), items(), {"base": {"code": Answers([1, 0, 1])}})
     assert [task["rows"] for task in held(page)["tasks"]] == [[], [2]]
     assert block(page, "verdicts-0") == b""
     assert list(block(page, "verdicts-1")) == [STEPS, 0, STEPS]
@@ -142,12 +142,12 @@ def test_rows_without_answers_are_left_out_of_the_verdicts_alone():
 )
 def test_answers_that_do_not_fit_are_refused(name, given, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        render(usual(), items(), {name: given})
+        render_page(usual(), items(), {name: given})
 
 
 def test_a_picture_that_is_no_svg_is_refused():
     with pytest.raises(ValueError, match=r"picture 'Curves' must start with '<svg', got '<html>'"):
-        render(usual(), {}, {}, {"Curves": "<html>"})
+        render_page(usual(), {}, {}, {"Curves": "<html>"})
 
 
 def noise(n, seed):
@@ -171,7 +171,7 @@ def full_of_text():
 
 
 def test_nothing_is_left_out_where_all_replies_fit():
-    page = render(usual(), {"sums": items()["sums"][:4]}, full_of_text())
+    page = render_page(usual(), {"sums": items()["sums"][:4]}, full_of_text())
     assert held(page)["left_out"] == {"n": 0, "of": 12, "bytes": 50_000_000}
     assert left_out(page) == set()
 
@@ -181,7 +181,7 @@ def test_replies_that_agree_with_the_reference_go_first_and_the_longest_of_them_
     others = [(0, 1), (2, 3), (2, 1), (1, 2), (2, 2), (1, 3), (0, 3)]  # 3000, 1200, 900, 800, 700, 600, 500
     numbers = []
     for most_bytes in range(400, 14_000, 400):
-        page = render(usual(), {"sums": items()["sums"][:4]}, full_of_text(), most_bytes=most_bytes)
+        page = render_page(usual(), {"sums": items()["sums"][:4]}, full_of_text(), most_bytes=most_bytes)
         numbers.append(held(page)["left_out"]["n"])
         assert left_out(page) == set([*agreeing, *others][: numbers[-1]]), most_bytes
         assert sum(map(len, re.findall(r'id="replies-0-\d">([^<]*)<', page))) <= most_bytes
@@ -190,7 +190,7 @@ def test_replies_that_agree_with_the_reference_go_first_and_the_longest_of_them_
 
 
 def test_a_page_without_room_for_replies_has_all_verdicts():
-    page = render(usual(), {"sums": items()["sums"][:4]}, full_of_text(), most_bytes=0)
+    page = render_page(usual(), {"sums": items()["sums"][:4]}, full_of_text(), most_bytes=0)
     assert held(page)["left_out"] == {"n": 12, "of": 12, "bytes": 0}
     assert len(block(page, "verdicts-0")) == 12
 
@@ -198,7 +198,7 @@ def test_a_page_without_room_for_replies_has_all_verdicts():
 def test_boards_that_are_committed_have_a_page():
     for path in sorted((ROOT / "leaderboards").glob("*.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
-        assert held(render(facts, {}, {}))["board"] == facts
+        assert held(render_page(facts, {}, {}))["board"] == facts
 
 
 # ---------------------------------------------------------------------------------------------- in a browser
@@ -219,7 +219,7 @@ def show(running, tmp_path):
 
     def opened(facts=None, given=None, fragment="", of=None, pictures=None, **settings):
         path = tmp_path / "board.html"
-        text = render(facts or usual(), of or items(), answers() if given is None else given, pictures or {})
+        text = render_page(facts or usual(), of or items(), answers() if given is None else given, pictures or {})
         path.write_text(text, encoding="utf-8")
         shown.append(browser.opened(running, path, fragment, **settings))
         return shown[-1].settled()
@@ -463,7 +463,7 @@ def test_long_lists_are_paged_and_the_open_item_is_on_the_page_shown(show):
 
 def test_replies_that_were_left_out_are_said_to_be(running, tmp_path):
     path = tmp_path / "board.html"
-    path.write_text(render(usual(), items(), answers(), most_bytes=0), encoding="utf-8")
+    path.write_text(render_page(usual(), items(), answers(), most_bytes=0), encoding="utf-8")
     here = browser.opened(running, path).settled()
     (said,) = here.texts("#left-out")
     assert said.startswith("24 of 24 replies are left out, so that replies take at most 0 MB here: first those")
@@ -550,7 +550,7 @@ def luminance(colour):
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_text_and_signs_stand_out_from_the_paper(scheme):
-    blocks = re.findall(r":root \{(.*?)\}", render(board(), {}, {}), re.DOTALL)
+    blocks = re.findall(r":root \{(.*?)\}", render_page(board(), {}, {}), re.DOTALL)
     colours = dict(re.findall(r"--([\w-]+): (#\w{6});", blocks[scheme]))
 
     def contrast(one, other):

@@ -223,10 +223,10 @@ def test_the_base_leaves_room_both_ways_and_the_teacher_is_clearly_better(task, 
 
 def test_a_reduced_rebuild_reaches_its_stated_strength(tmp_path, runner):
     """About 70 s on one core; measured 0.76 on all test items."""
-    from harness_tasks.pico.build import build
+    from harness_tasks.pico.build import build_world
 
     lines = []
-    folders = build(tmp_path, reduced=True, log=lines.append)
+    folders = build_world(tmp_path, reduced=True, log=lines.append)
     assert set(folders) == {"base"}
     assert lines[1] == "394,752 parameters, 650 steps"
     assert (tmp_path / "base" / "tokenizer.json").read_bytes() == (BASE / "tokenizer.json").read_bytes()

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.rendering import forest_plot, layout, pareto_plot, wins_plot
-from harness.rendering.board_plots import dots, ranks, words
-from harness.rendering.forest_plot import forest, forest_of
+from harness.rendering.board_plots import alt_text, dots, rank_plot
+from harness.rendering.forest_plot import board_forest, forest_of
 from harness.rendering.pareto_plot import pareto
 from harness.rendering.wins_plot import wins
 
@@ -316,7 +316,7 @@ def test_a_collection_shows_lenient_scores_without_a_panel_of_all_items():
     assert texts(svg).count("no score") == 1
     (a, _), (b, _) = marks(svg, "dots-0-model")
     assert a < b
-    assert words("dots", {"kind": "collection", "title": "t", "rows": rows}) == (
+    assert alt_text("dots", {"kind": "collection", "title": "t", "rows": rows}) == (
         "Scores in % by task: x: a 50.0 (48.0 to 52.0), b 55.0 (53.0 to 57.0); y: b 55.0 (53.0 to 57.0)."
     )
     assert "Rows are not ranked" in note(svg)
@@ -378,14 +378,14 @@ def test_n_stands_in_every_row_where_rows_differ_in_it_and_else_once():
 
 
 def test_a_boards_differences_are_its_rows_less_the_base():
-    found = forest_plot.differences(small())
+    found = forest_plot.difference_rows(small())
     assert [(r["name"], r["value"], r.get("verdict")) for r in found] == [
         ("teacher", 0.5, None),
         ("kd", 0.3, "better"),
         ("sft", 0.2, None),
         ("rl", 0.1, None),
     ]
-    svg = forest(small(), margin=0.02)
+    svg = board_forest(small(), margin=0.02)
     assert ids(svg, "point-") == [f"point-{i}" for i in range(4)]
     assert "▲" in texts(svg)
     assert shape(svg, "point-0") != shape(svg, "point-2")  # the teacher is no strategy
@@ -477,7 +477,7 @@ def test_one_item_of_many_is_not_rounded_away():
 
 
 def test_a_rank_interval_has_a_mark_at_every_possible_place():
-    svg = ranks(small())
+    svg = rank_plot(small())
     assert [len(marks(svg, f"places-{i}")) for i in range(3)] == [2, 2, 1]
     first, second = marks(svg, "places-0")
     (third,) = marks(svg, "places-2")
@@ -487,7 +487,7 @@ def test_a_rank_interval_has_a_mark_at_every_possible_place():
 
 
 def test_the_best_are_bold_and_filled():
-    svg = ranks(small())
+    svg = rank_plot(small())
     styles = {e.text: e.get("style") for e in root(svg).iter(f"{SVG}text")}
     assert [("bold" in styles[name] or "700" in styles[name]) for name in ("kd", "sft", "rl")] == [True, True, False]
     assert "fill: #ffffff" in ElementTree.tostring(group(svg, "places-2"), encoding="unicode")
@@ -502,8 +502,8 @@ def all_of(facts, verdicts=None, reference="base"):
     return {
         "pareto": pareto(facts),
         "dots": dots(facts),
-        "forest": forest(facts, 0.02),
-        "ranks": ranks(facts),
+        "forest": board_forest(facts, 0.02),
+        "ranks": rank_plot(facts),
         "wins": wins(names, verdicts or VERDICTS, reference),
     }
 
@@ -524,7 +524,7 @@ def test_names_stand_as_they_are_given():
 @pytest.mark.parametrize("name", ["pico", "quick"])
 def test_the_boards_that_are_published_can_be_drawn(name):
     facts = json.loads((ROOT / "leaderboards" / f"{name}.json").read_text(encoding="utf-8"))
-    for svg in (pareto(facts), dots(facts), forest(facts), ranks(facts)):
+    for svg in (pareto(facts), dots(facts), board_forest(facts), rank_plot(facts)):
         assert facts["title"] in texts(svg)
         assert len(svg) < 60_000
 
@@ -533,7 +533,7 @@ def test_the_boards_that_are_published_can_be_drawn(name):
 def test_boards_that_rank_nothing_have_dots_alone(name):
     facts = json.loads((ROOT / "leaderboards" / f"{name}.json").read_text(encoding="utf-8"))
     assert ids(dots(facts), "panel-")
-    for draw in (pareto, forest, ranks):
+    for draw in (pareto, board_forest, rank_plot):
         with pytest.raises(ValueError, match=f"rows of a board of kind '{facts['kind']}' are not ranked together"):
             draw(facts)
 
@@ -612,8 +612,8 @@ def test_the_facts_are_not_changed():
 
 
 def test_every_picture_has_one_sentence_with_its_numbers():
-    said = {kind: words(kind, small()) for kind in ("pareto", "dots", "forest", "ranks")}
-    said["wins"] = words("wins", {"names": ["kd", "rl"], "verdicts": VERDICTS, "reference": "base"})
+    said = {kind: alt_text(kind, small()) for kind in ("pareto", "dots", "forest", "ranks")}
+    said["wins"] = alt_text("wins", {"names": ["kd", "rl"], "verdicts": VERDICTS, "reference": "base"})
     assert said == {
         "pareto": "Strict score in % (95 % interval) against FLOPs of training, the teacher's included: "
         "kd: 70.0 (68.0 to 72.0) at 4e15; sft: 60.0 (58.0 to 62.0) at 1e15; rl: 50.0 (48.0 to 52.0) at 2e15; "
@@ -629,13 +629,13 @@ def test_every_picture_has_one_sentence_with_its_numbers():
 
 
 def test_words_of_fifty_rows_stop_and_say_how_many_more_there_are():
-    assert words("forest", many()).count("strategy ") == layout.SPELT
-    assert "; and 38 more" in words("forest", many())
+    assert alt_text("forest", many()).count("strategy ") == layout.SPELT
+    assert "; and 38 more" in alt_text("forest", many())
 
 
 def test_rows_of_a_gate_have_words_too():
     rows = [{"name": "gsm8k", "value": 0.01, "low": 0.0, "high": 0.02, "n": 1319}]
-    assert words("forest", {"rows": rows, "reference": "main"}) == (
+    assert alt_text("forest", {"rows": rows, "reference": "main"}) == (
         "Differences to main in points (95 % interval): gsm8k +1.0 (+0.0 to +2.0)."
     )
 
@@ -653,18 +653,18 @@ def gap(**values):
         (lambda: pareto(board()), "nothing to draw: the board has no rows"),
         (lambda: pareto(board(row("a", 0.5))), "no judged row has a training cost or tokens per item"),
         (lambda: pareto(board(row("a", None, 1e15))), "no judged row has a training cost or tokens per item"),
-        (lambda: words("pareto", board(row("a", 0.5))), "no judged row has a training cost or tokens per item"),
+        (lambda: alt_text("pareto", board(row("a", 0.5))), "no judged row has a training cost or tokens per item"),
         (lambda: dots(board(row("a", None))), "no dots to draw: no row has a judged score"),
-        (lambda: words("dots", board(row("a", None))), "no dots to draw: no row has a judged score"),
-        (lambda: forest(board(row("a", 0.5))), "the board has no base that rows are compared with"),
-        (lambda: words("forest", board(row("a", 0.5))), "the board has no base that rows are compared with"),
+        (lambda: alt_text("dots", board(row("a", None))), "no dots to draw: no row has a judged score"),
+        (lambda: board_forest(board(row("a", 0.5))), "the board has no base that rows are compared with"),
+        (lambda: alt_text("forest", board(row("a", 0.5))), "the board has no base that rows are compared with"),
         (lambda: forest_of([], "main", "t"), "no forest of differences to draw: no rows were given"),
         (lambda: forest_of(gap(value=float("nan")), "main", "t"), "difference of 'a' must be finite, got nan"),
         (lambda: forest_of(gap(low=float("-inf")), "main", "t"), "interval of 'a' must be finite, got -inf to 0.2"),
         (lambda: forest_of(gap(low=0.15), "main", "t"), r"'a' must lie in its interval, got 0.1 in \[0.15, 0.2\]"),
         (lambda: forest_of(gap(), "main", "t", margin=2.0), r"margin must be a share in \[0, 1\], got 2.0"),
-        (lambda: ranks(board(row("a", 0.5))), "no rank intervals to draw: no row has a rank"),
-        (lambda: words("ranks", board(row("a", 0.5))), "no rank intervals to draw: no row has a rank"),
+        (lambda: rank_plot(board(row("a", 0.5))), "no rank intervals to draw: no row has a rank"),
+        (lambda: alt_text("ranks", board(row("a", 0.5))), "no rank intervals to draw: no row has a rank"),
         (lambda: wins([], VERDICTS, "base"), "no items won to draw: no row beside the reference 'base' was given"),
         (lambda: wins(["base"], VERDICTS, "base"), "no row beside the reference 'base' was given"),
         (lambda: wins(["sft"], VERDICTS, "base"), "no verdicts of 'sft' were given; there are: 'base', 'kd', 'rl'"),
@@ -678,7 +678,7 @@ def gap(**values):
             lambda: wins(["a"], {"a": [2.0], "b": [1]}, "b"),
             r"score of 'a' on item 0 must be a share .* or None, got 2.0",
         ),
-        (lambda: words("pie", small()), "unknown picture 'pie'; pictures: pareto, dots, forest, wins, ranks"),
+        (lambda: alt_text("pie", small()), "unknown picture 'pie'; pictures: pareto, dots, forest, wins, ranks"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_and_told_why(draw, message):

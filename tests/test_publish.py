@@ -21,8 +21,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from harness.board.entries import Board
 from harness.errors import DataError, HarnessError, HubError, UsageError
 from harness.publish.every_eval_ever import every_eval_ever, recorded
-from harness.publish.hub import Question, Upload, planned, publish, read
-from harness.publish.hub_texts import badge, eval_results, model_index
+from harness.publish.hub import Question, Upload, planned, publish, read_file
+from harness.publish.hub_texts import eval_results, model_index, score_badge
 from harness.publish.results import DATASETS, Dataset, Evaluator, Pick, without_benchmark
 from harness.records.serialization import record_to_json, write_lines
 from harness.types import Message, Sample
@@ -152,10 +152,10 @@ def test_a_row_of_several_seeds_is_published_for_one_of_them_or_as_a_mean_that_i
     two = board(row(runs=runs, tasks=tasks), tasks=tasks)
     (one,) = yaml.safe_load(eval_results(two, Pick("kd", seed=2)))
     assert one["value"] == 68.23, "of this task, and this seed"
-    assert "75.8 %" in json.loads(badge(two, Pick("kd", seed=2)))["message"]
+    assert "75.8 %" in json.loads(score_badge(two, Pick("kd", seed=2)))["message"]
 
 
-@pytest.mark.parametrize("write", [eval_results, badge])
+@pytest.mark.parametrize("write", [eval_results, score_badge])
 @pytest.mark.parametrize(
     ("facts", "pick", "why"),
     [
@@ -188,18 +188,18 @@ def test_a_row_without_a_verdict_is_refused():
     facts = board(row())
     facts["rows"][0]["tasks"]["gsm8k"]["strict"] = {"value": None, "low": None, "high": None, "n": 0, "method": ""}
     with pytest.raises(DataError, match="no verdict on gsm8k"):
-        badge(facts, Pick("kd"))
+        score_badge(facts, Pick("kd"))
 
 
 def test_a_limited_score_says_so_first():
     facts = board(row(n=200), n=200)
     (entry,) = yaml.safe_load(eval_results(facts, Pick("kd", limited=True)))
     assert entry["notes"].startswith("LIMITED, 200 of 1319 items: not the benchmark's score, avg@1")
-    assert json.loads(badge(facts, Pick("kd", limited=True)))["message"].endswith("limited")
+    assert json.loads(score_badge(facts, Pick("kd", limited=True)))["message"].endswith("limited")
     cut = board(row(n=50, tasks=("t",)), n=50, tasks=("t",), notes=["Only the first 50 (--limit)."])
     assert "LIMITED, the first 50 items: not the" in "".join(exported(cut, pick=Pick("kd", limited=True)).values())
     assert "LIMITED" not in eval_results(board(row()), Pick("kd", limited=True))
-    assert "limited" not in badge(board(row()), Pick("kd", limited=True))
+    assert "limited" not in score_badge(board(row()), Pick("kd", limited=True))
 
 
 def test_the_reading_a_board_ranks_by_is_published_and_a_lenient_one_is_said():
@@ -208,7 +208,7 @@ def test_the_reading_a_board_ranks_by_is_published_and_a_lenient_one_is_said():
     (entry,) = yaml.safe_load(eval_results(facts, Pick("kd")))
     assert entry["value"] == 83.4
     assert entry["notes"].startswith("lenient reading: the answer anywhere in the reply, avg@1")
-    assert json.loads(badge(facts, Pick("kd")))["message"] == "83.4 % (80.4 to 86.4), lenient, single run"
+    assert json.loads(score_badge(facts, Pick("kd")))["message"] == "83.4 % (80.4 to 86.4), lenient, single run"
     (ours,) = ModelCard(model_index(facts, Pick("kd"), model="model")).data.eval_results
     assert (ours.metric_name, ours.metric_value) == ("lenient accuracy, %", 83.4)
     (task,) = json.loads(*exported(facts).values())["evaluation_results"]
@@ -216,7 +216,7 @@ def test_the_reading_a_board_ranks_by_is_published_and_a_lenient_one_is_said():
     assert task["score_details"]["score"] == 1100 / N
     assert task["score_details"]["details"]["strict_value"] == f"{round(0.7 * N) / N:.6f}"
     facts["rows"] = [row(runs=[run() | {"lenient": score(1000, N)}, run("b" * 64, 2)]) | {"lenient": score(1100, N)}]
-    assert "75.8 %" in json.loads(badge(facts, Pick("kd", seed=1)))["message"]
+    assert "75.8 %" in json.loads(score_badge(facts, Pick("kd", seed=1)))["message"]
 
 
 def test_rules_that_a_board_of_runs_lists_are_said_too():
@@ -232,16 +232,16 @@ def test_several_replies_an_item_are_an_average_of_so_many():
 
 
 def test_a_badge_shows_the_score_with_its_interval_and_a_single_run_as_such():
-    found = json.loads(badge(board(row(role="model")), Pick("kd")))
+    found = json.loads(score_badge(board(row(role="model")), Pick("kd")))
     assert found == {"schemaVersion": 1, "label": "kd on gsm8k", "message": "70.0 % (67.0 to 73.0)", "color": "blue"}
-    assert json.loads(badge(board(row()), Pick("kd")))["message"] == "70.0 % (67.0 to 73.0), single run"
+    assert json.loads(score_badge(board(row()), Pick("kd")))["message"] == "70.0 % (67.0 to 73.0), single run"
 
 
 @pytest.mark.parametrize("name", ["pico", "quick"])
 def test_every_finished_row_of_the_committed_boards_has_a_badge(name):
     facts = json.loads((ROOT / "leaderboards" / f"{name}.json").read_text(encoding="utf-8"))
     for each in facts["rows"]:
-        message = json.loads(badge(facts, Pick(each["name"])))["message"]
+        message = json.loads(score_badge(facts, Pick(each["name"])))["message"]
         assert message.startswith(f"{100 * each['strict']['value']:.1f} % (")
 
 
@@ -585,9 +585,9 @@ def test_a_repository_that_changed_meanwhile_is_a_conflict(hub):
 
 def test_a_card_is_read_merged_and_sent(hub):
     hub["me/model"].files["main"]["README.md"] = CARD.encode()
-    card = read("me/model", "README.md", None, hub.url)
+    card = read_file("me/model", "README.md", None, hub.url)
     assert card == CARD
-    assert read("me/other", "README.md", None, hub.url) is None
+    assert read_file("me/other", "README.md", None, hub.url) is None
     ask = Question((("me/model", Pick("kd")),), ("model-index",))
     publish(planned(board(row()), ask, lambda _: card), WRITER, hub.url)
     sent = hub["me/model"].commits[0]["files"]["README.md"].decode()
@@ -692,7 +692,7 @@ def test_offline_nothing_is_sent_and_a_dry_run_still_shows_it(monkeypatch):
     with pytest.raises(UsageError, match=r"'me/model' cannot be reached: HF_HUB_OFFLINE .* is set; unset it"):
         publish(PLAN, WRITER, "http://127.0.0.1:9")
     with pytest.raises(UsageError, match="HF_HUB_OFFLINE"):
-        read("me/model", "README.md", None, "http://127.0.0.1:9")
+        read_file("me/model", "README.md", None, "http://127.0.0.1:9")
     (outcome,) = publish(PLAN, None, "http://127.0.0.1:9", dry_run=True)
     assert "HF_HUB_OFFLINE" in outcome.lines[1]
     assert "    +- value: 1" in outcome.lines

@@ -17,14 +17,14 @@ def write(folder, text):
 
 @pytest.mark.parametrize("name", registry.names("recipe"))
 def test_every_installed_recipe_reads(name):
-    recipe = recipes.read(name)
+    recipe = recipes.read_recipe(name)
     assert recipe.name == name
     assert recipe.budget.amount > 0
 
 
 def test_defaults_are_filled_and_models_beside_the_file_are_found(tmp_path):
     (tmp_path / "b").mkdir()
-    recipe = recipes.read(write(tmp_path, GOOD))
+    recipe = recipes.read_recipe(write(tmp_path, GOOD))
     assert (recipe.name, recipe.base, recipe.teacher) == ("mine", str(tmp_path / "b"), "")
     assert recipe.budget == Budget(1e9, "flops")
     assert recipe.teaching == recipes.TraceSettings()
@@ -51,22 +51,22 @@ def test_defaults_are_filled_and_models_beside_the_file_are_found(tmp_path):
 )
 def test_a_bad_recipe_names_the_key_and_what_was_expected(tmp_path, text, message):
     with pytest.raises(BadConfig, match=message):
-        recipes.read(write(tmp_path, text))
+        recipes.read_recipe(write(tmp_path, text))
 
 
 def test_a_recipe_takes_over_what_it_does_not_say_itself(tmp_path):
     (tmp_path / "below.toml").write_text(GOOD + "devices = 2\n[trainers.rl]\nlearning_rate = 1e-5\ngroup_size = 4\n")
     child = 'extends = "below.toml"\nbase = "c"\ntasks = ["pico_code"]\n[trainers.rl]\ngroup_size = 8\n'
-    recipe = recipes.read(write(tmp_path, child))
+    recipe = recipes.read_recipe(write(tmp_path, child))
     assert (recipe.name, recipe.base, recipe.tasks, recipe.devices) == ("mine", "c", ("pico_code",), 2)
     assert recipe.trainers == {"rl": {"learning_rate": 1e-5, "group_size": 8}}
     (tmp_path / "below.toml").write_text('extends = "mine.toml"\n')
     with pytest.raises(BadConfig, match=r"recipe below\.toml extends mine\.toml, which extends it: a circle"):
-        recipes.read(str(tmp_path / "mine.toml"))
+        recipes.read_recipe(str(tmp_path / "mine.toml"))
     with pytest.raises(BadConfig, match=r"recipe .*none\.toml: No such file"):
-        recipes.read(write(tmp_path, 'extends = "none.toml"\n'))
+        recipes.read_recipe(write(tmp_path, 'extends = "none.toml"\n'))
     with pytest.raises(BadConfig, match=r"extends must name a file beside it, got '\.\./a\.toml'"):
-        recipes.read(write(tmp_path, 'extends = "../a.toml"\n'))
+        recipes.read_recipe(write(tmp_path, 'extends = "../a.toml"\n'))
 
 
 PAPER = [name for name in registry.names("recipe") if name.startswith("paper-")]
@@ -75,7 +75,7 @@ PAPER = [name for name in registry.names("recipe") if name.startswith("paper-")]
 @pytest.mark.parametrize("name", PAPER)
 def test_the_recipes_of_the_paper_say_what_it_states(name):
     # arXiv:2506.13404, section 3, appendices A and C
-    recipe = recipes.read(name)
+    recipe = recipes.read_recipe(name)
     assert recipe.base == ("Qwen/Qwen2.5-0.5B-Instruct" if "instruct" in name else "Qwen/Qwen2.5-0.5B")
     assert (recipe.tasks, recipe.train) == (("paper",), ("gsm8k",))
     sampling = recipe.sampling
@@ -96,7 +96,7 @@ def test_the_recipes_of_the_paper_say_what_it_states(name):
 
 def test_machines_differ_in_what_fits_on_a_device_and_nothing_else():
     for model in ("base", "instruct"):
-        small, large, server = (recipes.read(f"paper-{model}{machine}") for machine in ("", "-80gb", "-8x80gb"))
+        small, large, server = (recipes.read_recipe(f"paper-{model}{machine}") for machine in ("", "-80gb", "-8x80gb"))
         assert server.trainers == large.trainers
         for trainer, settings in small.trainers.items():
             mine, other = (
@@ -109,15 +109,15 @@ def test_machines_differ_in_what_fits_on_a_device_and_nothing_else():
 
 def test_unknown_names_are_suggested(tmp_path):
     with pytest.raises(UnknownName, match="unknown task or suite 'pico_meth': did you mean 'pico_math'"):
-        recipes.read(write(tmp_path, GOOD.replace("pico_math", "pico_meth")))
+        recipes.read_recipe(write(tmp_path, GOOD.replace("pico_math", "pico_meth")))
     with pytest.raises(UnknownName, match="unknown recipe 'pcio': did you mean 'pico'"):
-        recipes.read("pcio")
+        recipes.read_recipe("pcio")
     with pytest.raises(BadConfig, match="No such file"):
-        recipes.read(str(tmp_path / "none.toml"))
+        recipes.read_recipe(str(tmp_path / "none.toml"))
 
 
 def test_settings_of_the_command_line_win_and_are_checked(tmp_path):
-    recipe = recipes.read(write(tmp_path, GOOD + "[trainers.rl]\nlearning_rate = 1e-5\n"))
+    recipe = recipes.read_recipe(write(tmp_path, GOOD + "[trainers.rl]\nlearning_rate = 1e-5\n"))
     assert recipes.override(recipe, {"rl.learning_rate": "2e-4"}).trainers["rl"]["learning_rate"] == 2e-4
     with pytest.raises(BadConfig, match="unknown sft setting 'x'"):
         recipes.override(recipe, {"sft.x": "1"})

@@ -20,7 +20,10 @@ claims = [{ text = "a beats b", where = "1", better = "a", than = "b" }]
 
 def test_the_gains_of_the_paper_have_the_z_values_worked_out_by_hand():
     # binomial, unpaired, single sample; intervals of the differences: 3.8, 5.8, 2.7, 4.4, 10.6 points
-    claims = {claim["text"]: claim["found"] for claim in published_scores.judge(published_scores.read(PAPER))["claims"]}
+    claims = {
+        claim["text"]: claim["found"]
+        for claim in published_scores.published_facts(published_scores.read_published(PAPER))["claims"]
+    }
     gains = {gap["task"]: gap for gap in claims["RL improves the Instruct model"]}
     z = {task: round(gap["z"], 1) for task, gap in gains.items()}
     assert z == {"gsm8k": 4.4, "math500": 0.3, "olympiadbench": 1.0, "minerva": 1.0, "amc23": 0.5}
@@ -37,7 +40,7 @@ def test_the_gains_of_the_paper_have_the_z_values_worked_out_by_hand():
 
 
 def test_the_page_says_whose_numbers_these_are_and_counts_nothing_that_was_not_printed():
-    page = published_scores.markdown(published_scores.judge(published_scores.read(PAPER)))
+    page = published_scores.published_markdown(published_scores.published_facts(published_scores.read_published(PAPER)))
     assert "> **Reported, other protocol.**" in page
     assert "| Instruct, KD + RL (training collapse) | – | – | – | – | – |" in page
     claim = next(line for line in page.splitlines() if line.startswith("| RL alone beats KD + RL |"))
@@ -59,14 +62,17 @@ def test_the_page_says_whose_numbers_these_are_and_counts_nothing_that_was_not_p
 def test_a_file_that_does_not_fit_says_where(tmp_path, before, after, message):
     path = tmp_path / "mine.toml"
     path.write_text(GOOD)
-    assert published_scores.judge(published_scores.read(path))["claims"][0]["found"][0]["verdict"] == "holds"
+    assert (
+        published_scores.published_facts(published_scores.read_published(path))["claims"][0]["found"][0]["verdict"]
+        == "holds"
+    )
     path.write_text(GOOD.replace(before, after, 1))
     with pytest.raises(DataError, match=message):
-        published_scores.read(path)
+        published_scores.read_published(path)
 
 
 def test_names_are_no_markup(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(GOOD.replace('"a"', '"a|b"'))
-    page = published_scores.markdown(published_scores.judge(published_scores.read(path)))
+    page = published_scores.published_markdown(published_scores.published_facts(published_scores.read_published(path)))
     assert "| a\\|b | 50.0 (" in page

@@ -51,7 +51,7 @@ def two(tmp_path):
 
 
 def test_each_pair_is_counted_item_by_item(two):
-    facts = against_reference.compare("t", existing_runs.read(two), "old", [])
+    facts = against_reference.compare_to_reference("t", existing_runs.read_runs(two), "old", [])
     (row,) = facts["against"]
     assert (row["name"], row["task"]) == ("new", "t")
     items = by_outcome(facts, row)
@@ -61,18 +61,22 @@ def test_each_pair_is_counted_item_by_item(two):
     assert items["lost"][:2] == ["t/t/test/004", "t/t/test/012"]
     expected = intervals.paired([float(v) for v in A], [float(v) for v in B])
     assert (row["strict"]["value"], row["strict"]["low"], row["strict"]["p"]) == (0.25, expected.low, expected.p)
-    page = against_reference.markdown(facts)
+    page = against_reference.comparison_markdown(facts)
     assert "## Against old" in page
     assert "| ▲ | 30 / 10 / 20 |" in page
-    again = against_reference.compare("t", existing_runs.read(two), "new", [])["against"][0]
+    again = against_reference.compare_to_reference("t", existing_runs.read_runs(two), "new", [])["against"][0]
     assert again["strict"]["value"] == -0.25
-    assert "▼" in against_reference.markdown(against_reference.compare("t", existing_runs.read(two), "new", []))
+    assert "▼" in against_reference.comparison_markdown(
+        against_reference.compare_to_reference("t", existing_runs.read_runs(two), "new", [])
+    )
 
 
 def test_a_difference_within_noise_names_what_could_have_been_seen(tmp_path):
     near = [*A[:-1], 0]
     both = [written(tmp_path / "a", A, "a" * 64, "a"), written(tmp_path / "b", near, "b" * 64, "b")]
-    assert "| ≈ " in against_reference.markdown(against_reference.compare("t", existing_runs.read(both), None, []))
+    assert "| ≈ " in against_reference.comparison_markdown(
+        against_reference.compare_to_reference("t", existing_runs.read_runs(both), None, [])
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,13 +92,13 @@ def test_a_difference_within_noise_names_what_could_have_been_seen(tmp_path):
 def test_what_is_not_comparable_is_refused_by_field(tmp_path, changes, message):
     both = [written(tmp_path / "a", A, "a" * 64, "a"), written(tmp_path / "b", B, "b" * 64, "b", **changes)]
     with pytest.raises(NotComparable, match=message):
-        against_reference.compare("t", existing_runs.read(both), None, [])
+        against_reference.compare_to_reference("t", existing_runs.read_runs(both), None, [])
 
 
 def test_other_items_are_refused(tmp_path):
     both = [written(tmp_path / "a", A, "a" * 64, "a"), written(tmp_path / "b", B[:-1], "b" * 64, "b")]
     with pytest.raises(NotComparable, match="not evaluated on the same items"):
-        against_reference.compare("t", existing_runs.read(both), None, [])
+        against_reference.compare_to_reference("t", existing_runs.read_runs(both), None, [])
 
 
 def test_a_comparison_is_read_back_as_it_was_ranked(tmp_path):
@@ -109,15 +113,15 @@ def test_a_comparison_is_read_back_as_it_was_ranked(tmp_path):
                Entry("base", "base", (base,))]  # fmt: skip
     for run, values in ((one, A), (two, B), (base, B)):
         write_lines(folder / run.files[0], map(record_to_json, graded(run.digest, values)))
-    existing_runs.write(folder, entries)
-    found = existing_runs.read([folder])
+    existing_runs.write_entries(folder, entries)
+    found = existing_runs.read_runs([folder])
     assert found == entries
     assert [r.columns.scores("strict").tolist() for e in found for r in e.runs] == [
         r.columns.scores("strict").tolist() for e in entries for r in e.runs
     ]
-    facts = against_reference.compare("t", found, None, [])
+    facts = against_reference.compare_to_reference("t", found, None, [])
     assert facts["reference"] == "base"
-    assert "| kd+rl | collapsed (seed 2): loss is not finite |" in against_reference.markdown(facts)
+    assert "| kd+rl | collapsed (seed 2): loss is not finite |" in against_reference.comparison_markdown(facts)
     assert facts["against"][0]["strict"]["method"].startswith("crossed random effects")
 
 
@@ -130,42 +134,42 @@ def test_comparisons_from_one_base_share_it(tmp_path):
         )  # fmt: skip
         for run, of in ((ours, values), (base, B)):
             write_lines(tmp_path / name / run.files[0], map(record_to_json, graded(run.digest, of)))
-        existing_runs.write(tmp_path / name, [Entry("base", "base", (base,)), Entry(name, "strategy", (ours,))])
-    entries = existing_runs.read([tmp_path / "sft", tmp_path / "rl"])
+        existing_runs.write_entries(tmp_path / name, [Entry("base", "base", (base,)), Entry(name, "strategy", (ours,))])
+    entries = existing_runs.read_runs([tmp_path / "sft", tmp_path / "rl"])
     assert [entry.name for entry in entries] == ["base", "sft", "rl"]
-    assert len(against_reference.compare("t", entries, None, [])["against"]) == 2
+    assert len(against_reference.compare_to_reference("t", entries, None, [])["against"]) == 2
 
 
 def test_two_evaluations_of_one_checkpoint_are_never_pooled(tmp_path):
     folder = written(tmp_path / "a", A, "a" * 64, "a")
     written(folder, A[:8], "a" * 64, "a", "two")
     with pytest.raises(DataError, match=r"t was evaluated twice \(item .*with other settings or another --limit"):
-        existing_runs.read([folder])
+        existing_runs.read_runs([folder])
     other = written(tmp_path / "b", A, "a" * 64, "final")
     written(other, B, "b" * 64, "final", "two")
     with pytest.raises(DataError, match="two checkpoints are called 'final'; evaluate each with a --name of its own"):
-        existing_runs.read([other])
+        existing_runs.read_runs([other])
 
 
 def test_tasks_evaluated_one_after_the_other_are_one_entry(tmp_path):
     folder = written(tmp_path / "a", A, "a" * 64, "a")
     written(folder, B, "a" * 64, "a", "two", task="u")
-    (entry,) = existing_runs.read([folder])
+    (entry,) = existing_runs.read_runs([folder])
     assert entry.runs[0].columns.tasks == ("t", "u")
 
 
 def test_samples_of_lm_eval_are_read_with_their_two_filters(tmp_path):
     one = samples(tmp_path / "m1" / "samples_gsm8k_2026-01-02T03-04-05.678.jsonl", A)
     two = samples(tmp_path / "m2" / "samples_gsm8k_2026-01-02T03-04-05.678.jsonl", B)
-    entries = existing_runs.read([one.parent, two.parent])
+    entries = existing_runs.read_runs([one.parent, two.parent])
     assert [entry.name for entry in entries] == ["m1", "m2"]
-    facts = against_reference.compare("t", entries, "m2", [])
+    facts = against_reference.compare_to_reference("t", entries, "m2", [])
     (row,) = facts["against"]
     assert (row["task"], row["strict"]["value"], row["lenient"]["value"]) == ("gsm8k", 0.25, 0.0)
-    assert "| – / – |" in against_reference.markdown(facts)  # tokens are not recorded there
+    assert "| – / – |" in against_reference.comparison_markdown(facts)  # tokens are not recorded there
     other = samples(tmp_path / "m3" / "samples_gsm8k_2026-01-02T03-04-05.678.jsonl", B, prompt_hash="other")
     with pytest.raises(NotComparable, match="differ in prompt"):
-        against_reference.compare("t", existing_runs.read([one, other]), None, [])
+        against_reference.compare_to_reference("t", existing_runs.read_runs([one, other]), None, [])
 
 
 @pytest.mark.parametrize(
@@ -180,34 +184,34 @@ def test_samples_of_lm_eval_are_read_with_their_two_filters(tmp_path):
 def test_a_samples_file_that_does_not_fit_is_refused(tmp_path, changes, message):
     path = samples(tmp_path / "samples_t_x.jsonl", A, **changes)
     with pytest.raises(DataError, match=message):
-        existing_runs.read([path])
+        existing_runs.read_runs([path])
 
 
 def test_what_is_no_run_is_refused(tmp_path, two):
     with pytest.raises(DataError, match="is no run: a run folder of this project"):
-        existing_runs.read([tmp_path / "results"])
+        existing_runs.read_runs([tmp_path / "results"])
     with pytest.raises(DataError, match="'new' is in an earlier run too"):
-        existing_runs.read([two[0], shutil.copytree(two[0], tmp_path / "copy")])
+        existing_runs.read_runs([two[0], shutil.copytree(two[0], tmp_path / "copy")])
     with pytest.raises(UsageError, match="two entries at least, found new"):
-        against_reference.compare("t", existing_runs.read(two[:1]), None, [])
+        against_reference.compare_to_reference("t", existing_runs.read_runs(two[:1]), None, [])
     with pytest.raises(UsageError, match="--reference 'x' is none of the entries: new, old"):
-        against_reference.compare("t", existing_runs.read(two), "x", [])
+        against_reference.compare_to_reference("t", existing_runs.read_runs(two), "x", [])
     (result,) = (two[0] / "results").iterdir()
     for text, message in (("", "cannot be read"), ("{}", "does not say where its records lie")):
         result.write_text(text)
         with pytest.raises(DataError, match=message):
-            existing_runs.read(two)
+            existing_runs.read_runs(two)
     result.unlink()
     with pytest.raises(DataError, match="holds no finished evaluation"):
-        existing_runs.read(two)
+        existing_runs.read_runs(two)
     empty = tmp_path / "samples_t_2026.jsonl"
     empty.touch()
     with pytest.raises(DataError, match="are empty"):
-        existing_runs.read([empty])
+        existing_runs.read_runs([empty])
     again = samples(tmp_path / "m" / "samples_t_2026-01-01T00-00-00.1.jsonl", A)
     shutil.copy(again, again.with_name("samples_t_2026-01-02T00-00-00.1.jsonl"))
     with pytest.raises(DataError, match="t was evaluated twice"):
-        existing_runs.read([again.parent])
+        existing_runs.read_runs([again.parent])
 
 
 def test_a_task_on_which_nothing_could_be_judged_is_not_compared(tmp_path):
@@ -217,12 +221,14 @@ def test_a_task_on_which_nothing_could_be_judged_is_not_compared(tmp_path):
     lines = [replace(r, scores=nothing) for r in read_records(path)]
     path.write_text("".join(record_to_json(r) + "\n" for r in lines))
     with pytest.raises(NotComparable, match="'a' and 'b' share no item that both have a verdict for"):
-        against_reference.compare("t", existing_runs.read(both), "b", [])
+        against_reference.compare_to_reference("t", existing_runs.read_runs(both), "b", [])
 
 
 def test_one_item_says_nothing_of_others(tmp_path):
     both = [written(tmp_path / n, [v], n * 64, n) for n, v in (("a", 1), ("b", 0))]
-    page = against_reference.markdown(against_reference.compare("t", existing_runs.read(both), "b", []))
+    page = against_reference.comparison_markdown(
+        against_reference.compare_to_reference("t", existing_runs.read_runs(both), "b", [])
+    )
     assert "| ≈ |" in page
     assert "nan" not in page
 
@@ -233,7 +239,7 @@ def test_an_item_without_verdict_is_neither_gained_nor_lost(tmp_path):
     lines = list(read_records(path))
     lines[3] = replace(lines[3], scores={name: replace(s, value=None) for name, s in lines[3].scores.items()})
     path.write_text("".join(record_to_json(r) + "\n" for r in lines))
-    facts = against_reference.compare("t", existing_runs.read(both), "b", [])
+    facts = against_reference.compare_to_reference("t", existing_runs.read_runs(both), "b", [])
     (row,) = facts["against"]
     assert by_outcome(facts, row)["mixed"] == ["t/t/test/003"]
     assert row["strict"]["n"] == 79
@@ -267,7 +273,7 @@ def test_two_real_models_are_compared_on_all_of_gsm8k(tmp_path):
         asked = eval_models.EvalRequest(("gsm8k",), tmp_path / name, generations=path, name=name, engine="replay")
         eval_models.run(asked, Quiet())
     folders = [tmp_path / "Phi-3.5-mini-instruct", tmp_path / "Qwen2-7B-Instruct"]
-    facts = against_reference.compare("t", existing_runs.read(folders), "Phi-3.5-mini-instruct", [])
+    facts = against_reference.compare_to_reference("t", existing_runs.read_runs(folders), "Phi-3.5-mini-instruct", [])
     (row,) = facts["against"]
     n = {word: len(items) for word, items in by_outcome(facts, row).items()}
     assert sum(n.values()) == 1319
@@ -282,26 +288,26 @@ def test_two_real_models_are_compared_on_all_of_gsm8k(tmp_path):
 def test_recorded_verdicts_are_compared_as_they_stand():
     data = Path(os.environ["HARNESS_DATA"]) / "generations"
     names = ("Phi-3.5-mini-instruct", "Qwen2-7B-Instruct")
-    entries = existing_runs.read([data / f"zeroeval_gsm_{name}.jsonl.gz" for name in names])
-    facts = against_reference.compare("t", entries, "zeroeval_gsm_Phi-3.5-mini-instruct", [])
+    entries = existing_runs.read_runs([data / f"zeroeval_gsm_{name}.jsonl.gz" for name in names])
+    facts = against_reference.compare_to_reference("t", entries, "zeroeval_gsm_Phi-3.5-mini-instruct", [])
     scores = {row["name"]: round(1319 * row["strict"]["value"]) for row in facts["board"]["rows"]}
     assert scores == {"zeroeval_gsm_Phi-3.5-mini-instruct": 1082, "zeroeval_gsm_Qwen2-7B-Instruct": 1056}
-    four = existing_runs.read([data / "gsm8k_openai_example_solutions.jsonl.gz"])
+    four = existing_runs.read_runs([data / "gsm8k_openai_example_solutions.jsonl.gz"])
     assert len(four) == 4
     best = max(four, key=lambda entry: entry.runs[0].columns.scores("strict").mean())
     assert best.name.endswith("175b_verification")
-    samples = existing_runs.read([data / "humaneval_codegen-16b-mono_t0.8_50samples.jsonl.gz"])[0].runs[0].columns
+    samples = existing_runs.read_runs([data / "humaneval_codegen-16b-mono_t0.8_50samples.jsonl.gz"])[0].runs[0].columns
     assert (len(samples), len(samples.items)) == (8200, 164)
     mixed = [data / "zeroeval_gsm_Qwen2-7B-Instruct.jsonl.gz", data / "tora_gsm8k_tora-code-34b-v1.0.jsonl.gz"]
     with pytest.raises(NotComparable):
-        against_reference.compare("t", existing_runs.read(mixed), None, [])
+        against_reference.compare_to_reference("t", existing_runs.read_runs(mixed), None, [])
 
 
 def test_generations_without_verdicts_are_to_be_judged_first(tmp_path):
     path = tmp_path / "replies.jsonl"
     path.write_text(json.dumps({"task_id": "HumanEval/0", "completion": "x"}) + "\n")
     with pytest.raises(DataError, match="has no verdicts of its own; have its replies judged: harness eval --engine"):
-        existing_runs.read([path])
+        existing_runs.read_runs([path])
     path.write_text("{}")
     with pytest.raises(DataError, match="known shapes are"):
-        existing_runs.read([path])
+        existing_runs.read_runs([path])

@@ -11,7 +11,7 @@ from harness.errors import BadConfig, UnknownName
 from harness.experiment import facts, recipes, trials, tuning
 from harness.experiment.plan import Experiment
 from harness.experiment.trials import Trial, Tuning
-from harness.training.strategies import parse, parse_list
+from harness.training.strategies import parse_list, parse_strategy
 from harness.types import Budget
 from harness_tasks import pico
 
@@ -70,17 +70,17 @@ def test_a_recipe_names_its_file_of_trials(tmp_path):
     recipe = tmp_path / "mine.toml"
     recipe.write_text('base = "b"\ntasks = ["pico_math"]\nbudget = { amount = 1e9 }\ntuning = "tuning.json"\n')
     with pytest.raises(BadConfig, match=r"tuning\.json is no file of `harness tune` \(FileNotFoundError"):
-        recipes.read(str(recipe))
-    trials.write(tmp_path / "tuning.json", FOUND)
-    assert recipes.read(str(recipe)).tuning == FOUND
-    assert recipes.read(str(recipe), with_tuning=False).tuning is None
+        recipes.read_recipe(str(recipe))
+    trials.write_trials(tmp_path / "tuning.json", FOUND)
+    assert recipes.read_recipe(str(recipe)).tuning == FOUND
+    assert recipes.read_recipe(str(recipe), with_tuning=False).tuning is None
     values = json.loads((tmp_path / "tuning.json").read_text())
     (tmp_path / "tuning.json").write_text(json.dumps(values | {"schema": 9}))
     with pytest.raises(BadConfig, match="schema 9, expected 1"):
-        recipes.read(str(recipe))
+        recipes.read_recipe(str(recipe))
     recipe.write_text(recipe.read_text().replace('"tuning.json"', "3"))
     with pytest.raises(BadConfig, match="tuning must be the path of a file of `harness tune`, got 3"):
-        recipes.read(str(recipe))
+        recipes.read_recipe(str(recipe))
 
 
 def test_settings_are_tried_in_all_combinations():
@@ -156,13 +156,15 @@ def test_a_learning_rate_that_teaches_beats_one_that_does_not(tmp_path):
         tmp_path / "tiny.toml",
     )
     tried = tuning.grids(["sft.learning_rate=1e-9,1e-3"], recipe.trainers)
-    plan = Experiment(recipe, (parse("sft"), parse("sft")), (0,), tmp_path / "run", engine="transformers", limit=40)
-    found = tuning.tune(plan, tried, Quiet())
+    plan = Experiment(
+        recipe, (parse_strategy("sft"), parse_strategy("sft")), (0,), tmp_path / "run", engine="transformers", limit=40
+    )
+    found = tuning.tune_strategies(plan, tried, Quiet())
     assert found.best("sft").settings == {"learning_rate": 1e-3}
     assert found.budget == recipe.budget
     assert found.dev_items == {"pico_math": 40}
     assert not (tmp_path / "test-looks.jsonl").exists()
     assert not (tmp_path / "run" / "evals").exists()
-    assert tuning.tune(plan, tried, Quiet(), found) == found
+    assert tuning.tune_strategies(plan, tried, Quiet(), found) == found
     with pytest.raises(BadConfig, match=r"holds earlier ones of a budget of 1 flops; name another with --out"):
-        tuning.tune(plan, tried, Quiet(), replace(found, budget=Budget(1.0, "flops")))
+        tuning.tune_strategies(plan, tried, Quiet(), replace(found, budget=Budget(1.0, "flops")))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.board import build, render
-from harness.board.entries import SCHEMA, Board, Entry, Run, of_task
+from harness.board.entries import SCHEMA, Board, Entry, Run, runs_of_task
 from harness.errors import NotComparable, UsageError
 from harness.records.columns import Columns
 from harness.rendering import tables
@@ -20,7 +20,9 @@ from harness.statistics import intervals, k_metrics
 KIND = "comparison"
 
 
-def compare(title: str, entries: Sequence[Entry], reference: str | None, sources: Sequence[str]) -> dict[str, Any]:
+def compare_to_reference(
+    title: str, entries: Sequence[Entry], reference: str | None, sources: Sequence[str]
+) -> dict[str, Any]:
     """The facts of a comparison of existing runs: a board, and every entry against the reference on every task.
 
     reference: the name of an entry; None: "base" where there is one, else the first. Raises `NotComparable` naming the
@@ -32,7 +34,7 @@ def compare(title: str, entries: Sequence[Entry], reference: str | None, sources
     chosen = reference or ("base" if "base" in names else names[0])
     if chosen not in names:
         raise UsageError(f"--reference {chosen!r} is none of the entries: {', '.join(names)}")
-    board = build.build(title, entries, {"runs": list(sources), "engine": _engines(entries)}, reference=chosen)
+    board = build.build_board(title, entries, {"runs": list(sources), "engine": _engines(entries)}, reference=chosen)
     base = entries[names.index(chosen)]
     rows = [row for entry in entries if entry is not base for row in _against(entry, base, board.tasks)]
     corrected = intervals.holm([row["strict"]["p"] for row in rows])
@@ -117,7 +119,7 @@ def _engines(entries: Sequence[Entry]) -> str:
 def _against(entry: Entry, base: Entry, tasks: Sequence[str]) -> list[dict[str, Any]]:
     found = []
     for task in tasks:
-        ours, theirs = (of_task(e.runs, task) for e in (entry, base))
+        ours, theirs = (runs_of_task(e.runs, task) for e in (entry, base))
         row: dict[str, Any] = {"name": entry.name, "task": task}
         for reading in ("strict", "lenient"):
             try:
@@ -149,9 +151,10 @@ def _mean_tokens(runs: Sequence[Run]) -> float | None:
     return float(counts.mean()) if counts.any() else None
 
 
-def markdown(facts: Mapping[str, Any]) -> str:
+def comparison_markdown(facts: Mapping[str, Any]) -> str:
     """The board, then every entry against the reference."""
     reference = facts["reference"]
+    name = tables.escape_markup(reference)
     head = [
         "Entry",
         "Task",
@@ -163,7 +166,7 @@ def markdown(facts: Mapping[str, Any]) -> str:
         "Tokens a reply",
     ]
     lines = [
-        f"## Against {tables.plain(reference)}",
+        f"## Against {name}",
         "",
         *tables.table(head, [_cells(row, len(facts["against"])) for row in facts["against"]]),
         "",
@@ -180,11 +183,11 @@ def markdown(facts: Mapping[str, Any]) -> str:
         "",
         "**Other form**: right by the lenient reading alone. **Reward less dev**: the mean train reward of the last "
         "tenth less the dev score; far above 0 the policy pleases the reward and not the task. **Cost at equal "
-        f"score**: FLOPs spent when the dev score first reached {tables.plain(reference)}'s last one, and what part of "
-        "its cost that is; means over seeds, straight lines between the checkpoints that were judged.",
+        f"score**: FLOPs spent when the dev score first reached {name}'s last one, and what part "
+        "of its cost that is; means over seeds, straight lines between the checkpoints that were judged.",
         "",
     ]
-    before, fold, after = render.markdown(Board(**facts["board"])).partition("<details>")
+    before, fold, after = render.board_markdown(Board(**facts["board"])).partition("<details>")
     return before + "\n".join(lines) + "\n" + fold + after
 
 
@@ -204,7 +207,7 @@ def _side_cells(side: Mapping[str, Any]) -> list[str]:
     cost = side["cost_at_equal_score"]
     many = "–" if side["pass_at_k"] is None else f"{100 * side['pass_at_k']:.1f} (k = {side['k']})"
     return [
-        tables.plain(side["name"]),
+        tables.escape_markup(side["name"]),
         *(_share(side[key]) for key in ("form_only", "truncated", "unparsable", "pass_at_1")),
         many,
         "–" if side["reward_less_dev"] is None else f"{100 * side['reward_less_dev']:+.1f}",
@@ -225,7 +228,7 @@ def _cells(row: Mapping[str, Any], of: int) -> list[str]:
     outcomes = row.get("outcomes")
     counts = [outcomes.count(letter) for letter in "glw"] if outcomes else []
     return [
-        tables.plain(row["name"]),
+        tables.escape_markup(row["name"]),
         row["task"],
         str(row["strict"]["n"]),
         tables.percent(row["strict"], "+"),

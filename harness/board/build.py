@@ -12,14 +12,14 @@ from typing import Any, get_args
 import numpy as np
 
 from harness.board import claims
-from harness.board.entries import RANKED, Board, Entry, Run, of_task, table
+from harness.board.entries import RANKED, Board, Entry, Run, runs_of_task, score_table
 from harness.errors import NotComparable
 from harness.records.columns import COMPARED, Columns
 from harness.statistics import intervals
 from harness.types import BudgetUnit, Cost
 
 
-def build(
+def build_board(
     title: str,
     entries: Sequence[Entry],
     facts: Mapping[str, Any],
@@ -42,8 +42,8 @@ def build(
     )
     sizes = {task: len(first.of_task(task).items) for task in first.tasks}
     whole = {e.name: e for e in entries if e.role in RANKED and all(run.status == "done" for run in e.runs)}
-    scores = {n: table(whole[n].runs, reading) for row in rows if (n := row["name"]) in whole}
-    found = claims.pairs(scores)
+    scores = {n: score_table(whole[n].runs, reading) for row in rows if (n := row["name"]) in whole}
+    found = claims.compare_pairs(scores)
     for name, place in _places(found, scores).items():
         next(row for row in rows if row["name"] == name).update(place)
     _add_verdicts(rows)
@@ -81,7 +81,9 @@ def _places(found: Sequence[Mapping[str, Any]], scores: Mapping[str, np.ndarray]
     From the claims where there are enough seeds; for single runs from the items alone: then of these checkpoints.
     """
     if found:
-        return {name: {"rank": list(rank), "among_best": rank[0] == 1} for name, rank in claims.ranks(found).items()}
+        return {
+            name: {"rank": list(rank), "among_best": rank[0] == 1} for name, rank in claims.rank_ranges(found).items()
+        }
     if len(scores) < 2 or any(len(runs) > 1 for runs in scores.values()):
         return {}
     columns = np.array([runs[0] for runs in scores.values()])
@@ -139,7 +141,7 @@ def _row(
 
 
 def _task(runs: Sequence[Run], task: str, defects: Mapping[str, str], reading: str) -> dict[str, Any]:
-    only = of_task(runs, task)
+    only = runs_of_task(runs, task)
     columns = [run.columns for run in only]
     found = {
         "strict": _score(only, "strict"),
@@ -188,7 +190,7 @@ def counts(columns: Sequence[Columns]) -> dict[str, int]:
 
 def _score(runs: Sequence[Run], grader: str) -> dict[str, Any]:
     """Mean with a 95 % interval: Wilson for one run of 0/1 verdicts, over items and seeds otherwise."""
-    values = table(runs, grader)
+    values = score_table(runs, grader)
     values = values[:, ~np.isnan(values).any(axis=0)]
     if not values.size:
         return {"value": None, "low": None, "high": None, "n": 0, "method": "nothing could be judged"}
@@ -202,7 +204,7 @@ def _score(runs: Sequence[Run], grader: str) -> dict[str, Any]:
 
 def difference(ours: Sequence[Run], theirs: Sequence[Run], grader: str) -> intervals.Estimate:
     """Score of the one less the other's, on the items all runs have a verdict for. Raises ValueError where none is."""
-    a, b = table(ours, grader), table(theirs, grader)
+    a, b = score_table(ours, grader), score_table(theirs, grader)
     shared = ~np.isnan(np.concatenate([a, b])).any(axis=0)
     if not shared.any():
         raise ValueError("no item that both have a verdict for")
@@ -229,7 +231,7 @@ def _run(run: Run, tasks: Sequence[str]) -> dict[str, Any]:
         "status": run.status,
         "why": run.why,
         **scores(run),
-        "tasks": {task: scores(*of_task([run], task)) for task in tasks},
+        "tasks": {task: scores(*runs_of_task([run], task)) for task in tasks},
         "cost": _cost(run.cost) if run.cost else None,
         "records": run.content,
         "files": list(run.files),

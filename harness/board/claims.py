@@ -15,7 +15,7 @@ from harness.rendering import tables
 from harness.statistics import intervals
 
 
-def pairs(scores: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+def compare_pairs(scores: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """Every pair of strategies, items and training seeds both random, with Holm's p over all of them.
 
     scores: for each strategy, best first, (seeds, items), NaN where an item was not judged; only those with enough
@@ -32,7 +32,7 @@ def pairs(scores: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     return [{**pair, "p_holm": p} for pair, p in zip(found, corrected, strict=True)]
 
 
-def ranks(found: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
+def rank_ranges(found: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
     """For each strategy of the pairs the (best, worst) rank that the claims leave possible."""
     verdicts = _Verdicts(found)
     names = list(dict.fromkeys(name for pair in found for name in (pair["a"], pair["b"])))
@@ -62,7 +62,9 @@ class _Verdicts:
         return "not told apart" if not claimed else "better" if value > 0 else "worse"
 
 
-def lines(found: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[str]:
+def claims_markdown(
+    found: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]
+) -> list[str]:
     """Markdown: what can be claimed, what not, and how small a difference would have been seen; none without pairs.
 
     rows, facts: those of the board, rows best first.
@@ -94,7 +96,7 @@ def lines(found: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]],
     return [*text, "", *(f"- {line}" for line in sentences), ""]
 
 
-def table(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def pair_rows(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """A row a pair: names, n, difference with interval in points, standard error, p, and p after Holm's correction."""
     return [
         [

@@ -18,7 +18,7 @@ KIND = "collection"
 SOURCES = "runs"  # a fact: the paths a board was built from, which `add` starts from
 
 
-def collect(
+def collect_runs(
     title: str, paths: Sequence[Path], reference: str, reading: str
 ) -> tuple[dict[str, Any], list[list[Entry]]]:
     """The facts of a board of these runs, and the groups of entries that it ranks.
@@ -27,7 +27,7 @@ def collect(
     board for each group of two or more, and every entry listed. reference: the entry others are held against, where it
     is in a group; "": the base, else the first of a group.
     """
-    entries = existing_runs.read(paths)
+    entries = existing_runs.read_runs(paths)
     groups = _groups(entries)
     sources = {SOURCES: list(map(str, paths))}
     if len(groups) == 1:
@@ -35,7 +35,7 @@ def collect(
     ranked = [group for group in groups if len(group) > 1]
     boards = [asdict(_board(_title(group), group, reference, reading, {})) for group in ranked]
     recorded = _recorded(paths)
-    single = [asdict(build.build(entry.name, [entry], _rules([entry]), reading=reading)) for entry in entries]
+    single = [asdict(build.build_board(entry.name, [entry], _rules([entry]), reading=reading)) for entry in entries]
     rows = [
         {"facts": board["facts"], "recorded": recorded.get(board["rows"][0]["name"]), **board["rows"][0]}
         for board in single
@@ -67,7 +67,7 @@ def _board(title: str, entries: Sequence[Entry], reference: str, reading: str, s
         notes.append(
             "The prompts are not recorded: that they were the same rests on the files being of one experiment."
         )
-    return build.build(title, entries, facts, notes, reference=chosen, reading=reading)
+    return build.build_board(title, entries, facts, notes, reference=chosen, reading=reading)
 
 
 def _title(group: Sequence[Entry]) -> str:
@@ -108,9 +108,9 @@ def _cut(text: str | None, limit: int) -> str | None:
     return f"{flat[:limit]}…" if flat is not None and len(flat) > limit else flat
 
 
-def markdown(facts: Mapping[str, Any]) -> str:
+def collection_markdown(facts: Mapping[str, Any]) -> str:
     """The board: one table a task, then every reply that we and the file judge differently, and why."""
-    lines = [f"# {tables.plain(facts['title'])}", ""]
+    lines = [f"# {tables.escape_markup(facts['title'])}", ""]
     lines += [
         "Intervals are 95 %. Runs over the same items, prompts and settings are ranked together; no others are.",
         "",
@@ -118,7 +118,7 @@ def markdown(facts: Mapping[str, Any]) -> str:
     for picture in facts["pictures"]:
         lines += [render.picture_text(picture), ""]
     for board in facts["boards"]:
-        lines += [f"## {tables.plain(board['title'])}", "", *render.main_part(board)]
+        lines += [f"## {tables.escape_markup(board['title'])}", "", *render.main_part(board)]
         for picture in board["pictures"]:
             lines += [render.picture_text(picture), ""]
     if facts["boards"]:
@@ -161,7 +161,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     if recorded["with_verdict"]:
         share = f"{100 * recorded['correct'] / recorded['with_verdict']:.2f}"
     return [
-        tables.plain(row["name"]),
+        tables.escape_markup(row["name"]),
         f"{n // recorded['repeats']:,}",
         str(recorded["repeats"]),
         tables.percent(row["lenient"]),
@@ -176,7 +176,7 @@ def _explained(row: dict[str, Any]) -> list[str]:
     found = (row["recorded"] or {}).get("differences", [])
     if not found:
         return [
-            f"- **{tables.plain(row['name'])}**: {'none differ' if row['recorded'] else 'nothing recorded'}",
+            f"- **{tables.escape_markup(row['name'])}**: {'none differ' if row['recorded'] else 'nothing recorded'}",
             "",
         ]
     kinds = Counter(d["kind"] for d in found)
@@ -194,7 +194,7 @@ def _explained(row: dict[str, Any]) -> list[str]:
         ]
         for d in found
     ]
-    title = f"{tables.plain(row['name'])}: {len(found)} differ: {summary}"
+    title = f"{tables.escape_markup(row['name'])}: {len(found)} differ: {summary}"
     return [f"<details><summary>{title}</summary>", "", *tables.table(head, rows), "", "</details>", ""]
 
 
@@ -228,11 +228,11 @@ def is_current(board: Path) -> bool:
     except ValueError as error:
         raise DataError(f"{path} is no JSON ({error}); build the board again") from None
     kinds = {
-        KIND: markdown,
-        published_scores.KIND: published_scores.markdown,
-        against_reference.KIND: against_reference.markdown,
+        KIND: collection_markdown,
+        published_scores.KIND: published_scores.published_markdown,
+        against_reference.KIND: against_reference.comparison_markdown,
     }
-    render_text = kinds.get(facts.get("kind"), render.markdown_of)
+    render_text = kinds.get(facts.get("kind"), render.markdown_of_facts)
     if board.read_text(encoding="utf-8") != render_text(facts):
         return False
     ranked = facts.get("board", facts)

@@ -65,17 +65,17 @@ class Board:
     facts: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     schema: int = SCHEMA
-    pairs: list[dict[str, Any]] = field(default_factory=list)  # see `claims.pairs`
+    pairs: list[dict[str, Any]] = field(default_factory=list)  # see `claims.compare_pairs`
     reference: str = ""
     reading: str = "strict"
     pictures: list[dict[str, str]] = field(default_factory=list)
 
 
-def of_task(runs: Sequence[Run], task: str) -> list[Run]:
+def runs_of_task(runs: Sequence[Run], task: str) -> list[Run]:
     """The runs with their replies to one task alone."""
     return [replace(run, columns=run.columns.of_task(task)) for run in runs]
 
 
-def table(runs: Sequence[Run], grader: str) -> np.ndarray:
+def score_table(runs: Sequence[Run], grader: str) -> np.ndarray:
     """(runs, items) scores of runs over the same items; NaN where an item could not be judged."""
     return np.array([run.columns.scores(grader) for run in runs])

@@ -22,7 +22,7 @@ NAME = "entries.json"
 SCHEMA = 1
 
 
-def write(folder: Path, entries: Iterable[Entry]) -> None:
+def write_entries(folder: Path, entries: Iterable[Entry]) -> None:
     """Note in a run folder what its last comparison ranked, and where the records of it lie."""
     values = [
         {
@@ -41,7 +41,7 @@ def _note(run: Run) -> dict[str, Any]:
     return values | {"cost": asdict(run.cost) if run.cost else None}
 
 
-def read(paths: Sequence[Path]) -> list[Entry]:
+def read_runs(paths: Sequence[Path]) -> list[Entry]:
     """The entries in these runs, in order.
 
     A path is a run folder of `harness compare` or `harness eval`, a folder with lm-eval's samples_*.jsonl, one such
@@ -63,7 +63,7 @@ def read(paths: Sequence[Path]) -> list[Entry]:
     return entries
 
 
-def chosen(entries: Sequence[Entry], name: str | None, seed: int | None) -> tuple[str, Run]:
+def choose_entries(entries: Sequence[Entry], name: str | None, seed: int | None) -> tuple[str, Run]:
     """One run of these entries, and what to call it. Raises `UsageError` where the choice is open."""
     names = [entry.name for entry in entries]
     if name is None and len(entries) > 1:
@@ -217,7 +217,7 @@ def _samples(file: Path) -> Iterator[Record]:
 
 def _recorded(path: Path, reader: Reader) -> list[Entry]:
     """Other people's verdicts as they stand in their file; an entry for each model it holds replies of."""
-    name = recorded_read.name_of(path)
+    name = recorded_read.model_name(path)
     entries = []
     for column in recorded_read.columns(path) or [""]:
         file = recorded_read.read_generations(path, column)

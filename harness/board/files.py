@@ -19,7 +19,9 @@ Facts = dict[str, Any]
 Picture = tuple[str, str, str]  # title, SVG, words
 
 
-def draw(facts: Facts, groups: Sequence[Sequence[Entry]], drawn: Mapping[str, str]) -> list[dict[str, Picture]]:
+def draw_pictures(
+    facts: Facts, groups: Sequence[Sequence[Entry]], drawn: Mapping[str, str]
+) -> list[dict[str, Picture]]:
     """For each board of the facts its pictures by kind. drawn: kind -> SVG of those that facts do not give."""
     more = {kind: (kind.capitalize(), svg, _WORDS.get(kind, kind)) for kind, svg in drawn.items()}
     return [_drawn(board, entries) | more for board, entries in zip(_boards(facts), groups, strict=True)]
@@ -31,7 +33,7 @@ def _boards(facts: Facts) -> list[Facts]:
     return boards
 
 
-def write(
+def write_board_files(
     out: Path,
     facts: Facts,
     groups: Sequence[Sequence[Entry]],
@@ -42,14 +44,17 @@ def write(
     """Write `out` (.md), and beside it .json, .csv, a folder of pictures, and a page (.html) where asked for.
 
     facts: of a board, of a comparison that holds one, or of a collection of several, each with its group of entries and
-    what `draw` made of it. A page holds items and replies: publish it where those may be published.
+    what `draw_pictures` made of it. A page holds items and replies: publish it where those may be published.
     """
     folder, pages = out.with_suffix(""), list[Path]()
     is_one = "boards" not in facts
     holder = facts.get("board", facts)
     if not is_one:
         _keep(
-            holder, folder, "", {"dots": (_TITLES["dots"], board_plots.dots(facts), board_plots.words("dots", facts))}
+            holder,
+            folder,
+            "",
+            {"dots": (_TITLES["dots"], board_plots.dots(facts), board_plots.alt_text("dots", facts))},
         )
     for number, (board, entries, found) in enumerate(zip(_boards(facts), groups, drawings, strict=True), 1):
         prefix = "" if is_one else f"{number}-"
@@ -77,7 +82,7 @@ def _page(board: Facts, entries: Sequence[Entry], found: Mapping[str, Picture]) 
     items, answers = transcripts.answers(entries, board["reading"])
     held = json.loads(json.dumps(board))  # as its own JSON has it
     shown = {found[kind][0]: found[kind][1] for kind in _ORDER if kind in found}
-    return html_page.render(held, items, answers, shown)
+    return html_page.render_page(held, items, answers, shown)
 
 
 CURVES = "learning curves"
@@ -106,9 +111,9 @@ def _drawn(board: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Pict
     won = {"names": list(scores), "verdicts": scores, "reference": first}
     makers: dict[str, tuple[Callable[[], str], Mapping[str, Any]]] = {
         "pareto": (lambda: pareto_plot.pareto(board), board),
-        "forest": (lambda: forest_plot.forest(board), board),
+        "forest": (lambda: forest_plot.board_forest(board), board),
         "dots": (lambda: board_plots.dots(board), board),
-        "ranks": (lambda: board_plots.ranks(board), board),
+        "ranks": (lambda: board_plots.rank_plot(board), board),
         "wins": (lambda: wins_plot.wins(list(scores), scores, first), won),
     }
     found = {}
@@ -116,7 +121,7 @@ def _drawn(board: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Pict
         if len(board["rows"]) > MOST_ROWS.get(kind, MOST_ROWS_OF_OTHERS):
             continue
         try:
-            found[kind] = (_TITLES[kind], draw(), board_plots.words(kind, of))
+            found[kind] = (_TITLES[kind], draw(), board_plots.alt_text(kind, of))
         except layout.NothingToDraw:
             continue
     return found

@@ -46,7 +46,7 @@ class Answers:
 RowOfTask = tuple[int, int]  # number of the task, number of the row
 
 
-def render(
+def render_page(
     facts: Mapping[str, Any],
     items: Mapping[str, Sequence[PageItem]],
     answers: Mapping[str, Mapping[str, Answers]],

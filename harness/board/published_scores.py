@@ -52,7 +52,7 @@ class Publication:
     notes: Sequence[str] = ()
 
 
-def read(path: Path) -> Publication:
+def read_published(path: Path) -> Publication:
     """A TOML file with the fields of `Publication`. Raises `DataError` naming what is missing or does not fit."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -87,7 +87,7 @@ def read(path: Path) -> Publication:
     return found
 
 
-def judge(reported: Publication) -> dict[str, Any]:
+def published_facts(reported: Publication) -> dict[str, Any]:
     """The facts of the board: every row with intervals, every claim task by task, Holm's correction within a claim."""
     rows = {row.name: row for row in reported.rows}
     shown = [
@@ -137,7 +137,7 @@ def judge(reported: Publication) -> dict[str, Any]:
     }
 
 
-def markdown(facts: Mapping[str, Any]) -> str:
+def published_markdown(facts: Mapping[str, Any]) -> str:
     """The board: which claims are larger than noise, every difference, every printed score with its interval."""
     lines = [
         f"# {facts['title']}",

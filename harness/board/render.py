@@ -58,14 +58,14 @@ def _columns_of(name: str, estimate: Mapping[str, Any] | None) -> dict[str, Any]
     return {name: of.get("value")} | {f"{name}_{key}": of.get(key) for key in ("low", "high", "n")}
 
 
-def markdown_of(facts: Mapping[str, Any]) -> str:
+def markdown_of_facts(facts: Mapping[str, Any]) -> str:
     """The board of these facts as markdown."""
-    return markdown(Board(**facts))
+    return board_markdown(Board(**facts))
 
 
-def markdown(board: Board) -> str:
+def board_markdown(board: Board) -> str:
     """The board as GitHub markdown: one table a reader needs, everything else folded under it."""
-    lines = [f"# {tables.plain(board.title)}", "", _caption(board), "", *_tables(board)]
+    lines = [f"# {tables.escape_markup(board.title)}", "", _caption(board), "", *_tables(board)]
     lines += [*_legend(board), *[f"> {note}" for note in board.notes], ""]
     lines += _claims(board)
     for picture in board.pictures[:_SHOWN]:
@@ -78,7 +78,9 @@ def markdown(board: Board) -> str:
     if any(run["dev"] for run in runs):
         lines += _fold("Dev scores along training, and what the reward said", _dev_table(board))
     if board.pairs:
-        lines += _fold("Every pair of strategies", tables.table(claims.TABLE_HEAD, claims.table(_plain_pairs(board))))
+        lines += _fold(
+            "Every pair of strategies", tables.table(claims.TABLE_HEAD, claims.pair_rows(_plain_pairs(board)))
+        )
     if len(board.rows) > 1 or _trained(board):
         lines += _fold("Every task: n, how replies ended, difficulty", _task_table(board))
     else:  # what a reader came for
@@ -93,7 +95,7 @@ _SHOWN = 2  # pictures that are not folded
 
 def picture_text(picture: Mapping[str, str]) -> str:
     """A picture as markdown."""
-    return f"![{tables.plain(picture['words'])}]({picture['file']})"
+    return f"![{tables.escape_markup(picture['words'])}]({picture['file']})"
 
 
 def main_part(facts: Mapping[str, Any]) -> list[str]:
@@ -109,12 +111,14 @@ def legend(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _claims(board: Board) -> list[str]:
-    rows = [{**row, "name": tables.plain(row["name"])} for row in board.rows]
-    return claims.lines(_plain_pairs(board), rows, board.facts)
+    rows = [{**row, "name": tables.escape_markup(row["name"])} for row in board.rows]
+    return claims.claims_markdown(_plain_pairs(board), rows, board.facts)
 
 
 def _plain_pairs(board: Board) -> list[dict[str, Any]]:
-    return [{**pair, "a": tables.plain(pair["a"]), "b": tables.plain(pair["b"])} for pair in board.pairs]
+    return [
+        {**pair, "a": tables.escape_markup(pair["a"]), "b": tables.escape_markup(pair["b"])} for pair in board.pairs
+    ]
 
 
 def _tables(board: Board) -> list[str]:
@@ -136,7 +140,7 @@ def why_apart(row: Mapping[str, Any]) -> str:
     ended = [run for run in row["runs"] if run["status"] != "done"]
     if ended:
         some = f" (seed {ended[0]['seed']})" if len(row["runs"]) > 1 else ""
-        return f"{ended[0]['status']}{some}: {tables.plain(ended[0]['why'])}"
+        return f"{ended[0]['status']}{some}: {tables.escape_markup(ended[0]['why'])}"
     errored = row["counts"]["errored"]
     return f"{tables.count(errored, 'sample')} without verdict" if errored else ""
 
@@ -161,7 +165,7 @@ def _head(board: Board) -> list[str]:
     head = ["Strategy" if _trained(board) else "Model"]
     head += ["Rank"] if any("rank" in row for row in board.rows) else []
     head += [f"{board.reading.capitalize()} %"]
-    head += [f"Δ vs {tables.plain(board.reference)}"] if any("difference" in row for row in board.rows) else []
+    head += [f"Δ vs {tables.escape_markup(board.reference)}"] if any("difference" in row for row in board.rows) else []
     head += [f"{_other(board.reading).capitalize()} (cut off, unread) %", "Tokens a reply"]
     return head + (["FLOPs (teacher's)", "Seeds (tried)"] if _trained(board) else [])
 
@@ -204,7 +208,7 @@ def _difference_text(row: Mapping[str, Any]) -> str:
 
 def _name(row: Mapping[str, Any]) -> str:
     """Bold: among the best. Italic: no strategy."""
-    name = tables.plain(row["name"])
+    name = tables.escape_markup(row["name"])
     if row["role"] not in RANKED:
         return f"*{name}*"
     return f"**{name}**" if row.get("among_best") else name
@@ -243,7 +247,7 @@ def _run_table(board: Board) -> list[str]:
         head,
         [
             [
-                tables.plain(row["name"]),
+                tables.escape_markup(row["name"]),
                 str(run["seed"] or "–"),
                 f"`{run['id']}`",
                 ", ".join(map(tables.code, run["files"])) or "unrecorded",
@@ -306,7 +310,7 @@ def _cost_table(board: Board) -> list[str]:
         for run in row["runs"]:
             c = run["cost"]
             start = [
-                f"{tables.plain(row['name'])} `{run['id']}`",
+                f"{tables.escape_markup(row['name'])} `{run['id']}`",
                 str(run["seed"] or "–"),
                 _mean(run["strict"]),
             ]
@@ -350,7 +354,7 @@ def _dev_table(board: Board) -> list[str]:
         gap = ["–", "–"] if reward is None else [f"{100 * reward:.1f}", f"{100 * (reward - dev[run['chosen']]):+.1f}"]
         rows.append(
             [
-                tables.plain(row["name"]),
+                tables.escape_markup(row["name"]),
                 str(run["seed"]),
                 *cells,
                 f"{int(run['chosen'])} %",
@@ -387,7 +391,7 @@ def _task_table(board: Board) -> list[str]:
             ends = [str(c[k]) for k in ("n", "scored", "truncated", "errored", "unparsable")]
             rows.append(
                 [
-                    tables.plain(row["name"]),
+                    tables.escape_markup(row["name"]),
                     task,
                     tables.percent(t["strict"]),
                     tables.percent(t["lenient"]),
@@ -401,7 +405,7 @@ def _task_table(board: Board) -> list[str]:
                 rest = [str(sound["n"]), *["–"] * 5]
                 rows.append(
                     [
-                        tables.plain(row["name"]),
+                        tables.escape_markup(row["name"]),
                         name,
                         tables.percent(sound["strict"]),
                         tables.percent(sound["lenient"]),

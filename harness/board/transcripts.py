@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from harness.board.entries import Entry, Run, table
+from harness.board.entries import Entry, Run, score_table
 from harness.board.html_page import Answers, PageItem
 from harness.errors import DataError
 
@@ -44,7 +44,7 @@ def answers(entries: Sequence[Entry], reading: str) -> tuple[dict[str, list[Page
 def outcomes(entry: Entry, reading: str) -> tuple[str, list[float | None]]:
     """What to call a row's first run, and its scores item by item; None where there is no verdict."""
     name = entry.name if len(entry.runs) == 1 else f"{entry.name}, seed {entry.runs[0].seed}"
-    return name, [None if np.isnan(v) else float(v) for v in table(entry.runs[:1], reading)[0]]
+    return name, [None if np.isnan(v) else float(v) for v in score_table(entry.runs[:1], reading)[0]]
 
 
 def _means(columns: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from harness.cli.options import board_file, engine_name, listed, with_options
+from harness.cli.options import board_file, engine_name, split_commas, with_options
 from harness.errors import BadConfig
 
 _SAID = click.core.ParameterSource.COMMANDLINE
@@ -24,14 +24,18 @@ def _compare_runs(context: click.Context, options: dict[str, Any]) -> None:
             f"{odd[0]} is about training, and RUNS are compared as they are; they go with --reference and --out"
         )
     title = "Comparison of " + ", ".join(path.name for path in options["runs"])
-    entries = existing_runs.read(options["runs"])
-    facts = against_reference.compare(title, entries, options["reference"], list(map(str, options["runs"])))
+    entries = existing_runs.read_runs(options["runs"])
+    facts = against_reference.compare_to_reference(
+        title, entries, options["reference"], list(map(str, options["runs"]))
+    )
     out = options["out"]
     if out is None:
-        click.echo(against_reference.markdown(facts).split("<details>")[0].rstrip())
+        click.echo(against_reference.comparison_markdown(facts).split("<details>")[0].rstrip())
         return
-    drawings = files.draw(facts, [entries], {})
-    written = files.write(out, facts, [entries], drawings, against_reference.markdown, with_page=True)
+    drawings = files.draw_pictures(facts, [entries], {})
+    written = files.write_board_files(
+        out, facts, [entries], drawings, against_reference.comparison_markdown, with_page=True
+    )
     click.echo(_first_part(out))
     click.echo(f"\nleaderboard: {', '.join(map(str, written))}")
 
@@ -125,7 +129,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
     if options["reference"]:
         raise BadConfig("--reference is for runs that exist: harness compare RUN RUN --reference NAME")
     from harness.board import files
-    from harness.board.render import markdown_of
+    from harness.board.render import markdown_of_facts
     from harness.cli.progress import ShellProgress
     from harness.experiment import compare, dry_run
     from harness.experiment.plan import check_plan, total_weight
@@ -134,22 +138,22 @@ def compare(context: click.Context, /, **options: Any) -> None:
     plan = _plan(options)
     if options["dry_run"]:
         check_plan(plan)
-        for line in dry_run.lines(plan):
+        for line in dry_run.dry_run_lines(plan):
             click.echo(line)
         return
     out = options["out"] or Path("leaderboards") / f"{plan.recipe.name}.md"
     ensure_writable(out.parent)
     progress = ShellProgress(total_weight(plan))
     try:
-        board, entries = compare.compare(plan, progress)
+        board, entries = compare.compare_strategies(plan, progress)
     finally:
         progress.close()
     drawn = {files.CURVES: (plan.folder / "curves" / "dev.svg").read_text(encoding="utf-8")}
     own = plan.folder / "leaderboard.md"
     facts = asdict(board)
-    drawings = files.draw(facts, [entries], drawn)
-    files.write(own, facts, [entries], drawings, markdown_of, with_page=True)
-    files.write(out, facts, [entries], drawings, markdown_of, with_page=False)
+    drawings = files.draw_pictures(facts, [entries], drawn)
+    files.write_board_files(own, facts, [entries], drawings, markdown_of_facts, with_page=True)
+    files.write_board_files(out, facts, [entries], drawings, markdown_of_facts, with_page=False)
     click.echo("\n" + _first_part(out))
     click.echo(
         f"\nleaderboard: {out} (facts: {out.with_suffix('.json')}, .csv); records and checkpoints: {plan.folder}"
@@ -190,12 +194,12 @@ def tune(**options: Any) -> None:
     from harness.records.run_folder import ensure_writable
     from harness.training import strategies
 
-    recipe = recipes.read(options["recipe"], with_tuning=False)
+    recipe = recipes.read_recipe(options["recipe"], with_tuning=False)
     recipe = recipes.override(recipe, dict(_setting(text) for text in options["settings"]))
     grids = tuning.grids(options["tried"], recipe.trainers)
     plan = _plan({**options, "strategies": ",".join(grids)}, with_tuning=False)
     number = len(next(iter(grids.values())))
-    plan = replace(plan, strategies=tuple(strategies.parse(name) for name in grids for _ in range(number)))
+    plan = replace(plan, strategies=tuple(strategies.parse_strategy(name) for name in grids for _ in range(number)))
     if options["dry_run"]:
         check_plan(plan)
         for line in dry_run.trials(plan, number):
@@ -205,10 +209,10 @@ def tune(**options: Any) -> None:
     ensure_writable(out.parent)
     progress = ShellProgress(total_weight(plan, evaluated=False))
     try:
-        found = tuning.tune(plan, grids, progress, trials.read(out) if out.exists() else None)
+        found = tuning.tune_strategies(plan, grids, progress, trials.read_trials(out) if out.exists() else None)
     finally:
         progress.close()
-    trials.write(out, found)
+    trials.write_trials(out, found)
     rows = [
         [trainer, str(choice), f"{100 * choice.dev:.1f}", "best" if choice == found.best(trainer) else ""]
         for trainer in found.trainers()
@@ -231,17 +235,17 @@ def _plan(options: dict[str, Any], with_tuning: bool = True) -> Any:
     from harness.experiment.training_data import read_train_data
     from harness.training import strategies
 
-    recipe = recipes.read(options["recipe"], with_tuning)
+    recipe = recipes.read_recipe(options["recipe"], with_tuning)
     for name in ("base", "teacher"):
         if options[name] is not None:
             recipe = replace(recipe, **{name: options[name]})
     if options["tasks"]:
-        recipe = replace(recipe, tasks=tuple(listed(options["tasks"])))
+        recipe = replace(recipe, tasks=tuple(split_commas(options["tasks"])))
         task_lookup.expand(recipe.tasks, "test")
     if options["train_tasks"]:
-        recipe = replace(recipe, train=tuple(listed(options["train_tasks"])))
+        recipe = replace(recipe, train=tuple(split_commas(options["train_tasks"])))
         for name in recipe.train:
-            registry.check("task", name)
+            registry.check_installed("task", name)
     if options["devices"]:
         recipe = replace(recipe, devices=options["devices"])
     if options["budget"] is not None or options["budget_unit"]:
@@ -265,7 +269,7 @@ def _plan(options: dict[str, Any], with_tuning: bool = True) -> Any:
         train_source=str(train_data) if train_data else "the tasks' train split",
         parallel_stages=options["jobs"] or _default_jobs(),
         allow_weak_sandbox=options["allow_weak_sandbox"],
-        report_to=tuple(name for name in listed(options["report_to"]) if name != "none"),
+        report_to=tuple(name for name in split_commas(options["report_to"]) if name != "none"),
         keep_checkpoints=options["keep_checkpoints"],
     )
 
@@ -279,7 +283,7 @@ def _setting(text: str) -> tuple[str, str]:
 
 def _seeds(text: str) -> tuple[int, ...]:
     try:
-        seeds = tuple(int(part) for part in listed(text))
+        seeds = tuple(int(part) for part in split_commas(text))
     except ValueError:
         raise BadConfig(f"--seeds wants whole numbers like 1,2,3, got {text!r}") from None
     if not seeds or len(set(seeds)) < len(seeds):

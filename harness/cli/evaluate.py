@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from harness.cli.options import engine_name, engine_option, listed
+from harness.cli.options import engine_name, engine_option, split_commas
 
 
 @click.command()
@@ -67,14 +67,14 @@ def eval(**options: Any) -> None:
     A task is one of `harness tasks list`, a suite of them, or any task of lm-eval as lm_eval/NAME: the same prompts,
     and its own metrics beside ours. The same command goes on where an interrupted one stopped.
     """
-    from harness.board.render import markdown
+    from harness.board.render import board_markdown
     from harness.cli.progress import ShellProgress
     from harness.evaluation import eval_models, task_lookup
     from harness.statistics import k_metrics
 
     asked = eval_models.EvalRequest(
-        tasks=tuple(listed(options["task"])),
-        models=tuple(listed(options["model"])),
+        tasks=tuple(split_commas(options["task"])),
+        models=tuple(split_commas(options["model"])),
         generations=options["generations"],
         field=options["field"],
         name=options["name"] or "",
@@ -89,7 +89,7 @@ def eval(**options: Any) -> None:
                 *("allow_weak_sandbox", "allow_errors"),
             )
         },
-        metrics=tuple(k_metrics.parse(text) for text in listed(options["metrics"])),
+        metrics=tuple(k_metrics.parse_metric(text) for text in split_commas(options["metrics"])),
         folder=options["folder"] or Path("runs") / "eval",
     )
     if options["dry_run"]:
@@ -101,7 +101,7 @@ def eval(**options: Any) -> None:
         result = eval_models.run(asked, progress)
     finally:
         progress.close()
-    click.echo(markdown(result.board).split("<details>")[0].rstrip())
+    click.echo(board_markdown(result.board).split("<details>")[0].rstrip())
     for line in result.more:
         click.echo(line)
     click.echo(f"\nfacts: {', '.join(map(str, result.paths))}; records: {asked.folder / 'evals'}")

@@ -74,7 +74,7 @@ def _lock_before(lock: Path, release: bool) -> Any:
     if not lock.exists():
         return None
     try:
-        return locks.read(lock)
+        return locks.read_lock(lock)
     except NotComparable as error:
         if not release:
             raise
@@ -116,7 +116,7 @@ def _per_item(run: Path, options: dict[str, Any]) -> Any:
     from harness.board import existing_runs
     from harness.gate.lock import PerItem
 
-    return PerItem.of(*existing_runs.chosen(existing_runs.read([run]), options["entry"], options["seed"]))
+    return PerItem.of(*existing_runs.choose_entries(existing_runs.read_runs([run]), options["entry"], options["seed"]))
 
 
 @gate.command("plan")
@@ -133,7 +133,7 @@ def gate_plan(run: Path, **options: Any) -> None:
     """
     from harness.gate import plan
 
-    click.echo("\n".join(plan.lines(_gate_plan(_per_item(run, options), options, None))))
+    click.echo("\n".join(plan.plan_lines(_gate_plan(_per_item(run, options), options, None))))
 
 
 @gate.command("accept")
@@ -165,7 +165,7 @@ def gate_accept(run: Path, lock: Path, reason: str, release: bool, **options: An
     if before is not None and not release:
         baseline = baseline.only(before.items)
     planned = _gate_plan(baseline, options, before.settings if before else None)
-    text = plan.lines(planned, 1 if before is None or release else 2)
+    text = plan.plan_lines(planned, 1 if before is None or release else 2)
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     made = locks.accept(lock, before, baseline, planned.settings, reason, when, release)
     click.echo("\n".join(text))
@@ -237,7 +237,7 @@ def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
             raise
         for name, text in report.files(facts).items():
             write_text(out / name, text)
-    click.echo("\n".join(report.lines(facts)))
+    click.echo("\n".join(report.report_lines(facts)))
     click.echo(f"report: {out}")
     if os.environ.get("GITHUB_ACTIONS") == "true":
         click.echo((out / "annotations.txt").read_text(encoding="utf-8"), nl=False)

@@ -26,7 +26,7 @@ def tasks_list(as_json: bool) -> None:
 
     from harness.evaluation import task_cards
 
-    found = task_cards.listed()
+    found = task_cards.all_cards()
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -138,11 +138,11 @@ def pico_build(out: Path, reduced: bool) -> None:
       harness pico build --out /tmp/pico --reduced
     """
     from harness.records.run_folder import ensure_writable, full_disk_is_named
-    from harness_tasks.pico.build import build
+    from harness_tasks.pico.build import build_world
 
     ensure_writable(out)
     with full_disk_is_named(out):
-        build(out, reduced=reduced, log=lambda text: click.echo(text, err=True))
+        build_world(out, reduced=reduced, log=lambda text: click.echo(text, err=True))
     click.echo(f"base and teacher: {out}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from harness.cli.options import board_file, listed, write_board
+from harness.cli.options import board_file, split_commas, write_board
 from harness.errors import DataError
 
 
@@ -137,7 +137,7 @@ def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]],
 
     from huggingface_hub import get_token
 
-    from harness.publish.hub import Question, planned, publish, read
+    from harness.publish.hub import Question, planned, publish, read_file
     from harness.publish.results import Evaluator, Pick, without_benchmark
 
     try:
@@ -147,7 +147,7 @@ def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]],
     found = [(repository, Pick(row, seed, options["mean"], options["limited"])) for repository, row, seed in targets]
     ask = Question(
         targets=tuple(found),
-        formats=tuple(listed(options["formats"])),
+        formats=tuple(split_commas(options["formats"])),
         source=options["source"],
         date=options["date"] and f"{options['date']:%Y-%m-%d}",
         evaluator=Evaluator(options["evaluator"], options["relationship"]) if options["evaluator"] else None,
@@ -156,7 +156,7 @@ def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]],
         **(_replies(facts, [pick for _, pick in found], options["replies"]) if options["replies"] else {}),
     )
     token = get_token()
-    uploads = planned(facts, ask, lambda repository: read(repository, "README.md", token))
+    uploads = planned(facts, ask, lambda repository: read_file(repository, "README.md", token))
     if "eval-results" in ask.formats and (others := without_benchmark(facts)):
         click.echo(f"the hub has no board for {', '.join(others)}: left out of eval-results")
     for outcome in publish(uploads, token, pull_request=not options["direct"], dry_run=options["dry_run"]):
@@ -175,14 +175,14 @@ def _replies(facts: dict[str, Any], picks: list[Any], run: Path) -> dict[str, An
 
 def _build_board(out: Path, title: str, runs: tuple[Path, ...], reference: str, reading: str) -> None:
     from harness.board import collection, files
-    from harness.board.render import markdown_of
+    from harness.board.render import markdown_of_facts
     from harness.records.run_folder import ensure_writable
 
     ensure_writable(out.resolve().parent)
-    facts, groups = collection.collect(title, runs, reference, reading)
-    markdown = collection.markdown if facts.get("kind") else markdown_of
-    drawings = files.draw(facts, groups, {})
-    written = files.write(out, facts, groups, drawings, markdown, with_page=True)
+    facts, groups = collection.collect_runs(title, runs, reference, reading)
+    markdown = collection.collection_markdown if facts.get("kind") else markdown_of_facts
+    drawings = files.draw_pictures(facts, groups, {})
+    written = files.write_board_files(out, facts, groups, drawings, markdown, with_page=True)
     click.echo(f"leaderboard: {', '.join(map(str, written))}")
 
 
@@ -203,9 +203,9 @@ def leaderboard_reported(scores: Path, out: Path | None) -> None:
     """
     from harness.board import published_scores
 
-    facts = published_scores.judge(published_scores.read(scores))
+    facts = published_scores.published_facts(published_scores.read_published(scores))
     out = out or scores.with_suffix(".md")
-    write_board(facts, published_scores.markdown(facts), out)
+    write_board(facts, published_scores.published_markdown(facts), out)
     click.echo(f"leaderboard: {out} (facts: {out.with_suffix('.json')})")
 
 

@@ -35,11 +35,11 @@ def engine_name(name: str) -> str:
     from harness import registry
 
     if name != "auto":
-        registry.check("engine", name)
+        registry.check_installed("engine", name)
     return name
 
 
-def listed(text: str) -> list[str]:
+def split_commas(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 

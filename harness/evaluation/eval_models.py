@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.board.build import build
+from harness.board.build import build_board
 from harness.board.entries import LOOKS, Board, Entry, Run
 from harness.checkpoints import open_checkpoint, resolve_model
 from harness.errors import EngineError, UsageError
@@ -19,7 +19,7 @@ from harness.evaluation.export import export
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob, grader_version, job
 from harness.interop.recorded_differences import count_kinds, differences
-from harness.interop.recorded_read import name_of
+from harness.interop.recorded_read import model_name
 from harness.protocols import CodeRunner, Engine, ItemTask, Progress, Task
 from harness.records.columns import Columns
 from harness.records.run_folder import ensure_writable, exclusive_use, full_disk_is_named
@@ -78,7 +78,7 @@ class EvalRequest:
             own = Path(model).name
             same = [other for other in self.models if Path(other).name == own]
             return self.name or (own if len(same) == 1 else model)
-        stem = name_of(self.generations)
+        stem = model_name(self.generations)
         return self.name or stem + (f" {self.field}" if self.field else "")
 
 
@@ -209,7 +209,7 @@ def _refuse_odd_sampling(tasks: Sequence[Task], asked: EvalRequest) -> None:
 
 def _check_metrics(tasks: Sequence[Task], metrics: Sequence[KMetric], repeats: int, temperature: float | None) -> None:
     for task in tasks:
-        k_metrics.check(metrics, repeats, temperature, short_answers=not task.needs_sandbox, task=task.name)
+        k_metrics.check_metric(metrics, repeats, temperature, short_answers=not task.needs_sandbox, task=task.name)
 
 
 def sandbox_for(tasks: Sequence[Task], allow_weak: bool, closing: contextlib.ExitStack) -> CodeRunner | None:
@@ -294,7 +294,7 @@ def _write(asked: EvalRequest, name: str, found: Sequence[Evaluation], more: dic
     }
     defects = {j.task.name: getattr(j.task, "defects", {}) for j in jobs}
     run = Run(found[0].checkpoint.digest, columns, content=content)
-    board = build(name, [Entry(name, "model", (run,))], facts, defects=defects)
+    board = build_board(name, [Entry(name, "model", (run,))], facts, defects=defects)
     measured = {e.job.task.name: _measured(e, asked.metrics) for e in found} if asked.metrics else {}
     stock = {e.job.task.name: _stock(e.job.task, e) for e in found if isinstance(e.job.task, ItemTask)}
     safe = re.sub(r"[^\w.+-]+", "_", name)

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Literal
 
 from harness import registry
 from harness.errors import DataError, Locked
-from harness.graders.code import CODE_VERSION, judge
+from harness.graders.code import CODE_VERSION, run_both_readings
 from harness.graders.math import MATH_VERSION, score_math
 from harness.graders.number import NUMBER_VERSION
 from harness.graders.problems import DEFAULT_TIMEOUT_S, BadProblem, Problem, read_problem
@@ -46,7 +46,7 @@ class BadLine:
     why: str
 
 
-def grade(
+def grade_rows(
     samples: Iterable[InputRow | BadLine],
     *,
     problems: Iterable[InputRow] | None = None,
@@ -84,7 +84,7 @@ def grade_file(
     allow_weak_sandbox: bool = False,
     on_row: Callable[[InputRow], None],
 ) -> None:
-    """Grade a file of samples (.jsonl or .jsonl.gz) into `out`, a line as each is judged; see `grade`.
+    """Grade a file of samples (.jsonl or .jsonl.gz) into `out`, a line as each is judged; see `grade_rows`.
 
     Goes on where an interrupted call stopped; on_row sees the rows of that call too. Raises `DataError` for files that
     cannot be read or an `out` that holds something else, `Locked` where another process writes it.
@@ -294,7 +294,7 @@ class _Problems:
 
 def _code(known: _Problems, runner: CodeRunner, timeout_s: float, row: InputRow) -> _Outcome:
     problem = known.problem(row)
-    strict, lenient = judge(problem, _text(row), runner, timeout_s)
+    strict, lenient = run_both_readings(problem, _text(row), runner, timeout_s)
     runs = [strict.result] if strict is lenient else [strict.result, lenient.result]
     return _Outcome(
         strict.result.verdict,

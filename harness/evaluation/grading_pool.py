@@ -26,7 +26,7 @@ WALL_S = 120.0  # for the verdict on one reply; graders of our own are bounded f
 _READINGS = ("strict", "lenient")
 
 
-def judge(task: Task, sample: Sample, replies: Sequence[Generation], runner: CodeRunner | None) -> GradedItem:
+def grade_item(task: Task, sample: Sample, replies: Sequence[Generation], runner: CodeRunner | None) -> GradedItem:
     """The verdict on all replies to an item, with the two rules no task may bend.
 
     No reply is no verdict, and a reply that was cut off is not strictly right. Raises `GraderError` for a task's fault.
@@ -102,10 +102,10 @@ class Graders:
                     batch.settle(item, partial(self._judge_item, worker, batch, item))
 
     def _judge_item(self, worker: _GradingProcess, batch: Batch, item: int) -> GradedItem:
-        """`judge`, in a process that may die of it."""
+        """`grade_item`, in a process that may die of it."""
         task, (sample, replies) = batch.task, batch.read(item)
         if task.needs_sandbox:
-            return judge(task, sample, replies, self.runner)
+            return grade_item(task, sample, replies, self.runner)
         found = worker.judge(task, sample, replies, self.wall_s)
         if isinstance(found, str) and len(replies) > 1 and not hasattr(task, "judge"):
             each = [worker.judge(task, sample, [reply], self.wall_s) for reply in replies]
@@ -237,7 +237,7 @@ def _serve() -> None:
         try:
             if isinstance(task, bytes):
                 task = pickle.loads(task)
-            answer: tuple[str, Any] = ("judged", judge(task, sample, replies, None))
+            answer: tuple[str, Any] = ("judged", grade_item(task, sample, replies, None))
         except Exception as cause:
             sys.excepthook(*sys.exc_info())  # the whole traceback, into the log
             answer = ("failed", str(cause) if isinstance(cause, GraderError) else f"{type(cause).__name__}: {cause}")

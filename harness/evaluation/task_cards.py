@@ -17,7 +17,7 @@ from harness.types import Split
 DISCORDANT = 0.2  # the share of items on which two models differ, where the smallest difference found is stated
 
 
-def listed() -> dict[str, list[dict[str, Any]]]:
+def all_cards() -> dict[str, list[dict[str, Any]]]:
     """All installed tasks and suites: {"tasks": [...], "suites": [...]}."""
     return {
         "tasks": [task_card(registry.load("task", name)()) for name in registry.names("task")],
@@ -69,7 +69,7 @@ def shown(name: str, split: Split) -> dict[str, Any]:
 def _limited(card: dict[str, Any], limit: int | None) -> dict[str, Any]:
     size = card["items"].get("test")
     n = size if limit is None or size is None else min(limit, size)
-    return {**card, "n": n, "detectable": detectable(n) if n else None}
+    return {**card, "n": n, "detectable": detectable_points(n) if n else None}
 
 
 def _task(task: Task, split: Split) -> dict[str, Any]:
@@ -80,20 +80,20 @@ def _task(task: Task, split: Split) -> dict[str, Any]:
     except DataError as why:
         n = card["items"].get(split)
         return {**card, "n": n, "missing": str(why), "levels": [], "defects": [], "prompt": [], "target": None,
-                "detectable": detectable(n) if n else None}  # fmt: skip
+                "detectable": detectable_points(n) if n else None}  # fmt: skip
     first = samples[0]
     return {
         **card,
         "n": len(samples),
         "levels": sorted({str(s.metadata.get("level", "")) for s in samples} - {""}),
-        "detectable": detectable(len(samples)),
+        "detectable": detectable_points(len(samples)),
         "defects": _by_reason(getattr(task, "defects", {})) if split == "test" else [],
         "prompt": [{"role": message.role, "content": message.content} for message in first.messages],
         "target": first.target,
     }
 
 
-def detectable(n: int) -> float:
+def detectable_points(n: int) -> float:
     """The smallest difference found with 80 % power, in points, if `DISCORDANT` of n items differ."""
     from harness.statistics import intervals
 

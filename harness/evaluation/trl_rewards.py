@@ -41,7 +41,9 @@ def code_reward(
             problem = json.loads(problem) if isinstance(problem, str) else problem
             problems.append({**problem, "task_id": str(i)})
             samples.append({"task_id": str(i), "completion": _reply(completion)})
-        return _values(grade_rows.grade(samples, problems=problems, reading=reading, runner=box, timeout_s=timeout_s))
+        return _values(
+            grade_rows.grade_rows(samples, problems=problems, reading=reading, runner=box, timeout_s=timeout_s)
+        )
 
     return code_reward
 
@@ -52,7 +54,7 @@ def math_reward(reading: grade_rows.Reading = "strict") -> Reward:
     def math_reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
         n = len(completions)
         rows = [{**_row(columns, i, n), "completion": _reply(c)} for i, c in enumerate(completions)]
-        return _values(grade_rows.grade(rows, grader="math", reading=reading))
+        return _values(grade_rows.grade_rows(rows, grader="math", reading=reading))
 
     return math_reward
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from harness.board import existing_runs as entries_file
-from harness.board.build import build
+from harness.board.build import build_board
 from harness.board.entries import Board, Entry, Run
 from harness.evaluation.evaluate import evaluate, summarised
 from harness.experiment.checkpoint_choice import choose
@@ -29,7 +29,7 @@ from harness.training.run_stage import StageResult
 from harness.types import Checkpoint
 
 
-def compare(plan: Experiment, progress: Progress) -> tuple[Board, list[Entry]]:
+def compare_strategies(plan: Experiment, progress: Progress) -> tuple[Board, list[Entry]]:
     """Train, choose, evaluate and tabulate; the board and what it ranks.
 
     Raises a `HarnessError` for what one can mend; nothing done is lost.
@@ -45,10 +45,10 @@ def compare(plan: Experiment, progress: Progress) -> tuple[Board, list[Entry]]:
             judged_on_dev(context, strategy_run) for strategy_run in train_all(context, strategy_runs, material)
         ]
         entries = [*references, *_evaluate_all(context, finished)]
-        entries_file.write(plan.folder, entries)
+        entries_file.write_entries(plan.folder, entries)
         _draw(context, finished)
         facts = {name: fact for name, fact in facts_of(context).items() if fact is not None}
-        return build(f"Which training works: {plan.recipe.name}", entries, facts, notes_of(context)), entries
+        return build_board(f"Which training works: {plan.recipe.name}", entries, facts, notes_of(context)), entries
 
 
 def _references(context: RunContext) -> list[Entry]:

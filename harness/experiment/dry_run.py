@@ -20,7 +20,7 @@ DISCORDANT = 0.2  # share of items two checkpoints answer differently, assumed
 PROBE_TOKENS = 2048
 
 
-def lines(plan: Experiment) -> Iterator[str]:
+def dry_run_lines(plan: Experiment) -> Iterator[str]:
     """The plan in the order it would be carried out, with the time it may take."""
     base = open_checkpoint(resolve_model(plan.recipe.base))
     yield f"base {base.path} ({matmul_params(base.path):,} matmul weights, digest {base.digest[:12]})"

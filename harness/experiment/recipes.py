@@ -46,7 +46,7 @@ class Recipe:
     tuning: trials.Tuning | None = None  # how they were chosen; in the file: where that is kept, seen from it
 
 
-def read(name_or_path: str, with_tuning: bool = True) -> Recipe:
+def read_recipe(name_or_path: str, with_tuning: bool = True) -> Recipe:
     """The installed recipe of that name, or the file at that path. Raises `UnknownName` or `BadConfig`.
 
     with_tuning=False: the file of trials, which may not be there yet, is not read.
@@ -100,7 +100,7 @@ def from_values(values: Mapping[str, Any], path: Path) -> Recipe:
         raise BadConfig(f"{where}: tuning must be the path of a file of `harness tune`, got {values['tuning']!r}")
     expand([str(task) for task in values["tasks"]], "test")
     for task in values.get("train", ()):
-        registry.check("task", str(task))
+        registry.check_installed("task", str(task))
     trainers = values.get("trainers", {})
     for trainer, settings in trainers.items():
         resolve_config(trainer, settings)
@@ -116,7 +116,7 @@ def from_values(values: Mapping[str, Any], path: Path) -> Recipe:
         sampling=_sampling(where, values.get("sampling", {})),
         teaching=_teaching(where, values.get("teaching", {})),
         trainers=trainers,
-        tuning=trials.read(path.parent / values["tuning"]) if values.get("tuning") else None,
+        tuning=trials.read_trials(path.parent / values["tuning"]) if values.get("tuning") else None,
     )
 
 
@@ -136,7 +136,7 @@ def override(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
     trainers = {name: dict(values) for name, values in recipe.trainers.items()}
     for dotted, text in settings.items():
         trainer, _, key = dotted.rpartition(".")  # a trainer's own name may hold a dot: sft.lora.lora_rank
-        registry.check("trainer", trainer)
+        registry.check_installed("trainer", trainer)
         trainers.setdefault(trainer, {})[key] = value(text)
         resolve_config(trainer, trainers[trainer])
     return replace(recipe, trainers=trainers)

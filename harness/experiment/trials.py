@@ -130,13 +130,13 @@ def warnings(tuning: Tuning) -> list[str]:
     return lines
 
 
-def write(path: Path, tuning: Tuning) -> None:
+def write_trials(path: Path, tuning: Tuning) -> None:
     """The file a recipe names as `tuning`."""
     write_json(path, {"schema": SCHEMA, **asdict(tuning)})
 
 
-def read(path: Path) -> Tuning:
-    """What `write` wrote. Raises `BadConfig` for anything else."""
+def read_trials(path: Path) -> Tuning:
+    """What `write_trials` wrote. Raises `BadConfig` for anything else."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["schema"] != SCHEMA:

@@ -39,7 +39,7 @@ def grids(tried: Sequence[str], base: Mapping[str, Settings]) -> dict[str, list[
         trainer, dot, key = name.strip().rpartition(".")
         if not (equals and dot and values.strip()):
             raise BadConfig(f"--try wants TRAINER.KEY=VALUE,VALUE like rl.learning_rate=3e-5,1e-4, got {text!r}")
-        registry.check("trainer", trainer)
+        registry.check_installed("trainer", trainer)
         if key in axes.get(trainer, {}):
             raise BadConfig(f"--try {trainer}.{key} is given twice; put all values into one, separated by commas")
         axes.setdefault(trainer, {})[key] = [recipes.value(part.strip()) for part in values.split(",")]
@@ -58,7 +58,7 @@ def grids(tried: Sequence[str], base: Mapping[str, Settings]) -> dict[str, list[
     return found
 
 
-def tune(
+def tune_strategies(
     plan: Experiment, trials: Mapping[str, Sequence[Settings]], progress: Progress, earlier: Tuning | None = None
 ) -> Tuning:
     """Train every trial with every seed of the plan and judge it on the dev items; test items are not looked at.
@@ -70,7 +70,9 @@ def tune(
     base = plan.recipe.trainers
     asked = [(trainer, trial, seed) for trainer, some in trials.items() for trial in some for seed in plan.seeds]
     strategy_runs = [
-        StrategyRun(strategies.parse(trainer), seed, {trainer: {**base.get(trainer, {}), **trial}}, spelled(trial))
+        StrategyRun(
+            strategies.parse_strategy(trainer), seed, {trainer: {**base.get(trainer, {}), **trial}}, spelled(trial)
+        )
         for trainer, trial, seed in asked
     ]
     with exclusive_use(plan.folder), full_disk_is_named(plan.folder), open_experiment(plan, progress) as context:

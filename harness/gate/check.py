@@ -94,7 +94,7 @@ class Comparison:
             if name not in locks.MUST_AGREE:
                 raise UnknownName("field", name, locks.MUST_AGREE)
         self.path, self.allowed = path, allowed
-        self.lock = locks.read(path)
+        self.lock = locks.read_lock(path)
         self.baselines = {
             name: locks.read_per_item(path, name, baseline) for name, baseline in self.lock.baselines.items()
         }

@@ -241,7 +241,7 @@ def accept(
     return lock
 
 
-def read(path: Path) -> Lock:
+def read_lock(path: Path) -> Lock:
     """The lock. Raises `NotComparable` where it is missing, is none, or is not as it was accepted."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)

@@ -202,7 +202,7 @@ def passes(planned: SampleSizePlan, baselines: int) -> float:
     return float(passed.mean())
 
 
-def lines(planned: SampleSizePlan, baselines: int = 1) -> Sequence[str]:
+def plan_lines(planned: SampleSizePlan, baselines: int = 1) -> Sequence[str]:
     """The plan in words."""
     settings, parts = planned.settings, planned.parts
     checks = len(parts) * baselines

@@ -37,9 +37,9 @@ def files(facts: GateFacts) -> dict[str, str]:
         "summary.md": summary(facts),
         "junit.xml": junit(facts),
         "annotations.txt": "".join(f"{line}\n" for line in workflow_commands(facts)),
-        "badge.json": json.dumps(badge(facts)) + "\n",
+        "badge.json": json.dumps(gate_badge(facts)) + "\n",
         "items_flipped.csv": flipped(facts),
-        "forest.svg": forest(facts),
+        "forest.svg": gate_forest(facts),
         "verdict.json": json.dumps(facts, indent=1, ensure_ascii=False) + "\n",  # last: a verdict has a whole report
     }
 
@@ -53,7 +53,7 @@ def refused(lock: str, why: str, exit_code: int) -> dict[str, str]:
     badge = {"schemaVersion": 1, "label": "gate", "message": REFUSED.lower(), "color": "lightgrey"}
     return {
         "verdict.json": json.dumps(facts, indent=1, ensure_ascii=False) + "\n",
-        "summary.md": f"{marker(lock)}\n## \U0001f6ab {REFUSED}\n\n{tables.plain(why)[:_MOST_WHY]}\n",
+        "summary.md": f"{marker(lock)}\n## \U0001f6ab {REFUSED}\n\n{tables.escape_markup(why)[:_MOST_WHY]}\n",
         "junit.xml": _xml(root),
         "annotations.txt": f"::error title=gate {REFUSED}::{_escaped(why)}\n",
         "badge.json": json.dumps(badge) + "\n",
@@ -106,10 +106,10 @@ def summary(facts: GateFacts) -> str:
     checks = sorted(facts["checks"], key=lambda check: order[check["verdict"]])
     shown = checks[:_MOST_CHECKS]
     left = len(checks) - len(shown)
-    warnings = [tables.plain(warning)[:_LONGEST_WARNING] for warning in facts["warnings"]]
+    warnings = [tables.escape_markup(warning)[:_LONGEST_WARNING] for warning in facts["warnings"]]
     lines = [
         marker(facts["lock"]["file"]),
-        f"## {SIGNS[facts['verdict']]} {tables.plain(headline(facts))}",
+        f"## {SIGNS[facts['verdict']]} {tables.escape_markup(headline(facts))}",
         "",
         *tables.table(head, map(_summary_row, shown)),
         *([f"| and {left:,} more in verdict.json |" + " |" * 7] if left else []),
@@ -129,7 +129,7 @@ _LONGEST_WARNING = 1000
 
 def _summary_row(check: Mapping[str, Any]) -> list[str]:
     return [
-        f"{tables.plain(_line(check['task']))} against {check['baseline']}",
+        f"{tables.escape_markup(_line(check['task']))} against {check['baseline']}",
         f"{SIGNS[check['verdict']]} {check['verdict']}" + (f" ({check['note']})" if check["note"] else ""),
         _points(check),
         f"{check['margin']:g}",
@@ -160,9 +160,9 @@ def _sides(facts: GateFacts) -> Iterator[str]:
         counts = of["counts"]
         shares = [f"{100 * counts[word] / counts['replies']:.1f}" for word in ("errored", "truncated", "unparsable")]
         tokens = f"{of['tokens_per_reply']:.0f}" if of["tokens_per_reply"] else "–"
-        who = f"{name}: {tables.plain(_line(of['name']))}"
+        who = f"{name}: {tables.escape_markup(_line(of['name']))}"
         rows.append([who, f"`{of['checkpoint'].removeprefix('recorded:')[:12]}`",
-                     *shares, tokens, tables.plain(_line(of.get("reason", "–"))) or "–"])  # fmt: skip
+                     *shares, tokens, tables.escape_markup(_line(of.get("reason", "–"))) or "–"])  # fmt: skip
     yield from tables.table(
         ["", "Weights", "Failed %", "Cut off %", "Unread %", "Tokens a reply", "Accepted for"], rows
     )
@@ -190,7 +190,7 @@ def _flips(facts: GateFacts) -> Iterator[str]:
         for task, items in tasks.items():
             for word in ("lost", "gained"):
                 yield from (
-                    f"- {word} against {baseline}: {tables.plain(_line(task))} {tables.code(_line(item))}"
+                    f"- {word} against {baseline}: {tables.escape_markup(_line(task))} {tables.code(_line(item))}"
                     for item in items[word]
                 )
 
@@ -207,7 +207,7 @@ def flipped(facts: GateFacts) -> str:
     return out.getvalue()
 
 
-def forest(facts: GateFacts) -> str:
+def gate_forest(facts: GateFacts) -> str:
     """SVG: every check's difference with its interval, and the margin, where it is one."""
     checks = facts["checks"]
     margins = {check["margin"] for check in checks}
@@ -277,14 +277,14 @@ def _escaped(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def badge(facts: GateFacts) -> dict[str, Any]:
+def gate_badge(facts: GateFacts) -> dict[str, Any]:
     """For shields.io's endpoint."""
     worst = _worst(facts)
     message = f"{facts['verdict']} {100 * worst['value']:+.1f} points"
     return {"schemaVersion": 1, "label": "gate", "message": message, "color": COLOURS[facts["verdict"]]}
 
 
-def lines(facts: GateFacts) -> list[str]:
+def report_lines(facts: GateFacts) -> list[str]:
     """What a terminal shows."""
     found = [headline(facts)]
     for check in facts["checks"]:

@@ -47,7 +47,7 @@ def score_code(sample: Sample, text: str, runner: CodeRunner) -> dict[str, Score
     except BadProblem as e:
         nothing = Score(None, None, str(e))
         return {"strict": nothing, "lenient": nothing}
-    strict, lenient = judge(problem, text, runner)
+    strict, lenient = run_both_readings(problem, text, runner)
     return {"strict": _score(strict), "lenient": _score(lenient)}
 
 
@@ -63,7 +63,7 @@ def _score(judged: CodeVerdict) -> Score:
     return Score(None if passed is None else float(passed), judged.program, why)
 
 
-def judge(
+def run_both_readings(
     problem: Problem, text: str, runner: CodeRunner, timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> tuple[CodeVerdict, CodeVerdict]:
     """The strict and the lenient reading of a reply, and the verdicts. Lenient never runs what strict has passed."""

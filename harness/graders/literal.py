@@ -60,7 +60,7 @@ def score_literal(text: str, target: str) -> dict[str, Score]:
     answer None: nothing readable (scored 0.0). value None: the target itself is no literal.
     A reply that `strict` can read has the same reading under `lenient`.
     """
-    gold = read(target)
+    gold = read_literal(target)
     if gold is _NOTHING:
         unknown = Score(None, None, f"the target {target[:80]!r} is not a Python literal")
         return {"strict": unknown, "lenient": unknown}
@@ -70,7 +70,7 @@ def score_literal(text: str, target: str) -> dict[str, Score]:
     return {"strict": _judge(strict, gold, target), "lenient": _judge(lenient, gold, target)}
 
 
-def read(text: str) -> Any:
+def read_literal(text: str) -> Any:
     """The value of a literal; `_NOTHING` where the text is none, or is too long or too deep to be read."""
     text = text.strip()
     if not text or len(text) > MAX_LITERAL or _deep(text):
@@ -97,7 +97,7 @@ def _judge(reading: LiteralRead, gold: Any, target: str) -> Score:
         return Score(0.0, None, reading.where)
     right = reading.value is not _NOTHING and _same(reading.value, gold)
     if reading.bare and isinstance(gold, str) and not isinstance(reading.value, str):
-        right = gold in (reading.text, read(f"'{reading.text}'"))
+        right = gold in (reading.text, read_literal(f"'{reading.text}'"))
     return Score(float(right), reading.text[:500], f"{reading.where}: {'equals' if right else 'is not'} {target[:80]}")
 
 
@@ -124,7 +124,7 @@ def _read_strict(text: str) -> LiteralRead:
     line = text[start : len(text) if end < 0 else end]
     first = line.find("####")  # a string may hold one too
     match = _STRICT.fullmatch(line) if first >= 0 and len(line) <= MAX_LITERAL + 200 else None
-    value = read(match[1]) if match else _NOTHING
+    value = read_literal(match[1]) if match else _NOTHING
     if match is None or value is _NOTHING:
         return LiteralRead(None, f"the last '####' line is not '#### V', with V a Python literal: {line[:80]!r}")
     return LiteralRead(match[1], "line '#### V'", value)
@@ -181,7 +181,7 @@ def _json_values(after: str) -> list[str]:
 def _literal(text: str, where: str) -> LiteralRead | None:
     """The text as one literal, without the marks that writers put round it."""
     for shown in (text.strip(), text.strip(" \t\r\n`*$"), text.strip(" \t\r\n`*$.")):
-        value = read(shown)
+        value = read_literal(shown)
         if value is not _NOTHING:
             return LiteralRead(shown, where, value)
     return None

@@ -19,15 +19,15 @@ from harness.graders.math_forms import (
     Form,
     Leaf,
     is_name,
-    plain,
-    read,
+    plain_text,
+    read_form,
     time,
 )
 
 
 def alike(gold: str, pred: str, leaf: Leaf) -> tuple[bool, str]:
     """Whether two answers are the same, and what decided it. Whatever `leaf` raises comes through."""
-    if plain(gold) == plain(pred) != "":
+    if plain_text(gold) == plain_text(pred) != "":
         return True, "same string"
     golds, preds = list(_readings(gold)), list(_readings(pred))
     why = ""
@@ -41,9 +41,9 @@ def alike(gold: str, pred: str, leaf: Leaf) -> tuple[bool, str]:
 
 def _readings(text: str) -> Iterator[Form]:
     """The ways to read an answer: "1,234" is a number before it is a list."""
-    first = read(text)
+    first = read_form(text)
     yield first
-    second = read(text, thousands=False)
+    second = read_form(text, thousands=False)
     if second.text != first.text:
         yield second
 

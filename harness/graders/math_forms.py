@@ -1,6 +1,7 @@
 r"""What kind of answer a string is, and when two answers of a kind are the same. Pure functions, no computer algebra.
 
-`read` turns "x = (1, \frac{\pi}{2}]" into a `Form`: a number, text, list, bracket, union, matrix, relation, expression.
+`read_form` turns "x = (1, \frac{\pi}{2}]" into a `Form`: number, text, list, bracket, union, matrix, relation or
+expression.
 `same` compares two forms part by part; what only algebra can tell it asks of `leaf(gold, pred)`.
 The rules: order counts in brackets, not in sets and plain lists; the kind of bracket counts; a name is dropped from
 "x = 5" where the other side has none, a left side that is no name is not; units, percent and currency may be missing
@@ -101,7 +102,7 @@ _THOUSANDS_BLANK = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")
 _REALS = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?(?!\s*[\^_+*])|\b[Aa]ll real numbers\b")
 
 
-def clean(text: str) -> str:
+def clean_latex(text: str) -> str:
     """`text` in one spelling of LaTeX: no layout, no currency, no maths delimiters; words kept in \\text{}."""
     text = _CONTROL.sub(" ", text[: 2 * MAX_ANSWER])
     text = _SUPERSCRIPT.sub(lambda m: "^{" + m[0].translate(_SUPERSCRIPT_DIGITS) + "}", text).translate(_TRANSLATE)
@@ -151,9 +152,9 @@ def _balanced(text: str) -> str:
     return text
 
 
-def plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """`text` as one string without blanks, text wrappers, grouping braces or case of words: for equality at sight."""
-    text = clean(text)
+    text = clean_latex(text)
     return re.sub(r"[\s{}\x02\x03]|\\text", "", _joined_thousands(text)).replace("°", "")
 
 
@@ -233,9 +234,9 @@ _AND = re.compile(r"\x02\s*(?:and|or)\s*\x03|(?<![\w\\])(?:and|or)(?!\w)")
 _TIME = re.compile(r"(\d{1,2})(?::(\d\d)(?::(\d\d))?)?\s*(?:\x02?\s*([aApP])\.?\s*[mM]\.?\s*\x03?)?")
 
 
-def read(text: str, thousands: bool = True) -> Form:
+def read_form(text: str, thousands: bool = True) -> Form:
     """The form of an answer. thousands: whether "1,234" is one number (else it is a list)."""
-    text = clean(text)
+    text = clean_latex(text)
     text = _joined_thousands(text) if thousands else text.replace("\x01", ",")
     return _read(text, 0)
 

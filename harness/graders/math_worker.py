@@ -24,7 +24,7 @@ import sys
 from typing import Any
 
 from harness.graders.math_compare import alike
-from harness.graders.math_forms import deep, read
+from harness.graders.math_forms import deep, read_form
 
 _CONTROL = 0  # standard input: the socket to the pool
 MAX_MESSAGE = 1 << 20  # bytes
@@ -57,7 +57,7 @@ def main() -> None:
 def _warm_up() -> None:
     """Import math-verify and build its grammars, so that no child pays for it."""
     logging.disable(logging.CRITICAL)
-    compare(r"\frac{1}{2}+\sqrt{2}x", r"x\sqrt{2}+0.5")
+    equal_by_algebra(r"\frac{1}{2}+\sqrt{2}x", r"x\sqrt{2}+0.5")
 
 
 def _serve(channel: socket.socket, memory_bytes: int) -> None:
@@ -85,10 +85,10 @@ def _serve(channel: socket.socket, memory_bytes: int) -> None:
 def _answer(channel: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
     """The verdict; MemoryError and RecursionError are verdicts too: a string that costs so much equals nothing."""
     with contextlib.suppress(Exception):
-        _parse(read(request["gold"]).text)
+        _parse(read_form(request["gold"]).text)
     send(channel, {"gold": True})
     try:
-        equal, why = alike(request["gold"], request["pred"], compare)
+        equal, why = alike(request["gold"], request["pred"], equal_by_algebra)
     except (MemoryError, RecursionError) as e:
         return {"equal": False, "why": type(e).__name__}
     return {"equal": equal, "why": why}
@@ -137,7 +137,7 @@ _FACTOR = re.compile(r"(?<![a-zA-Z\\{])([eixyz])\s*\(")  # x(x+1) is a product, 
 _TRIGONOMETRIC = re.compile(r"sin|cos|tan|cot|sec|csc|cis")
 
 
-def compare(gold: str, pred: str) -> bool:
+def equal_by_algebra(gold: str, pred: str) -> bool:
     """Whether two expressions, relations or sets are equal; False where one of them cannot be read as a whole."""
     from math_verify import verify
     from sympy import Basic, Eq, Expr

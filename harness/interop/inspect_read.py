@@ -69,7 +69,7 @@ def _member(archive: zipfile.ZipFile, content: IO[bytes], info: zipfile.ZipInfo)
     return found
 
 
-def reply_text(sample: Mapping[str, Any]) -> str | None:
+def last_answer(sample: Mapping[str, Any]) -> str | None:
     """What the model answered last; None where the sample ended in an error before any reply."""
     choices = sample["output"].get("choices") or []
     if not choices:

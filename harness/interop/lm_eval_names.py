@@ -42,7 +42,7 @@ def find(name: str) -> Path:
     raise error
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_stock_config(path: Path) -> dict[str, Any]:
     """The YAML of a task with what it includes, functions as the text that names them."""
 
     class Loader(yaml.CSafeLoader):
@@ -53,7 +53,7 @@ def read_config(path: Path) -> dict[str, Any]:
     included = config.pop("include", [])
     merged: dict[str, Any] = {}
     for other in included if isinstance(included, list) else [included]:
-        merged |= {k: v for k, v in read_config(path.parent / other).items() if k != "task_list"}
+        merged |= {k: v for k, v in read_stock_config(path.parent / other).items() if k != "task_list"}
     return merged | config
 
 
@@ -92,12 +92,12 @@ def _members(name: str) -> list[str]:
         text = path.read_bytes()
         group = _GROUP.search(text)
         if group and group[3].decode() == name:
-            listed = read_config(path).get("task") or []
+            listed = read_stock_config(path).get("task") or []
             return [m if isinstance(m, str) else str(m.get("task") or m.get("group")) for m in listed]
         included = re.search(rb"^include[ \t]*:[ \t]*(\S+)", text, re.MULTILINE)
         if group or not (word.search(text) or (included and word.search(_text(path.parent / included[1].decode())))):
             continue
-        config = read_config(path)
+        config = read_stock_config(path)
         tags = config.get("tag") or []
         if isinstance(config.get("task"), str) and name in (tags if isinstance(tags, list) else [tags]):
             tagged.append(config["task"])

@@ -39,7 +39,7 @@ from harness.interop.lm_eval_load import (
     preserved_random_state,
     quietly,
 )
-from harness.interop.lm_eval_names import find, read_config
+from harness.interop.lm_eval_names import find, read_stock_config
 from harness.protocols import CodeRunner, GradedItem, ReplyRequest
 from harness.types import RAW, Generation, Message, Sample, SamplingParams, Score, Split
 
@@ -72,7 +72,7 @@ class StockTask:
         self.stock_name = name.removeprefix(PREFIX)
         self.name = PREFIX + self.stock_name
         path = find(self.stock_name)
-        config = read_config(path)
+        config = read_stock_config(path)
         self._options = LoadOptions(
             self.stock_name,
             str(path),

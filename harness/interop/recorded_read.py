@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError
-from harness.interop.inspect_read import asked_text, read_inspect_samples, reply_text, verdict, was_cut
+from harness.interop.inspect_read import asked_text, last_answer, read_inspect_samples, verdict, was_cut
 from harness.types import Finish
 
 RecordedRow = Mapping[str, Any]
@@ -214,7 +214,7 @@ def _cruxeval(row: RecordedRow, _field: str) -> RecordedItem:
 
 def _inspect(row: RecordedRow, _field: str) -> RecordedItem:
     """Reply: the output's first choice; none where the sample ended in an error. Verdict: the log's first scorer."""
-    text = reply_text(row)
+    text = last_answer(row)
     metadata = row.get("metadata") or {}
     entry_point, test = (str(metadata.get(name) or "") for name in ("entry_point", "test"))
     replies = () if text is None else (Reply(text, *verdict(row), "length" if was_cut(row) else "stop"),)
@@ -308,7 +308,7 @@ def read_generations(path: Path, field: str = "") -> RecordedFile:
     return RecordedFile(path, shape, f"recorded:{digest}", field, one_filter)
 
 
-def name_of(path: Path) -> str:
+def model_name(path: Path) -> str:
     """What a file's model is called for want of a name: the file's own, without endings."""
     return path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".eval")
 

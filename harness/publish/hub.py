@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from harness.errors import HarnessError, HubError, UnknownName, UsageError
 from harness.publish.every_eval_ever import every_eval_ever
-from harness.publish.hub_texts import badge, eval_results, model_index
-from harness.publish.results import NAME, Evaluator, Pick, board_of
+from harness.publish.hub_texts import eval_results, model_index, score_badge
+from harness.publish.results import NAME, Evaluator, Pick, publishable_board
 from harness.types import Record, Sample
 
 FORMATS = ("eval-results", "model-index", "every-eval-ever", "badge")
@@ -66,7 +66,7 @@ def planned(
     facts: Mapping[str, Any], ask: Question, card: Callable[[str], str | None] = lambda _: None
 ) -> list[Upload]:
     """What is sent where. card: gives the README.md of a model repository as it is now, for the model index."""
-    title = f"Evaluation results by {NAME}: {board_of(facts)['title']}"
+    title = f"Evaluation results by {NAME}: {publishable_board(facts)['title']}"
     uploads: dict[tuple[Literal["model", "dataset"], str], dict[str, str]] = defaultdict(dict)
     for name in ask.formats:
         if name not in FORMATS:
@@ -81,7 +81,7 @@ def planned(
             model = repository.split("/")[-1]
             files["README.md"] = model_index(facts, pick, model=model, card=card(repository) or "", source=ask.source)
         if "badge" in ask.formats:
-            files[f"{NAME}-badge.json"] = badge(facts, pick)
+            files[f"{NAME}-badge.json"] = score_badge(facts, pick)
         if "every-eval-ever" in ask.formats:
             if ask.evaluator is None:
                 raise UsageError("Every Eval Ever wants to know who evaluated; name the organisation or person")
@@ -134,7 +134,7 @@ def publish(
         return outcomes
 
 
-def read(repository: str, path: str, token: str | None, endpoint: str | None = None) -> str | None:
+def read_file(repository: str, path: str, token: str | None, endpoint: str | None = None) -> str | None:
     """A text file of a model's repository as it is on the main branch, for `model_index`; None: there is none."""
     hub = _Hub(token, endpoint, 30.0, pull_request=False)
     with hub.impatient():

@@ -55,7 +55,7 @@ def _yaml(value: Any) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10_000)
 
 
-def badge(facts: Mapping[str, Any], row: Pick) -> str:
+def score_badge(facts: Mapping[str, Any], row: Pick) -> str:
     """The endpoint JSON of a shields.io badge: the score over all tasks, with its interval.
 
     Without a seed it is the row's, over all its seeds: a badge is no repository. The colour says nothing of the value:

@@ -162,7 +162,7 @@ class PublishedResult:
         return ", ".join(filter(None, parts))
 
 
-def board_of(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+def publishable_board(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """The board in these facts. Raises a `HarnessError` where they are no board of runs of our own."""
     kinds = {
         published_scores.KIND: "holds scores that others printed, and nothing was run: they are theirs to publish",
@@ -179,7 +179,7 @@ def board_of(facts: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def result(facts: Mapping[str, Any], pick: Pick) -> PublishedResult:
     """What is published. Raises a `HarnessError` that says why it may not be."""
-    board = board_of(facts)
+    board = publishable_board(facts)
     rows = {row["name"]: row for row in board["rows"]}
     if pick.row not in rows:
         raise UnknownName("row", pick.row, rows)
@@ -234,4 +234,4 @@ def benchmark(task: str) -> str:
 
 def without_benchmark(facts: Mapping[str, Any]) -> list[str]:
     """The tasks of a board that the hub collects no scores for; `eval_results` leaves them out."""
-    return [name for name in board_of(facts)["tasks"] if not benchmark(name)]
+    return [name for name in publishable_board(facts)["tasks"] if not benchmark(name)]

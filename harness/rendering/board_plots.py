@@ -21,15 +21,15 @@ from harness.rendering.layout import (
     Facts,
     NothingToDraw,
     apart,
-    board_of,
+    board_with_rows,
     draw_bars,
+    joined,
     label_rows,
-    listed,
-    name_of,
     open_sheet,
     percent_limits,
     ranked_together,
     reading_of,
+    row_name,
     seeds_note,
     sizes_note,
     ticks_of,
@@ -56,7 +56,7 @@ def dots(facts: Facts) -> str:
 
     Strict scores; lenient ones for a collection, whose prompts asked for other formats; as printed for reported ones.
     """
-    board = board_of(facts)
+    board = board_with_rows(facts)
     panels = _panels(board)
     if not any(score and score["value"] is not None for panel in panels for score in panel.scores):
         raise NothingToDraw("no dots to draw: no row has a judged score")
@@ -85,7 +85,7 @@ def _panels(board: Facts) -> list[_Dots]:
 
 def _dots(board: Facts, panels: Sequence[_Dots]) -> Figure:
     rows, kind = board["rows"], board.get("kind")
-    names = [name_of(row) for row in rows]
+    names = [row_name(row) for row in rows]
     bold = [bool(row.get("among_best")) for row in rows]
     names_wide = width_of_names(names, bold)
     lines = math.ceil(len(panels) / (4 if len(rows) <= 20 else 6))
@@ -150,7 +150,7 @@ def _draw_dots(axes: Axes, place: int, panel: _Dots, rows: Sequence[Facts], wide
 _NO_RANK = "no rank intervals to draw: no row has a rank (it takes two strategies with all runs done)"
 
 
-def ranks(facts: Facts) -> str:
+def rank_plot(facts: Facts) -> str:
     """SVG: for each ranked row the places that are possible, in the board's order; in bold those among the best."""
     board = ranked_together(facts, "rank intervals")
     rows = [row for row in board["rows"] if row.get("rank")]
@@ -160,7 +160,7 @@ def ranks(facts: Facts) -> str:
 
 
 def _ranks(board: Facts, rows: Sequence[Facts]) -> Figure:
-    names, bold = [name_of(row) for row in rows], [bool(row["among_best"]) for row in rows]
+    names, bold = [row_name(row) for row in rows], [bool(row["among_best"]) for row in rows]
     last = max(row["rank"][1] for row in rows)
     left, pitch = width_of_names(names, bold), 17.0
     wide, high = max(min(PAGE - 2 * EDGE - left - 70, 60.0 * last), 200.0), pitch * len(rows)
@@ -204,7 +204,7 @@ def _rank_text(row: Facts) -> str:
     return str(best) if best == worst else f"{best} to {worst}"
 
 
-def words(kind: str, facts: Facts) -> str:
+def alt_text(kind: str, facts: Facts) -> str:
     """One sentence with a picture's numbers, for its alternative text: "pareto", "dots", "forest", "wins" or "ranks".
 
     facts: the board's; for "wins" a mapping of the arguments of `wins` by name; for "forest" also one of `rows` and
@@ -223,7 +223,7 @@ def words(kind: str, facts: Facts) -> str:
 
 
 def _dots_words(facts: Facts) -> str:
-    board = board_of(facts)
+    board = board_with_rows(facts)
     panels = _panels(board)
     said = []
     for panel in panels:
@@ -237,7 +237,7 @@ def _dots_words(facts: Facts) -> str:
             said.append(f"{panel.title}: {', '.join(found) if len(panels) * len(found) <= SPELT else span}")
     if not said:
         raise NothingToDraw("no dots to draw: no row has a judged score")
-    return f"Scores in % by task: {listed(said)}."
+    return f"Scores in % by task: {joined(said)}."
 
 
 def _ranks_words(facts: Facts) -> str:
@@ -246,4 +246,4 @@ def _ranks_words(facts: Facts) -> str:
         raise NothingToDraw(_NO_RANK)
     best = ", ".join(row["name"] for row in rows if row["among_best"])
     said = [f"{row['name']} {_rank_text(row)}" for row in rows]
-    return f"Possible ranks: {listed(said)}; among the best: {best}."
+    return f"Possible ranks: {joined(said)}; among the best: {best}."

@@ -19,9 +19,9 @@ from harness.rendering.layout import (
     Facts,
     NothingToDraw,
     base_name,
-    board_of,
+    board_with_rows,
+    joined,
     label_rows,
-    listed,
     open_sheet,
     ranked_together,
     seeds_note,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _NO_BASE = "no forest of differences to draw: the board has no base that rows are compared with"
 
 
-def differences(facts: Facts) -> list[dict[str, Any]]:
+def difference_rows(facts: Facts) -> list[dict[str, Any]]:
     """Rows for `forest_of`, in the board's order: name, role, value, low, high, n, and verdict where there is one."""
     rows = [row for row in ranked_together(facts, "forest of differences")["rows"] if "difference" in row]
     found = []
@@ -47,12 +47,12 @@ def differences(facts: Facts) -> list[dict[str, Any]]:
     return found
 
 
-def forest(facts: Facts, margin: float | None = None) -> str:
+def board_forest(facts: Facts, margin: float | None = None) -> str:
     """SVG: each row's difference to the base in points, with its interval. margin: see `forest_of`."""
-    found = differences(facts)
+    found = difference_rows(facts)
     if not found:
         raise NothingToDraw(_NO_BASE)
-    board = board_of(facts)
+    board = board_with_rows(facts)
     return forest_of(found, base_name(board), str(board["title"]), margin, seeds_note(board["rows"]))
 
 
@@ -162,8 +162,8 @@ def _sign(row: Facts) -> tuple[str, str, str]:
 
 def forest_words(facts: Facts) -> str:
     is_board = "reference" not in facts or "rows" not in facts or "title" in facts
-    rows, reference = (differences(facts), "") if is_board else (facts["rows"], facts["reference"])
+    rows, reference = (difference_rows(facts), "") if is_board else (facts["rows"], facts["reference"])
     if not rows:
         raise NothingToDraw(_NO_BASE)
     said = [f"{r['name']} {tables.percent(r, '+')}{', ' + r['verdict'] if r.get('verdict') else ''}" for r in rows]
-    return f"Differences to {reference or base_name(board_of(facts))} in points (95 % interval): {listed(said)}."
+    return f"Differences to {reference or base_name(board_with_rows(facts))} in points (95 % interval): {joined(said)}."

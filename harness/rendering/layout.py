@@ -40,7 +40,7 @@ def spelt(row: Facts) -> str:
     return f"{row['name']}: {tables.percent(row['score'])}"
 
 
-def listed(said: Sequence[str]) -> str:
+def joined(said: Sequence[str]) -> str:
     more = [f"and {len(said) - SPELT} more"] if len(said) > SPELT else []
     return "; ".join([*said[:SPELT], *more])
 
@@ -65,7 +65,7 @@ def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[
     return [start + i * gap for i, start in enumerate(starts)]
 
 
-def board_of(facts: Facts) -> Facts:
+def board_with_rows(facts: Facts) -> Facts:
     """The board itself; a comparison of existing runs holds one."""
     board: Facts = facts["board"] if facts.get("kind") == "comparison" else facts
     if not board.get("rows"):
@@ -88,7 +88,7 @@ def _with_score(row: Facts, reading: str) -> Facts:
 
 
 def ranked_together(facts: Facts, picture: str) -> Facts:
-    board = board_of(facts)
+    board = board_with_rows(facts)
     if kind := board.get("kind"):
         raise NothingToDraw(f"no {picture} to draw: the rows of a board of kind {kind!r} are not ranked together")
     return board
@@ -100,7 +100,7 @@ def base_name(board: Facts) -> str:
     return str(named or next((row["name"] for row in board["rows"] if row["role"] == "base"), "base"))
 
 
-def name_of(row: Facts) -> str:
+def row_name(row: Facts) -> str:
     """With the status of a run that is not done, as in the table."""
     failed = [run["status"] for run in row.get("runs", ()) if run["status"] != "done"]
     return f"{row['name']} ({failed[0]})" if failed else str(row["name"])

@@ -29,7 +29,7 @@ from harness.rendering.layout import (
     Facts,
     NothingToDraw,
     apart,
-    listed,
+    joined,
     open_sheet,
     percent_limits,
     ranked_together,
@@ -287,4 +287,4 @@ def pareto_words(facts: Facts) -> str:
     said += [spelt(row) for row in board["rows"] if row["role"] in REFERENCES and row["score"]["value"] is not None]
     names = ", ".join(row["name"] for (row, _), is_best in zip(placed, best, strict=True) if is_best)
     score = f"{reading_of(board).capitalize()} score in % (95 % interval)"
-    return f"{score} against {unit}: {listed(said)}; on the front: {names}."
+    return f"{score} against {unit}: {joined(said)}; on the front: {names}."

@@ -19,7 +19,7 @@ def line(text: str) -> str:
     return " ".join(text.split())
 
 
-def plain(text: str) -> str:
+def escape_markup(text: str) -> str:
     """A name on one line in which nothing is markup of its own: for prose and cells, not for code spans."""
     text = re.sub(r"&(?=#?\w+;)", "&amp;", line(text))
     return re.sub(r"([`*\[\]])", r"\\\1", text.replace("<", "&lt;").replace(">", "&gt;"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.rendering.drawing import FAINT, PAPER, svg, text_width
-from harness.rendering.layout import BLUE, EDGE, FONTS, PAGE, PURPLE, RED, Facts, NothingToDraw, listed, open_sheet
+from harness.rendering.layout import BLUE, EDGE, FONTS, PAGE, PURPLE, RED, Facts, NothingToDraw, joined, open_sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -218,4 +218,4 @@ def wins_words(facts: Facts) -> str:
     _, counts = _won(facts["names"], facts["verdicts"], facts["reference"])
     said = [f"{name} {', '.join(f'{n:,} {kind}' for kind, n in found.items() if n)}" for name, found in counts.items()]
     n = len(facts["verdicts"][facts["reference"]])
-    return f"Of {n:,} items, against {facts['reference']}: {listed(said)}."
+    return f"Of {n:,} items, against {facts['reference']}: {joined(said)}."

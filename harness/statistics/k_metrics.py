@@ -66,7 +66,7 @@ class Measured:
 # --- names and settings -----------------------------------------------------------------------------------------------
 
 
-def parse(text: str) -> KMetric:
+def parse_metric(text: str) -> KMetric:
     """The metric that "pass@8", "avg@8", "maj@8" or "pass^8" names. Raises `UsageError` with what was meant."""
     for kind in KINDS:
         k = text.removeprefix(kind)
@@ -83,7 +83,7 @@ def parse(text: str) -> KMetric:
     raise UnknownName("metric", text, [f"{kind}{k}" for kind in KINDS])
 
 
-def check(
+def check_metric(
     metrics: Iterable[KMetric], repeats: int, temperature: float | None, *, short_answers: bool, task: str = ""
 ) -> None:
     """Raise `UsageError` for the first metric that these settings cannot give; it says what to change.

@@ -38,7 +38,7 @@ def question(sample: Sample) -> str:
     return next((m.content for m in reversed(sample.messages) if m.role in ("user", RAW)), "")
 
 
-def words(text: str) -> Words:
+def words_of(text: str) -> Words:
     """Lower-case runs of ASCII letters and digits, in order."""
     return tuple(_WORD.findall(text.lower()))
 
@@ -68,7 +68,7 @@ class HeldOut:
             text = question(sample)
             if text.strip():
                 self._exact.setdefault(text, sample.id)
-                tasks[sample.id.rpartition("/")[0]].append((sample.id, words(text)))
+                tasks[sample.id.rpartition("/")[0]].append((sample.id, words_of(text)))
         for items in tasks.values():
             frame = _frame([tokens for _, tokens in items])
             for name, tokens in items:
@@ -92,7 +92,7 @@ class HeldOut:
         for text, place in places.items():
             if text in self._exact:
                 return Overlap(row.sample.id, self._exact[text], "exact", place, text[:80])
-        read = [(place, text, words(text)) for text, place in places.items()]
+        read = [(place, text, words_of(text)) for text, place in places.items()]
         for place, text, tokens in read:
             name = self._normalised.get(tokens) or (self._unframed.get(tokens) if place == "prompt" else None)
             if name is not None:

@@ -11,7 +11,7 @@ from harness.errors import BadConfig
 from harness.types import Budget, StageSpec, Strategy
 
 
-def parse(text: str) -> Strategy:
+def parse_strategy(text: str) -> Strategy:
     """The strategy a user wrote. Raises `UnknownName` for a trainer that is not installed, `BadConfig` for bad shares.
 
     Stages without a share divide what the stated shares leave; shares must add up to 1.
@@ -43,7 +43,7 @@ def parse_list(text: str) -> tuple[Strategy, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise BadConfig(f"strategy {twice[0]!r} is named twice; use --seeds to repeat a strategy")
-    return tuple(parse(name) for name in names)
+    return tuple(parse_strategy(name) for name in names)
 
 
 def share_of(stage: StageSpec, total: Budget) -> float:
@@ -57,7 +57,7 @@ def _trainer(name: str) -> str:
     parts = sorted(part.strip() for part in name.split("&"))
     joint = (known for known in installed if len(parts) > 1 and sorted(known.split("&")) == parts)
     found = next(joint, name)
-    registry.check("trainer", found)
+    registry.check_installed("trainer", found)
     return found
 
 

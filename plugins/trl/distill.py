@@ -14,7 +14,7 @@ from harness.types import Checkpoint, Stage, Trained
 from ..configs import OnPolicyConfig
 from .metering import BudgetCallback, MeteredSampler, Order, adapter, arguments, finished, fit
 from .rollouts import sampler
-from .weights import load, load_teacher
+from .weights import load_parent, load_teacher
 
 
 def train_on_own_samples(
@@ -33,7 +33,7 @@ def train_on_own_samples(
         max_completion_length=config.max_tokens,
         beta=config.divergence,
     )
-    model, tokenizer = load(parent)
+    model, tokenizer = load_parent(parent)
     prompts = [[{"role": m.role, "content": m.content} for m in row.sample.messages] for row in data.rows]
     order = Order(data.rows, stage.seed, config.batch_size, 1, args.gradient_accumulation_steps)
     trainer = _trainer_class()(

@@ -18,7 +18,7 @@ from ..configs import GRPOConfig
 from .collapse import Collapsed, LossWatch, Rollouts, RolloutWatch
 from .metering import BudgetCallback, MeteredSampler, Order, adapter, arguments, devices, finished, fit
 from .rollouts import sampler
-from .weights import load, load_teacher
+from .weights import load_parent, load_teacher
 
 
 class RewardFunction:
@@ -84,7 +84,7 @@ def train_on_rewards(
         mask_truncated_completions=config.mask_truncated,
         beta=config.kl_coef,
     )
-    model, tokenizer = load(parent)
+    model, tokenizer = load_parent(parent)
     prompts = [[{"role": m.role, "content": m.content} for m in row.sample.messages] for row in data.rows]
     dataset = Dataset.from_dict({"prompt": prompts, "row": range(len(prompts))})
     order = Order(data.rows, stage.seed, config.prompts_per_step, config.group_size, args.steps_per_generation)

@@ -21,7 +21,7 @@ from harness.types import Checkpoint, Stage, Trained, sha256_of
 from ..configs import LogitsConfig
 from .metering import BudgetCallback, Metered, finished, fit
 from .sft import prepare
-from .weights import load_teacher, write
+from .weights import load_teacher, write_json_whole
 
 _FORMAT = 1  # of the files kept; part of their key
 _BATCH = 16  # rows the teacher reads at once
@@ -159,7 +159,7 @@ def _score(teacher: Any, rows: Sequence[Sequence[int]], labels: Sequence[Sequenc
             logprobs[span] = top.values[number, before].cpu().numpy()
     tokens.flush()
     logprobs.flush()
-    write(folder / "done.json", {"read": sum(map(len, rows)), "seconds": time.monotonic() - begun, "k": k})
+    write_json_whole(folder / "done.json", {"read": sum(map(len, rows)), "seconds": time.monotonic() - begun, "k": k})
 
 
 def _array(path: Path, dtype: Any, shape: tuple[int, int]) -> Any:

@@ -27,7 +27,7 @@ from harness.protocols import TrainData
 from harness.types import Checkpoint, Stage, Status, Trained, TrainRow
 
 from .collapse import Collapsed, LossWatch, Refused, RolloutWatch
-from .weights import newest, restored, save, write
+from .weights import newest, restored, save_weights, write_json_whole
 
 log = logging.getLogger(__name__)
 
@@ -209,13 +209,13 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc]
     def _snapshot(self, model: Any, reached: int) -> None:
         assert self.parent is not None
         folder = self.out / "snapshots" / f"{100 * reached // SNAPSHOTS:03d}"
-        save(self.accelerator.unwrap_model(model), self.parent, folder)
-        write(folder / "cost.json", self.meter.state()["cost"])
+        save_weights(self.accelerator.unwrap_model(model), self.parent, folder)
+        write_json_whole(folder / "cost.json", self.meter.state()["cost"])
 
     def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
             saved = {"meter": self.meter.state(), **{name: watch.state() for name, watch in self._watches.items()}}
-            write(Path(args.output_dir) / f"checkpoint-{state.global_step}" / "meter.json", saved)
+            write_json_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}" / "meter.json", saved)
 
     def on_log(self, _args: Any, state: Any, _control: Any, logs: Mapping[str, Any], **_: Any) -> None:
         if "loss" not in logs:  # the summary at the end
@@ -343,8 +343,8 @@ def fit(trainer: Any, ledger: BudgetCallback, parent: Checkpoint, out: Path) -> 
         ledger.close()
     final = out / "final"
     if trainer.accelerator.is_main_process:
-        save(model, parent, final)
-        write(out / "finished.json", {"meter": ledger.meter.state(), "status": status, "why": why})
+        save_weights(model, parent, final)
+        write_json_whole(out / "finished.json", {"meter": ledger.meter.state(), "status": status, "why": why})
         shutil.rmtree(out / "resume", ignore_errors=True)
     return Trained(final, status, why)
 

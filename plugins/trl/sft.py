@@ -16,7 +16,7 @@ from harness.types import Checkpoint, Stage, Trained, TrainRow
 
 from ..configs import SFTConfig
 from .metering import BudgetCallback, Metered, Order, adapter, arguments, finished, fit
-from .weights import eos_ids, load
+from .weights import eos_ids, load_parent
 
 
 class _SFTTrainer(Metered, SFTTrainer):  # type: ignore[misc]
@@ -37,7 +37,7 @@ def prepare(
     kind: type, stage: Stage, config: SFTConfig, parent: Checkpoint, data: TrainData, meter: Meter, out: Path
 ) -> tuple[Any, Order]:
     """A trainer of a kind of SFTTrainer over the usable rows, tokenised, and the order they are trained in."""
-    model, tokenizer = load(parent)
+    model, tokenizer = load_parent(parent)
     args = TRLConfig(
         **arguments(stage, data, out, config.learning_rate, config.micro_batch, config.batch_size),
         max_length=None,

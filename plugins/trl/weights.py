@@ -25,12 +25,12 @@ from harness.types import Checkpoint
 log = logging.getLogger(__name__)
 
 
-def load(parent: Checkpoint) -> tuple[Any, Any]:
+def load_parent(parent: Checkpoint) -> tuple[Any, Any]:
     """The parent's model in float32 (on CUDA the trainer computes in bfloat16 over it) and its tokenizer."""
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     datasets.disable_progress_bars()
-    model = load_model(parent.path, torch.float32)
+    model = load_trainable(parent.path, torch.float32)
     unknown = tensor_names(parent.path) - model.state_dict().keys()
     if unknown:
         raise ValueError(
@@ -40,7 +40,7 @@ def load(parent: Checkpoint) -> tuple[Any, Any]:
     return model, AutoTokenizer.from_pretrained(parent.path, local_files_only=True)
 
 
-def load_model(path: Path, dtype: Any) -> Any:
+def load_trainable(path: Path, dtype: Any) -> Any:
     """The causal language model in a folder."""
     return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
 
@@ -60,7 +60,7 @@ def load_teacher(teacher: Checkpoint, parent: Checkpoint) -> Any:
             f"the teacher {teacher.path.name} and the student {parent.path.name} have different vocabularies (first "
             f"difference: {odd[0]}): their log-probabilities cannot be compared token by token. Distil its text: kd"
         )
-    model = load_model(teacher.path, torch.bfloat16 if torch.cuda.is_available() else torch.float32)
+    model = load_trainable(teacher.path, torch.bfloat16 if torch.cuda.is_available() else torch.float32)
     size = json.loads((parent.path / "config.json").read_text())["vocab_size"]
     if model.config.vocab_size < size:
         raise ValueError(
@@ -93,7 +93,7 @@ def merged(model: Any) -> dict[str, torch.Tensor]:
     return state
 
 
-def save(model: Any, parent: Checkpoint, folder: Path) -> Path:
+def save_weights(model: Any, parent: Checkpoint, folder: Path) -> Path:
     """`folder`: the parent's folder, file for file, with the model's weights in float32 under the parent's names."""
     partial = folder.with_name(folder.name + ".partial")
     for old in (partial, folder):
@@ -105,7 +105,7 @@ def save(model: Any, parent: Checkpoint, folder: Path) -> Path:
             shutil.copyfile(file, partial / file.name)
     config = json.loads((partial / "config.json").read_text())
     config.pop("torch_dtype", None)
-    write(partial / "config.json", {**config, "dtype": "float32"})
+    write_json_whole(partial / "config.json", {**config, "dtype": "float32"})
     state = merged(model)
     weights = {name: state[name].detach().cpu().float().clone() for name in sorted(tensor_names(parent.path))}
     save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})
@@ -115,12 +115,12 @@ def save(model: Any, parent: Checkpoint, folder: Path) -> Path:
 def restored(parent: Checkpoint, saved: Path | None) -> Any:
     """The model a trainer saved in `saved` (whole, or an adapter on the parent); the parent's own for None."""
     if saved is None:
-        return load_model(parent.path, torch.float32)
+        return load_trainable(parent.path, torch.float32)
     if (saved / "adapter_config.json").exists():
         from peft import PeftModel
 
-        return PeftModel.from_pretrained(load_model(parent.path, torch.float32), saved)
-    return load_model(saved, torch.float32)
+        return PeftModel.from_pretrained(load_trainable(parent.path, torch.float32), saved)
+    return load_trainable(saved, torch.float32)
 
 
 def newest(folder: Path, before: int | None = None) -> Path | None:
@@ -154,7 +154,7 @@ def tensor_names(folder: Path) -> set[str]:
     return names
 
 
-def write(path: Path, value: Mapping[str, Any]) -> None:
+def write_json_whole(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(value, indent=1))

@@ -143,7 +143,7 @@ def train(recipe: WorldRecipe, tokenizer: Qwen2Tokenizer, seed: int, log: Callab
     return model.eval()
 
 
-def save(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, folder: Path) -> None:
+def save_model(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, folder: Path) -> None:
     """Write a model folder that transformers and vLLM load."""
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
@@ -152,7 +152,7 @@ def save(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, folder: Path) -> No
     tokenizer.save_pretrained(folder)
 
 
-def build(out: Path, reduced: bool = False, log: Callable[[str], None] = print) -> dict[str, Path]:
+def build_world(out: Path, reduced: bool = False, log: Callable[[str], None] = print) -> dict[str, Path]:
     """Train base and teacher into `out/base` and `out/teacher`; returns the folders by name.
 
     reduced: a base that saw code alone, for a short time: proves the recipe in about a minute.
@@ -162,5 +162,5 @@ def build(out: Path, reduced: bool = False, log: Callable[[str], None] = print) 
     recipes = {"base": REDUCED_RECIPE} if reduced else {"base": BASE_RECIPE, "teacher": TEACHER_RECIPE}
     for name, recipe in recipes.items():
         log(f"{name}:")
-        save(train(recipe, tokenizer, 0, log), tokenizer, out / name)
+        save_model(train(recipe, tokenizer, 0, log), tokenizer, out / name)
     return {name: out / name for name in recipes}

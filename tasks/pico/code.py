@@ -20,7 +20,7 @@ from harness.graders.code import score_code
 from harness.protocols import CodeRunner
 from harness.types import Message, Sample, Score, Split
 
-from .splits import clean, ngrams, stream
+from .splits import ngrams, stream, without_held_out
 
 SIZES: Mapping[Split, int] = {"train": 3000, "dev": 100, "test": 180}
 LEVELS = (1, 2, 3, 2, 3)
@@ -87,7 +87,7 @@ OPENINGS = (
 Call = tuple[str, int]  # name of an op, its constant
 
 
-def evaluate(calls: Sequence[Call], end: str, values: Sequence[int]) -> object:
+def apply_calls(calls: Sequence[Call], end: str, values: Sequence[int]) -> object:
     """What the program gives for these values; None where that is undefined (largest of nothing)."""
     now = list(values)
     for name, k in calls:
@@ -146,7 +146,7 @@ class Program:
     @property
     def test(self) -> str:
         """Source of `check(candidate)`."""
-        cases = [(list(values), evaluate(self.calls, self.end, values)) for values in self.tests]
+        cases = [(list(values), apply_calls(self.calls, self.end, values)) for values in self.tests]
         return "def check(candidate):\n" + "".join(f"    assert candidate({v}) == {r!r}\n" for v, r in cases)
 
 
@@ -155,17 +155,17 @@ def _cases(rng: random.Random, calls: Sequence[Call], end: str) -> tuple[tuple[i
     cases: list[tuple[int, ...]] = []
     for _ in range(40):
         values = tuple(rng.randint(-5, 30) for _ in range(rng.randint(6, 9)))
-        if evaluate(calls, end, values) not in (None, [], 0):
+        if apply_calls(calls, end, values) not in (None, [], 0):
             cases.append(values)
         if len(cases) == 6:
             shorter = [[c for j, c in enumerate(calls) if j != i] for i in range(len(calls))]
-            if all(any(evaluate(s, end, v) != evaluate(calls, end, v) for v in cases) for s in shorter):
+            if all(any(apply_calls(s, end, v) != apply_calls(calls, end, v) for v in cases) for s in shorter):
                 return tuple(cases)
             return None
     return None
 
 
-def draw(rng: random.Random, level: int) -> Program:
+def draw_program(rng: random.Random, level: int) -> Program:
     """A random program of `level` operations in which every operation matters."""
     while True:
         names = rng.sample(sorted(OPS), level)
@@ -195,8 +195,8 @@ def broken(rng: random.Random, program: Program) -> Program:
 @cache
 def programs(split: Split) -> tuple[Program, ...]:
     """The programs of a split, in order."""
-    items = stream(draw, f"pico_code 1 {split}", split, LEVELS)
-    return tuple(islice(clean(items, held_out()) if split == "train" else items, SIZES[split]))
+    items = stream(draw_program, f"pico_code 1 {split}", split, LEVELS)
+    return tuple(islice(without_held_out(items, held_out()) if split == "train" else items, SIZES[split]))
 
 
 @cache
@@ -205,9 +205,9 @@ def held_out() -> set[tuple[str, ...]]:
     return {gram for split in ("dev", "test") for p in programs(split) for gram in ngrams(p.text)}
 
 
-def pool(seed: str) -> Iterator[Program]:
+def program_pool(seed: str) -> Iterator[Program]:
     """Endless programs for pretraining: of the train split's keys, and as clean as the train split."""
-    return clean(stream(draw, f"pico_code 1 pool {seed}", "train", LEVELS), held_out())
+    return without_held_out(stream(draw_program, f"pico_code 1 pool {seed}", "train", LEVELS), held_out())
 
 
 class PicoCode:

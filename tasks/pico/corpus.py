@@ -90,7 +90,7 @@ def worksheet(rng: random.Random) -> tuple[str, str]:
 def chats(mix: Mix, seed: str) -> Iterator[tuple[str, str]]:
     """Endless (message, reply) pairs, the page's kinds in turn. Equal seed, equal chats."""
     rng = random.Random(f"pico corpus 1 {seed}")
-    problems, programs = math.pool(seed), code.pool(seed)
+    problems, programs = math.problem_pool(seed), code.program_pool(seed)
     for kind in cycle(mix.page):
         if kind == "story":
             problem = next(problems)

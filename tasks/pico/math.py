@@ -21,7 +21,7 @@ from harness.graders.number import score_number
 from harness.protocols import CodeRunner
 from harness.types import Message, Sample, Score, Split
 
-from .splits import clean, ngrams, stream
+from .splits import ngrams, stream, without_held_out
 
 SIZES: Mapping[Split, int] = {"train": 4000, "dev": 100, "test": 250}
 LEVELS = (1, 2, 3, 4)
@@ -148,7 +148,7 @@ def _pair(rng: random.Random, now: int) -> tuple[list[Step], str]:
     return [first, Step(now, "+", first.value)], text + " How many {t} do both have?"
 
 
-def draw(rng: random.Random, level: int) -> Problem:
+def draw_problem(rng: random.Random, level: int) -> Problem:
     """A random story of `level` steps; one in four mentions something that does not matter."""
     place, (a, b) = rng.choice(PLACES), rng.sample(NAMES, 2)
     thing, other = rng.sample(THINGS, 2)
@@ -173,8 +173,8 @@ def draw(rng: random.Random, level: int) -> Problem:
 @cache
 def problems(split: Split) -> tuple[Problem, ...]:
     """The problems of a split, in order."""
-    items = stream(draw, f"pico_math 1 {split}", split, LEVELS)
-    return tuple(islice(clean(items, held_out()) if split == "train" else items, SIZES[split]))
+    items = stream(draw_problem, f"pico_math 1 {split}", split, LEVELS)
+    return tuple(islice(without_held_out(items, held_out()) if split == "train" else items, SIZES[split]))
 
 
 @cache
@@ -183,9 +183,9 @@ def held_out() -> set[tuple[str, ...]]:
     return {gram for split in ("dev", "test") for p in problems(split) for gram in ngrams(p.text)}
 
 
-def pool(seed: str) -> Iterator[Problem]:
+def problem_pool(seed: str) -> Iterator[Problem]:
     """Endless problems for pretraining: of the train split's keys, and as clean as the train split."""
-    return clean(stream(draw, f"pico_math 1 pool {seed}", "train", LEVELS), held_out())
+    return without_held_out(stream(draw_problem, f"pico_math 1 pool {seed}", "train", LEVELS), held_out())
 
 
 class PicoMath:

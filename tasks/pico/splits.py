@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
-from harness.training.decontaminate import words
+from harness.training.decontaminate import words_of
 from harness.types import Split
 
 SHARES: tuple[tuple[Split, int], ...] = (("test", 15), ("dev", 8), ("train", 77))  # percent of all keys
@@ -45,7 +45,7 @@ def split_of(key: str) -> Split:
 
 def ngrams(text: str) -> set[tuple[str, ...]]:
     """All runs of 13 words in the text; the whole text where it is shorter."""
-    all_words = words(text)
+    all_words = words_of(text)
     return {tuple(all_words[i : i + NGRAM]) for i in range(max(1, len(all_words) - NGRAM + 1))}
 
 
@@ -56,13 +56,13 @@ def stream(draw: Draw[T], seed: str, split: Split, levels: tuple[int, ...]) -> I
     for level in itertools.cycle(levels):
         while True:
             item = draw(rng, level)
-            text = " ".join(words(item.text))
+            text = " ".join(words_of(item.text))
             if split_of(item.key) == split and text not in seen:
                 break
         seen.add(text)
         yield item
 
 
-def clean(items: Iterator[T], held_out: set[tuple[str, ...]]) -> Iterator[T]:
+def without_held_out(items: Iterator[T], held_out: set[tuple[str, ...]]) -> Iterator[T]:
     """The items that share no 13-gram with the held-out ones."""
     return (item for item in items if held_out.isdisjoint(ngrams(item.text)))

@@ -75,13 +75,13 @@ def strategies(repetitions: int) -> None:
 
 
 def boards(repetitions: int) -> None:
-    """`claims.pairs` for a board of six equal strategies: boards with any false claim."""
+    """`claims.compare_pairs` for a board of six equal strategies: boards with any false claim."""
     rng = np.random.default_rng(12)
     false = 0
     for _ in range(repetitions):
         item = rng.normal(0.5, 2.2, 430)
         scores = {name: arm(rng, item, 4, 0.0, 1.5, 0.4) for name in "abcdef"}
-        false += any(pair["p_holm"] < intervals.LEVEL for pair in claims.pairs(scores))
+        false += any(pair["p_holm"] < intervals.LEVEL for pair in claims.compare_pairs(scores))
     print(
         f"\nboards of six equal strategies, four seeds, 430 items: {100 * false / repetitions:.1f} % make a false claim"
     )

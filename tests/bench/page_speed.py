@@ -16,7 +16,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from browser import browser, opened
 
-from harness.board.html_page import Answers, PageItem, render
+from harness.board.html_page import Answers, PageItem, render_page
 from harness.statistics.intervals import wilson
 
 SPOKEN = """so the total number of apples is then we have left after she gives half of them to her friend which makes
@@ -57,7 +57,7 @@ def reply(rng: random.Random, n_characters: int) -> str:
 def board(
     n_rows: int, n_tasks: int, n_items: int, n_characters: int
 ) -> tuple[dict[str, object], dict[str, list[PageItem]], dict[str, dict[str, Answers]]]:
-    """What `render` takes, made up."""
+    """What `render_page` takes, made up."""
     rng = random.Random(0)
     tasks = [f"task{t}" for t in range(n_tasks)]
     items = {task: [PageItem(f"{task}/test/{i:04}", reply(rng, 250), "42") for i in range(n_items)] for task in tasks}
@@ -96,7 +96,7 @@ def main() -> None:
     asked = parser.parse_args()
     made = board(asked.rows, asked.tasks, asked.items, asked.characters)
     began = time.monotonic()
-    text = render(*made, most_bytes=asked.most_bytes)
+    text = render_page(*made, most_bytes=asked.most_bytes)
     print(f"rendered in {time.monotonic() - began:.1f} s, {len(text) / 1e6:.1f} MB", flush=True)
     del made
     with tempfile.TemporaryDirectory() as home, browser() as running:

@@ -38,7 +38,7 @@ class DPO:
         from trl import DPOTrainer
 
         from harness_plugins.trl.metering import BudgetCallback, Metered, Order, arguments, finished, fit
-        from harness_plugins.trl.weights import load
+        from harness_plugins.trl.weights import load_parent
 
         class Trainer(Metered, DPOTrainer):  # type: ignore[misc]
             def masks(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -48,7 +48,7 @@ class DPO:
         if (earlier := finished(meter, out)) is not None:
             return earlier
         config = DPOConfig(**stage.config)
-        model, tokenizer = load(parent)
+        model, tokenizer = load_parent(parent)
         args = TRLConfig(
             **arguments(stage, data, out, config.learning_rate, config.micro_batch, config.batch_size),
             beta=config.beta,
