@@ -19,9 +19,9 @@ import pytest
 from click.testing import CliRunner
 
 import harness
+from harness import code_reward, in_background, math_reward
 from harness.cli.main import cli
 from harness.errors import DataError
-from harness.evaluation.trl_rewards import code_reward, in_background, math_reward
 from harness.graders.problems import BadProblem, read_problem
 from harness.sandbox import Sandbox
 

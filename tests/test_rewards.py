@@ -11,16 +11,16 @@ from tiny_models import make_model
 
 STEP = """
 import json, sys
-from harness.evaluation.trl_rewards import code_reward, in_background, math_reward
+from harness import code_reward, in_background, math_reward
 code = code_reward()  # before anything heavy is loaded
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 model, out = sys.argv[1:]
-said = []
+called = []
 def listen(reward):
     def listening(completions, **columns):
         values = reward(completions, **columns)
-        said.append([reward.__name__, values])
+        called.append([reward.__name__, values])
         return values
     return listening
 problem = {"prompt": "def f(x):\\n", "entry_point": "f", "test": "def check(c): assert c(1) == 1"}
@@ -31,7 +31,7 @@ arguments = GRPOConfig(
 )
 trainer = GRPOTrainer(model, [listen(code), in_background(listen(math_reward()))], args=arguments, train_dataset=rows)
 trainer.train()
-print(json.dumps([said, trainer.state.log_history[0]["reward"]]))
+print(json.dumps([called, trainer.state.log_history[0]["reward"]]))
 """
 
 
@@ -40,6 +40,6 @@ def test_trl_takes_the_rewards_as_functions_and_as_coroutines(tmp_path: Path) ->
     command = [sys.executable, "-W", "ignore", "-c", STEP, str(model), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    said, reward = json.loads(done.stdout.splitlines()[-1])
-    assert sorted(said) == [["code_reward", [0.0, 0.0]], ["math_reward", [0.0, 0.0]]]
+    called, reward = json.loads(done.stdout.splitlines()[-1])
+    assert sorted(called) == [["code_reward", [0.0, 0.0]], ["math_reward", [0.0, 0.0]]]
     assert reward == 0.0

@@ -1,4 +1,4 @@
-"""Graders as reward functions of TRL: `GRPOTrainer(reward_funcs=[code_reward()], ...)`.
+"""Graders as reward functions of TRL: `GRPOTrainer(reward_funcs=[harness.code_reward()], ...)`.
 
 The dataset says what is right: for code a column `problem` with a row `problems.read_problem` knows (a dict, or JSON),
 or its fields as columns of their own (`entry_point`, `test`, ...; `prompt` is TRL's own column and is not read); for

@@ -53,11 +53,11 @@ def _trainer_class() -> Any:
 
     class Trainer(MeteredSampler, DistillationTrainer):  # type: ignore[misc]
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-            meter = self.ledger.meter
+            meter = self.budget_callback.meter
             with meter.phase("generate"):
                 out: dict[str, Any] = super()._generate_and_score_completions(inputs)
             counts = (int(out["prompt_mask"].sum()), int(out["completion_mask"].sum()), len(inputs))
-            read, sampled, n = self.ledger.total(*counts)
+            read, sampled, n = self.budget_callback.total(*counts)
             meter.generate(read, sampled, n)
             meter.score(read + sampled)  # the teacher reads every micro-batch inside the loss
             return out

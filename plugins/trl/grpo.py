@@ -97,9 +97,9 @@ def train_on_rewards(
         if teacher_coef:
             assert data.teacher is not None
             trainer.add_teacher(load_teacher(data.teacher, parent), teacher_coef)
-        ledger = BudgetCallback(meter, order, config.warmup, LossWatch(max_kl=config.max_kl))
-        ledger.rollouts = RolloutWatch(stage.trainer, config.patience, config.max_tokens, config.max_clipped)
-        return fit(trainer, ledger, parent, out)
+        callback = BudgetCallback(meter, order, config.warmup, LossWatch(max_kl=config.max_kl))
+        callback.rollouts = RolloutWatch(stage.trainer, config.patience, config.max_tokens, config.max_clipped)
+        return fit(trainer, callback, parent, out)
 
 
 def _trainer_class() -> Any:
@@ -118,12 +118,12 @@ def _trainer_class() -> Any:
             self.teacher, self.teacher_coef = teacher.to(self.accelerator.device), coef
 
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-            meter = self.ledger.meter
+            meter = self.budget_callback.meter
             with meter.phase("generate"):
                 out: dict[str, Any] = super()._generate_and_score_completions(inputs)
             judge, metrics = self.judge, self._metrics["train"]
             counts = int(out["prompt_mask"].sum()), judge.n, judge.silent, judge.unread, judge.rewarded
-            read, n, silent, unread, rewarded = self.ledger.total(*counts)
+            read, n, silent, unread, rewarded = self.budget_callback.total(*counts)
             sampled = round(n * metrics["completions/mean_length"][-1])  # the mask leaves out what is not trained on
             meter.generate(read, sampled, n, silent)
             for extra in ("ref_per_token_logps", "old_per_token_logps"):  # one more forward pass each
@@ -137,8 +137,8 @@ def _trainer_class() -> Any:
             clipped = metrics["completions/clipped_ratio"][-1]
             reward = metrics["reward"][-1]
             seen = Rollouts(n, reward, unread / n, clipped, silent / n)
-            assert self.ledger.rollouts is not None
-            self.ledger.rollouts.see(self.state.global_step, seen, judge.sample)
+            assert self.budget_callback.rollouts is not None
+            self.budget_callback.rollouts.see(self.state.global_step, seen, judge.sample)
             if self.teacher is not None:
                 with meter.phase("score"):
                     self._ask_teacher(out)

@@ -233,16 +233,16 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc]
 class Metered:
     """Mixed into a TRL trainer, before it in the base classes."""
 
-    ledger: BudgetCallback
+    budget_callback: BudgetCallback
 
     def _get_train_sampler(self, *_: Any) -> Order:
-        return self.ledger.order
+        return self.budget_callback.order
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """No card: a checkpoint here is for going on, the final folder is the parent's with other weights."""
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        self.ledger.count(*self.masks(inputs))
+        self.budget_callback.count(*self.masks(inputs))
         loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
         if not torch.isfinite(loss[0] if isinstance(loss, tuple) else loss).all():
             step = self.state.global_step  # type: ignore[attr-defined]
@@ -283,11 +283,11 @@ def arguments(
         "output_dir": str(out / "resume"),
         "seed": stage.seed,
         "learning_rate": learning_rate,
-        "lr_scheduler_type": "constant",  # the ledger sets the rate
+        "lr_scheduler_type": "constant",  # `BudgetCallback` sets the rate
         "per_device_train_batch_size": micro_batch,
         "gradient_accumulation_steps": per_step // (micro_batch * devices()),
         "max_steps": _FOREVER,
-        "save_strategy": "no",  # the ledger asks for saves
+        "save_strategy": "no",  # `BudgetCallback` asks for saves
         "save_total_limit": 2,
         "logging_nan_inf_filter": False,
         "logging_steps": 1,
@@ -314,11 +314,11 @@ def adapter(config: Adapter, meter: Meter) -> Any:
     )
 
 
-def fit(trainer: Any, ledger: BudgetCallback, parent: Checkpoint, out: Path) -> Trained:
+def fit(trainer: Any, callback: BudgetCallback, parent: Checkpoint, out: Path) -> Trained:
     """Train until the budget is spent, going on from the newest sound checkpoint under `out`; the final folder."""
-    trainer.ledger = ledger
-    ledger.accelerator, ledger.parent, ledger.out = trainer.accelerator, parent, out
-    trainer.add_callback(ledger)
+    trainer.budget_callback = callback
+    callback.accelerator, callback.parent, callback.out = trainer.accelerator, parent, out
+    trainer.add_callback(callback)
     trainer.remove_callback(PrinterCallback)
     # building a colocated vLLM engine resets the global seed; processes sample each for themselves
     transformers.set_seed(trainer.args.seed + 1000003 * trainer.accelerator.process_index)
@@ -328,23 +328,23 @@ def fit(trainer: Any, ledger: BudgetCallback, parent: Checkpoint, out: Path) -> 
 
         (start,) = broadcast_object_list([start])
     if start is not None:
-        ledger.restore(start)
+        callback.restore(start)
         log.info("going on from %s", start)
     status: Status = "done"
     why = ""
     try:
-        if not ledger.meter.exhausted:
+        if not callback.meter.exhausted:
             trainer.train(resume_from_checkpoint=str(start) if start else None)
         model = trainer.accelerator.unwrap_model(trainer.model)
     except (Collapsed, Refused) as end:
         status, why = ("collapsed" if isinstance(end, Collapsed) else "refused"), str(end)
         model = restored(parent, _sound(out, end.since) if isinstance(end, Collapsed) else None)
     finally:
-        ledger.close()
+        callback.close()
     final = out / "final"
     if trainer.accelerator.is_main_process:
         save_weights(model, parent, final)
-        write_json_whole(out / "finished.json", {"meter": ledger.meter.state(), "status": status, "why": why})
+        write_json_whole(out / "finished.json", {"meter": callback.meter.state(), "status": status, "why": why})
         shutil.rmtree(out / "resume", ignore_errors=True)
     return Trained(final, status, why)
 
