@@ -106,7 +106,7 @@ def test_what_cannot_be_compared_fails_and_says_so_and_leaves_no_earlier_verdict
     (home / "gate.lock.json").write_text("{}")
     done = step(home, "Gate", {"run": "same"}, **files(home))
     assert done.returncode == 5
-    assert "is no lock" in done.stderr
+    assert "is not a valid lock" in done.stderr
     assert (home / "output").read_text() == "verdict=PASS\nverdict=NOT COMPARABLE\n"
     assert ElementTree.parse(home / "gate-report" / "junit.xml").getroot().get("errors") == "1"
     assert not (home / "gate-report" / "items_flipped.csv").exists()
@@ -117,7 +117,7 @@ def test_a_crash_is_no_verdict(home):
     done = step(home, "Gate", {"run": "nowhere"}, **files(home))
     assert done.returncode == 2
     assert (home / "output").read_text() == "verdict=NOT COMPARABLE\n"
-    assert "there is no run nowhere" in (home / "summary").read_text()
+    assert "run nowhere does not exist" in (home / "summary").read_text()
 
 
 def test_an_attempt_is_kept_whatever_the_verdict():

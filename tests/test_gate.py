@@ -162,7 +162,7 @@ def test_rates_are_those_published(design, drop, blocked, passed):
 def test_a_drop_within_the_margin_passes_and_is_said():
     base, candidate = np.array(BASE * 10, float), np.array(dropped(BASE * 10, 60), float)
     (check,) = decide(settings(5.0), {"b": {"t": base}}, {"t": candidate}).checks
-    assert (check.verdict, check.note) == ("PASS", "it did get worse, by less than the margin")
+    assert (check.verdict, check.note) == ("PASS", "significantly worse, by less than the margin")
 
 
 def test_one_bad_task_of_many_blocks_and_chance_alone_does_not():
@@ -284,13 +284,16 @@ def test_a_lock_says_what_was_agreed_and_is_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("tamper", "message"),
     [
-        (lambda text: text.replace('"margin": 5.0', '"margin": 50.0'), "is not as it was accepted: its seal does not"),
-        (lambda text: text.replace("t/test/007", "t/test/999"), "is not as it was accepted"),
+        (
+            lambda text: text.replace('"margin": 5.0', '"margin": 50.0'),
+            "was edited after it was accepted: its seal does not",
+        ),
+        (lambda text: text.replace("t/test/007", "t/test/999"), "was edited after it was accepted"),
         (lambda text: text.replace('"schema": 1', '"schema": 9'), "has schema 9, this version reads 1"),
-        (lambda text: text[:-40], "is no lock"),
-        (lambda _: "[]", "is no lock"),
-        (lambda text: text.replace('"alpha": 0.05', '"alpha": NaN'), "is no lock"),
-        (lambda text: text.replace('"looks"', '"peeks"'), "is no lock"),
+        (lambda text: text[:-40], "is not a valid lock"),
+        (lambda _: "[]", "is not a valid lock"),
+        (lambda text: text.replace('"alpha": 0.05', '"alpha": NaN'), "is not a valid lock"),
+        (lambda text: text.replace('"looks"', '"peeks"'), "is not a valid lock"),
     ],
 )
 def test_a_lock_that_was_changed_by_hand_is_refused(tmp_path, tamper, message):
@@ -308,12 +311,14 @@ def test_a_baseline_without_its_scores_or_with_others_is_refused(tmp_path):
     file = tmp_path / "gate.lock.release.jsonl"
     text = file.read_text()
     file.write_text(text.replace('"strict": 1.0', '"strict": 0.0', 1))
-    with pytest.raises(NotComparable, match="is not the file that was accepted as release baseline"):
+    with pytest.raises(NotComparable, match="is not the accepted file of the release baseline"):
         Comparison(tmp_path / "gate.lock.json")
     file.unlink()
-    with pytest.raises(NotComparable, match=r"the release baseline has no per-item file .*gate\.lock\.release\.jsonl"):
+    with pytest.raises(
+        NotComparable, match=r"the per-item file .*gate\.lock\.release\.jsonl of the release baseline cannot be read"
+    ):
         Comparison(tmp_path / "gate.lock.json")
-    with pytest.raises(NotComparable, match=r"there is no lock .* harness gate accept RUN"):
+    with pytest.raises(NotComparable, match=r"lock .* does not exist: .* harness gate accept RUN"):
         Comparison(tmp_path / "none.json")
 
 
@@ -321,9 +326,9 @@ def test_a_baseline_without_its_scores_or_with_others_is_refused(tmp_path):
     ("change", "message"),
     [
         (lambda line: line | {"strict": 2.0}, "has a score outside of 0 to its 1 samples"),
-        (lambda line: line | {"strict": float("nan")}, "NaN is no score"),
-        (lambda line: line | {"id": "t/test/001"}, "item t t/test/001 is there twice"),
-        (lambda _: {"task": "t"}, "is no per-item file"),
+        (lambda line: line | {"strict": float("nan")}, "NaN is not a score"),
+        (lambda line: line | {"id": "t/test/001"}, "item t t/test/001 appears twice"),
+        (lambda _: {"task": "t"}, "is not a per-item file"),
     ],
 )
 def test_a_per_item_file_that_does_not_fit_is_refused(change, message):
@@ -371,9 +376,9 @@ def test_replies_without_verdict_count_as_wrong_and_many_of_them_are_refused(tmp
 
     (check,) = comparison.decided([failing(4)]).checks
     assert check.test.lost == 4
-    with pytest.raises(NotComparable, match="'new': 5 of 400 replies to t have no verdict, more than 1 %"):
+    with pytest.raises(NotComparable, match="'new': 5 of 400 replies to t have no score, more than 1 %"):
         comparison.decided([failing(5)])
-    with pytest.raises(NotComparable, match="have no verdict"):
+    with pytest.raises(NotComparable, match="have no score"):
         accepted(tmp_path / "other", failing(5))
 
 
@@ -389,7 +394,7 @@ def test_several_samples_an_item_must_be_as_many(tmp_path):
         PerItem.of("odd", Run("c" * 64, Columns.of([*many, record("t/test/900")])))
 
 
-def test_a_candidate_is_held_against_release_and_previous(tmp_path):
+def test_a_candidate_is_compared_with_release_and_previous(tmp_path):
     path = tmp_path / "gate.lock.json"
     accepted(tmp_path, per_item("v1", BASE))
     worse = per_item("v2", dropped(BASE, 16), "d")  # by four points: within the margin
@@ -444,7 +449,7 @@ def test_records_that_do_not_know_their_weights_must_be_named(tmp_path):
     comparison = accepted(tmp_path, per_item("base", BASE))
     attempts = Attempts(tmp_path / "attempts", comparison)
     for digest in ("recorded:x", "served:y"):
-        with pytest.raises(UsageError, match=r"do not say which weights they are of.* --candidate ID"):
+        with pytest.raises(UsageError, match=r"have no weights digest.* --candidate ID"):
             attempts.add(replace(per_item("new", BASE), checkpoint=digest), None)
     bad = replace(per_item("new", dropped(BASE, 60)), checkpoint="recorded:1")
     good = replace(per_item("new", BASE), checkpoint="recorded:2")
@@ -507,16 +512,18 @@ def test_a_plan_says_what_would_be_found():
     assert "cost of a check: at most 1,319 replies, about 3,957 tokens" in plan.plan_lines(made)
 
 
-def test_a_margin_that_cannot_be_policed_is_refused_unless_insisted_on():
+def test_a_margin_too_small_to_test_is_refused_unless_insisted_on():
     base = per_item("base", BASE)
-    with pytest.raises(UsageError, match=r"a margin of 1 points for t is below .* the least with 80 % is 5.6 points"):
+    with pytest.raises(
+        UsageError, match=r"a margin of 1 points for t is too small .* the smallest with 80 % power is 5.6 "
+    ):
         plan.plan(base, settings(0.0), 1.0, {})
     assert plan.plan(base, settings(0.0), 1.0, {}, underpowered=True).settings.margin == 1.0
-    with pytest.raises(UsageError, match="the baseline has no such task; it has t"):
+    with pytest.raises(UsageError, match="the baseline has no such task; its tasks: t"):
         plan.plan(base, settings(0.0), None, {"u": 3.0})
 
 
-def test_more_samples_an_item_police_a_smaller_margin():
+def test_more_samples_per_item_make_a_smaller_margin_testable():
     rng = random.Random(1)
     margins = {}
     for samples in (1, 4, 16):
@@ -550,11 +557,11 @@ def test_the_exit_code_is_the_verdict(three):
     assert gate("check", "same", cwd=three).returncode == 0
     blocked = gate("check", "worse", cwd=three)
     assert blocked.returncode == 3
-    assert blocked.stdout.startswith("BLOCK: worse against release (base), t -15.0 (")
+    assert blocked.stdout.startswith("BLOCK: worse compared with release (base), t -15.0 (")
     (three / "gate.lock.json").write_text("{}")
     refused = gate("check", "same", cwd=three)
     assert refused.returncode == 5
-    assert "is no lock" in refused.stderr
+    assert "is not a valid lock" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert gate("check", cwd=three).returncode == 2
     assert gate("check", "same", "--model", "x", cwd=three).returncode == 2
@@ -592,10 +599,10 @@ def test_the_report_is_complete(three):
         "schemaVersion": 1, "label": "gate", "message": "BLOCK -15.0 points", "color": "red",
     }  # fmt: skip
     note = (three / "report" / "annotations.txt").read_text()
-    assert note.startswith("::error title=gate BLOCK::t against release: -15.0 (")
+    assert note.startswith("::error title=gate BLOCK::t vs release: -15.0 (")
     text = (three / "report" / "summary.md").read_text()
-    assert text.startswith("<!-- harness gate gate.lock.json -->\n## ⛔ BLOCK: worse against release (base)")
-    assert "- lost against release: t `t/test/000`" in text
+    assert text.startswith("<!-- harness gate gate.lock.json -->\n## ⛔ BLOCK: worse compared with release (base)")
+    assert "- lost vs release: t `t/test/000`" in text
     shown = gate("check", "worse", cwd=three, GITHUB_ACTIONS="true").stdout
     assert note in shown
 
@@ -723,7 +730,7 @@ def test_a_lock_that_is_not_sound_is_made_anew_only_with_the_release(three):
     assert "harness gate accept RUN --release" in done.stderr
     done = gate("accept", "same", "--release", "--reason", "x", cwd=three)
     assert done.returncode == 0, done.stderr
-    assert "made anew" in done.stderr
+    assert "replacing the lock" in done.stderr
     assert gate("check", "base", cwd=three).returncode == 0
 
 
@@ -748,7 +755,7 @@ def test_whoever_can_seal_a_lock_cannot_make_it_ask_for_nothing(three):
 
 def test_a_task_of_one_item_is_no_part_of_a_gate(tmp_path):
     records = [*graded("c" * 64, BASE), record("u/0", 1.0, task="u", checkpoint="c" * 64)]
-    with pytest.raises(UsageError, match="u has a single item, which says nothing of others"):
+    with pytest.raises(UsageError, match="task u has a single item, too few to test"):
         accepted(tmp_path, PerItem.of("base", Run("c" * 64, Columns.of(records))))
 
 
@@ -764,8 +771,7 @@ def test_a_baseline_with_a_failed_reply_leaves_that_item_out_and_says_so(tmp_pat
     sizes = {check.baseline: check.test.n for check in comparison.decided([new]).checks}
     assert sizes == {"release": 400, "previous": 399}
     assert any(
-        "1 items that the previous baseline has no verdict for" in w
-        for w in comparison.report(new, [new], 1)["warnings"]
+        "1 items without a score in the previous baseline" in w for w in comparison.report(new, [new], 1)["warnings"]
     )
 
 

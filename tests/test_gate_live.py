@@ -1,4 +1,4 @@
-"""The gate run against a checkpoint: real weights, real replies, and none of them after the verdict."""
+"""The gate evaluates a checkpoint: real weights, real replies, and no generation after the verdict."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_a_bad_checkpoint_is_blocked_before_all_of_it_is_generated(home):
     assert facts["verdict"] == "BLOCK"
     assert facts["n_used"] < ITEMS
     assert replies(home) == facts["n_used"], "nothing is generated after the verdict"
-    assert any("no score to quote" in warning for warning in facts["warnings"])
+    assert any("not a score to report" in warning for warning in facts["warnings"])
     again, repeated = checked(home, PICO / "base")
     assert again.returncode == 3
     assert repeated["attempts"] == 1, "the same replies are the same attempt"

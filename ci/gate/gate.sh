@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `harness gate check` for any CI: same arguments, same exit code; hands the summary and the verdict to GitHub where it runs there.
+# `harness gate check` for any CI: same arguments, same exit code; on GitHub it also sets the step summary and the output `verdict`.
 #   ci/gate/gate.sh runs/candidate --lock gate.lock.json --out gate-report
 #   HARNESS=.venv/bin/harness ci/gate/gate.sh --model checkpoints/step-2000
 set -u
@@ -11,7 +11,7 @@ for ((i = 0; i < ${#arguments[@]}; i++)); do
     --out=*) out=${arguments[i]#--out=} ;;
   esac
 done
-# a crash must not be taken for an earlier verdict
+# after a crash, no earlier verdict may be left
 rm -f "$out"/{verdict.json,summary.md,junit.xml,annotations.txt,badge.json,items_flipped.csv,forest.svg}
 "${HARNESS:-harness}" gate check "$@"
 code=$?

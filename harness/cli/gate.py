@@ -16,58 +16,76 @@ from harness.errors import BadConfig, DataError, HarnessError
 
 @click.group()
 def gate() -> None:
-    """Let a checkpoint replace another only where it is shown to be no worse: PASS, BLOCK or INCONCLUSIVE.
+    """Decide whether a checkpoint may replace another, by paired tests: PASS, BLOCK or INCONCLUSIVE.
 
     \b
-      harness gate plan runs/release                        what could be found, and at what cost
-      harness gate accept runs/release --reason "v1.2"      make the lock, or move its baseline
+      harness gate plan runs/release                        testable margins, power and cost; no model
+      harness gate accept runs/release --reason "v1.2"      write the lock, or move its baseline
       harness gate check runs/candidate                     compare; exit code 0 pass, 3 block
     """
 
 
 _LOCK = click.option(
-    "--lock", type=click.Path(dir_okay=False, path_type=Path), default=Path("gate.lock.json"), show_default=True
+    "--lock",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("gate.lock.json"),
+    show_default=True,
+    help="The lock file; per-item scores of the baselines lie beside it.",
 )
 _ONE_OF_A_RUN = (
-    click.option("--entry", help="Which row, where the run has several."),
-    click.option("--seed", type=int, help="Which training seed, where the row has several."),
+    click.option("--entry", help="Which row to take, if the run has several."),
+    click.option("--seed", type=int, help="Which training seed to take, if the row has several."),
 )
 _OF_A_LOCK = (
     *_ONE_OF_A_RUN,
     click.option(
-        "--margin", type=click.FloatRange(min=0, min_open=True), help="Points of all tasks [default: what works]."
+        "--margin",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Allowed drop in points, all tasks together [default: smallest testable].",
     ),
-    click.option("--task-margin", "margins", multiple=True, metavar="TASK=POINTS", help="Of one task of several."),
-    click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True, max_open=True), help="[default: 0.05]"),
+    click.option(
+        "--task-margin",
+        "margins",
+        multiple=True,
+        metavar="TASK=POINTS",
+        help="Allowed drop in points, one task; repeatable.",
+    ),
+    click.option(
+        "--alpha",
+        type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+        help="One-sided significance level [default: 0.05].",
+    ),
     click.option(
         "--policy",
         type=click.Choice(["block-on-regression", "require-noninferior"]),
-        help="Whether INCONCLUSIVE passes (exit code 0) or not (4) [default: block-on-regression].",
+        help="Whether INCONCLUSIVE exits with 0 or, under require-noninferior, with 4 [default: block-on-regression].",
     ),
     click.option(
         "--design",
         type=click.Choice(["fixed", "group-sequential"]),
-        help="Decide once, or at up to 5 looks and stop early [default: fixed].",
+        help="Decide once, or test at up to 5 interim analyses and stop early [default: fixed].",
     ),
-    click.option("--reading", type=click.Choice(["strict", "lenient"]), help="Which scores [default: strict]."),
+    click.option(
+        "--reading", type=click.Choice(["strict", "lenient"]), help="Which scores to compare [default: strict]."
+    ),
     click.option(
         "--primary",
         type=click.Choice(["macro", "items"]),
-        help="All tasks together: the mean of their means, or of all items [default: macro].",
+        help="Score of all tasks together: mean of the task means, or mean over all items [default: macro].",
     ),
     click.option(
         "--discordance",
         type=click.FloatRange(0, 1, min_open=True),
         default=0.2,
         show_default=True,
-        help="Share of items that two equally good checkpoints answer differently, to plan with.",
+        help="For power: assumed share of items that two equally good checkpoints answer differently.",
     ),
-    click.option("--underpowered", is_flag=True, help="Take a margin that the items cannot police."),
+    click.option("--underpowered", is_flag=True, help="Accept a margin that this lock has too few items to test."),
 )
 
 
 def _lock_before(lock: Path, release: bool) -> Any:
-    """The lock there is; None where there is none, or where it is not sound and is to be made anew."""
+    """The existing lock; None if there is none, or if it is not valid and `release` replaces it."""
     from harness.errors import NotComparable
     from harness.gate import lock as locks
 
@@ -78,27 +96,27 @@ def _lock_before(lock: Path, release: bool) -> Any:
     except NotComparable as error:
         if not release:
             raise
-        click.echo(f"made anew, with settings as given now: {error}", err=True)
+        click.echo(f"replacing the lock, with the settings of this command: {error}", err=True)
         return None
 
 
 def _gate_plan(baseline: Any, options: dict[str, Any], agreed: Any) -> Any:
-    """The plan of a gate on this baseline; agreed: settings that hold where no option says otherwise, or None."""
+    """The plan of a gate on this baseline. agreed: settings to keep unless an option overrides them, or None."""
     from dataclasses import replace
 
     from harness.gate import plan
     from harness.gate.decide import Settings
 
     names = ("alpha", "policy", "design", "reading", "primary")
-    said = {name: options[name] for name in names if options[name] is not None}
+    given = {name: options[name] for name in names if options[name] is not None}
     margins = dict(_task_margin(text) for text in options["margins"])
     margin = options["margin"]
     if agreed is not None:
         tasks = {item.task for item in baseline.items}
         kept = {task: points for task, points in agreed.margins.items() if task in tasks}
         margin, margins = margin or agreed.margin, kept | margins
-    settings = replace(agreed or Settings(margin=0.0, margins={}), **said)
-    insists = options["underpowered"] or agreed is not None  # what was agreed on stays
+    settings = replace(agreed or Settings(margin=0.0, margins={}), **given)
+    insists = options["underpowered"] or agreed is not None  # margins of an existing lock stay
     return plan.plan(baseline, settings, margin, margins, options["discordance"], insists)
 
 
@@ -109,7 +127,7 @@ def _task_margin(text: str) -> tuple[str, float]:
             return task.strip(), value
     except ValueError:
         pass
-    raise BadConfig(f"--task-margin wants TASK=POINTS like gsm8k=2.5, got {text!r}")
+    raise BadConfig(f"--task-margin must be TASK=POINTS, such as gsm8k=2.5, got {text!r}")
 
 
 def _per_item(run: Path, options: dict[str, Any]) -> Any:
@@ -123,7 +141,7 @@ def _per_item(run: Path, options: dict[str, Any]) -> Any:
 @click.argument("run", type=click.Path(exists=True, path_type=Path))
 @with_options(_OF_A_LOCK)
 def gate_plan(run: Path, **options: Any) -> None:
-    """What a gate with RUN as baseline would find, and what a check would cost. No model is loaded.
+    """Show smallest testable margins, power and cost of a gate with RUN as baseline. Loads no model.
 
     \b
     Examples:
@@ -139,11 +157,13 @@ def gate_plan(run: Path, **options: Any) -> None:
 @gate.command("accept")
 @click.argument("run", type=click.Path(exists=True, path_type=Path))
 @_LOCK
-@click.option("--reason", required=True, help="Why; kept in the lock.")
-@click.option("--release", is_flag=True, help="Move the release baseline too, and draw up the items anew.")
+@click.option("--reason", required=True, help="Why this baseline is accepted; kept in the lock.")
+@click.option(
+    "--release", is_flag=True, help="Replace the release baseline too, and take its items as the lock's items."
+)
 @with_options(_OF_A_LOCK)
 def gate_accept(run: Path, lock: Path, reason: str, release: bool, **options: Any) -> None:
-    """Make RUN the baseline: write the lock and, beside it, the scores item by item. Commit both.
+    """Make RUN the baseline: write the lock and, beside it, its per-item scores. Commit both.
 
     \b
     Examples:
@@ -151,7 +171,7 @@ def gate_accept(run: Path, lock: Path, reason: str, release: bool, **options: An
       harness gate accept runs/candidate --reason "merged 4711"       (moves `previous`; `release` stays)
       harness gate accept runs/release --release --margin 2 --policy require-noninferior --reason "release 1.3"
 
-    A candidate must hold against both baselines: `release` stops slow drift, `previous` finds the change that did it.
+    A candidate is compared with both baselines: `release` stops slow drift, `previous` points to the last change.
     """
     import time
 
@@ -180,42 +200,56 @@ def gate_accept(run: Path, lock: Path, reason: str, release: bool, **options: An
 @gate.command("check")
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @_LOCK
-@click.option("--model", help="Evaluate this model (a folder or a Hugging Face name), only as far as is needed.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("gate-report"), show_default=True)
 @click.option(
-    "--allow", "allowed", multiple=True, metavar="FIELD", help="A field that may differ, said in the report: engine."
+    "--model", help="Evaluate this model (a folder or a Hugging Face name) now, on as few items as the verdict needs."
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("gate-report"),
+    show_default=True,
+    help="Folder of the report.",
+)
+@click.option(
+    "--allow",
+    "allowed",
+    multiple=True,
+    metavar="FIELD",
+    help="A field that may differ, such as engine; listed in the report.",
 )
 @click.option(
     "--candidate",
-    help="What the candidate is called, by which its attempts are known; needed where records do not know its weights.",
+    help="Name that identifies the candidate's attempts; needed if the records have no weights digest.",
 )
 @click.option(
     "--attempts",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where attempts are kept [default: <lock>.attempts]; keep it from one CI run to the next.",
+    help="Folder of earlier attempts, to keep between CI runs [default: <lock>.attempts].",
 )
 @with_options(_ONE_OF_A_RUN)
 @click.option("--engine", default="auto", show_default=True, help="With --model: vllm, transformers, openai, or auto.")
-@click.option("--engine-arg", "engine_args", multiple=True, metavar="KEY=VALUE", help="With --model: of the engine.")
+@click.option(
+    "--engine-arg", "engine_args", multiple=True, metavar="KEY=VALUE", help="With --model: an option of the engine."
+)
 @click.option(
     "--run-folder",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="With --model: where replies are kept [default: runs/gate].",
+    help="With --model: folder of the replies [default: runs/gate].",
 )
-@click.option("--allow-weak-sandbox", is_flag=True, help="With --model: grade code even without real isolation.")
+@click.option("--allow-weak-sandbox", is_flag=True, help="With --model: grade code even without strong isolation.")
 def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
-    """Hold a candidate against the lock. RUN: one that exists; --model: it is evaluated now, and only as far as needed.
+    """Compare a candidate with the lock's baselines: an existing RUN, or a --model that is evaluated now.
 
     \b
     Examples:
       harness gate check runs/candidate
-      harness gate check samples_gsm8k_2026-01-02.jsonl --candidate commit-4711     (lm-eval's samples)
+      harness gate check samples_gsm8k_2026-01-02.jsonl --candidate commit-4711     (an lm-eval samples file)
       harness gate check --model checkpoints/step-2000 --out report
 
-    Exit codes: 0 pass (or inconclusive, where the policy allows), 3 regression, 4 inconclusive under
+    Exit codes: 0 pass (or inconclusive under block-on-regression), 3 regression, 4 inconclusive under
     require-noninferior, 5 not comparable (lock missing or edited, other items or settings). Checking the same candidate
-    again adds to its attempts, never replaces them.
+    again adds an attempt; attempts are pooled.
     """
     from harness.gate import report
     from harness.records.run_folder import ensure_writable, full_disk_is_named
@@ -223,11 +257,13 @@ def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
 
     ensure_writable(out)
     if (out / "evals").exists() or (out / "entries.json").exists():
-        raise BadConfig(f"--out {out} is a run folder; give the report one of its own")
+        raise BadConfig(f"--out {out} is a run folder; give the report a folder of its own")
     for name in report.NAMES:
-        (out / name).unlink(missing_ok=True)  # whatever happens now, no earlier verdict is taken for this one
+        (out / name).unlink(
+            missing_ok=True
+        )  # whatever happens next, an earlier verdict cannot be mistaken for this one
     if (run is None) == (options["model"] is None):
-        raise BadConfig("give one of RUN (a run that exists) and --model (which is evaluated now)")
+        raise BadConfig("give either RUN (an existing run) or --model (evaluated now)")
     with full_disk_is_named(out):
         try:
             facts = _gate_facts(run, lock, options)
@@ -245,15 +281,15 @@ def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
 
 
 def _gate_facts(run: Path | None, lock: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """All that a report says of this attempt and those before it."""
+    """The facts of the report: this attempt and the earlier ones of its candidate."""
     from harness.gate.check import Attempts, Comparison
     from harness.records.run_folder import ensure_writable
 
     if run is not None and not run.exists():
-        raise DataError(f"there is no run {run}")
+        raise DataError(f"run {run} does not exist")
     comparison = Comparison(lock, frozenset(name.replace("-", " ") for name in options["allowed"]))
     candidate = _per_item(run, options) if run else _gate_evaluated(comparison, options)
-    comparison.decided([candidate])  # what cannot be compared is no attempt
+    comparison.decided([candidate])  # an attempt counts only if it can be compared
     folder = options["attempts"] or lock.with_name(f"{lock.name}.attempts")
     ensure_writable(folder)
     attempts = Attempts(folder, comparison)
@@ -269,9 +305,9 @@ def _gate_evaluated(comparison: Any, options: dict[str, Any]) -> Any:
     if options["engine"] == "openai":
         if not options["candidate"]:
             raise BadConfig(
-                "which weights a server holds is not known; name them, by a commit for instance: --candidate ID"
+                "the weights a server holds are unknown; name them, for instance by a commit: --candidate ID"
             )
-        folder = folder / re.sub(r"[^\w.-]+", "_", options["candidate"])  # another name is asked anew
+        folder = folder / re.sub(r"[^\w.-]+", "_", options["candidate"])  # another name generates its own replies
     asked = live.CheckRequest(
         model=options["model"],
         name=Path(options["model"]).name,

@@ -1,4 +1,4 @@
-"""A candidate held against a lock: its attempts pooled, the decision, and all that a report says."""
+"""A candidate compared with a lock: its attempts pooled, the decision, and the facts of the report."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from harness.records.serialization import write_text
 from harness.statistics.sequential import seen
 from harness.types import sha256_of
 
-MANY_CANDIDATES = 20  # checked against one set of items, after which it is worn out
+MANY_CANDIDATES = 20  # checked on one set of items, after which passing it may be overfitting
 
 EXIT_CODES = {"PASS": 0, "BLOCK": 3, "INCONCLUSIVE": 4}
 
 
 class Attempts:
-    """The folder that keeps what was ever checked against a lock, so that trying again until it passes does not help.
+    """The folder of all attempts checked against a lock, so that repeated attempts do not raise the chance to pass.
 
-    An attempt is one file. Attempts are of one candidate where their weights are the same, or what they were called by
-    whoever knows; the same replies again are the same attempt.
+    An attempt is one file. Attempts belong to one candidate if their weights or their --candidate names are equal; the
+    same replies again are the same attempt.
     """
 
     def __init__(self, folder: Path, comparison: Comparison) -> None:
@@ -38,16 +38,16 @@ class Attempts:
         self._suite = sha256_of([asked, release.rules, release.samples])[:12]
 
     def add(self, attempt: PerItem, named: str | None) -> list[PerItem]:
-        """Keep this attempt; all attempts of its candidate on these items, under these rules, the first one first.
+        """Keep this attempt; returns all attempts of its candidate on these items and rules, oldest first.
 
-        named: what the candidate is called, where records do not know its weights. Raises `UsageError` where neither is
-        known, and `DataError` for a file that is no attempt.
+        named: the candidate's name, if the records have no weights digest. Raises `UsageError` if neither is known, and
+        `DataError` for a file that is not an attempt.
         """
         weights = "" if attempt.checkpoint.startswith(("recorded:", "served:")) else attempt.checkpoint
         if not weights and not named:
             raise UsageError(
-                f"the records of {attempt.name!r} do not say which weights they are of, so a second attempt could not "
-                "be told from another candidate; name it, by a commit for instance: --candidate ID"
+                f"the records of {attempt.name!r} have no weights digest, so a second attempt could not be told from "
+                "another candidate; name the candidate, for instance by a commit: --candidate ID"
             )
         mine = (_short(weights), _short(named or ""))
         known = [path for path in self._paths() if _is_of(path, mine)]
@@ -59,7 +59,7 @@ class Attempts:
         return [_read(path) for path in known]
 
     def candidates(self) -> int:
-        """Different candidates ever checked on these items."""
+        """Number of different candidates checked on these items so far."""
         return len({tuple(path.stem.split("-")[2:4]) for path in self._paths()})
 
     def _paths(self) -> list[Path]:
@@ -71,7 +71,7 @@ def _short(key: str) -> str:
 
 
 def _is_of(path: Path, key: tuple[str, str]) -> bool:
-    """Whether an attempt is of the candidate of these weights or this name."""
+    """Whether an attempt belongs to the candidate with these weights or this name."""
     parts = tuple(path.stem.split("-")[2:4])
     return any(mine == theirs != "unknown" for mine, theirs in zip(key, parts, strict=True))
 
@@ -80,13 +80,13 @@ def _read(path: Path) -> PerItem:
     try:
         return PerItem.from_text(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no attempt ({error}); move it away") from None
+        raise DataError(f"{path} is not an attempt ({error}); move it away") from None
 
 
 class Comparison:
-    """A lock with its baselines, ready to judge candidates. Raises `NotComparable` where the lock is not sound.
+    """A lock with its baselines, ready to compare candidates. Raises `NotComparable` if the lock is not valid.
 
-    allowed: fields in which a candidate may differ; raises `UnknownName` for one that is none.
+    allowed: fields in which a candidate may differ; raises `UnknownName` for an unknown one.
     """
 
     def __init__(self, path: Path, allowed: frozenset[str] = frozenset()) -> None:
@@ -103,15 +103,15 @@ class Comparison:
 
     @property
     def settings(self) -> Settings:
-        """What was agreed on."""
+        """The settings of the lock."""
         return self.lock.settings
 
     def decided(self, attempts: Sequence[PerItem], in_part: bool = False) -> Decision:
-        """The decision on a candidate's attempts, pooled; so many attempts are tested at so small a part of alpha.
+        """The decision on a candidate's pooled attempts, tested at alpha divided by their number.
 
-        In a design with looks, the first attempt that passed or was blocked stands, as more would not have been drawn.
-        in_part: items after the last look may still be to come. Raises `NotComparable` where they cannot be compared,
-        or items are missing.
+        In the group-sequential design the first attempt that passed or was blocked stands, as no more items would have
+        been drawn. in_part: later items may be missing. Raises `NotComparable` if attempts cannot be compared or items
+        are missing.
         """
         if self.settings.design == "group-sequential":
             for attempt in attempts:
@@ -128,7 +128,7 @@ class Comparison:
         return found
 
     def scores(self, attempts: Sequence[PerItem]) -> tuple[dict[str, Scores], Scores]:
-        """(baselines, candidate): the mean over attempts of the scores of each item."""
+        """(baselines, candidate) scores per item; the candidate's are means over its attempts."""
         baselines: dict[str, Scores] = {}
         for attempt in attempts:
             locks.refuse_failed(attempt, self.settings, self.lock.items)
@@ -141,7 +141,7 @@ class Comparison:
         return baselines, candidate
 
     def report(self, checked: PerItem, attempts: Sequence[PerItem], candidates: int) -> dict[str, Any]:
-        """Everything the reports are made of, as JSON data. checked: the attempt that was made now."""
+        """The facts of the report, as JSON data. checked: the attempt made now."""
         decision = self.decided(attempts)
         baselines, candidate = self.scores(attempts)
         code = EXIT_CODES[decision.verdict]
@@ -173,27 +173,24 @@ class Comparison:
         found = []
         if candidates >= MANY_CANDIDATES:
             found.append(
-                f"{candidates} candidates were checked on these items: what passes is more and more chosen for them; "
-                "take fresh items"
+                f"{candidates} candidates were checked on these items: a PASS may be overfitting; use fresh items"
             )
         if attempts > 1:
             how = (
-                "the first that passed or was blocked stands, else all are pooled"
+                "the first that passed or was blocked counts, otherwise all are pooled"
                 if self.settings.design == "group-sequential"
                 else "they are pooled"
             )
-            found.append(f"{attempts} attempts of this candidate: {how}, tested at {attempts} times less than alpha")
+            found.append(f"{attempts} attempts of this candidate: {how}, tested at alpha / {attempts}")
         if self.allowed:
             found.append(f"allowed to differ: {', '.join(sorted(self.allowed))}")
         if more := sorted({item.task for item in checked.items} - set(self.lock.items)):
-            found.append(f"not part of the lock, so not judged: {', '.join(more)}")
+            found.append(f"not in the lock, so not compared: {', '.join(more)}")
         if decision.n_used < decision.n:
-            found.append(
-                f"stopped after {decision.n_used:,} of {decision.n:,} items: good for a verdict, and no score to quote"
-            )
+            found.append(f"stopped after {decision.n_used:,} of {decision.n:,} items: a verdict, not a score to report")
         for name, scores in self.baselines.items():
             if left_out := sum(item.n == 0 for item in scores.items):
-                found.append(f"{left_out} items that the {name} baseline has no verdict for are left out")
+                found.append(f"{left_out} items without a score in the {name} baseline are left out")
         base = self.baselines["release"]
         for word in ("errored", "truncated", "unparsable"):
             now, then = (of.counts[word] / of.counts["replies"] for of in (checked, base))
@@ -203,7 +200,7 @@ class Comparison:
 
 
 def _mean(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean over the attempts that have a score; NaN where none has."""
+    """Mean over the attempts that have a score; NaN if none has."""
     table = np.array(columns)
     there = ~np.isnan(table)
     n = there.sum(axis=0)

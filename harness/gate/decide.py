@@ -1,4 +1,4 @@
-"""The verdict: a pure function of scores item by item, the lock's settings and its order of items."""
+"""The verdict: a pure function of per-item scores and the lock's settings."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Policy = Literal["block-on-regression", "require-noninferior"]
 PRIMARY = "all tasks"  # the name of the check of all tasks together
 
 Scores = Mapping[str, np.ndarray]
-"""For each task the items' scores in the lock's order, in [0, 1]; NaN: not there yet; of a baseline: no verdict."""
+"""For each task the items' scores in the lock's order, in [0, 1]; NaN: not evaluated yet; in a baseline: no score."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the gate asks for. Margins are in points: a drop of so many or more must be ruled out.
+    """The settings of a gate. Margins are in points: for PASS, a drop of the margin or more must be ruled out.
 
-    margin: of all tasks together; of one task where there is only one. margins: for each task, of several. policy: what
-    INCONCLUSIVE means for the exit code. alpha: one-sided, of the gate as a whole for BLOCK, of each check for PASS.
+    margin: for all tasks together, or the only task. margins: for each task, if there are several. policy: the exit
+    code of INCONCLUSIVE. alpha: one-sided, of the gate as a whole for BLOCK, of each check for PASS.
     """
 
     margin: float
@@ -32,21 +32,21 @@ class Settings:
     alpha: float = 0.05
     policy: Policy = "block-on-regression"
     design: Design = "fixed"
-    looks: int = 5  # of the group-sequential design
+    looks: int = 5  # interim analyses of the group-sequential design
     reading: Literal["strict", "lenient"] = "strict"
     primary: Literal["macro", "items"] = "macro"  # the mean of the tasks' means, or of all items alike
-    max_errors: float = 0.01  # share of replies without a verdict above which nothing is compared
+    max_errors: float = 0.01  # share of replies without a score above which nothing is compared
 
     @property
     def fractions(self) -> tuple[float, ...]:
-        """The share of all items seen at each look."""
+        """The share of all items evaluated by each look."""
         n = self.looks if self.design == "group-sequential" else 1
         return tuple((look + 1) / n for look in range(n))
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: of one task, or all together, with one baseline. look: the one it was decided at, from 1."""
+    """One comparison with one baseline, on one task or all. look: the interim analysis that decided it, from 1."""
 
     baseline: str
     task: str
@@ -57,15 +57,15 @@ class Check:
 
     @property
     def note(self) -> str:
-        """What a reader of the verdict should also know."""
+        """A remark to print beside the verdict, or empty."""
         if self.verdict == "PASS" and self.test.high < 0:
-            return "it did get worse, by less than the margin"
+            return "significantly worse, by less than the margin"
         return ""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The verdict of the gate. n_used: items compared, of n. over: nothing more can change it."""
+    """The verdict of the gate. n_used: items compared, of n. over: no later look can change it."""
 
     verdict: GateVerdict
     checks: tuple[Check, ...]
@@ -78,8 +78,8 @@ class Decision:
 def decide(settings: Settings, baselines: Mapping[str, Scores], candidate: Scores) -> Decision:
     """Compare the candidate with every baseline, look by look, as far as its scores reach.
 
-    BLOCK where any check shows a drop (Holm over all checks) and does not rule out the margin; PASS where every check
-    rules the margin out; a check is settled at the first look that settles it. Items are in the lock's order, in which
+    BLOCK if any check shows a drop (Holm over all checks) and does not rule out the margin; PASS if every check rules
+    the margin out; the first look that decides a check is final. Items are in the lock's order, in which
     every look takes the same share of each task.
     """
     sizes = {task: len(scores) for task, scores in candidate.items()}
@@ -92,7 +92,7 @@ def decide(settings: Settings, baselines: Mapping[str, Scores], candidate: Score
         used, last = upto, look
         tests = _tests(settings, baselines, candidate, upto)
         open_ones = {key: of for key, of in tests.items() if key not in checks or checks[key].verdict == "INCONCLUSIVE"}
-        checks |= _judged(settings, open_ones, look, len(tests))
+        checks |= _tested(settings, open_ones, look, len(tests))
         if all(check.verdict == "PASS" for check in checks.values()) or "BLOCK" in _verdicts(checks):
             break
     if not checks:
@@ -108,7 +108,7 @@ def _verdicts(checks: Mapping[tuple[str, str], Check]) -> set[GateVerdict]:
 
 
 def _first(scores: np.ndarray) -> int:
-    """How many scores there are before the first that is missing."""
+    """The number of scores before the first missing one."""
     missing = np.flatnonzero(np.isnan(scores))
     return int(missing[0]) if len(missing) else len(scores)
 
@@ -119,7 +119,7 @@ def _tests(
     """(baseline, task) -> its margin in points, and its tests over the first items of each task."""
     found = {}
     for name, baseline in baselines.items():
-        pairs = {task: _judged_by_both(candidate[task][:n], baseline[task][:n]) for task, n in upto.items()}
+        pairs = {task: _scored_by_both(candidate[task][:n], baseline[task][:n]) for task, n in upto.items()}
         only = next(iter(pairs)) if len(pairs) == 1 else PRIMARY
         found[name, only] = (settings.margin, _together(settings, list(pairs.values())))
         tasks = {task: settings.margins[task] for task in pairs} if len(pairs) > 1 else {}
@@ -128,8 +128,8 @@ def _tests(
     return found
 
 
-def _judged_by_both(candidate: np.ndarray, baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Without items that the baseline has no verdict for."""
+def _scored_by_both(candidate: np.ndarray, baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The scores of items that the baseline has a score for."""
     there = ~np.isnan(baseline)
     return candidate[there], baseline[there]
 
@@ -141,10 +141,10 @@ def _together(settings: Settings, pairs: Sequence[tuple[np.ndarray, np.ndarray]]
     return intervals.mean_sided([ours - theirs for ours, theirs in pairs], settings.margin / 100, settings.alpha)
 
 
-def _judged(
+def _tested(
     settings: Settings, tests: Mapping[tuple[str, str], tuple[float, intervals.Sided]], look: int, number: int
 ) -> dict[tuple[str, str], Check]:
-    """The open checks, judged at a look: PASS each by its own level, BLOCK by Holm's steps over all `number` checks."""
+    """The undecided checks, tested at a look: PASS at each one's level, BLOCK by Holm's steps over all `number`."""
     fractions = settings.fractions
     passing = sequential.levels(settings.alpha, fractions)[look - 1]
     found = {

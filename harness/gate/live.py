@@ -1,4 +1,4 @@
-"""A checkpoint evaluated for the gate, look by look: nothing is generated after the verdict is there."""
+"""Evaluate a checkpoint for the gate, look by look; generation stops as soon as there is a verdict."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from harness.types import Sampling
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """What is evaluated, where its replies are kept, and by what. folder: of this candidate alone."""
+    """The model to evaluate, the engine, and the folder of its replies (used by this candidate only)."""
 
     model: str
     name: str
@@ -36,9 +36,9 @@ class CheckRequest:
 
 
 def evaluated(asked: CheckRequest, comparison: Comparison, progress: Progress) -> PerItem:
-    """The scores of a model on the lock's items, as far as the verdict needs them; replies are kept and used again.
+    """The scores of a model on as many of the lock's items as the verdict needs; replies are kept and reused.
 
-    Raises `NotComparable` where the items here are not those of the baseline.
+    Raises `NotComparable` if the items here differ from those of the baseline.
     """
     from harness.engines.opening import open_engine
 
@@ -71,14 +71,14 @@ def evaluated(asked: CheckRequest, comparison: Comparison, progress: Progress) -
 
 
 def _job(name: str, ids: Sequence[str], baseline: PerItem, samples: int) -> EvalJob:
-    """The lock's items of a task in its order, asked as the baseline was."""
+    """The lock's items of a task in its order, with the sampling of the baseline."""
     task = task_lookup.open_task(name)
     hashes = {item.id: item.item for item in baseline.items if item.task == name}
     settings = [json.loads(text) for text in baseline.rules[name]["decoding"]]
     if any(not {"temperature", "top_p", "top_k", "max_tokens", "seed"} <= of.keys() for of in settings):
         raise NotComparable(
-            f"how the baseline's replies to {name} were drawn is not recorded, so no model can be asked alike; accept "
-            "a baseline that `harness eval` made, or check a run: harness gate check RUN"
+            f"the baseline's sampling settings for {name} are not recorded, so a model cannot be evaluated alike; "
+            "accept a baseline made by `harness eval`, or check an existing run: harness gate check RUN"
         )
     first = min(settings, key=lambda of: of["seed"] or 0)
     for split in ("test", "dev"):
@@ -98,5 +98,5 @@ def _job(name: str, ids: Sequence[str], baseline: PerItem, samples: int) -> Eval
                 return replace(whole, samples=tuple(here[id_] for id_ in ids))
     raise NotComparable(
         f"the items of {name} here are not those of the baseline: other data, or another version of the task "
-        f"({getattr(task, 'version', 'unknown')}); evaluate the baseline anew and accept it"
+        f"({getattr(task, 'version', 'unknown')}); evaluate the baseline again and accept it"
     )

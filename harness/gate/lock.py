@@ -1,8 +1,8 @@
-"""The lock: what the gate was agreed on, and what it compares with. Only `harness gate accept` writes one.
+"""The lock: the settings and baselines of a gate. Only `harness gate accept` writes one.
 
-A lock is a JSON file: settings, items of each task in a shuffled order, and for each baseline the digest of the file
-beside it that holds its scores item by item. It ends in a seal, the SHA-256 of everything before: an edit by hand or a
-bad merge is noticed, and nothing is compared until the lock is made anew. It is a checksum and no signature.
+A lock is a JSON file: settings, the items of each task in a shuffled order, and for each baseline the digest of
+the file beside it that holds its per-item scores. It ends in a seal, the SHA-256 of everything before: after a manual
+edit or a bad merge nothing is compared until the lock is accepted again. A seal is a checksum, not a signature.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from harness.types import sha256_of
 
 SCHEMA = 1
 RULES = ("grader version", "decoding", "engine", "sandbox")
-"""What must be equal besides items and prompts, which are kept item by item."""
+"""What must be equal for a comparison, besides the hashes of item and prompt, which are kept per item."""
 MUST_AGREE = (*RULES, "item", "prompt", "samples")
 
 
@@ -36,23 +36,23 @@ class LockedItem:
 
     task: str
     id: str
-    item: str  # first characters of the item's hash
-    prompt: str  # and of its prompt's
+    item: str  # first characters of the item hash
+    prompt: str  # first characters of the prompt hash
     n: int
     strict: float
     lenient: float
 
     def is_sound(self, samples: int) -> bool:
-        """Whether the sums are of so many samples at most."""
+        """Whether the sums are possible with this number of samples."""
         return 0 <= min(self.strict, self.lenient) <= max(self.strict, self.lenient) <= self.n <= samples
 
 
 @dataclass(frozen=True)
 class PerItem:
-    """A checkpoint's scores item by item, and all that must be equal for a comparison.
+    """The per-item scores of a checkpoint, and what must be equal for a comparison.
 
-    samples: replies an item. rules: for each task and field of `RULES` its values. counts: of all replies, how many
-    have no verdict, were cut off, and held no answer.
+    samples: replies per item. rules: for each task and field of `RULES` its values. counts: of all replies, how many
+    have no score, were truncated, and held no answer.
     """
 
     name: str
@@ -65,9 +65,9 @@ class PerItem:
 
     @classmethod
     def of(cls, name: str, run: Run) -> PerItem:
-        """The per-item file of a run.
+        """The per-item scores of a run.
 
-        Raises `NotComparable` where items have different numbers of samples, `DataError` for a run without records.
+        Raises `NotComparable` if items have different numbers of samples, `DataError` if the run has no records.
         """
         columns = run.columns
         if not len(columns):
@@ -104,29 +104,32 @@ class PerItem:
 
     @property
     def replies(self) -> str:
-        """Digest of what was answered and under which rules, whatever it is called."""
+        """Digest of the scores and the rules they were made under; the name is not part of it."""
         return sha256_of([self.samples, self.rules, [asdict(item) for item in self.items]])
 
     def failed(self, task: str) -> tuple[int, int]:
-        """(replies without verdict, replies) of a task."""
+        """(replies without a score, all replies) of a task."""
         items = [item for item in self.items if item.task == task]
         return sum(self.samples - item.n for item in items), self.samples * len(items)
 
     def only(self, items: Mapping[str, Sequence[str]]) -> PerItem:
-        """The same without items that are not among these."""
+        """The same scores, restricted to these items."""
         wanted = {(task, id_) for task, ids in items.items() for id_ in ids}
         kept = tuple(item for item in self.items if (item.task, item.id) in wanted)
         return replace(self, items=kept, rules={task: of for task, of in self.rules.items() if task in items})
 
     def text(self) -> str:
-        """The file: a first line about all items, then a line for each."""
+        """The per-item file: a first line about all items, then one line per item."""
         head = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "items"}
         lines = [{"schema": SCHEMA, **head}, *map(asdict, self.items)]
         return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
     @classmethod
     def from_text(cls, text: str, source: str) -> PerItem:
-        """Raises `DataError` for a text that is none, an item that is there twice, or a score that is none."""
+        """The scores in the text of a per-item file.
+
+        Raises `DataError` if the text is not a per-item file, an item appears twice, or a score is not a valid number.
+        """
         try:
             head, *lines = (json.loads(line, parse_constant=_refuse) for line in text.rstrip("\n").split("\n"))
             schema = head.pop("schema")
@@ -134,9 +137,9 @@ class PerItem:
             found = cls(**head, items=items)
             odd = [item for item in items if not item.is_sound(found.samples)]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise DataError(f"{source} is no per-item file ({type(error).__name__}: {error})") from None
+            raise DataError(f"{source} is not a per-item file ({type(error).__name__}: {error})") from None
         if schema != SCHEMA:
-            raise DataError(f"{source} has schema {schema}, this version reads {SCHEMA}; accept the baseline anew")
+            raise DataError(f"{source} has schema {schema}, this version reads {SCHEMA}; accept the baseline again")
         if odd:
             raise DataError(
                 f"{source}: item {odd[0].task} {odd[0].id} has a score outside of 0 to its {odd[0].n} samples"
@@ -144,13 +147,13 @@ class PerItem:
         seen = set()
         for item in items:
             if (item.task, item.id) in seen:
-                raise DataError(f"{source}: item {item.task} {item.id} is there twice")
+                raise DataError(f"{source}: item {item.task} {item.id} appears twice")
             seen.add((item.task, item.id))
         return found
 
 
 def shortened(digest: str) -> str:
-    """As much of a hash as is kept for each item."""
+    """The part of a hash that is kept per item."""
     return digest[:16]
 
 
@@ -159,12 +162,12 @@ def _rules(places: ReplyIndex) -> dict[str, list[str]]:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no score")
+    raise ValueError(f"{constant} is not a score")
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """file: seen from the lock. sha256: of its bytes."""
+    """An accepted checkpoint. file: its per-item file, relative to the lock. sha256: of that file's bytes."""
 
     name: str
     checkpoint: str
@@ -176,7 +179,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Lock:
-    """items: for each task its items in the order they are looked at. baselines: "release", "previous"."""
+    """items: for each task its items in the order they are evaluated. baselines: "release", "previous"."""
 
     settings: Settings
     items: Mapping[str, list[str]]
@@ -191,7 +194,7 @@ class Lock:
 
     @property
     def n(self) -> int:
-        """Items in all."""
+        """Number of items of all tasks."""
         return sum(map(len, self.items.values()))
 
 
@@ -199,7 +202,7 @@ BASELINES = ("release", "previous")
 
 
 def shuffled(per_item: PerItem, seed: int) -> dict[str, list[str]]:
-    """For each task its items that have a verdict, in the order they are looked at."""
+    """For each task its items that have a score, in a shuffled order."""
     found: dict[str, list[str]] = {}
     for item in per_item.items:
         if item.n:
@@ -212,10 +215,10 @@ def shuffled(per_item: PerItem, seed: int) -> dict[str, list[str]]:
 def accept(
     path: Path, before: Lock | None, candidate: PerItem, settings: Settings, reason: str, when: str, release: bool
 ) -> Lock:
-    """Write a lock whose `previous` baseline is the candidate (and `release` too, where asked or where there is none).
+    """Write a lock whose `previous` baseline is the candidate (and `release` too, if asked or if there is none).
 
-    Raises `NotComparable` where a release that stays was judged by other rules or items, or too many replies failed,
-    and `UsageError` for a task with a single item. Nothing is written then.
+    Raises `NotComparable` if a release baseline that stays has other rules or items, or if too many replies failed, and
+    `UsageError` if a task has a single item. Nothing is written then.
     """
     names = BASELINES if release or before is None else ("previous",)
     seed = before.shuffle_seed if before else 0
@@ -227,7 +230,7 @@ def accept(
         refuse_missing(scores_of(kept, candidate, before, settings)[1], before, candidate.name)
     refuse_failed(candidate, settings, items)
     if few := [task for task, ids in items.items() if len(ids) < 2]:
-        raise UsageError(f"{few[0]} has a single item, which says nothing of others: leave that task out of the gate")
+        raise UsageError(f"task {few[0]} has a single item, too few to test: leave it out of the gate")
     candidate = candidate.only(items)
     text = candidate.text()
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -242,7 +245,7 @@ def accept(
 
 
 def read_lock(path: Path) -> Lock:
-    """The lock. Raises `NotComparable` where it is missing, is none, or is not as it was accepted."""
+    """The lock. Raises `NotComparable` if it is missing, is not a valid lock, or was edited."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
         schema, seal = values.pop("schema"), values.pop("seal")
@@ -251,24 +254,26 @@ def read_lock(path: Path) -> Lock:
         sound = _is_sound(lock)
     except FileNotFoundError:
         raise NotComparable(
-            f"there is no lock {path}: make one of a run to compare with: harness gate accept RUN --lock {path}"
+            f"lock {path} does not exist: make one from the run to compare with: harness gate accept RUN --lock {path}"
         ) from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise NotComparable(f"{path} is no lock ({type(error).__name__}: {error}); {_ANEW}") from None
+        raise NotComparable(f"{path} is not a valid lock ({type(error).__name__}: {error}); {_ANEW}") from None
     if schema != SCHEMA:
         raise NotComparable(f"{path} has schema {schema}, this version reads {SCHEMA}; {_ANEW}")
     if seal != lock.seal:
-        raise NotComparable(f"{path} is not as it was accepted: its seal does not fit; {_ANEW}")
+        raise NotComparable(f"{path} was edited after it was accepted: its seal does not match; {_ANEW}")
     if not sound:
-        raise NotComparable(f"{path} asks for nothing that can be decided: tasks, items, release or settings; {_ANEW}")
+        raise NotComparable(
+            f"{path} cannot be decided: its tasks, items, release baseline or settings are not valid; {_ANEW}"
+        )
     return lock
 
 
-_ANEW = "take it from version control again, or make it anew: harness gate accept RUN --release"
+_ANEW = "restore it from version control, or accept again: harness gate accept RUN --release"
 
 
 def _is_sound(lock: Lock) -> bool:
-    """Whether a lock whose seal fits asks for something: whoever can seal may write anything before it."""
+    """Whether a lock with a matching seal can be decided; the seal alone does not prove valid content."""
     settings, tasks = lock.settings, set(lock.items)
     margins = [settings.margin, *settings.margins.values()]
     return (
@@ -291,27 +296,27 @@ LEAST_ALPHA = 1e-6
 
 
 def read_per_item(lock: Path, name: str, baseline: Baseline) -> PerItem:
-    """The scores of a baseline. Raises `NotComparable` where the file is missing or not the one that was accepted."""
+    """The scores of a baseline. Raises `NotComparable` if its file is missing or not the accepted one."""
     path = lock.with_name(baseline.file)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise NotComparable(
-            f"the {name} baseline has no per-item file {path} ({error.strerror}): it lies beside the lock and is "
-            f"committed with it; {_ANEW}"
+            f"the per-item file {path} of the {name} baseline cannot be read ({error.strerror}): it belongs beside the "
+            f"lock, committed with it; {_ANEW}"
         ) from None
     if hashlib.sha256(content).hexdigest() != baseline.sha256:
-        raise NotComparable(f"{path} is not the file that was accepted as {name} baseline: its digest differs; {_ANEW}")
+        raise NotComparable(f"{path} is not the accepted file of the {name} baseline: its digest differs; {_ANEW}")
     return PerItem.from_text(content.decode(), str(path))
 
 
 def refuse_failed(of: PerItem, settings: Settings, items: Mapping[str, Sequence[str]]) -> None:
-    """Raise `NotComparable` where more replies to a task of the lock have no verdict than was agreed on."""
+    """Raise `NotComparable` if more replies to a task have no score than the settings allow."""
     for task in dict.fromkeys(item.task for item in of.items):
         errored, replies = of.failed(task)
         if errored > settings.max_errors * replies and (task in items or not items):
             raise NotComparable(
-                f"{of.name!r}: {errored} of {replies} replies to {task} have no verdict, more than "
+                f"{of.name!r}: {errored} of {replies} replies to {task} have no score, more than "
                 f"{100 * settings.max_errors:g} %; evaluate it again"
             )
 
@@ -319,10 +324,10 @@ def refuse_failed(of: PerItem, settings: Settings, items: Mapping[str, Sequence[
 def scores_of(
     baseline: PerItem, candidate: PerItem, lock: Lock, settings: Settings, allowed: frozenset[str] = frozenset()
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """(baseline, candidate) scores in the lock's order; NaN: the candidate has no item yet, the baseline no verdict.
+    """(baseline, candidate) scores in the lock's order; NaN: the candidate has no item yet, the baseline no score.
 
-    A reply of the candidate without verdict counts as wrong. allowed: fields that may differ. Raises `NotComparable`
-    naming the field, or an item.
+    A reply of the candidate without a score counts as wrong. allowed: fields that may differ. Raises `NotComparable`
+    with the field or the item.
     """
     refuse_other_rules(baseline, candidate, allowed)
     ours, theirs = ({(item.task, item.id): item for item in per_item.items} for per_item in (candidate, baseline))
@@ -348,7 +353,7 @@ def scores_of(
 
 
 def refuse_other_rules(baseline: PerItem, candidate: PerItem, allowed: frozenset[str]) -> None:
-    """Raise `NotComparable` naming the field in which both were not evaluated alike."""
+    """Raise `NotComparable` with the field in which the two evaluations differ."""
     pairs: list[tuple[str, str, object, object]] = [("samples", "an item", candidate.samples, baseline.samples)]
     for task in candidate.rules.keys() & baseline.rules.keys():
         pairs += [(field, f"of {task}", candidate.rules[task][field], baseline.rules[task][field]) for field in RULES]
@@ -356,12 +361,12 @@ def refuse_other_rules(baseline: PerItem, candidate: PerItem, allowed: frozenset
         if mine != other and field not in allowed:
             raise NotComparable(
                 f"{candidate.name!r} and {baseline.name!r} differ in {field} {where}: {mine} and {other}; evaluate the "
-                f"candidate under the baseline's settings, or allow it: --allow {field.replace(' ', '-')}"
+                f"candidate with the baseline's settings, or allow it: --allow {field.replace(' ', '-')}"
             )
 
 
 def refuse_missing(scores: Mapping[str, np.ndarray], lock: Lock, name: str) -> None:
-    """Raise `NotComparable` where an item of the lock has no score."""
+    """Raise `NotComparable` if an item of the lock has no score."""
     for task, values in scores.items():
         if len(missing := np.flatnonzero(np.isnan(values))):
             raise NotComparable(

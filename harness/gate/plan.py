@@ -1,4 +1,4 @@
-"""What a gate would find before anything is run: the smallest margin it can police, and what it costs."""
+"""Power of a gate before anything is run: the smallest testable margin, and the cost of a check."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.gate.lock import PerItem
 from harness.rendering import tables
 from harness.statistics import sequential
 
-DISCORDANCE = 0.2  # share of items that two checkpoints answer differently, where nothing better is known
+DISCORDANCE = 0.2  # share of items that two checkpoints answer differently, if nothing better is known
 POWER = 0.8
 
 
@@ -33,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True)
 class SampleSizePlan:
-    """settings: with all margins set. within: share of the assumed discordance that one item's samples explain."""
+    """settings: with all margins set. within: share of items two samples of the baseline answer differently."""
 
     settings: Settings
     parts: tuple[Part, ...]
@@ -51,9 +51,9 @@ def plan(
     discordance: float = DISCORDANCE,
     underpowered: bool = False,
 ) -> SampleSizePlan:
-    """The checks of a gate against this baseline. margin, margins: in points; None or left out: the least that works.
+    """The checks of a gate against this baseline. margin, margins: in points; None or left out: the smallest testable.
 
-    A margin works where an unchanged checkpoint passes with 80 % power. Raises `UsageError` for a smaller one unless
+    A margin is testable if an unchanged checkpoint passes with 80 % power. Raises `UsageError` for a smaller one unless
     `underpowered`, and for a task that is not in the baseline.
     """
     tasks = list(dict.fromkeys(item.task for item in baseline.items))
@@ -63,7 +63,7 @@ def plan(
     if not locks.LEAST_ALPHA <= settings.alpha < 0.5:
         raise UsageError(f"--alpha must lie between {locks.LEAST_ALPHA:g} and 0.5, got {settings.alpha:g}")
     if unknown := [task for task in margins if task not in tasks]:
-        raise UsageError(f"--task-margin {unknown[0]}: the baseline has no such task; it has {', '.join(tasks)}")
+        raise UsageError(f"--task-margin {unknown[0]}: the baseline has no such task; its tasks: {', '.join(tasks)}")
     errors, sizes, means = {}, {}, {}
     for task in tasks:
         items = [item for item in baseline.items if item.task == task and item.n]
@@ -85,8 +85,8 @@ def plan(
     for name, points, reached in [(PRIMARY, overall, score), *((task, found[task], means[task]) for task in found)]:
         if points >= reached:
             raise UsageError(
-                f"a margin of {points:g} points for {name} rules nothing out: the baseline itself has {reached:.1f} by "
-                f"the {settings.reading} reading, so losing all of it would pass; take more items, or leave it out"
+                f"a margin of {points:g} points for {name} is larger than the baseline's own {settings.reading} score "
+                f"({reached:.1f}), so losing all of it would pass; use more items, or leave the task out"
             )
     agreed = replace(settings, margin=overall, margins=found)
     parts += [Part(task, sizes[task], found.get(task, overall), errors[task]) for task in tasks]
@@ -95,15 +95,16 @@ def plan(
 
 
 def _margin(task: str, asked: float | None, error: float, settings: Settings, underpowered: bool) -> float:
-    """In points. The test of the margin has 80 % power for an unchanged checkpoint from here on."""
+    """The margin in points: the one given, else the smallest with 80 % power for an unchanged checkpoint."""
     least = 100 * float(norm.isf(settings.alpha) + norm.ppf(POWER)) * error
     if asked is None:
         return math.ceil(10 * least) / 10
     if asked < least - 0.05 and not underpowered:
         raise UsageError(
-            f"a margin of {asked:g} points for {task} is below what these items can police: an unchanged checkpoint "
-            f"would pass {100 * _passes(asked, error, settings):.0f} % of the time; the least with {100 * POWER:.0f} % "
-            f"is {least:.1f} points. Take that, or more samples an item or more items, or insist with --underpowered"
+            f"a margin of {asked:g} points for {task} is too small for this many items: an unchanged checkpoint "
+            f"would pass {100 * _passes(asked, error, settings):.0f} % of the time; the smallest with "
+            f"{100 * POWER:.0f} % power is {least:.1f} points. Use that, more items or more samples "
+            "per item, or --underpowered"
         )
     return asked
 
@@ -113,9 +114,9 @@ def _passes(margin: float, error: float, settings: Settings) -> float:
 
 
 def _variance(baseline: PerItem, task: str | None, settings: Settings, discordance: float) -> float:
-    """Of one item's difference between two checkpoints that are equally good.
+    """Variance of one item's score difference between two equally good checkpoints.
 
-    Samples of one item only average away what differs between them, which several samples of the baseline show.
+    Several samples per item reduce only the sampling variance, estimated from the samples of the baseline.
     """
     if baseline.samples < 2:
         return discordance
@@ -132,13 +133,13 @@ def _within(baseline: PerItem, settings: Settings, task: str | None = None) -> f
 
 
 def _together(errors: Mapping[str, float], sizes: Mapping[str, int], settings: Settings) -> float:
-    """Standard error of all tasks together."""
+    """Standard error of the score of all tasks together."""
     weights = _weights(sizes, settings)
     return math.sqrt(sum((weights[task] * errors[task]) ** 2 for task in errors))
 
 
 def _weights(sizes: Mapping[str, int], settings: Settings) -> dict[str, float]:
-    """What part of all tasks together each is."""
+    """The weight of each task in the score of all tasks together."""
     if settings.primary == "macro":
         return dict.fromkeys(sizes, 1 / len(sizes))
     return {task: n / sum(sizes.values()) for task, n in sizes.items()}
@@ -203,22 +204,22 @@ def passes(planned: SampleSizePlan, baselines: int) -> float:
 
 
 def plan_lines(planned: SampleSizePlan, baselines: int = 1) -> Sequence[str]:
-    """The plan in words."""
+    """The plan as lines of text for the terminal."""
     settings, parts = planned.settings, planned.parts
     checks = len(parts) * baselines
     kinds = {
-        "fixed": "all items, then one decision",
-        "group-sequential": f"up to {settings.looks} looks, stops when decided",
+        "fixed": "one decision after all items",
+        "group-sequential": f"up to {settings.looks} interim analyses, stops when decided",
     }
     text = [
         f"{tables.count(checks, 'check')}, each one-sided at {100 * settings.alpha:g} %, {settings.reading} scores",
         f"{settings.design}: {kinds[settings.design]}",
-        f"assumed: two checkpoints equally good answer {100 * planned.discordance:g} % of the items differently",
+        f"assumed: two equally good checkpoints answer {100 * planned.discordance:g} % of the items differently",
     ]
     if planned.within is not None:
         text.append(
             f"measured: two samples of the baseline differ on {100 * planned.within:.1f} % of the items; "
-            f"{planned.samples} samples an item are drawn"
+            f"{planned.samples} samples per item are drawn"
         )
     for part in parts:
         text += ["", f"{part.task}: {part.n:,} items, margin {part.margin:g} points"]
@@ -229,7 +230,7 @@ def plan_lines(planned: SampleSizePlan, baselines: int = 1) -> Sequence[str]:
             text.append(f"  {name:<15} PASS {100 * passed:3.0f} %   BLOCK {100 * blocked:3.0f} %{tail}")
     if checks > 1:
         whole = 100 * passes(planned, baselines)
-        text += ["", f"the whole gate: an unchanged checkpoint passes all {checks} checks {whole:.0f} % of the time"]
+        text += ["", f"all {checks} checks: an unchanged checkpoint passes {whole:.0f} % of the time"]
     replies = sum(part.n for part in parts if part.task != PRIMARY) * planned.samples
     text += ["", f"cost of a check: at most {replies:,} replies, about {replies * planned.tokens:,.0f} tokens"]
     return text

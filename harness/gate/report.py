@@ -1,4 +1,4 @@
-"""The verdict in the forms that people and CI systems read. Pure functions of the facts in verdict.json."""
+"""The report of a verdict, for users and CI systems. Pure functions of the facts in verdict.json."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GateFacts = Mapping[str, Any]
 KIND, SCHEMA = "gate verdict", 1  # of verdict.json
 
 MOST_BYTES = 60_000  # of a summary: a comment on GitHub holds 65,536 characters, and is lost as a whole above
-MOST_ANNOTATIONS = 10  # GitHub shows so many of a kind in a step
+MOST_ANNOTATIONS = 10  # GitHub shows this many of a kind per step
 SIGNS = {"PASS": "✅", "BLOCK": "⛔", "INCONCLUSIVE": "❔"}
 COLOURS = {"PASS": "brightgreen", "BLOCK": "red", "INCONCLUSIVE": "yellow"}
 
@@ -45,7 +45,7 @@ def files(facts: GateFacts) -> dict[str, str]:
 
 
 def refused(lock: str, why: str, exit_code: int) -> dict[str, str]:
-    """The files of a report where nothing could be compared: none of an earlier verdict stays behind."""
+    """Name -> text of the report if nothing could be compared; replaces every file of an earlier verdict."""
     facts = {"kind": KIND, "schema": SCHEMA, "verdict": REFUSED, "exit_code": exit_code, "why": why}
     root = ElementTree.Element("testsuite", name="harness gate", tests="1", errors="1", failures="0", skipped="0")
     case = ElementTree.SubElement(root, "testcase", classname="gate", name="comparable")
@@ -64,7 +64,7 @@ _MOST_WHY = 10_000
 
 
 def marker(lock: str) -> str:
-    """The first line of a summary, unseen: by it a comment is found again."""
+    """The invisible first line of a summary, by which CI finds its comment again."""
     return f"<!-- harness gate {''.join(c for c in lock if c.isalnum() or c in '._-')} -->"
 
 
@@ -73,7 +73,7 @@ def headline(facts: GateFacts) -> str:
     names = " and ".join(f"{name} ({_line(of['name'])})" for name, of in facts["baselines"].items())
     worst = _worst(facts)
     return (
-        f"{facts['verdict']}: {_line(facts['candidate']['name'])} against {names}, {_line(worst['task'])} "
+        f"{facts['verdict']}: {_line(facts['candidate']['name'])} compared with {names}, {_line(worst['task'])} "
         f"{_points(worst)} points, margin {worst['margin']:g}"
     )
 
@@ -95,13 +95,13 @@ def _worst(facts: GateFacts) -> Mapping[str, Any]:
 
 
 def _points(check: Mapping[str, Any]) -> str:
-    """Difference with its interval, which leaves alpha out on either side."""
+    """Difference with its interval in points; alpha lies outside on either side."""
     return tables.percent(check, "+")
 
 
 def summary(facts: GateFacts) -> str:
-    """Markdown for a pull request, below GitHub's limits: what does not fit is left out from the end, and said."""
-    head = ["Check", "Verdict", "Difference, points", "Margin", "Gained / lost", "n", "p worse", "p margin"]
+    """Markdown for a pull request, below GitHub's limits: what does not fit is cut from the end, with a note."""
+    head = ["Check", "Verdict", "Difference, points", "Margin", "Gained / lost", "n", "p (any drop)", "p (margin)"]
     order = {"BLOCK": 0, "INCONCLUSIVE": 1, "PASS": 2}
     checks = sorted(facts["checks"], key=lambda check: order[check["verdict"]])
     shown = checks[:_MOST_CHECKS]
@@ -129,7 +129,7 @@ _LONGEST_WARNING = 1000
 
 def _summary_row(check: Mapping[str, Any]) -> list[str]:
     return [
-        f"{tables.escape_markup(_line(check['task']))} against {check['baseline']}",
+        f"{tables.escape_markup(_line(check['task']))} vs {check['baseline']}",
         f"{SIGNS[check['verdict']]} {check['verdict']}" + (f" ({check['note']})" if check["note"] else ""),
         _points(check),
         f"{check['margin']:g}",
@@ -143,11 +143,13 @@ def _summary_row(check: Mapping[str, Any]) -> list[str]:
 def _meaning(facts: GateFacts) -> str:
     settings, level = facts["settings"], 100 * facts["settings"]["alpha"]
     return (
-        "**PASS**: a drop of the margin is ruled out. **BLOCK**: it did get worse, and the margin is not ruled out. "
-        f"**INCONCLUSIVE**: these items tell neither. One-sided tests at {level:g} %, for BLOCK corrected (Holm) for "
-        f"{tables.count(len(facts['checks']), 'check')}; intervals leave {level:g} % out on either side. "
+        "**PASS**: a drop of the margin or more is ruled out. **BLOCK**: the candidate is significantly worse, and a "
+        "drop of the margin is not ruled out. **INCONCLUSIVE**: neither can be shown with these items. One-sided tests "
+        f"at {level:g} %, BLOCK with Holm's correction for {tables.count(len(facts['checks']), 'check')}; "
+        f"{100 - 2 * level:g} % intervals. "
         f"{settings['reading'].capitalize()} scores of {facts['n_used']:,} of {facts['n']:,} items, "
-        f"{tables.count(facts['samples'], 'sample')} each, design {settings['design']}, policy {settings['policy']}; "
+        f"{tables.count(facts['samples'], 'sample')} per item, design {settings['design']}, "
+        f"policy {settings['policy']}; "
         f"{tables.count(facts['attempts'], 'attempt')}, {tables.count(facts['candidates_checked'], 'candidate')} "
         "checked on these items so far."
     )
@@ -164,13 +166,13 @@ def _sides(facts: GateFacts) -> Iterator[str]:
         rows.append([who, f"`{of['checkpoint'].removeprefix('recorded:')[:12]}`",
                      *shares, tokens, tables.escape_markup(_line(of.get("reason", "–"))) or "–"])  # fmt: skip
     yield from tables.table(
-        ["", "Weights", "Failed %", "Cut off %", "Unread %", "Tokens a reply", "Accepted for"], rows
+        ["", "Weights", "Failed %", "Truncated %", "No answer %", "Tokens per reply", "Accepted because"], rows
     )
     yield ""
 
 
 def _folded(facts: GateFacts, room: int) -> str:
-    """The flipped items under a fold, as many as there is room for."""
+    """The flipped items in a folded section, as many as fit."""
     start, end = "<details><summary>Items that flipped</summary>\n\n", "\n</details>\n"
     lines, used, left = [], len((start + end).encode()) + 100, 0
     for line in _flips(facts):
@@ -190,7 +192,7 @@ def _flips(facts: GateFacts) -> Iterator[str]:
         for task, items in tasks.items():
             for word in ("lost", "gained"):
                 yield from (
-                    f"- {word} against {baseline}: {tables.escape_markup(_line(task))} {tables.code(_line(item))}"
+                    f"- {word} vs {baseline}: {tables.escape_markup(_line(task))} {tables.code(_line(item))}"
                     for item in items[word]
                 )
 
@@ -208,12 +210,12 @@ def flipped(facts: GateFacts) -> str:
 
 
 def gate_forest(facts: GateFacts) -> str:
-    """SVG: every check's difference with its interval, and the margin, where it is one."""
+    """SVG: the difference of every check with its interval, and the margin if all checks share one."""
     checks = facts["checks"]
     margins = {check["margin"] for check in checks}
     rows = [
         {
-            "name": f"{_clean(_line(c['task']))} against {c['baseline']}"
+            "name": f"{_clean(_line(c['task']))} vs {c['baseline']}"
             + (f", margin {c['margin']:g}" if len(margins) > 1 else ""),
             **{key: c[key] for key in ("verdict", "value", "low", "high", "n")},
         }
@@ -225,12 +227,12 @@ def gate_forest(facts: GateFacts) -> str:
 
 
 def _cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
+    """The text as a cell that no spreadsheet reads as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def junit(facts: GateFacts) -> str:
-    """JUnit XML: one test case a check; BLOCK is a failure, INCONCLUSIVE skipped, or a failure where it must not be."""
+    """JUnit XML: one test case per check; BLOCK fails; INCONCLUSIVE is skipped, or fails under require-noninferior."""
     strict = facts["settings"]["policy"] == "require-noninferior"
     checks = facts["checks"]
     failed = [c for c in checks if c["verdict"] == "BLOCK" or (strict and c["verdict"] == "INCONCLUSIVE")]
@@ -262,12 +264,12 @@ def _xml(root: ElementTree.Element) -> str:
 
 
 def workflow_commands(facts: GateFacts) -> list[str]:
-    """GitHub's workflow commands: an error a blocked check, a warning an open one; only as many as are shown."""
+    """GitHub workflow commands: an error per blocked check, a warning per inconclusive one, the worst first."""
     kinds = {"BLOCK": "error", "INCONCLUSIVE": "warning"}
     found = []
     for check in sorted(facts["checks"], key=lambda check: (check["verdict"] != "BLOCK", check["value"])):
         if kind := kinds.get(check["verdict"]):
-            name = f"{_line(check['task'])} against {check['baseline']}"
+            name = f"{_line(check['task'])} vs {check['baseline']}"
             text = f"{name}: {_points(check)} points, margin {check['margin']:g}"
             found.append(f"::{kind} title=gate {check['verdict']}::{_escaped(text)}")
     return found[:MOST_ANNOTATIONS]
@@ -278,22 +280,22 @@ def _escaped(text: str) -> str:
 
 
 def gate_badge(facts: GateFacts) -> dict[str, Any]:
-    """For shields.io's endpoint."""
+    """The badge, for the endpoint of shields.io."""
     worst = _worst(facts)
     message = f"{facts['verdict']} {100 * worst['value']:+.1f} points"
     return {"schemaVersion": 1, "label": "gate", "message": message, "color": COLOURS[facts["verdict"]]}
 
 
 def report_lines(facts: GateFacts) -> list[str]:
-    """What a terminal shows."""
+    """The report as lines of text for the terminal."""
     found = [headline(facts)]
     for check in facts["checks"]:
         found.append(
-            f"  {check['verdict']:<12} {_line(check['task'])} against {check['baseline']}: {_points(check)} points, "
+            f"  {check['verdict']:<12} {_line(check['task'])} vs {check['baseline']}: {_points(check)} points, "
             f"margin {check['margin']:g}, n {check['n']:,} ({check['method']})"
             + (f"; {check['note']}" if check["note"] else "")
         )
         if check["verdict"] == "INCONCLUSIVE" and check["n"] > 1 and check["error"]:
             least = 100 * intervals.smallest_found(check["error"], check["n"] - 1, 2 * facts["settings"]["alpha"])
-            found.append(f"{'':15}a drop below {least:.1f} points would be missed more than one time in five")
+            found.append(f"{'':15}detectable drop: {least:.1f} points (80 % power)")
     return [*found, *(f"  note: {tables.line(warning)}" for warning in facts["warnings"])]

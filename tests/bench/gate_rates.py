@@ -1,4 +1,4 @@
-"""How often the gate blocks, passes and stops early: simulated, to hold against published operating characteristics.
+"""How often the gate blocks, passes and stops early: simulated, to compare with published operating characteristics.
 
     python tests/bench/gate_rates.py [repetitions]
 
