@@ -1,4 +1,4 @@
-"""Reads a Hugging Face model folder without torch: is it whole, what are its digests, what does it cost to run.
+"""Reads a Hugging Face model folder without torch: completeness, digests, number of matmul weights.
 
 safetensors: 8 bytes (little-endian header length), a JSON header {name: {dtype, shape, data_offsets}}, the tensors.
 Source: https://github.com/huggingface/safetensors, "Format".
@@ -30,7 +30,7 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "tok_embeddings.weight")
 _POSITIONS = ("wpe.weight", "embed_positions.weight")
 _HEADS = ("lm_head.weight", "embed_out.weight")
-# config.json keys that change neither the layers nor the numbers a served model gives
+# config.json keys that change neither the layers nor the outputs of a served model
 _NOT_ARCHITECTURE = {"_name_or_path", "transformers_version", "use_cache", "dtype", "torch_dtype", "initializer_range"}
 
 
@@ -46,8 +46,8 @@ class _Tensor:
 def open_checkpoint(path: Path, chat: bool = True) -> Checkpoint:
     """The checkpoint in the folder `path`, with its digests; reads every byte of the weights.
 
-    Raises `BadCheckpoint` unless the folder holds a full model: config, whole safetensors, tokenizer, and with `chat`
-    a chat template.
+    Raises `BadCheckpoint` unless the folder holds a full model: config, complete safetensors, tokenizer, and with
+    `chat` a chat template.
     """
     architecture(path)
     if chat and not chat_template(path):
@@ -61,7 +61,7 @@ def open_checkpoint(path: Path, chat: bool = True) -> Checkpoint:
 def matmul_params(path: Path) -> int:
     """Weights that take part in a matrix product for one token of a dense model.
 
-    All 2-D weights but the input embedding, a look-up; the output head counts also where it is tied to it.
+    All 2-D weights except the input embedding, a look-up; an output head tied to it counts too.
     """
     shapes = {name: tensor.shape for name, tensor in _tensors(path).items() if len(tensor.shape) == 2}
     embeddings = [shape for name, shape in shapes.items() if name.endswith(_EMBEDDINGS)]
@@ -108,12 +108,14 @@ def _tensors(path: Path) -> dict[str, _Tensor]:
     for shard in sorted(set(listed.values())):
         found.update(_header(path / shard))
     if missing := sorted(set(listed) - set(found)):
-        raise BadCheckpoint(f"{path}: {len(missing)} tensors of the index are in no shard, first {missing[0]!r}")
+        raise BadCheckpoint(
+            f"{path}: {len(missing)} tensors of the index are in none of the shards, first {missing[0]!r}"
+        )
     return found
 
 
 def _header(file: Path) -> dict[str, _Tensor]:
-    """The tensors of one safetensors file; raises `BadCheckpoint` unless every byte of them is there."""
+    """The tensors of one safetensors file; raises `BadCheckpoint` unless the file is complete."""
     if not file.exists():
         raise BadCheckpoint(f"{file.parent}: shard {file.name} is missing; copy the whole folder again")
     size = file.stat().st_size
@@ -123,7 +125,7 @@ def _header(file: Path) -> dict[str, _Tensor]:
             raise BadCheckpoint(f"{file}: a Git LFS pointer, not the weights; run `git lfs pull`")
         length = int.from_bytes(start[:8], "little")
         if size < 8 or length > min(size - 8, _MAX_HEADER_BYTES):
-            raise BadCheckpoint(f"{file}: not a whole safetensors file ({size} bytes); copy it again")
+            raise BadCheckpoint(f"{file}: not a complete safetensors file ({size} bytes); copy it again")
         stream.seek(8)
         try:
             entries = json.loads(stream.read(length))
@@ -133,7 +135,7 @@ def _header(file: Path) -> dict[str, _Tensor]:
             raise BadCheckpoint(f"{file}: bad safetensors header: {cause!r}; save it again") from cause
     end = max((t.start + t.n_bytes for t in tensors.values()), default=8 + length)
     if end != size:
-        raise BadCheckpoint(f"{file}: {size} bytes, but its header promises {end}; the file was cut: copy it again")
+        raise BadCheckpoint(f"{file}: {size} bytes, but its header lists {end}; the file is truncated: copy it again")
     return tensors
 
 
@@ -161,14 +163,14 @@ def _weights_digest(tensors: dict[str, _Tensor]) -> str:
 
 
 def _tokenizer_digest(path: Path) -> str:
-    """Over tokenizer.json without its padding and truncation, which trainers switch on and save, and the template."""
+    """Digest of tokenizer.json and the chat template; padding and truncation, which trainers change, are left out."""
     tokenizer = _json(path / "tokenizer.json")
     rules = {key: value for key, value in tokenizer.items() if key not in {"padding", "truncation"}}
     return sha256_of([rules, chat_template(path)])
 
 
 def chat_template(path: Path) -> str:
-    """The chat template of a model folder; "" where there is none."""
+    """The chat template of a model folder; "" if there is none."""
     file = path / "chat_template.jinja"
     if file.exists():
         return file.read_text(encoding="utf-8")
@@ -179,11 +181,11 @@ def chat_template(path: Path) -> str:
 def resolve_model(name: str) -> Path:
     """The local folder of a model; a name like "Qwen/Qwen2.5-0.5B" is fetched from the hub, or found in its cache.
 
-    Raises `BadCheckpoint` where it is neither a folder nor a model the hub can give.
+    Raises `BadCheckpoint` if it is neither a folder nor a model on the hub.
     """
     path = Path(name).expanduser()
     if path.exists() or not _HUB_NAME.fullmatch(name):
-        return path  # open_checkpoint says what is wrong with it
+        return path  # open_checkpoint reports what is wrong with it
     from huggingface_hub import snapshot_download
 
     wanted = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
@@ -191,6 +193,7 @@ def resolve_model(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except Exception as error:
         raise BadCheckpoint(
-            f"model {name!r} is no folder here, and the Hugging Face hub did not give it ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]}); give a folder with config.json, *.safetensors and a tokenizer"
+            f"model {name!r} is not a folder here, and could not be fetched from the Hugging Face hub "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}); give a folder with config.json, "
+            "*.safetensors and a tokenizer"
         ) from error

@@ -5,10 +5,10 @@ HarnessError                 1  anything below, shown without a traceback
 │   ├── UnknownName             unknown strategy, trainer, task, engine (did you mean)
 │   ├── UnknownSplit
 │   └── BadConfig               a recipe key or value
-├── BadCheckpoint            2  a model folder that is none
+├── BadCheckpoint            2  not a valid model folder
 ├── DataError                2  train or test data missing, malformed, or held-out items in the train set
 ├── NotComparable            5  rows that differ in prompt, decoding, grader, engine or items
-├── Locked                   6  another run is using this folder
+├── Locked                   6  another run uses this folder
 ├── StorageError             7  no permission to write, disk full, or too little left to start
 ├── HubError                 8  the Hugging Face hub refused, or could not be reached
 ├── EngineError              1  the engine failed, or its weights could not be verified
@@ -25,7 +25,7 @@ from contextlib import contextmanager
 
 
 class HarnessError(Exception):
-    """A failure a person can act on: who, what was given, what was expected, what to do next."""
+    """A failure the user can act on: who, what was given, what was expected, what to do next."""
 
     exit_code = 1
 

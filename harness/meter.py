@@ -19,17 +19,17 @@ from typing import Any, Literal
 
 from harness.types import Budget, Cost
 
-OVERSHOOT = 0.02  # share of the budget by which the last step may pass it
+OVERSHOOT = 0.02  # share of the budget by which the last step may overshoot it
 FULL, ADAPTER = 6.0, 4.0  # FLOPs per weight and token of a training step
 
 Phase = Literal["train", "generate", "reward", "score"]
 
 
 class Meter:
-    """Counts one stage. The trainer charges it; the loop reads it; a checkpoint saves it, so a resumed stage goes on.
+    """Counts the cost of one stage. The trainer charges it; its state is saved with checkpoints, for a resumed stage.
 
-    n_params, n_teacher_params: matmul weights of student and teacher. progress: a JSONL file that others may follow.
-    devices: how many the stage holds; a second of the clock is charged as so many.
+    n_params, n_teacher_params: matmul weights of student and teacher. progress: a JSONL file to report to.
+    devices: number of devices the stage holds; a second of wall time is charged once per device.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Meter:
         )
 
     def score(self, tokens: int) -> None:
-        """The teacher read `tokens` in the loop, to say how likely they are."""
+        """The teacher scored `tokens` (log-probabilities) in the training loop."""
         c = self.cost
         self.cost = replace(
             c,
@@ -88,9 +88,9 @@ class Meter:
         )
 
     def charge_once(self, prompt_tokens: int = 0, tokens: int = 0, scored: int = 0, seconds: float = 0.0) -> None:
-        """What the teacher did once, before the loop: read, sampled (rejected traces too), scored; `seconds` of it.
+        """Teacher work done once before the loop: tokens read, sampled (rejected traces too), scored, and its seconds.
 
-        Every stage that uses it is charged for all of it, so a strategy's cost does not hang on what ran beside it.
+        Every stage that uses it is charged for all of it, so a strategy's cost does not depend on what else was run.
         """
         c = self.cost
         writing, scoring = (0.0, seconds) if scored else (seconds, 0.0)
@@ -106,16 +106,16 @@ class Meter:
         self._stepped = self.used
 
     def charge_grading(self, cpu_s: float) -> None:
-        """A grader used `cpu_s` CPU seconds."""
+        """Charge `cpu_s` CPU seconds of grading."""
         self.cost = replace(self.cost, verifier_cpu_s=self.cost.verifier_cpu_s + cpu_s)
 
     def record_unique_prompts(self, unique_prompts: int) -> None:
-        """So many different prompts have been used up to now."""
+        """Record the number of different prompts used so far."""
         self.cost = replace(self.cost, unique_prompts=unique_prompts)
 
     @contextlib.contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
-        """Charge the time until the end to a phase; a phase within takes its time from the one around it."""
+        """Charge the time inside the `with` to a phase; time of an inner phase is not charged to the outer one."""
         self._charge_time()
         outer, self._phase = self._phase, name
         try:
@@ -139,12 +139,12 @@ class Meter:
 
     @property
     def fraction(self) -> float:
-        """Share of the budget spent; may pass 1 by the last step's overshoot."""
+        """Share of the budget spent; the last step may overshoot 1."""
         return self.used / self.budget.amount
 
     @property
     def exhausted(self) -> bool:
-        """No step may follow: the budget is spent, or a step as large as the largest so far would overshoot it."""
+        """Whether training must stop: the budget is spent, or a step as large as the largest so far would overshoot."""
         if self.used >= self.budget.amount:
             return True
         return self.cost.steps > 0 and self.used + self._largest_step > (1 + OVERSHOOT) * self.budget.amount
@@ -163,14 +163,14 @@ class Meter:
         return {"cost": asdict(self.cost), "largest_step": self._largest_step}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
         self.cost = Cost(**state["cost"])
         self._largest_step = state["largest_step"]
         self._stepped = self.used
         self._mark = self._phase_mark = time.monotonic()
 
     def record_device_memory(self, device_bytes: int) -> None:
-        """The accelerator's memory in use was at most this at its peak."""
+        """Record the peak of accelerator memory in use."""
         self.cost = replace(self.cost, peak_device_bytes=max(self.cost.peak_device_bytes, device_bytes))
 
     def report(self, **values: float | int | str | None) -> None:

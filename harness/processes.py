@@ -1,4 +1,4 @@
-"""Python processes of ours: started with one end of a socket for pickled messages, ended with whoever started them."""
+"""Child Python processes: each has one end of a socket for pickled messages, and ends when its parent does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 @dataclass
 class Child:
-    """A running process, our end of its socket, its temporary folder, and in that the file that takes its output."""
+    """A running process, the parent's end of its socket, and its temporary folder, which holds its output in `log`."""
 
     popen: subprocess.Popen[bytes]
     connection: Connection
@@ -30,36 +30,36 @@ class Child:
         return Path(self.folder.name) / "log"
 
     def kill(self) -> None:
-        """End it at once: it holds nothing worth saving."""
+        """Kill the process, close the socket and remove the folder."""
         self.connection.close()
         self.popen.kill()
         self.popen.wait()
         self.folder.cleanup()
 
     def last_words(self) -> str:
-        """How the process ended, and the last lines it wrote; waits for its end."""
+        """How the process ended, with the last lines of its output; waits for the end."""
         code = self.popen.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         hint = " (out of memory?)" if code == -signal.SIGKILL else ""
-        if not self.log.exists():  # it lies in the temporary folder, which others may clean
+        if not self.log.exists():  # temporary folders may be cleaned by others
             return how + hint
         tail = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
         return "\n".join([f"{how}{hint}. Its last output:", *tail])
 
 
 def python_module(name: str) -> list[str]:
-    """The command that runs an installed module as a child."""
+    """The command that runs an installed module in a child process."""
     return [sys.executable, "-P", "-m", name]
 
 
 def spawn(command: Sequence[str], name: str, env: Mapping[str, str]) -> Child:
-    """Start `command` in a session of its own, so that Ctrl-C reaches us alone; `attach` is its other half.
+    """Start `command` in a session of its own, so that Ctrl-C reaches only the parent. The child calls `attach`.
 
-    name: of its folder for temporary files, which goes with it: killed, it cannot clear away its own. Linux ends it
-    with the thread that called this: call from a thread that lives as long as it should.
+    name: prefix of its temporary folder, which `Child.kill` removes. Linux kills the child when the calling thread
+    ends: call from a thread that lives long enough.
     """
     folder = tempfile.TemporaryDirectory(prefix=f"{name}-", ignore_cleanup_errors=True)
-    # what is compiled for good must not go with it
+    # compiled kernels are kept: they are not in the folder that is removed
     compiled = Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"
     ours, theirs = Pipe()
     try:
@@ -82,7 +82,7 @@ def spawn(command: Sequence[str], name: str, env: Mapping[str, str]) -> Child:
 
 
 def attach() -> Connection:
-    """The child's end of the socket. From now on this process ends when its parent does, however that ends."""
+    """The child's end of the socket. From now on this process is killed when its parent ends."""
     descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
     os.set_inheritable(descriptor, False)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

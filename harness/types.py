@@ -1,7 +1,7 @@
 """One page of values: read this first.
 
 Everything here is frozen, holds plain data and does no I/O. A missing value is `None`, and the comment beside it
-says what missing means. JSON in and out lives in `records.py`.
+says what missing means. JSON in and out lives in `records/serialization.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def sha256_of(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-RAW = "raw"  # the role of a text that is no chat: it goes to the model as it stands, without a chat template
+RAW = "raw"  # the role of plain text: it goes to the model as it is, without a chat template
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How a reply is drawn. temperature 0 is greedy; seed None only where temperature is 0."""
+    """How a reply is drawn. temperature 0 is greedy; seed may be None only if temperature is 0."""
 
     max_tokens: int
     temperature: float = 0.0
@@ -72,7 +72,7 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How replies are drawn. None: as the task says. chat: whether prompts go through the model's chat template."""
+    """How replies are drawn. None: the task's own value. chat: whether prompts go through the model's chat template."""
 
     repeats: int = 1
     temperature: float = 0.0
@@ -87,7 +87,7 @@ class Sampling:
 class Request:
     """One reply to be generated. key names it among the requests of one call: "<sample id>#<repeat>".
 
-    continuation: this text is the reply, and only its log-probability is wanted; needs a RAW prompt.
+    continuation: score the log-probability of this text instead of generating; needs a RAW prompt.
     """
 
     key: str
@@ -105,21 +105,21 @@ class Generation:
     n_prompt_tokens: int
     n_tokens: int
     finish: Finish
-    prompt_hash: str  # hex SHA-256 of the prompt text after the chat template; "" where the engine saw none (replay)
+    prompt_hash: str  # hex SHA-256 of the prompt text after the chat template; "" if the engine had no prompt (replay)
     wall_s: float
     error: str = ""
     prompt: str = ""  # the text that prompt_hash is of
-    logprob: float | None = None  # in nats, of the continuation asked for; None: a reply was generated
+    logprob: float | None = None  # in nats, of the continuation; None: a reply was generated
     is_greedy: bool | None = None  # whether every token of the continuation was the likeliest one
 
 
 @dataclass(frozen=True)
 class Score:
-    """One grader's verdict on one reply. value in [0, 1]; None: could not be judged (which is not "wrong")."""
+    """One grader's verdict on one reply. value in [0, 1]; None: could not be graded (which is not "wrong")."""
 
     value: float | None
-    answer: str | None = None  # what was read out of the reply; None: nothing could be read
-    why: str = ""  # for people: "no number after '####'"
+    answer: str | None = None  # what was extracted from the reply; None: nothing was found
+    why: str = ""  # for the user: "no number after '####'"
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage really spent. Token counts are exact; FLOPs are by the formula in `budget.Meter`.
+    """What a stage spent. Token counts are exact; FLOPs are by the formulas in `meter.py`.
 
     Seconds of a phase are device-seconds: the clock's, times the devices the stage holds, busy or not.
     """
@@ -161,7 +161,7 @@ class Cost:
     flops_generate: float = 0.0
     flops_teacher: float = 0.0
     unique_prompts: int = 0
-    zero_advantage: int = 0  # rollouts whose group had no reward variance, so they taught nothing
+    zero_advantage: int = 0  # rollouts of groups without reward variance: no gradient
     rollouts: int = 0
     train_s: float = 0.0
     generate_s: float = 0.0
@@ -205,7 +205,7 @@ class Cost:
         return float(getattr(self, unit))
 
     def without_teacher(self, unit: BudgetUnit) -> float:
-        """The total in a budget's unit had the teacher's work been free."""
+        """The total in a budget's unit, without the teacher's share."""
         own = replace(
             self,
             teacher_tokens=0,
@@ -247,7 +247,7 @@ class Stage:
     trainer: str
     config: Mapping[str, Any]  # the trainer's Config, every field resolved
     parent: str  # weights digest of the checkpoint it starts from
-    teacher: str  # weights digest; "" where the trainer needs no teacher in the loop
+    teacher: str  # weights digest; "" if the trainer needs no teacher in the loop
     tokenizer: str  # tokenizer digest
     data: str  # hash of the training rows, in order
     tasks: tuple[str, ...]  # "name@version" of the tasks whose graders are the reward
@@ -264,7 +264,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainRow:
-    """One training item. completion None: the trainer samples for itself (RL)."""
+    """One training item. completion None: the trainer samples its own completions (RL)."""
 
     task: str
     sample: Sample
@@ -273,9 +273,9 @@ class TrainRow:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a trainer hands back. Where it ended early, `path` is the last sound checkpoint and `why` says why.
+    """What a trainer returns. If it ended early, `path` is the last sound checkpoint and `why` gives the reason.
 
-    "collapsed": training went wrong on the way. "refused": it could not have taught anything, so it was not begun.
+    "collapsed": training diverged. "refused": training could not have changed anything, so it was not started.
     """
 
     path: Path  # folder of a full, merged checkpoint
@@ -297,7 +297,7 @@ class Record:
     engine: str  # "vllm 0.32.0 float32"
     sampling: Mapping[str, Any]
     grader_version: str
-    sandbox: str  # isolation tier of the code grader; "none needed" where nothing was run
+    sandbox: str  # isolation tier of the code grader; "none needed" if no code was run
     text: str
     n_prompt_tokens: int
     n_tokens: int
@@ -305,4 +305,4 @@ class Record:
     wall_s: float
     scores: Mapping[str, Score]  # grader name -> verdict; always has "strict" and "lenient"
     error: str = ""
-    level: str = ""  # difficulty as the task states it
+    level: str = ""  # difficulty, as stated by the task

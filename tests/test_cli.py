@@ -165,7 +165,7 @@ def test_doctor_tells_engine_sandbox_and_what_is_missing(tmp_path):
     findings = {f["what"]: f for f in json.loads(run.stdout)}
     assert run.returncode == 1
     assert findings["data"]["state"] == "fail"
-    assert "is no folder" in findings["data"]["text"]
+    assert "is not a folder" in findings["data"]["text"]
     assert findings["engine"]["text"].startswith("vllm will be used")
     assert findings["sandbox"]["text"].startswith("T1")
     assert harness("doctor", cwd=tmp_path, HARNESS_DATA=str(tmp_path)).returncode == 0

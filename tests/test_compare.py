@@ -162,10 +162,10 @@ def test_the_checkpoint_of_a_run_is_the_best_on_dev_and_the_others_are_gone(worl
     assert len(snapshots) == sum(name != "100" for name in chosen)
 
 
-def test_every_checkpoint_scored_on_test_items_is_in_the_ledger_once(world):
-    looks = [json.loads(line) for line in (world["folder"] / "test-looks.jsonl").read_text().splitlines()]
+def test_every_checkpoint_scored_on_test_items_is_logged_once(world):
+    logged = [json.loads(line) for line in (world["folder"] / "test-looks.jsonl").read_text().splitlines()]
     assert (
-        len(looks) == len({(look["items"], look["checkpoint"]) for look in looks}) == 2 * 6
+        len(logged) == len({(one["items"], one["checkpoint"]) for one in logged}) == 2 * 6
     )  # noop and what collapsed are the base
     text = (world["folder"] / "board.md").read_text()
     assert "Looks at these items so far: pico_math 6 checkpoints, pico_code 6 checkpoints." in text

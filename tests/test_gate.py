@@ -1,4 +1,4 @@
-"""The gate blocks what got worse, passes what did not, and never passes what it cannot judge."""
+"""The gate blocks what got worse, passes what did not, and never passes what it cannot compare."""
 
 import csv
 import json

@@ -68,7 +68,7 @@ def test_a_direct_commit_goes_to_the_main_branch(hub, tmp_path):
     [
         ("kdd=me/model", "unknown row 'kdd': did you mean 'kd'?"),
         ("kd@9=me/model", "row 'kd' has no seed 9; its seeds: 1"),
-        ("kd", "wants ROW[@SEED]=OWNER/MODEL like kd@2=me/small-kd, got 'kd'"),
+        ("kd", "must be ROW[@SEED]=OWNER/MODEL, such as kd@2=me/small-kd, got 'kd'"),
         ("kd=me/nope", "answered 404 for model repository 'me/nope'"),
     ],
 )

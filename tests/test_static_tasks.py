@@ -541,7 +541,7 @@ def test_tasks_list_shows_sizes_where_the_data_is_and_never_reads_it(
     lines = {line.split()[0]: line.split() for line in ran.output.splitlines() if line.strip()}
     assert lines["gsm8k"] == ["gsm8k", "6,973", "500", "1,319", "number", "7", "MIT"]
     assert lines["amc23"][1:5] == ["-", "-", "-", "math"]
-    assert lines["pico_math"][1:5] == ["made", "made", "made", "number"]
+    assert lines["pico_math"][1:5] == ["generated", "generated", "generated", "number"]
     assert "NON-COMMERCIAL" in lines["minerva"]
     assert lines["quick"][-1] == "100"
     found = json.loads(CliRunner().invoke(cli, ["tasks", "list", "--json"]).stdout)
@@ -553,20 +553,20 @@ def test_tasks_list_shows_sizes_where_the_data_is_and_never_reads_it(
 def test_tasks_show_tells_terms_defects_power_and_the_first_item(data: Path) -> None:  # noqa: ARG001
     shown = CliRunner().invoke(cli, ["tasks", "show", "minerva"]).output
     assert "minerva 1.0, test: 6 items" in shown
-    assert "the data here is not as published: 272 items are expected" in shown
+    assert "the data on this machine is not as published: 272 items expected" in shown
     assert "licence: CC BY-NC-SA 4.0, NON-COMMERCIAL use only" in shown
     assert "known defects: minerva/test/0005: the published answer is a piece of a program" in shown
-    assert "one fifth of items differing: 51.1 points" in shown
+    assert "one fifth of items differing): 51.1 points" in shown
     assert "[user] How long is 1 km, in m?" in shown
     assert "[target] 1e3" in shown
     found = json.loads(CliRunner().invoke(cli, ["tasks", "show", "cruxeval", "--json"]).stdout)
     assert (found["n"], found["judged_by"], found["target"], found["defects"]) == (6, "literal", "['a', 0]", [])
-    assert "smallest difference" in CliRunner().invoke(cli, ["tasks", "show", "pico_math", "--split", "dev"]).output
+    assert "detectable difference" in CliRunner().invoke(cli, ["tasks", "show", "pico_math", "--split", "dev"]).output
 
 
 def test_tasks_show_tells_of_a_suite_and_refuses_unknown_names() -> None:
     shown = CliRunner().invoke(cli, ["tasks", "show", "quick"]).output
-    assert "humaneval 1.0: 100 test items, judged by code, finds differences of 12.5 points" in shown
+    assert "humaneval 1.0: 100 test items, graded by code, detectable difference 12.5 points" in shown
     assert json.loads(CliRunner().invoke(cli, ["tasks", "show", "paper", "--json"]).stdout)["limit"] is None
     failed = CliRunner().invoke(cli, ["tasks", "show", "mat500"])
     assert "unknown task or suite 'mat500': did you mean 'math500'?" in str(failed.exception or failed.output)

@@ -111,7 +111,7 @@ def test_what_cannot_be_tried_is_refused(tried, error, message):
 
 
 def world(strategies, tmp_path, **recipe):
-    """As much of a comparison as `compare.tuned` asks for."""
+    """As much of a comparison as `facts.tuned` asks for."""
     values = {"base": "b", "tasks": ["pico_math"], "budget": {"amount": 1e9}}
     made = replace(recipes.from_values(values, tmp_path / "x.toml"), **recipe)
     items = SimpleNamespace(rows=[], dev=[])

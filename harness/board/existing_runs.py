@@ -45,7 +45,7 @@ def read_runs(paths: Sequence[Path]) -> list[Entry]:
     """The entries in these runs, in order.
 
     A path is a run folder of `harness compare` or `harness eval`, a folder with lm-eval's samples_*.jsonl, one such
-    file, or a file of recorded generations with verdicts of its own (see `generations`). Texts are left out. Raises
+    file, or a file of recorded generations with verdicts of its own (see `recorded_read`). Texts are left out. Raises
     `DataError` for anything else, and for two entries of one name.
     """
     entries: list[Entry] = []

@@ -55,7 +55,7 @@ def render_page(
 ) -> str:
     """The page as text, to be written as UTF-8.
 
-    facts: a `leaderboard.Board` as JSON; what a row lacks is not shown. items: by task. answers: by name of a row,
+    facts: an `entries.Board` as JSON; what a row lacks is not shown. items: by task. answers: by name of a row,
     then by task. pictures: SVG text by title. most_bytes: what all replies may take in the page; beyond it some are
     left out, by the rule of `_within`, and the page says so. Raises ValueError for answers that do not fit the rows and
     items, and for a picture that is no SVG.

@@ -1,4 +1,4 @@
-"""What this machine can do for the harness, and what is missing."""
+"""What is installed on this machine, what will be used, and what is missing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """All findings, in the order a person would ask."""
+    """All findings, the most basic first."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     cores = len(os.sched_getaffinity(0))
@@ -77,7 +77,7 @@ def _sandbox() -> Finding:
 
 
 def examine_sandbox() -> list[Finding]:
-    """What each isolation tier says on this machine, strongest first, and what the walls are made of."""
+    """Whether each isolation tier works on this machine, strongest first, and what it is built on."""
     tier, why = Sandbox.probe()
     found = [Finding("fail" if tier == "none" else "ok", "in use", tier if tier != "none" else why)]
     for name in ("T1", "T2", "T3"):
@@ -85,12 +85,12 @@ def examine_sandbox() -> list[Finding]:
             with Sandbox(1, tier=name, allow_weak=True) as sandbox:
                 taken = sandbox.run(CodeJob("def add(a, b): return a + b", "add", _ADDS))
                 weak = "; programs can read this user's files: only with --allow-weak-sandbox" if name == "T3" else ""
-                text = f"{sandbox.tier}: works ({1000 * taken.wall_s:.1f} ms a sample{weak})"
+                text = f"{sandbox.tier}: works ({1000 * taken.wall_s:.1f} ms per sample{weak})"
                 found.append(Finding("ok" if taken.passed else "fail", name, text if taken.passed else taken.why))
         except SandboxError as e:
             found.append(Finding("warn", name, str(e)))
     outer = os.environ.get(OUTER)
-    shell = f"{OUTER}={outer}" if outer else f"none; set {OUTER} to a command that starts workers in a shell of its own"
+    shell = f"{OUTER}={outer}" if outer else f"none; set {OUTER} to a command that wraps the workers"
     user = "root: workers become an unused user" if os.geteuid() == 0 else f"user {os.geteuid()}"
     abi = kernel.landlock_abi()
     return [
@@ -109,5 +109,5 @@ def _data() -> Finding:
     if not folder:
         return Finding("warn", "data", "HARNESS_DATA is not set: real benchmarks come from the Hugging Face hub")
     if not Path(folder).is_dir():
-        return Finding("fail", "data", f"HARNESS_DATA={folder} is no folder")
+        return Finding("fail", "data", f"HARNESS_DATA={folder} is not a folder")
     return Finding("ok", "data", f"HARNESS_DATA={folder}")

@@ -1,4 +1,4 @@
-"""What is installed: `harness tasks`, `trainers`, `doctor`; and `harness pico`, which builds the embedded world."""
+"""`harness tasks`, `trainers`, `doctor`: what is installed. `harness pico`: train the models of the embedded world."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from harness.errors import DataError
 
 @click.group()
 def tasks() -> None:
-    """The benchmarks."""
+    """Show the installed benchmarks."""
 
 
 @tasks.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def tasks_list(as_json: bool) -> None:
-    """All installed tasks and suites: items, judges, licences. Sizes are shown where the data is on this machine."""
+    """List all tasks and suites: items, graders, licences. Sizes are shown if the data is on this machine."""
     import json
 
     from tabulate import tabulate
@@ -34,17 +34,17 @@ def tasks_list(as_json: bool) -> None:
     for task in found["tasks"]:
         sizes = [f"{n:,}" if (n := task["items"].get(split)) else "-" for split in ("train", "dev", "test")]
         if not task["items"]:
-            sizes = ["made"] * 3
+            sizes = ["generated"] * 3
         elif not task["here"]:
             sizes = ["-"] * 3
         rows.append([task["name"], *sizes, task["judged_by"], task["known_defects"] or "", task["licence"]])
-    head = ["task", "train", "dev", "test", "judged by", "defects", "licence"]
+    head = ["task", "train", "dev", "test", "graded by", "defects", "licence"]
     click.echo(tabulate(rows, head, disable_numparse=True, colalign=("left", *["right"] * 3, "left", "right", "left")))
     click.echo()
     suites = [
         [s["name"], ", ".join(s["test"]), ", ".join(s["dev"]), s["limit"] or "all items"] for s in found["suites"]
     ]
-    click.echo(tabulate(suites, ["suite", "judges by", "dev splits of", "of each"], disable_numparse=True))
+    click.echo(tabulate(suites, ["suite", "test sets", "dev splits of", "items of each"], disable_numparse=True))
 
 
 @tasks.command("show")
@@ -52,7 +52,7 @@ def tasks_list(as_json: bool) -> None:
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "dev", "test"]))
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def tasks_show(name: str, split: Any, as_json: bool) -> None:
-    """One task: its size, what it can tell apart, and its first item as a model sees it. Or one suite."""
+    """Show one task: size, detectable difference, and the first item as a model sees it. Or one suite."""
     import json
 
     from harness.evaluation import task_cards
@@ -68,13 +68,13 @@ def tasks_show(name: str, split: Any, as_json: bool) -> None:
 
 def _show_suite(suite: dict[str, Any]) -> None:
     click.echo(f"{suite['name']}: {suite['why']}")
-    click.echo(f"dev splits to choose settings by: {', '.join(suite['dev'])}\n")
+    click.echo(f"dev splits, for choosing settings: {', '.join(suite['dev'])}\n")
     for task in suite["tasks"]:
-        finds = f"finds differences of {task['detectable']} points" if task["n"] else "generated items"
+        finds = f"detectable difference {task['detectable']} points" if task["n"] else "generated items"
         click.echo(
-            f"{task['name']} {task['version']}: {task['n'] or '?'} test items, judged by {task['judged_by']}, {finds}"
+            f"{task['name']} {task['version']}: {task['n'] or '?'} test items, graded by {task['judged_by']}, {finds}"
         )
-    click.echo("\n(80 % power, one fifth of items differing)")
+    click.echo("\n(detectable with 80 % power, if two models differ on one fifth of the items)")
 
 
 def _show_task(task: dict[str, Any]) -> None:
@@ -82,18 +82,18 @@ def _show_task(task: dict[str, Any]) -> None:
     click.echo(f"{task['name']} {task['version']}, {task['split']}: {task['n']} items{levels}")
     published = task["items"].get(task["split"], task["n"])
     if task["missing"]:
-        click.echo("the items themselves are not here")
+        click.echo("the data is not on this machine")
     elif published != task["n"]:
-        click.echo(f"the data here is not as published: {published} items are expected")
+        click.echo(f"the data on this machine is not as published: {published} items expected")
     click.echo(
-        f"replies: at most {task['max_tokens']} tokens; judged by {task['judged_by']}"
+        f"replies: at most {task['max_tokens']} tokens; graded by {task['judged_by']}"
         f"{', in the sandbox' if task['needs_sandbox'] else ''}"
     )
     if task["licence"]:
         click.echo(f"licence: {task['licence']}" + (f"; source: {task['source']}" if task["source"] else ""))
     if task["detectable"]:
         found = f"{task['detectable']} points"
-        click.echo(f"smallest difference found with 80 % power, one fifth of items differing: {found}")
+        click.echo(f"detectable difference (80 % power, one fifth of items differing): {found}")
     for defect in task["defects"]:
         items = defect["items"]
         more = f" and {len(items) - 8} more" if len(items) > 8 else ""
@@ -108,7 +108,7 @@ def _show_task(task: dict[str, Any]) -> None:
 
 @click.command()
 def trainers() -> None:
-    """The installed trainers and their settings."""
+    """Show the installed trainers and their settings."""
     from dataclasses import asdict
 
     from harness import registry
@@ -122,16 +122,16 @@ def trainers() -> None:
 
 @click.group()
 def pico() -> None:
-    """The embedded world."""
+    """Build the embedded world: two generated tasks and two tiny models."""
 
 
 @pico.command("build")
 @click.option(
-    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where base/ and teacher/ go."
+    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for base/ and teacher/."
 )
-@click.option("--reduced", is_flag=True, help="A weaker world in about a minute, to check the recipe.")
+@click.option("--reduced", is_flag=True, help="Train a weaker base only, in about a minute, to check the recipe.")
 def pico_build(out: Path, reduced: bool) -> None:
-    """Train the embedded world's base and teacher from scratch (the shipped ones were made by this).
+    """Train the base and the teacher from scratch, as the shipped ones were made.
 
     \b
     Example:
@@ -148,9 +148,11 @@ def pico_build(out: Path, reduced: bool) -> None:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-@click.option("--sandbox", is_flag=True, help="Only the sandbox: every tier, whether it can be had here, and why not.")
+@click.option(
+    "--sandbox", is_flag=True, help="Only the sandbox: each isolation tier, whether it works here, and why not."
+)
 def doctor(as_json: bool, sandbox: bool) -> None:
-    """Tell what is installed, which engine and sandbox will be used, and what is missing."""
+    """Show what is installed, which engine and sandbox will be used, and what is missing."""
     import json
 
     from harness.cli.doctor import examine, examine_sandbox

@@ -15,7 +15,7 @@ from harness.errors import DataError
 
 @click.group()
 def leaderboard() -> None:
-    """Make boards from the results of earlier runs."""
+    """Build, check and publish boards from the results of earlier runs."""
 
 
 _OUT = click.option(
@@ -23,7 +23,7 @@ _OUT = click.option(
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
     callback=board_file,
-    help="The .md to write; the other forms lie beside it.",
+    help="The .md file to write; the other formats go beside it.",
 )
 
 
@@ -31,16 +31,16 @@ _OUT = click.option(
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @_OUT
 @click.option("--title", help="[default: the names of the runs]")
-@click.option("--reference", default="", help="The row all others are held against [default: base, else the first].")
+@click.option("--reference", default="", help="The row to compare the others with [default: base, else the first].")
 @click.option(
     "--reading",
     type=click.Choice(["strict", "lenient"]),
     default="strict",
     show_default=True,
-    help="The scores to rank by; lenient where replies were made under prompts that ask for another form.",
+    help="Scores to rank by; use lenient if the prompts asked for another answer format.",
 )
 def leaderboard_build(runs: tuple[Path, ...], out: Path, title: str | None, reference: str, reading: str) -> None:
-    """Make a board of RUNS that exist: run folders, lm-eval's samples, recorded generations with verdicts.
+    """Build a board from RUNS: run folders, lm-eval samples files, recorded generations with verdicts.
 
     \b
     Examples:
@@ -48,8 +48,8 @@ def leaderboard_build(runs: tuple[Path, ...], out: Path, title: str | None, refe
       harness leaderboard build lm_eval_output/* --out board.md
       harness leaderboard build runs/recorded --out leaderboards/recorded.md --reading lenient
 
-    Runs over the same items, prompts and settings are ranked together; the others are listed apart. Beside the board
-    lie its facts (.json), a table (.csv), pictures, and a page to read replies in (.html).
+    Runs over the same items, prompts and settings are ranked together; the others are listed separately. Beside the
+    board go its facts (.json), a table (.csv), pictures, and a page for reading replies (.html).
     """
     _build_board(out, title or f"Board of {', '.join(path.name for path in runs)}", runs, reference, reading)
 
@@ -58,7 +58,7 @@ def leaderboard_build(runs: tuple[Path, ...], out: Path, title: str | None, refe
 @click.argument("board", type=click.Path(exists=True, dir_okay=False, path_type=Path), callback=board_file)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 def leaderboard_add(board: Path, runs: tuple[Path, ...]) -> None:
-    """Add RUNS to BOARD (.md), which is built anew of its own runs and these.
+    """Rebuild BOARD (.md) from its own runs and RUNS.
 
     \b
     Example:
@@ -77,7 +77,7 @@ def _targets(
     """(repository, row, seed) of each ROW[@SEED]=OWNER/MODEL."""
     found = [re.fullmatch(r"(.+?)(?:@(\d+))?=([^=]+)", text) for text in texts]
     if odd := [text for text, match in zip(texts, found, strict=True) if match is None]:
-        raise click.BadParameter(f"wants ROW[@SEED]=OWNER/MODEL like kd@2=me/small-kd, got {odd[0]!r}")
+        raise click.BadParameter(f"must be ROW[@SEED]=OWNER/MODEL, such as kd@2=me/small-kd, got {odd[0]!r}")
     return [(match[3], match[1], int(match[2]) if match[2] else None) for match in found if match]
 
 
@@ -90,7 +90,7 @@ def _targets(
     required=True,
     metavar="ROW[@SEED]=OWNER/MODEL",
     callback=_targets,
-    help="A row, or one seed of it, and the model repository that holds its checkpoint. Again for more rows.",
+    help="A row, or one seed of it, and the model repository of its checkpoint; repeatable.",
 )
 @click.option(
     "--format",
@@ -99,29 +99,36 @@ def _targets(
     show_default=True,
     help="Comma-separated: eval-results, model-index, every-eval-ever, badge.",
 )
-@click.option("--mean", is_flag=True, help="Publish the mean over the seeds of a row; the text says so.")
-@click.option("--limited", is_flag=True, help="Publish scores of fewer items than the benchmark has; the text says so.")
-@click.option("--source", default="", metavar="URL", help="Where a reader finds what the numbers were made from.")
-@click.option("--date", type=click.DateTime(["%Y-%m-%d"]), help="Of the evaluation.")
+@click.option("--mean", is_flag=True, help="Publish the mean over the seeds of a row, labelled as such.")
+@click.option("--limited", is_flag=True, help="Publish scores of fewer items than the benchmark has, labelled as such.")
+@click.option("--source", default="", metavar="URL", help="Link to the data behind the numbers.")
+@click.option("--date", type=click.DateTime(["%Y-%m-%d"]), help="Date of the evaluation.")
 @click.option("--evaluator", metavar="NAME", help="Who evaluated: an organisation or person (every-eval-ever).")
 @click.option(
     "--relationship",
     type=click.Choice(["first_party", "third_party", "collaborative", "other"]),
     default="other",
     show_default=True,
-    help="Of the evaluator to the model's maker (every-eval-ever).",
+    help="Relationship of the evaluator to the model's maker (every-eval-ever).",
 )
 @click.option(
-    "--datastore", default="", metavar="OWNER/DATASET", help="Where every-eval-ever goes [default: the model]."
+    "--datastore",
+    default="",
+    metavar="OWNER/DATASET",
+    help="Dataset repository for every-eval-ever [default: the model].",
 )
 @click.option(
     "--replies",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="RUN",
-    help="The run folder of the board: publish each judged reply too, with its question (every-eval-ever).",
+    help="Run folder of the board: publish each graded reply too, with its question (every-eval-ever).",
 )
 @click.option("--direct", is_flag=True, help="Commit to the main branch instead of opening a pull request.")
-@click.option("--dry-run", is_flag=True, help="Show every file against what is there; send nothing. Needs no token.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show every file and its difference to the repository; send nothing. Needs no token.",
+)
 def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]], **options: Any) -> None:
     """Propose scores of BOARD (.json) to the model repositories that hold the checkpoints, as pull requests.
 
@@ -131,7 +138,7 @@ def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]],
       harness leaderboard publish board.json --to kd@2=me/small-kd --to rl@1=me/small-rl --source https://...
       harness leaderboard publish board.json --to kd=me/small-kd --mean --format every-eval-ever --evaluator me
 
-    The token is that of `hf auth login`, or HF_TOKEN. The same command again sends only what is not there.
+    The token is that of `hf auth login`, or HF_TOKEN. Repeating the command sends only what is missing.
     """
     import json
 
@@ -143,7 +150,7 @@ def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]],
     try:
         facts = json.loads(board.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{board} is no JSON ({error}); give the .json beside a board") from None
+        raise DataError(f"{board} is not JSON ({error}); give the .json beside a board") from None
     found = [(repository, Pick(row, seed, options["mean"], options["limited"])) for repository, row, seed in targets]
     ask = Question(
         targets=tuple(found),
@@ -158,13 +165,13 @@ def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]],
     token = get_token()
     uploads = planned(facts, ask, lambda repository: read_file(repository, "README.md", token))
     if "eval-results" in ask.formats and (others := without_benchmark(facts)):
-        click.echo(f"the hub has no board for {', '.join(others)}: left out of eval-results")
+        click.echo(f"the hub has no benchmark for {', '.join(others)}: left out of eval-results")
     for outcome in publish(uploads, token, pull_request=not options["direct"], dry_run=options["dry_run"]):
         click.echo("\n".join(outcome.lines))
 
 
 def _replies(facts: dict[str, Any], picks: list[Any], run: Path) -> dict[str, Any]:
-    """The records of what is published, and the items they are of."""
+    """The records behind the published rows, and their items."""
     from harness.evaluation.task_lookup import open_task
     from harness.publish.every_eval_ever import recorded
 
@@ -192,10 +199,10 @@ def _build_board(out: Path, title: str, runs: tuple[Path, ...], reference: str, 
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     callback=board_file,
-    help="The .md to write [default: beside SCORES].",
+    help="The .md file to write [default: beside SCORES].",
 )
 def leaderboard_reported(scores: Path, out: Path | None) -> None:
-    """Judge the claims of a publication by its own printed scores (SCORES, toml): which are larger than noise?
+    """Test the claims of a publication on its own printed scores (SCORES, toml): which are larger than noise?
 
     \b
     Example:
@@ -212,7 +219,7 @@ def leaderboard_reported(scores: Path, out: Path | None) -> None:
 @leaderboard.command("check")
 @click.argument("boards", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def leaderboard_check(boards: tuple[Path, ...]) -> None:
-    """Fail where a board (.md) is not what its facts (.json beside it) give.
+    """Fail if a board (.md) differs from what its facts (.json beside it) render to.
 
     \b
     Example:
@@ -220,10 +227,10 @@ def leaderboard_check(boards: tuple[Path, ...]) -> None:
     """
     from harness.board import collection
 
-    boards = tuple(board for board in boards if board.name != "README.md")  # lies beside the boards, and is none
+    boards = tuple(board for board in boards if board.name != "README.md")  # not a board
     stale = [board for board in boards if not collection.is_current(board)]
     for board in stale:
         click.echo(f"{board} is stale or was edited by hand; build it again", err=True)
     if stale:
         sys.exit(1)
-    click.echo(f"{len(boards)} boards are what their facts give")
+    click.echo(f"{len(boards)} boards match their facts")

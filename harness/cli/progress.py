@@ -1,4 +1,4 @@
-"""What a person sees while a comparison runs: a bar on a terminal, a line now and then in a log."""
+"""Progress of a run on standard error: a bar on a terminal, a line every few seconds in a log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOG_EVERY_S = 15.0
 
 
 class ShellProgress:
-    """Implements `compare.Progress` on standard error. total: sum of the weights of all steps to come."""
+    """`protocols.Progress` on standard error. total: sum of the weights of all steps to come."""
 
     def __init__(self, total: float) -> None:
         self._terminal = sys.stderr.isatty()
@@ -26,7 +26,7 @@ class ShellProgress:
         self._last_log = self._start
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Print one line that stays."""
         with self._lock:
             tqdm.write(text, file=sys.stderr)
 

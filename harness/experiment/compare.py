@@ -114,8 +114,10 @@ def _evaluate(context: RunContext, label: str, checkpoint: Checkpoint) -> tuple[
             found.append(
                 evaluate(part, context.engine, checkpoint, context.graders, context.plan.folder / "evals", share)
             )
-    looks = [LoggedEvaluation(part.items_hash, checkpoint.digest, part.task.name, label) for part in context.suite]
-    context.ledger.add(looks)
+    evaluations = [
+        LoggedEvaluation(part.items_hash, checkpoint.digest, part.task.name, label) for part in context.suite
+    ]
+    context.test_set_log.add(evaluations)
     files = tuple(str(evaluation.records_path.relative_to(context.plan.folder)) for evaluation in found)
     return *summarised(found), files
 

@@ -32,7 +32,7 @@ class RunContext:
     engine: Engine
     graders: Graders
     progress: Progress
-    ledger: EvaluationLog
+    test_set_log: EvaluationLog
     traces: Traces | None = None
     base_dev: float | None = None
     stopping: threading.Event = field(default_factory=threading.Event)

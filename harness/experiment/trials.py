@@ -34,7 +34,7 @@ class Trial:
 class Tuning:
     """All trials from one base at one budget.
 
-    base: digest. material: hash of what was learnt from, see `compare.material_of`. dev_items: task -> how many.
+    base: digest. material: hash of what was learnt from, see `facts.material_of`. dev_items: task -> how many.
     """
 
     base: str

@@ -1,7 +1,7 @@
-"""The ledger of looks at held-out items: each checkpoint that was ever scored on them, by whatever run beside this one.
+"""The log of test-set evaluations: each checkpoint ever scored on held-out items, by any run in the same folder.
 
-A test set wears out with every look that decides something. One JSONL file lies beside the run folders, so that trying
-one setting after another in fresh folders does not hide it.
+Repeated use of a test set for decisions overfits it. One JSONL file lies beside the run folders, so that trying one
+setting after another in new folders is counted too.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ class EvaluationLog:
         self.path = run.parent / NAME
         self._run = run.name
 
-    def add(self, looks: Iterable[LoggedEvaluation]) -> None:
-        """Note looks; one that is known already is the same look."""
+    def add(self, evaluations: Iterable[LoggedEvaluation]) -> None:
+        """Append evaluations; the same checkpoint on the same items is logged once."""
         known = set(map(_key, self._entries()))
-        new = [look for look in looks if (look.items, look.checkpoint) not in known]
+        new = [one for one in evaluations if (one.items, one.checkpoint) not in known]
         if not new:
             return
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        lines = [canonical_json({"time": now, "run": self._run, **vars(look)}) for look in new]
+        lines = [canonical_json({"time": now, "run": self._run, **vars(one)}) for one in new]
         with self.path.open("a", encoding="utf-8") as file:
             file.write("".join(f"{line}\n" for line in lines))  # one write: other runs may append at the same time
 
     def count(self, items: str) -> int:
-        """Different checkpoints ever scored on an item set."""
+        """Number of different checkpoints ever scored on an item set."""
         return len({key for key in map(_key, self._entries()) if key[0] == items})
 
     def counted(self, sets: Iterable[tuple[str, str]]) -> dict[str, str]:
-        """For each task whose item set (task, hash) was looked at, how often, in words."""
+        """For each task whose item set (task, hash) was evaluated, the number of checkpoints as text."""
         counts = ((task, self.count(items)) for task, items in sets)
         return {task: f"{n} checkpoint{'s' * (n > 1)}" for task, n in counts if n}
 

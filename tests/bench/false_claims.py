@@ -53,7 +53,7 @@ def checkpoints() -> None:
 
 
 def strategies(repetitions: int) -> None:
-    """`stats.across_seeds` for two strategies with several training seeds each."""
+    """`intervals.across_seeds` for two strategies with several training seeds each."""
     rng = np.random.default_rng(11)
     print(f"\ntwo strategies, {ITEMS} items, {repetitions} repetitions: false claims / found at 2 points")
     for taste in (0.4, 1.5):

@@ -1,9 +1,9 @@
-"""The ledger beside the run folders."""
+"""The log of test-set evaluations beside the run folders."""
 
 from harness.records.test_set_log import EvaluationLog, LoggedEvaluation
 
 
-def test_each_checkpoint_counts_once_for_an_item_set_whatever_run_looked(tmp_path):
+def test_each_checkpoint_counts_once_for_an_item_set_whatever_run_evaluated_it(tmp_path):
     one, two = EvaluationLog(tmp_path / "one"), EvaluationLog(tmp_path / "two")
     one.add(
         [
@@ -21,9 +21,9 @@ def test_each_checkpoint_counts_once_for_an_item_set_whatever_run_looked(tmp_pat
     assert len(one.path.read_text().splitlines()) == 4
 
 
-def test_a_line_cut_by_a_crash_is_no_look(tmp_path):
-    ledger = EvaluationLog(tmp_path / "run")
-    ledger.add([LoggedEvaluation("items", "w1", "t", "sft")])
-    with ledger.path.open("a") as file:
+def test_a_line_cut_by_a_crash_does_not_count(tmp_path):
+    log = EvaluationLog(tmp_path / "run")
+    log.add([LoggedEvaluation("items", "w1", "t", "sft")])
+    with log.path.open("a") as file:
         file.write('{"items":"items","check')
-    assert ledger.count("items") == 1
+    assert log.count("items") == 1
