@@ -18,16 +18,16 @@ METADATA_KEYS = frozenset({"version", "why", "dev", "limit"})
 
 @dataclass(frozen=True)
 class Suite:
-    """Names of tasks: those whose test split judges a model, and those whose dev split settings may be chosen by.
+    """Names of tasks: those whose test split evaluates a model, and those whose dev split settings are chosen on.
 
-    The two lists share no question.
+    The two lists have no question in common.
     """
 
     name: str
     test: tuple[str, ...]
     dev: tuple[str, ...]
-    why: str  # for people: what the suite is for
-    limit: int | None = None  # so many items of each task, from the first on; None: all
+    why: str  # for the user: what the suite is for
+    limit: int | None = None  # number of items per task, from the first; None: all
 
 
 def __getattr__(name: str) -> Callable[[], Suite]:
@@ -50,5 +50,5 @@ def read_suite(path: Path) -> Suite:
         if not isinstance(listed, list) or not listed or not all(isinstance(name, str) for name in listed):
             raise BadConfig(f"{path}: {key} must be a list of task names, got {listed!r}")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise BadConfig(f"{path}: metadata.limit must be a number of items, 1 or more, got {limit!r}")
+        raise BadConfig(f"{path}: metadata.limit must be a number of items, at least 1, got {limit!r}")
     return Suite(str(top.get("group", "")), tuple(test or ()), tuple(dev or ()), str(ours.get("why", "")), limit)

@@ -10,18 +10,33 @@ from harness.records.serialization import record_to_json, write_json
 from harness.training.decontaminate import HeldOut, sift
 from harness.types import Record, Score, TrainRow
 
+ROOT = Path(__file__).parent.parent
 HARNESS = str(Path(sys.executable).parent / "harness")
 
 
 class Quiet:
-    """Progress that nobody sees."""
+    """Progress that prints nothing."""
 
     def say(self, text):
-        """Not said."""
+        """Print nothing."""
 
     @contextlib.contextmanager
     def step(self, _name, _weight):
         yield lambda _fraction, _text: None
+
+
+def outputs_under_two_hash_seeds(script):
+    """What a Python script writes in two processes whose string hashes differ; its warnings are errors."""
+    return [
+        subprocess.run(
+            [sys.executable, "-W", "error", "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
 
 
 def overlaps(samples, others):

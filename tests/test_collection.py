@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from factories import harness, record, written
-from test_runs import samples
+from test_existing_runs import samples
 
 from harness.board import against_reference, collection, existing_runs, render
 from harness.board.entries import Entry, Run

@@ -2,19 +2,17 @@
 
 import itertools
 import math
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from factories import ROOT, outputs_under_two_hash_seeds
 
 from harness.rendering.curves import LOGGED, UNITS, Point, learning_curves, training_series
 
 SVG = "{http://www.w3.org/2000/svg}"
-ROOT = Path(__file__).parent.parent
 
 
 def run(strategy, seed, scores, flops=None):
@@ -220,18 +218,9 @@ sys.stdout.write(learning_curves(points, "t", base=0.2) + training_series({"a": 
 
 
 def test_the_same_input_gives_the_same_bytes_in_every_process():
-    made = [
-        subprocess.run(
-            [sys.executable, "-W", "error", "-c", SCRIPT],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            cwd=ROOT,
-            capture_output=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    ]
-    assert made[0] == made[1]
-    assert made[0].count(b"<svg") == 2
+    first, second = outputs_under_two_hash_seeds(SCRIPT)
+    assert first == second
+    assert first.count(b"<svg") == 2
 
 
 def test_settings_of_matplotlib_are_neither_read_nor_changed():

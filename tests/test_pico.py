@@ -15,7 +15,7 @@ from harness.sandbox import Sandbox
 from harness.types import sha256_of
 from harness_tasks.pico import BASE, TEACHER
 from harness_tasks.pico.code import PicoCode, programs
-from harness_tasks.pico.math import PicoMath, problems
+from harness_tasks.pico.math import PicoMath, stories
 from harness_tasks.pico.splits import split_of
 
 TASKS = (PicoMath(), PicoCode())
@@ -89,7 +89,7 @@ def test_the_overlap_check_would_find_a_planted_item():
     assert [o.kind for o in overlaps([*PicoMath().samples("train")[:5], test[3]], test)] == ["exact"]
 
 
-@pytest.mark.parametrize("items", [problems, programs], ids=["math", "code"])
+@pytest.mark.parametrize("items", [stories, programs], ids=["math", "code"])
 def test_splits_share_no_template_instance(items):
     keys = {split: {item.key for item in items(split)} for split in SPLITS}
     assert not keys["train"] & keys["dev"]

@@ -2,14 +2,13 @@
 
 import itertools
 import json
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from factories import ROOT, outputs_under_two_hash_seeds
 
 from harness.rendering import forest_plot, layout, pareto_plot, wins_plot
 from harness.rendering.board_plots import alt_text, dots, rank_plot
@@ -18,7 +17,6 @@ from harness.rendering.pareto_plot import pareto
 from harness.rendering.wins_plot import wins
 
 SVG = "{http://www.w3.org/2000/svg}"
-ROOT = Path(__file__).parent.parent
 ODD = ["kd&rl", "<b>|x", "$a_b$", "_first", 'say "it"', "a_{b}^2", "日本"]
 
 
@@ -573,18 +571,9 @@ sys.stdout.write("".join([*all_of(small()).values(), *all_of(many(12, 3), given,
 
 
 def test_the_same_input_gives_the_same_bytes_in_every_process():
-    made = [
-        subprocess.run(
-            [sys.executable, "-W", "error", "-c", SCRIPT],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            cwd=ROOT,
-            capture_output=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    ]
-    assert made[0] == made[1]
-    assert made[0].count(b"<svg") == 10
+    first, second = outputs_under_two_hash_seeds(SCRIPT)
+    assert first == second
+    assert first.count(b"<svg") == 10
 
 
 def test_settings_of_matplotlib_are_neither_read_nor_changed():

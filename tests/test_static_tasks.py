@@ -520,7 +520,7 @@ def test_all_files_are_installed_tasks_and_suites() -> None:
         ("group: x\ntask: [gsm8k]", "metadata must be a mapping, got None"),
         ("group: x\ntask: gsm8k\nmetadata: {dev: [gsm8k]}", "task must be a list of task names, got 'gsm8k'"),
         ("group: x\ntask: [gsm8k]\nmetadata: {dev: []}", r"metadata\.dev must be a list of task names, got \[\]"),
-        ("group: x\ntask: [gsm8k]\nmetadata: {dev: [gsm8k], limit: 0}", "limit must be a number of items, 1 or more"),
+        ("group: x\ntask: [gsm8k]\nmetadata: {dev: [gsm8k], limit: 0}", "limit must be a number of items, at least 1"),
     ],
 )
 def test_a_bad_suite_file_is_refused_by_file_and_key(text: str, said: str, tmp_path: Path) -> None:

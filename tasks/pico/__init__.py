@@ -1,4 +1,4 @@
-"""The embedded world: two generated task families and two tiny models. Importing this loads no torch."""
+"""The embedded world: two generated task families and two tiny models. Importing this does not load torch."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ IGNORED = -100  # label of a token the loss leaves out
 
 @dataclass(frozen=True)
 class WorldRecipe:
-    """One model: its shape, what it reads, for how long."""
+    """One model: its shape, its training data, its number of steps."""
 
     mix: Mix
     hidden: int
@@ -49,7 +49,7 @@ HEAD_DIM = 32  # the smallest that vLLM serves on a CPU
 
 
 def make_tokenizer() -> Qwen2Tokenizer:
-    """Byte-level BPE learned from the corpus: specials, 256 bytes, merges; one token a digit; loses no text.
+    """Byte-level BPE learned from the corpus: specials, 256 bytes, merges; one token a digit; lossless.
 
     It is a `Qwen2Tokenizer` because `AutoTokenizer` rebuilds the tokenizer of any Qwen2 model folder as one.
     """
@@ -99,7 +99,7 @@ def make_model(recipe: WorldRecipe, tokenizer: Qwen2Tokenizer) -> Qwen2ForCausal
 
 
 def batches(pairs: Iterator[tuple[str, str]], tokenizer: Qwen2Tokenizer) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Endless (ids, labels), each (64, T), rows of like length together; only replies carry a label."""
+    """Endless (ids, labels), each (64, T), rows of similar length together; only replies have labels."""
     while True:
         rows = []
         for message, reply in islice(pairs, BATCH_ROWS * 8):
@@ -155,9 +155,9 @@ def save_model(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, folder: Path)
 def build_world(out: Path, reduced: bool = False, log: Callable[[str], None] = print) -> dict[str, Path]:
     """Train base and teacher into `out/base` and `out/teacher`; returns the folders by name.
 
-    reduced: a base that saw code alone, for a short time: proves the recipe in about a minute.
+    reduced: only a base trained briefly on code, to check the recipe in about a minute.
     """
-    torch.set_num_threads(1)  # sums of floats in one order on every machine of a kind
+    torch.set_num_threads(1)  # float sums in a fixed order, for reproducible weights
     tokenizer = make_tokenizer()
     recipes = {"base": REDUCED_RECIPE} if reduced else {"base": BASE_RECIPE, "teacher": TEACHER_RECIPE}
     for name, recipe in recipes.items():

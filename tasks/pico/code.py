@@ -41,7 +41,7 @@ class Op:
 
 @dataclass(frozen=True)
 class End:
-    """What is handed back: its words, its Python, its meaning (None where the list is empty)."""
+    """What is returned: its words, its Python, its meaning (None if the list is empty)."""
 
     words: str
     source: str
@@ -88,7 +88,7 @@ Call = tuple[str, int]  # name of an op, its constant
 
 
 def apply_calls(calls: Sequence[Call], end: str, values: Sequence[int]) -> object:
-    """What the program gives for these values; None where that is undefined (largest of nothing)."""
+    """What the program gives for these values; None if that is undefined (largest of an empty list)."""
     now = list(values)
     for name, k in calls:
         now = OPS[name].run(now, k)
@@ -97,7 +97,7 @@ def apply_calls(calls: Sequence[Call], end: str, values: Sequence[int]) -> objec
 
 @dataclass(frozen=True)
 class Program:
-    """One function to be written. key: operations, constants and end, whatever the words and the names."""
+    """One function to be written. key: operations, constants and end, not the words and names."""
 
     function: str
     argument: str
@@ -151,7 +151,7 @@ class Program:
 
 
 def _cases(rng: random.Random, calls: Sequence[Call], end: str) -> tuple[tuple[int, ...], ...] | None:
-    """Six inputs that tell the program from every program that leaves out one operation; None: found none."""
+    """Six inputs on which the program differs from every program that leaves out one operation; None: none found."""
     cases: list[tuple[int, ...]] = []
     for _ in range(40):
         values = tuple(rng.randint(-5, 30) for _ in range(rng.randint(6, 9)))
@@ -206,7 +206,7 @@ def held_out() -> set[tuple[str, ...]]:
 
 
 def program_pool(seed: str) -> Iterator[Program]:
-    """Endless programs for pretraining: of the train split's keys, and as clean as the train split."""
+    """Endless programs for pretraining: of the train split's keys, decontaminated like the train split."""
     return without_held_out(stream(draw_program, f"pico_code 1 pool {seed}", "train", LEVELS), held_out())
 
 

@@ -14,7 +14,7 @@ from itertools import cycle
 
 from . import code, math
 from .code import ASK, OPENINGS, Program
-from .math import PLACES, Problem, Step, event
+from .math import PLACES, Step, Story, event
 
 MATH_HABITS = ("told", "loose", "direct", "terse", "wrong")
 CODE_HABITS = ("plain", "print", "prose", "terse", "wrong")
@@ -22,7 +22,7 @@ CODE_HABITS = ("plain", "print", "prose", "terse", "wrong")
 
 @dataclass(frozen=True)
 class Mix:
-    """How often each habit is met, in percent, by the group a prompt belongs to; page: what follows what."""
+    """How often each habit occurs, in percent, for each group of prompts; page: the order of kinds."""
 
     math: tuple[tuple[int, ...], ...]
     code: tuple[tuple[int, ...], ...]
@@ -55,15 +55,15 @@ def misread(rng: random.Random, steps: tuple[Step, ...]) -> tuple[Step, ...]:
     return tuple(work)
 
 
-def math_reply(rng: random.Random, problem: Problem, weights: tuple[int, ...]) -> str:
-    """One reply to the problem, in a habit drawn by weight."""
+def math_reply(rng: random.Random, story: Story, weights: tuple[int, ...]) -> str:
+    """One reply to the story, in a habit drawn by weight."""
     habit = rng.choices(MATH_HABITS, weights)[0]
-    steps = misread(rng, problem.steps) if habit == "wrong" else problem.steps
+    steps = misread(rng, story.steps) if habit == "wrong" else story.steps
     answer = steps[-1].value
     replies = {
         "loose": f"{told(steps)} The answer is {answer}.",
         "direct": f"#### {answer}",
-        "terse": problem.solution,
+        "terse": story.solution,
     }
     return replies.get(habit, f"{told(steps)}\n#### {answer}")
 
@@ -90,11 +90,11 @@ def worksheet(rng: random.Random) -> tuple[str, str]:
 def chats(mix: Mix, seed: str) -> Iterator[tuple[str, str]]:
     """Endless (message, reply) pairs, the page's kinds in turn. Equal seed, equal chats."""
     rng = random.Random(f"pico corpus 1 {seed}")
-    problems, programs = math.problem_pool(seed), code.program_pool(seed)
+    stories, programs = math.story_pool(seed), code.program_pool(seed)
     for kind in cycle(mix.page):
         if kind == "story":
-            problem = next(problems)
-            yield problem.text, math_reply(rng, problem, mix.math[PLACE_GROUP[problem.place]])
+            story = next(stories)
+            yield story.text, math_reply(rng, story, mix.math[PLACE_GROUP[story.place]])
         elif kind == "program":
             program = next(programs)
             yield ASK + program.prompt, code_reply(rng, program, mix.code[OPENING_GROUP[program.opening]])

@@ -99,7 +99,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Problem:
+class Story:
     """One story. key: the story with every number masked."""
 
     place: str
@@ -121,7 +121,7 @@ class Problem:
 
 
 def event(rng: random.Random, now: int) -> tuple[Step, str]:
-    """Something that happens to `now` things: the step and the sentence, places for names left open."""
+    """Something that happens to `now` things: the step and the sentence, with placeholders for names."""
     kinds = ["+", "+"] if now < 80 else []
     if now > 12:
         kinds += ["-", "-"]
@@ -148,7 +148,7 @@ def _pair(rng: random.Random, now: int) -> tuple[list[Step], str]:
     return [first, Step(now, "+", first.value)], text + " How many {t} do both have?"
 
 
-def draw_problem(rng: random.Random, level: int) -> Problem:
+def draw_story(rng: random.Random, level: int) -> Story:
     """A random story of `level` steps; one in four mentions something that does not matter."""
     place, (a, b) = rng.choice(PLACES), rng.sample(NAMES, 2)
     thing, other = rng.sample(THINGS, 2)
@@ -161,31 +161,31 @@ def draw_problem(rng: random.Random, level: int) -> Problem:
         if len(steps) == level - 2 and now <= 40 and rng.random() < 0.5:
             end, text = _pair(rng, now)
             sentences.append(text.format(a=a, b=b, t=thing, k=end[0].right))
-            return Problem(place, " ".join(sentences), (*steps, *end))
+            return Story(place, " ".join(sentences), (*steps, *end))
         step, text = event(rng, now)
         sentences.append(text.format(a=a, b=b, t=thing, k=step.right))
         steps.append(step)
         now = step.value
     sentences.append(rng.choice(ASKS).format(a=a, t=thing))
-    return Problem(place, " ".join(sentences), tuple(steps))
+    return Story(place, " ".join(sentences), tuple(steps))
 
 
 @cache
-def problems(split: Split) -> tuple[Problem, ...]:
-    """The problems of a split, in order."""
-    items = stream(draw_problem, f"pico_math 1 {split}", split, LEVELS)
+def stories(split: Split) -> tuple[Story, ...]:
+    """The stories of a split, in order."""
+    items = stream(draw_story, f"pico_math 1 {split}", split, LEVELS)
     return tuple(islice(without_held_out(items, held_out()) if split == "train" else items, SIZES[split]))
 
 
 @cache
 def held_out() -> set[tuple[str, ...]]:
     """Every 13-gram of dev and test."""
-    return {gram for split in ("dev", "test") for p in problems(split) for gram in ngrams(p.text)}
+    return {gram for split in ("dev", "test") for p in stories(split) for gram in ngrams(p.text)}
 
 
-def problem_pool(seed: str) -> Iterator[Problem]:
-    """Endless problems for pretraining: of the train split's keys, and as clean as the train split."""
-    return without_held_out(stream(draw_problem, f"pico_math 1 pool {seed}", "train", LEVELS), held_out())
+def story_pool(seed: str) -> Iterator[Story]:
+    """Endless stories for pretraining: of the train split's keys, decontaminated like the train split."""
+    return without_held_out(stream(draw_story, f"pico_math 1 pool {seed}", "train", LEVELS), held_out())
 
 
 class PicoMath:
@@ -208,7 +208,7 @@ class PicoMath:
                 target=str(p.answer),
                 metadata={"level": len(p.steps), "solution": p.solution},
             )
-            for i, p in enumerate(problems(split))
+            for i, p in enumerate(stories(split))
         ]
 
     def score(self, sample: Sample, text: str, runner: CodeRunner | None = None) -> Mapping[str, Score]:  # noqa: ARG002

@@ -1,7 +1,7 @@
-"""How generated items are dealt into train, dev and test so that the three share nothing.
+"""How generated items are split into train, dev and test without overlap.
 
 An item's `key` is the template instance it was made from. A hash of the key names the one split it may appear in,
-so no key can be in two splits, whatever is drawn. On top, a train item that shares a run of 13 words with a dev or
+so no key can be in two splits. In addition, a train item that shares a run of 13 words with a dev or
 test item is left out: the usual contamination test finds nothing.
 """
 
@@ -21,7 +21,7 @@ NGRAM = 13  # words; the length GPT-3 and lm-eval use for contamination
 
 
 class Generated(Protocol):
-    """What can be dealt: `key` is the template instance, `text` what a model gets to read."""
+    """An item to split: `key` is its template instance, `text` what a model reads."""
 
     @property
     def key(self) -> str: ...
@@ -30,7 +30,7 @@ class Generated(Protocol):
 
 
 T = TypeVar("T", bound=Generated)
-Draw = Callable[[random.Random, int], T]  # (source of chance, level) -> item
+Draw = Callable[[random.Random, int], T]  # (random generator, level) -> item
 
 
 def split_of(key: str) -> Split:
