@@ -1,0 +1,1 @@
+"""The trainers, one file each; `trl/` holds their training loops."""

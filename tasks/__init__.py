@@ -1,0 +1,1 @@
+"""The benchmarks: YAML files, their loader, suites, recipes and the embedded world."""

@@ -1,0 +1,1 @@
+"""The `harness` command: click only; imports of heavy modules stay inside the commands."""

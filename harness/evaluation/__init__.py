@@ -1,0 +1,1 @@
+"""Evaluate one checkpoint on one task, and grade rows from anywhere."""

@@ -1,0 +1,1 @@
+"""Strategies × seeds: recipes, the comparison, tuning, dry runs."""

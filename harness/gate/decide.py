@@ -34,7 +34,7 @@ class Settings:
     design: Design = "fixed"
     looks: int = 5  # interim analyses of the group-sequential design
     reading: Literal["strict", "lenient"] = "strict"
-    primary: Literal["macro", "items"] = "macro"  # the mean of the tasks' means, or of all items alike
+    primary: Literal["macro", "items"] = "macro"  # the mean of the tasks' means, or over all items
     max_errors: float = 0.01  # share of replies without a score above which nothing is compared
 
     @property

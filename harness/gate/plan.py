@@ -176,9 +176,9 @@ _DRAWS = 20_000
 
 
 def passes(planned: SampleSizePlan, baselines: int) -> float:
-    """The chance that an unchanged checkpoint passes every check, against so many baselines: as `chances`.
+    """The chance that an unchanged checkpoint passes every check with this number of baselines; model as in `chances`.
 
-    The candidate's share of the noise is the same against each baseline.
+    The candidate's share of the noise is the same for each baseline.
     """
     settings, parts = planned.settings, planned.parts
     tasks = [part for part in parts if part.task != PRIMARY or len(parts) == 1]

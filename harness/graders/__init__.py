@@ -1,0 +1,1 @@
+"""Grade a reply: numbers, mathematics, Python literals, programs."""

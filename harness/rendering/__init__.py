@@ -1,0 +1,1 @@
+"""SVG pictures and markdown tables, from plain values."""

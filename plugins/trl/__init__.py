@@ -1,0 +1,1 @@
+"""Training loops on TRL. Importing them loads torch: import inside `train` only."""

@@ -112,10 +112,10 @@ class Program:
 
     @property
     def doc(self) -> str:
-        said = [OPS[name].words.format(k=k) for name, k in self.calls]
-        if "after" in self.opening and len(said) > 1:
-            said = [", ".join(said[:-1]) + " and " + said[-1]]
-        return self.opening.format(v=self.argument, steps=", ".join(said), end=ENDS[self.end].words)
+        words = [OPS[name].words.format(k=k) for name, k in self.calls]
+        if "after" in self.opening and len(words) > 1:
+            words = [", ".join(words[:-1]) + " and " + words[-1]]
+        return self.opening.format(v=self.argument, steps=", ".join(words), end=ENDS[self.end].words)
 
     @property
     def prompt(self) -> str:

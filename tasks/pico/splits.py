@@ -44,7 +44,7 @@ def split_of(key: str) -> Split:
 
 
 def ngrams(text: str) -> set[tuple[str, ...]]:
-    """All runs of 13 words in the text; the whole text where it is shorter."""
+    """All runs of 13 words in the text; the whole text if it is shorter."""
     all_words = words_of(text)
     return {tuple(all_words[i : i + NGRAM]) for i in range(max(1, len(all_words) - NGRAM + 1))}
 
