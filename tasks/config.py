@@ -1,4 +1,4 @@
-"""What a task's YAML says, read into frozen values. Every key is checked: a misspelt one is an error that names it."""
+"""A task's YAML, read into frozen values. Every key is checked: an unknown one is an error that names it."""
 
 from __future__ import annotations
 
@@ -74,24 +74,24 @@ class Config:
     version: str
     grader: str  # one of GRADERS
     licence: str
-    source: str  # paper or home of the benchmark; "" where the file does not say
+    source: str  # paper or home of the benchmark; "" if the file does not say
     text: str  # Jinja template of the prompt
     target: str  # Jinja template of the right answer
     solution: str  # Jinja template of a reply that strict accepts; "" : the target in the form that strict wants
-    tolerance: str  # Jinja template of how far a number may be from the target; "" where it must be equal
+    tolerance: str  # Jinja template of how far a number may be from the target; "" if it must be equal
     max_tokens: int
     stop: tuple[str, ...]
     sources: Mapping[str, Source]
     sizes: Mapping[str, int]  # items by split, as published
     question: str  # the column that asks
-    id: str  # the column that names a row; "" where the benchmark has none
+    id: str  # the column that names a row; "" if the benchmark has none
     keep: tuple[str, ...]
     optional: tuple[str, ...]  # columns that may be null
     defects: tuple[Defect, ...]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds. Raises `BadConfig` naming the file and, where known, the line."""
+    """The mapping that a YAML file holds. Raises `BadConfig` naming the file and, if known, the line."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

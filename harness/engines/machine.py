@@ -1,4 +1,4 @@
-"""What kind of machine this is."""
+"""Facts about this machine."""
 
 from __future__ import annotations
 

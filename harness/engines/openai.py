@@ -157,7 +157,7 @@ class OpenAIEngine:
         self._loaded, self._model, self._plain = True, model, _PLAIN.get(offered[model], {})
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
-        """As `Engine` has it. Raises `EngineError` where the server stays away; what it replied till then comes first.
+        """As `Engine` has it. Raises `EngineError` if the server stops answering, after yielding the replies so far.
 
         At most 2 * concurrency requests are taken ahead of the replies; those in flight when the caller leaves are
         cancelled. A request that the server refuses is a generation with finish "error".
@@ -208,7 +208,7 @@ class OpenAIEngine:
         client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {self._key}"},
             timeout=httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, 30.0)),
-            # `generate` limits connections; a server drops an idle one after 5 s, which is no reason for an alarm
+            # `generate` limits connections; a server drops an idle one after 5 s, which is not a reason for an alarm
             limits=httpx.Limits(max_keepalive_connections=self.concurrency, keepalive_expiry=2.0),
         )
         runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
@@ -273,7 +273,7 @@ class OpenAIEngine:
     async def _ask(
         self, path: str, body: dict[str, Any] | None, read: Callable[[httpx.Response], T], client: httpx.AsyncClient
     ) -> T:
-        """What `read` finds in the server's answer; asked again while that is none. POST where there is a body.
+        """What `read` finds in the server's answer; asked again while that is none. POST if there is a body.
 
         read: raises ValueError for an answer that is not what was asked for.
         Raises `_Refused` for this request alone, `_ServerError` where every other would fare the same.
@@ -351,7 +351,7 @@ class OpenAIEngine:
 
 
 def _address(base_url: str) -> str:
-    """The address in full, without a slash at its end. Raises `UsageError` for one that is none, or that has a key."""
+    """The address in full, without a slash at its end. Raises `UsageError` if it is not an address, or holds a key."""
     address = (base_url or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_URL).strip().rstrip("/")
     try:
         parts = urlsplit(address)
@@ -367,7 +367,7 @@ def _address(base_url: str) -> str:
 
 
 def _key(api_key: str) -> str:
-    """The key, from the environment where none is given; "EMPTY" where that has none: some servers want any."""
+    """The key, from the environment if none is given; else "EMPTY", as some servers require any key."""
     key = (api_key or os.environ.get("OPENAI_API_KEY") or "").strip() or _NO_KEY
     if not (key.isascii() and key.isprintable()):
         raise UsageError("engine 'openai': the key has characters that no key has; look at OPENAI_API_KEY")
@@ -393,7 +393,7 @@ def _failed(request: Request, why: str, n_prompt_tokens: int = 0, n_tokens: int 
 
 
 def _generation(request: Request, response: httpx.Response) -> Generation:
-    """The reply that the server sent. Raises ValueError where that is not a completion, or one the server broke off."""
+    """The reply that the server sent. Raises ValueError if that is not a completion, or one the server broke off."""
     try:
         answer = _json(response)
         choice, usage = answer["choices"][0], answer["usage"]
@@ -440,7 +440,7 @@ def _listed(models: Iterable[str]) -> str:
 
 
 def _json(response: httpx.Response) -> Any:
-    """The JSON in an answer, broken UTF-8 replaced. Raises ValueError where there is none."""
+    """The JSON in an answer, broken UTF-8 replaced. Raises ValueError if there is none."""
     text = response.content.decode(errors="replace")
     try:
         return json.loads(text)
@@ -454,7 +454,7 @@ def _clean(text: str) -> str:
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds the server wants to be left alone; 0 where it does not say."""
+    """Seconds to wait as told by the server; 0 if it does not say."""
     value = response.headers.get("retry-after", "")
     try:
         seconds = float(value)

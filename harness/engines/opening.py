@@ -15,14 +15,14 @@ from harness.types import Checkpoint, Generation, Request
 
 
 def vllm_problem() -> str | None:
-    """Why vLLM cannot run on this machine, for people; None where nothing speaks against it. Imports no vLLM."""
+    """Why vLLM cannot run on this machine, for the user; None if it can. Imports no vLLM."""
     from harness.engines.vllm import problem
 
     return problem()
 
 
 def open_engine(name: str, notify: Callable[[str], None], options: Mapping[str, str] | None = None) -> Engine:
-    """The engine of that name, not started yet; notify gets what a person should know about it, as it happens.
+    """The engine of that name, not started yet; notify gets messages for the user, as they arise.
 
     "auto": vLLM, or transformers where vLLM cannot run. options: arguments of its constructor, as text; with
     data_parallel_size=N so many of them share the requests, where the constructor takes a `rank`. An engine with a
@@ -71,7 +71,7 @@ def _typed(name: str, maker: Callable[..., Engine], options: Mapping[str, str]) 
 
 
 class AutoEngine:
-    """vLLM; or transformers, said aloud, where vLLM cannot start. `describe` names the one in use."""
+    """vLLM; or transformers, with a notice, if vLLM cannot start. `describe` names the one in use."""
 
     name: ClassVar[str] = "auto"
 

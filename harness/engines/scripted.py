@@ -1,4 +1,4 @@
-"""An engine that says what it is told: for tests and demos that need no model."""
+"""An engine with scripted replies: for tests and demos without a model."""
 
 from __future__ import annotations
 

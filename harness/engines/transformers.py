@@ -1,4 +1,4 @@
-"""The engine that runs everywhere: Hugging Face `generate` in this process. Also the reference vLLM is checked by.
+"""The engine that runs everywhere: Hugging Face `generate` in this process. The reference for vLLM.
 
 Greedy replies in float32 equal vLLM's token for token. A sampled reply depends on its own seed, whatever else is in the
 batch (up to float rounding); it is another draw than vLLM's, which turns seeds into noise in another way.
@@ -44,7 +44,7 @@ def load_tokenizer(path: Path) -> Any:
 
 
 def load_model(path: Path, dtype: str, device: str = "cpu") -> Any:
-    """The model of a folder, ready to run; raises `EngineError` where the folder leaves a weight unset."""
+    """The model of a folder, ready to run; raises `EngineError` if the folder leaves a weight unset."""
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
     from transformers.utils import logging
@@ -63,7 +63,7 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> Prompt:
     """The chat after the checkpoint's template, with the opening of the reply; tokenized without further tokens.
 
     A RAW message is taken as it stands, with the tokens that the tokenizer puts around any text, as lm-eval does it.
-    Raises ValueError where the tokenizer has no template and one is needed.
+    Raises ValueError if the tokenizer has no template and one is needed.
     """
     if messages[0].role == RAW:
         text = "".join(m.content for m in messages)
@@ -114,7 +114,7 @@ def special_stops(tokenizer: Any, stop: Sequence[str]) -> list[int]:
 
 
 def context_length(path: Path) -> int | None:
-    """Positions the model was made for; None where config.json does not say."""
+    """Positions the model was made for; None if config.json does not say."""
     value = json.loads((path / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
     return value if isinstance(value, int) else None
 

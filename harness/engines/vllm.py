@@ -1,4 +1,4 @@
-"""vLLM in one long-lived child process. Checkpoints are swapped into it, and no reply counts before that is verified.
+"""vLLM in one long-lived child process. Checkpoints are swapped into it; a reply counts after the swap is verified.
 
 A swap can be silently wrong (kept prefixes, packed copies of the weights), so after every load the worker compares the
 engine's log-probabilities with a transformers forward pass of the same folder. Where they differ, a fresh engine is
@@ -76,7 +76,7 @@ class VLLMEngine:
 
     max_model_len: tokens of prompt and reply; None: the checkpoint's own. gpu_memory_utilization: share of each GPU.
     tensor_parallel_size: GPUs that share one model; rank: of several such engines (data_parallel_size), which this is.
-    notices: what a person should know, in order; each also went to `notify`.
+    notices: what the user should know, in order; each also went to `notify`.
     Load from a thread that lives as long as the engine: Linux ends the worker with the thread that started it.
     """
 
@@ -193,7 +193,7 @@ class VLLMEngine:
             process.kill()
 
     def _swapped(self, checkpoint: Checkpoint) -> bool:
-        """Swap in place and verify; False, and said aloud, where the result cannot be trusted."""
+        """Swap in place and verify; False, with a notice, if verification fails."""
         self._verified = ""
         try:
             self._ask("swap", checkpoint.path)
@@ -222,7 +222,7 @@ class VLLMEngine:
             self._say(f"engine 'vllm': memory for {limit} of the model's {own} tokens of context; longer ones are cut")
 
     def _gpus(self) -> dict[str, str]:
-        """The GPUs of this rank, where there are several engines."""
+        """The GPUs of this rank, if there are several engines."""
         each = self._options.tensor_parallel_size
         first = self._rank * each
         if self._options.device == "cpu" or not first:

@@ -177,7 +177,7 @@ class VLLMWorker:
             self.engine.abort_request(list(running))
 
     def _begin(self, name: str, request: Request) -> _Running | Generation:
-        """Hand a request to the engine; a `Generation` at once where it cannot be served."""
+        """Hand a request to the engine; a `Generation` at once if it cannot be served."""
         from jinja2 import TemplateError
 
         prompt, given = None, None

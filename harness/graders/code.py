@@ -1,4 +1,4 @@
-"""Grades replies that should be, complete or contain a program, by running them against a problem's tests.
+"""Grades replies that are, complete or contain a program, by running them against a problem's tests.
 
 strict reads the reply exactly as it stands; lenient also looks for the code in a chatty or badly indented reply.
 """
@@ -37,7 +37,7 @@ class CodeVerdict:
 
 
 def score_code(sample: Sample, text: str, runner: CodeRunner) -> dict[str, Score]:
-    """Verdicts "strict" and "lenient" on one reply; 1.0 passed, 0.0 failed, None where the sandbox failed.
+    """Verdicts "strict" and "lenient" on one reply; 1.0 passed, 0.0 failed, None if the sandbox failed.
 
     sample.metadata is a row `problems.read_problem` knows. Score.answer is the program that was run.
     """
@@ -109,7 +109,7 @@ def _run(problem: Problem, program: str, runner: CodeRunner, timeout_s: float, c
 
 
 def _reference(problem: Problem, runner: CodeRunner, timeout_s: float) -> str:
-    """What becomes of the problem's own solution: "passes", "passes in place", "fails", or "" where there is none.
+    """What becomes of the problem's own solution: "passes", "passes in place", "fails", or "" if there is none.
 
     "in place": the tests can only be passed by changing the arguments. Only then may a program's changes reach the
     tests: elsewhere they would be a way to change what it is compared with.
@@ -204,7 +204,7 @@ def _sources(text: str, entry_point: str) -> list[str]:
 
 
 def _until_prose(code: str) -> str:
-    """The code up to the first later line at the margin that is no definition, import, comment or assignment."""
+    """The code up to the first later line at the margin that is not a definition, import, comment or assignment."""
     lines = code.splitlines(keepends=True)
     started = False
     for i, line in enumerate(lines):

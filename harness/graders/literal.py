@@ -1,4 +1,4 @@
-r"""Verdicts on replies whose answer is one Python value, written as a literal: CRUXEval and its kind.
+r"""Grades replies whose answer is one Python literal: CRUXEval and similar.
 
 `strict` accepts the form the task asks for, a line `#### V`. `lenient` looks for the value wherever models put it.
 Nothing is evaluated: a value is what `ast.literal_eval` reads from at most `MAX_LITERAL` characters, so `"a" * 3` and
@@ -109,7 +109,7 @@ def _same(value: Any, gold: Any) -> bool:
 
 
 def _after_thoughts(text: str) -> str:
-    """The reply after its last `</think>`, or all of it where nothing follows."""
+    """The reply after its last `</think>`, or all of it if nothing follows."""
     answer = text[text.rfind("</think>") + len("</think>") :] if "</think>" in text else text
     return answer if answer.strip() else text
 
@@ -131,7 +131,7 @@ def _read_strict(text: str) -> LiteralRead:
 
 
 def _read_lenient(text: str, words: bool) -> LiteralRead:
-    """The value a reply gives: where it marks one, else the whole reply, code in it, its last line.
+    """The value a reply gives: the marked one, else the whole reply, code in it, its last line.
 
     words: a string is asked for, so a JSON field or an [ANSWER] tag may hold its text without quotes.
     """
@@ -152,7 +152,7 @@ def _read_lenient(text: str, words: bool) -> LiteralRead:
 
 
 def _stated(text: str, marker: re.Match[str], words: bool) -> LiteralRead | None:
-    """The value stated after a marker; None where that place states none."""
+    """The value stated after a marker; None if that place states none."""
     after = text[marker.end() : marker.end() + MAX_LITERAL + 200]
     where = f"after {marker[0].strip()[:40]!r}"
     if marker["json"]:
@@ -194,7 +194,7 @@ def _leading(text: str, where: str) -> LiteralRead | None:
 
 
 def _literal_end(text: str) -> int:
-    """Where the literal that a text begins with ends; 0 where none begins there."""
+    """Where the literal that a text begins with ends; 0 if none begins there."""
     prefix = re.match(r"(?:[bB]?[rR]?)(?=['\"])", text)
     start = prefix.end() if prefix else 0
     if text[start : start + 1] in ("'", '"'):

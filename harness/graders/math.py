@@ -1,4 +1,4 @@
-r"""Verdicts on replies whose answer is maths of any kind: MATH and its kin. Numbers alone: `number.score_number`.
+r"""Grades replies whose answer is a mathematical expression: MATH and similar. Plain numbers: `number.score_number`.
 
 `strict` accepts the form the task asks for, the last `\boxed{}`. `lenient` looks for the answer wherever models put it.
 Reading (`math_extract`) and equality (`math_equal`) are apart, and `why` says both: where the answer was found, and

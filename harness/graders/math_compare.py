@@ -1,4 +1,4 @@
-"""Whether two answers in maths say the same: by their forms, part by part."""
+"""Whether two mathematical answers are equal: by their forms, part by part."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def _name_of(text: str) -> str:
 
 
 def _assigned(form: Form) -> Form | None:
-    r"""What is assigned: B of "A = B", "A \in B" and "A \approx B"; None where the left side is no name."""
+    r"""What is assigned: B of "A = B", "A \in B" and "A \approx B"; None if the left side is no name."""
     if form.kind == "relation" and form.mark in ("=", r"\in", r"\approx") and is_name(form.parts[0].text):
         return form.parts[1]
     return None

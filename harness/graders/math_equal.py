@@ -1,4 +1,4 @@
-r"""Equality of answers, decided by algebra in processes of its own, with hard limits of time and memory.
+r"""Equality of answers by computer algebra, in child processes with hard limits on time and memory.
 
 `equal(gold, pred)` may be called from any number of threads, also with torch loaded: nothing is forked here. What needs
 no algebra (same string, plain numbers, text, brackets of such) is decided on the spot; the rest goes to a worker,
@@ -80,7 +80,7 @@ class Pool:
         if len(gold) > MAX_ANSWER or deep(gold):
             return Equality(True, "same string") if gold == pred else Equality(None, "the gold is too long or too deep")
         if len(pred) > MAX_ANSWER:
-            return Equality(False, f"{len(pred)} characters are no answer, {MAX_ANSWER} at most are read")
+            return Equality(False, f"{len(pred)} characters are too long for an answer, at most {MAX_ANSWER} are read")
         if deep(pred):
             return Equality(False, "too deeply nested")
         try:
@@ -136,7 +136,7 @@ class MathWorker:
         return self._server.pid if self._server else None
 
     def ready(self) -> None:
-        """Have a child to ask: start the server or a fresh child where there is none. Raises OSError if it cannot."""
+        """Have a child to ask: start the server or a fresh child if there is none. Raises OSError if it cannot."""
         if self._child is not None:
             return
         for last in (False, True):

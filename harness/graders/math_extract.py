@@ -1,8 +1,8 @@
-r"""The answer a reply states, as the reply writes it. Text in, text out; `math_equal` says whether it is right.
+r"""Extracts the answer from a reply, as written. Text in, text out; `math_equal` decides whether it is right.
 
 `read_strict` takes what the task asks for: the last `\boxed{}`. `read_lenient` looks where models put answers: boxes
 (several that belong together are one answer), "Final Answer: ... I hope it is correct", `####`, a JSON field,
-"the answer is", "Answer:", and where nothing is marked the whole of a short reply, display maths, bold, the last
+"the answer is", "Answer:", and if nothing is marked the whole of a short reply, display maths, bold, the last
 maths, the last number. The last statement counts. Patterns run in linear time, over the last 100,000 characters.
 """
 
@@ -23,7 +23,7 @@ MAX_BARE = 300  # characters of a reply that may be an answer as a whole
 
 @dataclass(frozen=True)
 class Found:
-    """What was read. answer None: nothing there. where: for people, "last \\boxed{}"."""
+    """What was read. answer None: nothing there. where: for the user, "last \\boxed{}"."""
 
     answer: str | None
     where: str
@@ -97,7 +97,7 @@ def read_lenient(text: str, choice: bool = False) -> Found:
 
 
 def _reply(text: str) -> str:
-    """The reply after its last `</think>`, or all of it where nothing follows; its end where it is long."""
+    """The reply after its last `</think>`, or all of it if nothing follows; its end where it is long."""
     return after_thoughts(text[-MAX_TEXT:])
 
 
@@ -129,7 +129,7 @@ def _boxes(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _braced(text: str, start: int) -> str | None:
-    """What the brace at `start` holds; None where it does not close within MAX_STATEMENT characters."""
+    """What the brace at `start` holds; None if it does not close within MAX_STATEMENT characters."""
     depth = 0
     for i in range(start, min(len(text), start + MAX_STATEMENT)):
         depth += (text[i] == "{") - (text[i] == "}")
@@ -189,7 +189,7 @@ def _letter(text: str) -> Found:
 
 
 def _stated(text: str, marker: re.Match[str]) -> str | None:
-    """The answer stated after a marker; None where that place states none."""
+    """The answer stated after a marker; None if that place states none."""
     after = text[marker.end() : marker.end() + MAX_STATEMENT].lstrip(_LAYOUT)
     if marker["json"]:
         quoted = re.match(r"""(["'])((?:\\.|(?!\1)[^\\]){0,2000})\1""", after, re.DOTALL)

@@ -4,7 +4,7 @@ r"""What kind of answer a string is, and when two answers of a kind are the same
 expression.
 `same` compares two forms part by part; what only algebra can tell it asks of `leaf(gold, pred)`.
 The rules: order counts in brackets, not in sets and plain lists; the kind of bracket counts; a name is dropped from
-"x = 5" where the other side has none, a left side that is no name is not; units, percent and currency may be missing
+"x = 5" where the other side has none, a left side that is not a name is not; units, percent and currency may be missing
 on one side, but not differ; text is compared as text; a decimal stands for an exact number from six digits on.
 """
 

@@ -95,13 +95,13 @@ def _answer(channel: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def send(channel: socket.socket, message: dict[str, Any]) -> None:
-    """Send one message: length, then JSON. Raises OSError where nobody listens."""
+    """Send one message: length, then JSON. Raises OSError if nobody listens."""
     data = json.dumps(message).encode()
     channel.sendall(struct.pack("!I", len(data)) + data)
 
 
 def receive(channel: socket.socket) -> dict[str, Any] | None:
-    """The next message; None where the other end is gone. Raises TimeoutError by the socket's timeout, ValueError."""
+    """The next message; None if the other end is gone. Raises TimeoutError by the socket's timeout, ValueError."""
     data = b""
     wanted = 4
     while len(data) < wanted:
@@ -138,7 +138,7 @@ _TRIGONOMETRIC = re.compile(r"sin|cos|tan|cot|sec|csc|cis")
 
 
 def equal_by_algebra(gold: str, pred: str) -> bool:
-    """Whether two expressions, relations or sets are equal; False where one of them cannot be read as a whole."""
+    """Whether two expressions, relations or sets are equal; False if one of them cannot be read as a whole."""
     from math_verify import verify
     from sympy import Basic, Eq, Expr
 
@@ -157,7 +157,7 @@ def equal_by_algebra(gold: str, pred: str) -> bool:
 
 
 def _parse(text: str) -> Any:
-    """The sympy object of a cleaned string; None where math-verify reads none, or leaves letters out."""
+    """The sympy object of a cleaned string; None if math-verify reads none, or leaves letters out."""
     from latex2sympy2_extended import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse
     from sympy import I

@@ -1,4 +1,4 @@
-r"""Verdicts on replies whose answer is one number: GSM8K and its kind.
+r"""Grades replies whose answer is one number: GSM8K and similar.
 
 `strict` accepts the form the task asks for, a line `#### N`. `lenient` looks for the answer wherever models put it.
 Both read text only: nothing is evaluated, so "600 - 198" is 600 and "2 dozen" is 2. Numbers are compared exactly, as
@@ -122,7 +122,7 @@ def read_lenient(text: str) -> NumberRead:
 
 
 def _stated(text: str, marker: re.Match[str]) -> NumberRead:
-    """The number stated after a marker; value None where that place states none."""
+    """The number stated after a marker; value None if that place states none."""
     after = text[marker.end() : marker.end() + MAX_STATEMENT].lstrip(" \t\r\n*_`")
     where = f"after {marker[0].strip()[:40]!r}"
     if marker["json"]:

@@ -1,4 +1,4 @@
-"""Programming problems as the field writes them down, read into one form: what a program must do to be right.
+"""Programming problems in the formats of the field, read into one form.
 
 Known forms of a row (first match):
 
@@ -27,7 +27,7 @@ from harness.protocols import CodeJob
 DEFAULT_TIMEOUT_S = 5.0  # CPU seconds of one run
 
 # How outputs are compared, run beside the tests. Lines are compared without the blanks at their ends, all of them and
-# as many as expected; where a line differs, token by token, as numbers where both are.
+# as many as expected; where a line differs, token by token, as numbers if both are.
 _COMPARE_OUTPUT = """
 def _same_token(a, b):
     if a == b: return True
@@ -56,21 +56,21 @@ def check(candidate):
 
 
 class BadProblem(DataError):
-    """A row that asks for nothing that can be judged."""
+    """A row from which no gradable problem can be read."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem. Exactly one of `test` and `stdio` says how a program is judged."""
+    """One problem. Exactly one of `test` and `stdio` says how a program is tested."""
 
     prompt: str  # what the model saw; source code where `entry_point` is given and the prompt holds its head
-    entry_point: str  # the function asked for; "" where the program is run as one
+    entry_point: str  # the function asked for; "" if the program is run as one
     test: str = ""
     names: tuple[str, ...] = ()  # names the test takes from the program, beside `check(candidate)` or instead
     stdio: tuple[tuple[str, str], ...] = ()  # standard input, expected output
     prelude: str = ""  # the prompt, where the test needs what it defines
     calls_check: bool = False  # whether the test defines `check(candidate)`, to be called with the entry point
-    reference: str = ""  # a whole program that is right; "" where the row has none
+    reference: str = ""  # a whole program that is right; "" if the row has none
     head: str = ""  # the prompt, closed to be a whole program, where a reply may go on where it ends
 
     def jobs(self, program: str, timeout_s: float, copy_back: bool = False) -> list[CodeJob]:
@@ -236,7 +236,7 @@ def _scopes(source: str) -> symtable.SymbolTable:
 
 
 def _imported(source: str) -> set[str]:
-    """Names that a program imports at its top level; "*" where it does not say which."""
+    """Names that a program imports at its top level; "*" if it does not say which."""
     imports = [node for node in _tree(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
     return {(a.asname or a.name).partition(".")[0] for node in imports for a in node.names}
 

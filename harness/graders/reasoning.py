@@ -1,4 +1,4 @@
-"""Replies that think aloud first."""
+"""Removes the reasoning part of a reply."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ _END = "</think>"  # Qwen3, DeepSeek-R1 and their kin; the opening tag may be pa
 
 
 def after_thoughts(text: str) -> str:
-    """The reply after its last `</think>`; all of it where there is none, or nothing follows."""
+    """The reply after its last `</think>`; all of it if there is none, or nothing follows."""
     answer = text[text.rfind(_END) + len(_END) :] if _END in text else text
     return answer if answer.strip() else text

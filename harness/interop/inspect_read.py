@@ -1,4 +1,4 @@
-"""Inspect logs read back: samples, what they were asked, and their verdicts."""
+"""Reads Inspect logs: samples, their prompts and their scores."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def _read_json(path: Path) -> Iterator[Mapping[str, Any]]:
     except (OSError, ValueError) as error:
         raise DataError(f"Inspect log {path}: {error}; expected one JSON object") from error
     if not isinstance(log, dict) or not isinstance(log.get("eval"), dict) or not isinstance(log.get("samples"), list):
-        raise DataError(f"{path} is no Inspect log with samples: expected an object with 'eval' and 'samples'")
+        raise DataError(f"{path} is not an Inspect log with samples: expected an object with 'eval' and 'samples'")
     for sample in sorted(log["samples"], key=lambda sample: int(sample["epoch"])):
         yield {key: sample[key] for key in _READ if key in sample}
 
 
 def _member(archive: zipfile.ZipFile, content: IO[bytes], info: zipfile.ZipInfo) -> bytes:
-    """One member of a log. Raises `DataError` where Zstandard is needed and pyarrow is missing."""
+    """One member of a log. Raises `DataError` if Zstandard is needed and pyarrow is missing."""
     if info.compress_type != _ZSTD:
         return archive.read(info)
     try:
@@ -70,7 +70,7 @@ def _member(archive: zipfile.ZipFile, content: IO[bytes], info: zipfile.ZipInfo)
 
 
 def last_answer(sample: Mapping[str, Any]) -> str | None:
-    """What the model answered last; None where the sample ended in an error before any reply."""
+    """What the model answered last; None if the sample ended in an error before any reply."""
     choices = sample["output"].get("choices") or []
     if not choices:
         return sample["output"].get("completion") or (None if sample.get("error") else "")

@@ -1,4 +1,4 @@
-"""Logs of Inspect (inspect_ai): ours written so that its viewer and readers open them, other people's read.
+"""Writes logs that Inspect (inspect_ai), its viewer and its readers open.
 
 A `.eval` file is a zip: `_journal/start.json`, `samples/<id>_epoch_<n>.json` (an id may hold "/", there as here),
 `summaries.json` (what the viewer lists) and `header.json`. Format version 2, as inspect_ai 0.3.285 writes it, whose
@@ -168,7 +168,7 @@ def _generate_config(sampling: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sample(run: InspectRun, sample: Sample, record: Record) -> dict[str, Any]:
-    """Inspect's EvalSample. Its input is plain text where one message asks, else the chat."""
+    """Inspect's EvalSample. Its input is plain text if it is a single message, else the chat."""
     chat = [_chat_message(message, i, run, sample) for i, message in enumerate(sample.messages)]
     single = len(chat) == 1 and chat[0]["role"] == "user"
     epoch = record.repeat + 1
@@ -230,7 +230,7 @@ def _chat_message(message: Message, place: int, run: InspectRun, sample: Sample)
 
 
 def _score(score: Score) -> dict[str, Any]:
-    """Inspect's Score. "C" and "I" where right or wrong; None is NaN, its own mark for "unscored".
+    """Inspect's Score. "C" and "I" for right and wrong; None is NaN, its own mark for "unscored".
 
     Its "N" would not do: Inspect counts that as wrong.
     """

@@ -24,7 +24,7 @@ def not_scored(why: str) -> dict[str, Score]:
 
 @dataclass
 class _Judging:
-    """What `code_eval` needs to know of the item being judged, and what it found out."""
+    """The item being graded, for `code_eval`, and its result."""
 
     runner: CodeRunner | None
     doc: Mapping[str, Any]
@@ -80,7 +80,7 @@ class CodeEval:
 
 
 def _run(program: str, test: str, runner: CodeRunner, doc: Mapping[str, Any]) -> CodeResult:
-    """The verdict on a program that `test`, run after it, would judge. Raises `SandboxError`."""
+    """The verdict on a program by `test`, which is run after it. Raises `SandboxError`."""
     parts = [doc.get("code")] if doc.get("code") else [doc.get(k) for k in ("prompt", "canonical_solution", "suffix")]
     reference = "".join(part for part in parts if isinstance(part, str))
     result = run_program(_problem(test, reference), program, runner, CODE_TIMEOUT_S)

@@ -79,7 +79,7 @@ _KNOWN: dict[tuple[str, str], dict[str, _File]] = {
 def dataset(task: str, root: str, config: Mapping[str, Any], **_: Any) -> Any:
     """The data of a task: from the folder `root`, a package, or the hub. Raises `DataError` saying what was tried.
 
-    config: the task's YAML. root: the value of HARNESS_DATA; "" where there is none.
+    config: the task's YAML. root: the value of HARNESS_DATA; "" if there is none.
     """
     import datasets
 
@@ -148,4 +148,4 @@ def _as_dataset(path: Path, rows: list[dict[str, Any]]) -> Any:
     try:
         return datasets.Dataset.from_dict({column: [row.get(column) for row in rows] for column in columns})
     except Exception as cause:
-        raise DataError(f"{path}: its rows are no table: {type(cause).__name__}: {cause}") from cause
+        raise DataError(f"{path}: its rows are not a table: {type(cause).__name__}: {cause}") from cause

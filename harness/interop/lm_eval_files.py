@@ -1,4 +1,4 @@
-"""Result files as lm-eval writes them, so that whatever reads lm-eval's output reads ours.
+"""Writes result files in lm-eval's format, so that tools for lm-eval's output read ours.
 
 `<folder>/<model>/results_<stamp>.json` and `samples_<task>_<stamp>.jsonl`: names, keys, order and bytes are those of
 `lm_eval/loggers/evaluation_tracker.py` (0.4.13). The rows and scores of its own tasks pass through; those of our tasks

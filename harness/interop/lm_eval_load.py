@@ -1,4 +1,4 @@
-"""lm-eval's own task objects, loaded once a process, without what loading them changes."""
+"""lm-eval's own task objects, loaded once per process, without the side effects of loading."""
 
 from __future__ import annotations
 

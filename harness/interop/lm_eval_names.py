@@ -86,7 +86,7 @@ def _yaml_files(folder: str) -> list[str]:
 
 
 def _members(name: str) -> list[str]:
-    """The members of a group, or the tasks that have a tag; none where there is no such group or tag."""
+    """The members of a group, or the tasks that have a tag; none if there is no such group or tag."""
     tagged, word = [], re.compile(rb"(?<![\w-])" + re.escape(name.encode()) + rb"(?![\w-])")
     for path in map(Path, _yaml_files(str(_root()))):
         text = path.read_bytes()

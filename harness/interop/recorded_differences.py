@@ -1,4 +1,4 @@
-"""Replies on which a file's own verdict and ours differ, and why."""
+"""Replies on which the verdict in a file and ours differ, and why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CODE = {"test", "test_list"}  # and by these the tests of a program
 
 @dataclass(frozen=True)
 class Difference:
-    """A reply that the file and we judge differently. kind: a class to count by; why: derived from the data by rule."""
+    """A reply with different verdicts in the file and here. kind: a class to count by; why: the reason, by rule."""
 
     sample_id: str
     repeat: int
@@ -56,7 +56,7 @@ def count_kinds(found: Iterable[Difference]) -> dict[str, int]:
 
 
 def _why_code(reply: Reply, text: str, score: Score, strict: Score, sample: Sample) -> tuple[str, str]:
-    """What the same tests said there and here, and the known reasons why that can differ."""
+    """The results of the same tests there and here, and known reasons for a difference."""
     there = f"recorded as {reply.answer or ('passed' if reply.verdict else 'failed')}"
     why = f"{there}; here: {score.why}"
     prompt, test = (str(sample.metadata.get(name, "")) for name in ("prompt", "test"))
@@ -68,7 +68,7 @@ def _why_code(reply: Reply, text: str, score: Score, strict: Score, sample: Samp
         return "lenient left out what stands around the function", f"{why}; as it stands: {strict.why}"
     if score.why.startswith("RecursionError"):
         return "the program recurses deeper than Python's default limit", why
-    return f"{there}, {'not judged' if score.value is None else 'passed' if score.value else 'failed'} here", why
+    return f"{there}, {'not graded' if score.value is None else 'passed' if score.value else 'failed'} here", why
 
 
 def _why_number(reply: Reply, text: str, score: Score, target: str, rule: str) -> tuple[str, str]:

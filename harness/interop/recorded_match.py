@@ -21,12 +21,12 @@ class Matched:
 
     @property
     def n_repeats(self) -> int:
-        """Replies that every covered item has; 0 where no item is covered."""
+        """Replies that every covered item has; 0 if no item is covered."""
         return min((len(replies) for replies in self.replies.values()), default=0)
 
     @property
     def verdicts(self) -> dict[tuple[str, int], bool | None]:
-        """The file's own verdict by (sample id, repeat); None where it has none."""
+        """The file's own verdict by (sample id, repeat); None if it has none."""
         return {(item, i): reply.verdict for item, found in self.replies.items() for i, reply in enumerate(found)}
 
 
@@ -66,7 +66,7 @@ def places(file: RecordedFile, samples: Sequence[Sample]) -> Iterator[tuple[Samp
 
 
 def _mismatch(entry: RecordedItem, sample: Sample | None) -> str:
-    """Why a row that names an item only by number is not that item; "" where it is."""
+    """Why a row that names an item only by number is not that item; "" if it is."""
     if sample is None:
         return f"no item has the number {entry.number}"
     if entry.test and "test_list" in sample.metadata:

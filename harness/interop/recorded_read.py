@@ -34,7 +34,7 @@ class Reply:
     verdict: bool | None = None  # the file's own verdict; None: it has none
     answer: str | None = None  # what the file's rule read out of the reply; None: nothing, or not recorded
     finish: Finish = "stop"  # "length" where the file says that the reply was cut off
-    prompt: str = ""  # what the model was asked, word for word; "" where the file does not say
+    prompt: str = ""  # what the model was asked, word for word; "" if the file does not say
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Shape:
     name: str
     keys: frozenset[str]
     read: Callable[[RecordedRow, str], RecordedItem]
-    rule: str  # how the file's own verdict was reached, for people
+    rule: str  # how the file's own verdict was reached, for the user
     columns: Callable[[RecordedRow], list[str]] = lambda _row: []
 
 
@@ -71,7 +71,7 @@ class RecordedFile:
     path: Path
     form: Shape
     digest: str
-    field: str  # the column that is read; "" where the shape has none
+    field: str  # the column that is read; "" if the shape has none
     filter: str | None  # lm-eval writes each reply once for every filter: the rows of this one are read
 
     @property
@@ -122,7 +122,7 @@ def _zero_eval(row: RecordedRow, _field: str) -> RecordedItem:
 
 
 def _lm_eval(row: RecordedRow, _field: str) -> RecordedItem:
-    """Replies: resps of one filter. Verdict: the filter's first metric that is 0 or 1; none where it judged several."""
+    """Replies: resps of one filter. Verdict: the filter's first metric that is 0 or 1; none if it judged several."""
     metric = next((row[name] for name in row.get("metrics", ()) if row.get(name) in (0, 1)), None)
     texts, doc = row["resps"][0], row["doc"]
     one = len(texts) == 1
@@ -213,7 +213,7 @@ def _cruxeval(row: RecordedRow, _field: str) -> RecordedItem:
 
 
 def _inspect(row: RecordedRow, _field: str) -> RecordedItem:
-    """Reply: the output's first choice; none where the sample ended in an error. Verdict: the log's first scorer."""
+    """Reply: the output's first choice; none if the sample ended in an error. Verdict: the log's first scorer."""
     text = last_answer(row)
     metadata = row.get("metadata") or {}
     entry_point, test = (str(metadata.get(name) or "") for name in ("entry_point", "test"))
@@ -314,7 +314,7 @@ def model_name(path: Path) -> str:
 
 
 def columns(path: Path) -> list[str]:
-    """The models whose replies a row of the file holds; none where it is one alone. Raises `DataError`."""
+    """The models whose replies a row of the file holds; none if it is one alone. Raises `DataError`."""
     first = next(_rows(path), None)
     return [] if first is None else _shape_of(path, first).columns(first)
 
@@ -331,7 +331,7 @@ def _rows(path: Path) -> Iterator[RecordedRow]:
                 if line.strip():
                     row = json.loads(line)
                     if not isinstance(row, dict):
-                        raise ValueError(f"line {number} is no JSON object but a {type(row).__name__}")
+                        raise ValueError(f"line {number} is not a JSON object but a {type(row).__name__}")
                     yield row
     except (OSError, EOFError, ValueError, zlib.error) as error:
         where = f", line {number}" if isinstance(error, json.JSONDecodeError) else ""

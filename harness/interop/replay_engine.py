@@ -1,4 +1,4 @@
-"""The engine that answers with recorded generations: other people's runs go through our graders and statistics.
+"""The engine that replays recorded generations, for grading and statistics of runs made elsewhere.
 
 It renders no prompt and counts no tokens, and what the reply was sampled with is whatever the file's makers used.
 """

@@ -24,7 +24,7 @@ from harness.types import Record, Score, canonical_json
 T = TypeVar("T")
 
 COMPARED = ("grader version", "decoding", "engine", "sandbox", "item", "prompt")
-"""What must be equal, reply by reply, where runs are compared."""
+"""What must be equal, reply by reply, for runs to be compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class ReplyIndex:
 class Columns:
     """One value for each reply, in the order of `places`.
 
-    verdicts: for each grader, in [0, 1]; NaN where it could not judge. unread: no answer was found in a reply that did
+    verdicts: for each grader, in [0, 1]; NaN if it could not judge. unread: no answer was found in a reply that did
     not fail. cut: it reached the token limit. failed: there is no reply. tasks: in the order of the records.
     """
 
@@ -129,7 +129,7 @@ class Columns:
         return found
 
     def scores(self, grader: str) -> np.ndarray:
-        """(items,) mean verdict over an item's repeats; NaN where none could be judged: never counted as wrong."""
+        """(items,) mean verdict over an item's repeats; NaN if none could be judged: never counted as wrong."""
         return self._means[grader]
 
     def only(self, keep: np.ndarray) -> Columns:
@@ -189,7 +189,7 @@ class Reader:
         self._known: list[_KnownIndex] = []
 
     def files(self, paths: Sequence[Path], source: str) -> Columns:
-        """The columns of records files, as one run. Raises `DataError` naming the file and line that is none."""
+        """The columns of records files, as one run. Raises `DataError` naming a file and line that is not a record."""
         return self._columns([line for path in paths for line in _lines(path)], source)
 
     def records(self, records: Iterable[Record], source: str) -> Columns:

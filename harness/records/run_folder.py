@@ -1,4 +1,4 @@
-"""The run folder: one owner at a time, and a clear word when the disk will not take it."""
+"""The run folder: one owner at a time, and clear errors when it cannot be written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def ensure_writable(folder: Path) -> None:
-    """Make the folder. Raises `StorageError` where it cannot be made or written to."""
+    """Make the folder. Raises `StorageError` if it cannot be made or written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".write-test-{os.getpid()}"
@@ -40,7 +40,7 @@ def enough_space(folder: Path, needed: int) -> None:
 
 @contextmanager
 def exclusive_use(folder: Path) -> Iterator[None]:
-    """Own the folder while inside. Raises `Locked` where another live process owns it."""
+    """Own the folder while inside. Raises `Locked` if another live process owns it."""
     with (folder / "lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Values as JSON lines, and files that are written whole or not at all."""
+"""Values as JSON lines, and files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_records(path: Path) -> Iterator[Record]:
-    """The records of a file, one at a time. Raises `DataError` naming the line that is none."""
+    """The records of a file, one at a time. Raises `DataError` naming a line that is not a record."""
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):

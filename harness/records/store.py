@@ -1,4 +1,4 @@
-"""The run store: replies and verdicts of one evaluation, each written once, appended only, whole after any crash.
+"""The run store: replies and verdicts of one evaluation, each written once, append-only, consistent after any crash.
 
 A folder holds:
 
@@ -54,7 +54,7 @@ class Lines:
         return self._begin[place] >= 0
 
     def add(self, place: int, value: Mapping[str, Any]) -> None:
-        """Append the object for a place that has none. Raises ValueError where it has one."""
+        """Append the object for a place that has none. Raises ValueError if it has one."""
         if place in self:
             raise ValueError(f"{self._path}: place {place} is taken")
         line = json.dumps({"at": place, **value}, separators=(",", ":")).encode() + b"\n"
@@ -185,7 +185,7 @@ class Store:
         return GradedItem(scores, found["metrics"], found["filtered"])
 
     def prompt(self, item: int) -> str:
-        """The prompt of an item; "" where the engine saw none."""
+        """The prompt of an item; "" if the engine saw none."""
         return str(self._prompts.read(item)["text"]) if item in self._prompts else ""
 
 

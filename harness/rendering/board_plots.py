@@ -208,7 +208,7 @@ def alt_text(kind: str, facts: Facts) -> str:
     """One sentence with a picture's numbers, for its alternative text: "pareto", "dots", "forest", "wins" or "ranks".
 
     facts: the board's; for "wins" a mapping of the arguments of `wins` by name; for "forest" also one of `rows` and
-    `reference`, as `forest_of` takes them. Raises ValueError where the picture would.
+    `reference`, as `forest_of` takes them. Raises ValueError if the picture would.
     """
     tell = {
         "pareto": pareto_words,

@@ -51,7 +51,7 @@ MARKS_PER_LINE = 8  # on the long lines of a training log
 
 @dataclass(frozen=True)
 class Point:
-    """A checkpoint along a run, judged on the dev split."""
+    """A checkpoint of a run, scored on the dev split."""
 
     strategy: str
     seed: int
@@ -61,7 +61,7 @@ class Point:
 
 @dataclass(frozen=True)
 class _Curve:
-    """One line of a panel. style: its place among the names. y is NaN where the line is broken.
+    """One line of a panel. style: its place among the names. y is NaN if the line is broken.
 
     low, high: the band, over the first len(low) points. n_whole: so many points are of all seeds, later ones of fewer.
     """
@@ -76,7 +76,7 @@ class _Curve:
 
 @dataclass(frozen=True)
 class _Panel:
-    """in_percent: y is a share, 0 to 100. base: y of the dashed line; None: there is none."""
+    """in_percent: y is a share, 0 to 100. base: y of the dashed line; None: no line."""
 
     key: str
     x_label: str
@@ -93,7 +93,7 @@ def learning_curves(points: Sequence[Point], title: str, base: float | None = No
 
     A line is the mean over seeds, of their first checkpoints, their second and so on, in the order of cost; x is their
     mean cost. A band goes from the lowest seed to the highest. base: score of the model all runs started from.
-    Raises ValueError where there is nothing to draw, and for a score or cost that is none.
+    Raises ValueError if there is nothing to draw, and for a score or cost that is not a number.
     """
     _refuse(points, base, unit)
     names = list(dict.fromkeys(p.strategy for p in points))
@@ -129,7 +129,7 @@ def training_series(series: Mapping[str, Sequence[Mapping[str, Any]]], title: st
     """SVG of what training stages logged: a panel for each key of LOGGED that any line holds, a line for each run.
 
     series: a run's label -> the lines of its progress.jsonl. x is `fraction`, the share of the budget. What a line
-    lacks is passed over; what is not finite breaks the curve. Raises ValueError where there is nothing to draw.
+    lacks is passed over; what is not finite breaks the curve. Raises ValueError if there is nothing to draw.
     """
     panels = []
     for key, label in LOGGED.items():

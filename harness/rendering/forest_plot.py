@@ -36,7 +36,7 @@ _NO_BASE = "no forest of differences to draw: the board has no base that rows ar
 
 
 def difference_rows(facts: Facts) -> list[dict[str, Any]]:
-    """Rows for `forest_of`, in the board's order: name, role, value, low, high, n, and verdict where there is one."""
+    """Rows for `forest_of`, in the board's order: name, role, value, low, high, n, and verdict if there is one."""
     rows = [row for row in ranked_together(facts, "forest of differences")["rows"] if "difference" in row]
     found = []
     for row in rows:

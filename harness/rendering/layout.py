@@ -112,7 +112,7 @@ def sizes_note(board: Facts) -> str:
 
 
 def seeds_note(rows: Sequence[Facts]) -> str:
-    """How many training seeds a strategy has; a single one must be said."""
+    """A note on the number of training seeds; a single one must be stated."""
     found = {len(row["seeds"]) for row in rows if row.get("role") == "strategy"}
     if not found:
         return ""

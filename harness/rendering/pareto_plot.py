@@ -71,7 +71,7 @@ class _Spot:
 
 
 def pareto(facts: Facts) -> str:
-    """SVG: strict score against FLOPs of training, or against tokens per item where no row was trained.
+    """SVG: strict score against FLOPs of training, or tokens per item if no row was trained.
 
     The front is drawn through the filled points: no other row scores as much for less, or more for as much. Base and
     teacher are lines. Raises ValueError for boards whose rows are not ranked together.
@@ -228,7 +228,7 @@ def _draw_front(axes: Axes, best: Sequence[_Spot], wide: float) -> None:
 def _near(
     spots: Sequence[_Spot], levels: Sequence[float], wide: float, high: float
 ) -> list[tuple[float, float]] | None:
-    """Middle left of each label beside its point where every label has room there, else None.
+    """Middle left of each label beside its point if every label has room there, else None.
 
     Labels are placed one by one, best score first, at the first of eight places where nothing lies beneath.
     """

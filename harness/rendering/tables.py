@@ -1,4 +1,4 @@
-"""How numbers and tables are written in markdown."""
+"""Numbers and tables as markdown."""
 
 from __future__ import annotations
 

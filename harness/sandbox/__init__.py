@@ -1,4 +1,4 @@
-"""Runs untrusted Python and judges it, behind the strongest walls the machine gives without root.
+"""Runs and tests untrusted Python, in the strongest isolation the machine offers without root.
 
 `Sandbox` keeps a few workers (see `worker`), each a fork server that judges one sample at a time. Walls, by tier:
 

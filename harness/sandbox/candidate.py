@@ -1,4 +1,4 @@
-"""The untrusted half of a sample: shuts itself in, runs the program, and answers calls until the driver hangs up.
+"""The untrusted half of a sample: isolates itself, runs the program, answers calls until the socket closes.
 
 Everything here runs beside the program and may be changed by it: nothing it says is believed, it is only data.
 """
@@ -86,7 +86,7 @@ class _Candidate:
             raise NameError(f"name {head!r} is not defined")
 
     def run(self, program: str) -> None:
-        """Run the program to its end, with its output where the driver reads it."""
+        """Run the program to its end, with its output to where the driver reads it."""
         ours = sys.stdout
         try:
             exec(_compiled(program), self._module.__dict__)

@@ -30,7 +30,7 @@ _CHUNK = 256  # most items fetched at once from a candidate's iterator
 
 
 def drive(cage: kernel.Cage, link_fd: int) -> None:
-    """Judge samples that come over a socket until the worker hangs up, or until this process is no longer as new."""
+    """Run samples that arrive over a socket until the worker closes it, or until this process is no longer clean."""
     cage.shut([link_fd])
     link = socket(fileno=3)
     gc.enable()
@@ -59,11 +59,11 @@ def _fingerprint() -> tuple[object, ...]:
 
 
 class CandidateError(Exception):
-    """What the candidate raised, where it is no exception the tests may meet as it is."""
+    """What the candidate raised, if the tests must not see that exception itself."""
 
 
 class CandidateGone(BaseException):
-    """The candidate's process ended, or said something that is no answer. No test can catch it by mistake."""
+    """The candidate's process ended, or sent something that is not an answer. No test can catch it by mistake."""
 
 
 class TestBroken(BaseException):
@@ -71,7 +71,7 @@ class TestBroken(BaseException):
 
 
 def _verdict(job: dict[str, Any], channel: Channel, output: list[int]) -> tuple[bool, list[str]]:
-    """Whether this process may judge another sample, and [verdict, why, the line of the test that failed]."""
+    """Whether this process may run another sample, and [verdict, why, the line of the test that failed]."""
     namespace: dict[str, Any] = {"__name__": "tests"}
     try:
         exec(_compiled(job["prelude"], "<prelude>"), namespace)

@@ -1,4 +1,4 @@
-"""The Linux calls that shut a process in: namespaces, Landlock, seccomp, limits. ctypes only, no root needed.
+"""The Linux calls that isolate a process: namespaces, Landlock, seccomp, limits. ctypes only, no root needed.
 
 `enter(tier, ...)` shuts the worker in once and hands back a `Cage`; its `clone` and `shut` do the rest per sample.
 Every call raises OSError with the name of what was refused. x86-64 and aarch64.
@@ -254,7 +254,7 @@ def _confinement(program: ctypes.Array[ctypes.c_char]) -> tuple[object, ...]:
 
 
 def landlock_abi() -> int:
-    """The Landlock version of the running kernel; 0 where it has none or it is off."""
+    """The Landlock version of the running kernel; 0 if it has none or it is off."""
     try:
         return _syscall("landlock_create_ruleset", 0, 0, 1)
     except OSError:
@@ -397,7 +397,7 @@ class Cage:
             struct.pack_into("I", self._filter, offset, pid)
 
     def waited_s(self, pid: int) -> float | None:
-        """Seconds the threads of a child were ready to run but given no core; None where the kernel does not tell."""
+        """Seconds the threads of a child were ready to run but given no core; None if the kernel does not tell."""
         total = 0
         try:
             tasks = os.open(f"{pid}/task", os.O_RDONLY, dir_fd=self._proc)
@@ -552,7 +552,7 @@ def _threads_of(uid: int) -> int:
 
 
 def _become_nobody() -> bool:
-    """As root, become a user nobody else is; False where the process was no real root. Raises OSError if it cannot.
+    """As root, become a user nobody else is; False if the process was no real root. Raises OSError if it cannot.
 
     RLIMIT_NPROC does not count for kernel uid 0, and files of root would be open to the sample.
     """
@@ -588,7 +588,7 @@ _LIMITS = {
 
 
 def _thread_id_address() -> int:
-    """Where glibc caches this thread's id; 0 where the kernel does not tell."""
+    """Where glibc caches this thread's id; 0 if the kernel does not tell."""
     address = ctypes.c_ulong(0)
     try:
         _prctl(_PR_GET_TID_ADDRESS, ctypes.byref(address), "tid address")

@@ -72,7 +72,7 @@ class _WorkerDied(Exception):
 
 
 class Sandbox:
-    """A `CodeRunner`: judges programs in `workers` processes; `run` may be called from any thread.
+    """A `CodeRunner`: runs programs in `workers` processes; `run` may be called from any thread.
 
     tier None takes the strongest of T1 and T2 this machine allows; naming one takes it or raises. T3, where files of
     this user can be read, is only taken with allow_weak. Raises `SandboxError` saying what each tier was refused.
@@ -108,7 +108,7 @@ class Sandbox:
 
     @staticmethod
     def probe() -> tuple[str, str]:
-        """The tier this machine gives ("none" where it takes allow_weak) and, for people, why no stronger one."""
+        """The tier this machine gives ("none" if it needs allow_weak) and, for the user, why no stronger one."""
         try:
             with Sandbox(1) as sandbox:
                 return sandbox.tier, sandbox.why
@@ -316,7 +316,7 @@ def _exchange(driver: Channel, job: CodeJob) -> tuple[ProgramVerdict, str, str] 
 def _result(
     said: tuple[ProgramVerdict, str, str] | None, ended: tuple[bytes, int, int, float], timeout_s: float, wall_s: float
 ) -> tuple[CodeResult, bool]:
-    """One result of what the driver said and what the worker saw, and whether it is doubtful.
+    """The result from the driver's message and the worker's observations, and whether it is doubtful.
 
     That is where only the clock's backstop stopped the program, or its driver died, which others can cause too.
     """
@@ -368,7 +368,7 @@ class _Library:
 
     @classmethod
     def of(cls, level: str, packages: Sequence[str]) -> _Library:
-        """The standard library, its compiled part and `packages`; copied where the worker could not read them."""
+        """The standard library, its compiled part and `packages`; copied if the worker could not read them."""
         stdlib = Path(sysconfig.get_path("stdlib", vars=_BASE)).resolve()
         dynload = Path(sysconfig.get_config_var("DESTSHARED") or stdlib / "lib-dynload").resolve()
         folders = [folder for name in packages for folder in _folders(name)]
@@ -399,7 +399,7 @@ class _Library:
 
 
 def _folders(package: str) -> list[Path]:
-    """The folders of an installed package and of the shared libraries it brought; none where it is not installed."""
+    """The folders of an installed package and of the shared libraries it brought; none if it is not installed."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return []

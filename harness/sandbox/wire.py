@@ -24,7 +24,7 @@ MAX_INT_BITS = 1 << 24
 
 
 def _refuse(value: object) -> None:
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} cannot be JSON")
 
 
 # The C halves of json.dumps and json.loads alone: the rest of these touches memory that every fork would copy.
@@ -102,7 +102,7 @@ class Channel:
 
 
 def encode(value: Any, other: Callable[[Any], Any]) -> Any:
-    """`value` as JSON data; `other` gives the tagged form of an object that is no plain data."""
+    """`value` as JSON data; `other` gives the tagged form of an object that is not plain data."""
     kind = type(value)
     if kind in ATOMS:
         return value
@@ -179,7 +179,7 @@ _FROM_MODULES: tuple[tuple[str, str, str, Callable[[Any], Any]], ...] = (
 
 
 def decode(wire: Any, resolve: Callable[[str, Any], Any]) -> Any:
-    """The value `wire` stands for; `resolve` is asked for tags that are no plain data.
+    """The value `wire` stands for; `resolve` is asked for tags that are not plain data.
 
     Raises ValueError or TypeError for what `encode` would not have written.
     """

@@ -1,4 +1,4 @@
-"""A worker: a small, long-lived fork server that judges one sample at a time with two processes it forks.
+"""A worker: a small, long-lived fork server that runs one sample at a time in two forked processes.
 
 * The **driver** (`driver`) is trusted: it alone reads the job, runs the tests, compares, and says the verdict. It
   serves sample after sample, each in a fresh namespace, and is thrown away after anything but an ordinary verdict.

@@ -23,7 +23,7 @@ MIN_SEEDS_FOR_CLAIM = 4  # below this no seed-aware test can reach p < 0.05 with
 class Estimate:
     """A number with its n and its interval; `method` names how the interval was made.
 
-    p: two-sided, of no difference; None where no test belongs to the number.
+    p: two-sided, of no difference; None if no test belongs to the number.
     """
 
     value: float
@@ -68,7 +68,7 @@ def tango(gained: int, lost: int, n: int, confidence: float = CONFIDENCE) -> Est
 
 
 def _tango_score(gained: int, lost: int, n: int, delta: float) -> float:
-    """Standard normal where the true difference is delta."""
+    """The score statistic; standard normal if the true difference is delta."""
     a = 2 * n
     b = -gained - lost + (2 * n - gained + lost) * delta
     c = -lost * delta * (1 - delta)
@@ -118,7 +118,7 @@ _FEW_CLUSTERS = 50
 
 
 def _sign_flip(sums: np.ndarray, alternative: Literal["two-sided", "less", "greater"] = "two-sided") -> float:
-    """p of a sum under independent random signs: all of them where few, else 9,999 under a fixed seed."""
+    """p of a sum under independent random signs: all sign patterns if few, else 9,999 with a fixed seed."""
     if not sums.any():
         return 1.0
     test = stats.permutation_test(
@@ -237,7 +237,7 @@ def across_seeds(candidate: Table, reference: Table) -> Contrast:
     Rows are seeds, columns the same items in the same order; a fixed checkpoint (the base) is one row. df: by
     Satterthwaite over the item part and the seed part of each arm, at most the seeds of both arms less one each and the
     items less one. (By the seeds alone, too much would be claimed of arms whose seeds scatter unequally: 8 % at a
-    nominal 5 % for 2,000 items, four seeds, a spread of 5 points against 0.) Raises ValueError where no arm has two.
+    nominal 5 % for 2,000 items, four seeds, a spread of 5 points against 0.) Raises ValueError if no arm has two.
     """
     a, b = np.asarray(candidate, float), np.asarray(reference, float)
     if a.shape[1] != b.shape[1]:

@@ -48,9 +48,9 @@ class KMetric:
 
 @dataclass(frozen=True)
 class Measured:
-    """A metric over all items. values: by item, in order; None where an item has fewer than k judged replies.
+    """A metric over all items. values: by item, in order; None if an item has fewer than k graded replies.
 
-    estimate: the mean of the values that exist, with its interval across items; None where there is none.
+    estimate: the mean of the values that exist, with its interval across items; None if there is none.
     """
 
     metric: KMetric
@@ -88,7 +88,7 @@ def check_metric(
 ) -> None:
     """Raise `UsageError` for the first metric that these settings cannot give; it says what to change.
 
-    temperature: None where the replies are recorded, so that nothing is sampled. short_answers: whether the task reads
+    temperature: None if the replies are recorded, so that nothing is sampled. short_answers: whether the task reads
     an answer out of a reply that can be compared with another reply's; False for code.
     """
     of = f" of task {task!r}" if task else ""
@@ -135,7 +135,7 @@ def _checked(n: int, c: int, k: int) -> None:
 
 
 def majority(scores: Sequence[Score]) -> float:
-    """The value of a vote among the replies: 1.0 where the right answer wins, 0.0 where another does.
+    """The value of a vote among the replies: 1.0 if the right answer wins, 0.0 if another does.
 
     A tie is worth the share of the tied answers that are right: what breaking it at random gives on average. All right
     replies vote for one answer, however they write it: the grader found them equal to the target. Wrong ones vote

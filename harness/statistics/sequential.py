@@ -1,4 +1,4 @@
-"""When a test that is looked at several times may stop: group-sequential bounds. Pure functions."""
+"""Group-sequential bounds: when a test with several interim analyses may stop. Pure functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def spent(alpha: float, fraction: float) -> float:
 
 @cache
 def levels(alpha: float, fractions: tuple[float, ...]) -> tuple[float, ...]:
-    """For each look the p-value below which a one-sided test may stop, so that all looks together keep alpha.
+    """For each look the p-value below which a one-sided test may stop, so that all looks together have level alpha.
 
     fractions: the share of all items seen at each look, rising to at most 1. By recursive integration over the
     statistic's density among those that have not stopped (Jennison & Turnbull 2000, chapter 19).
@@ -58,5 +58,5 @@ def _below(grid: np.ndarray, bound: float) -> np.ndarray:
 
 
 def seen(n: int, fraction: float) -> int:
-    """How many of n items a look at that share of them has seen."""
+    """The number of the n items evaluated by a look at that share."""
     return math.ceil(n * fraction - 1e-9)

@@ -30,7 +30,7 @@ class Overlap:
 
 
 def question(sample: Sample) -> str:
-    """What is asked: the last user turn, so no earlier shots, or the whole of a RAW prompt; "" where there is neither.
+    """What is asked: the last user turn, so no earlier shots, or the whole of a RAW prompt; "" if there is neither.
 
     Shots in a RAW prompt that all items share belong to the frame of the task; those drawn for each item do not, and
     train rows among them are dropped too.

@@ -58,7 +58,7 @@ class TraceCost:
 
 @dataclass(frozen=True)
 class Material:
-    """What a stage learns from: its rows, what they cost to make, and the teacher where the trainer asked for it."""
+    """What a stage is trained on: its rows, their cost, and the teacher if the trainer needs it."""
 
     rows: Sequence[TrainRow]
     teaching: TraceCost = TraceCost()
@@ -157,7 +157,7 @@ def run_stage(
 
 
 def read_result(home: Path) -> StageResult:
-    """The result of a finished stage. Raises `TrainerError` where its checkpoint changed after it was written."""
+    """The result of a finished stage. Raises `TrainerError` if its checkpoint changed after it was written."""
     result = json.loads((home / "result.json").read_text(encoding="utf-8"))
     checkpoint = open_checkpoint(home / result["checkpoint"])
     if checkpoint.digest != result["digest"]:
