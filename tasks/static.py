@@ -22,7 +22,7 @@ from harness.errors import DataError, UnknownSplit
 from harness.graders.code import CODE_VERSION, score_code
 from harness.graders.literal import LITERAL_VERSION, score_literal
 from harness.graders.math import MATH_VERSION, score_math
-from harness.graders.math_extract import read_strict
+from harness.graders.math_extract import extract_strict
 from harness.graders.number import NUMBER_VERSION, score_number
 from harness.protocols import CodeRunner
 from harness.training.decontaminate import words_of
@@ -267,14 +267,14 @@ def _environment() -> Environment:
     """Jinja with the settings and the filter that lm-eval uses; the others are ours, for what lm-eval does not read."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.filters["regex_replace"] = lambda text, pattern, new: re.sub(pattern, new, text)
-    environment.filters["boxed"] = lambda text: read_strict(text).answer or ""
+    environment.filters["boxed"] = lambda text: extract_strict(text).answer or ""
     environment.filters["boxes"] = _boxes
     return environment
 
 
 def _boxes(text: str) -> list[str]:
     """What the boxes of a text hold, each content once, without empty ones."""
-    held = {read_strict(f"\\boxed{part}").answer for part in text.replace("\\fbox", "\\boxed").split("\\boxed")[1:]}
+    held = {extract_strict(f"\\boxed{part}").answer for part in text.replace("\\fbox", "\\boxed").split("\\boxed")[1:]}
     return sorted(filter(None, held))
 
 

@@ -20,7 +20,7 @@ from second_math_grader import second_opinion
 
 from harness.graders.math import score_math
 from harness.graders.math_equal import WALL_S, Pool, equal
-from harness.graders.math_extract import MAX_TEXT, read_lenient, read_strict
+from harness.graders.math_extract import MAX_TEXT, extract_lenient, extract_strict
 
 TESTS = Path(__file__).parent
 CASES = yaml.safe_load((TESTS / "tasks" / "math_answers.yaml").read_text(encoding="utf-8"))
@@ -157,15 +157,15 @@ def test_a_hostile_gold_costs_no_more_and_gives_no_right_answer(pool, name):
 def test_a_megabyte_of_hostile_reply_is_read_in_a_second(name):
     start = time.process_time()
     for text in (TEXTS[name], TEXTS[name] + "x", "\\boxed{5} " + TEXTS[name]):
-        read_strict(text)
-        read_lenient(text)
-        read_lenient(text, choice=True)
+        extract_strict(text)
+        extract_lenient(text)
+        extract_lenient(text, choice=True)
     assert time.process_time() - start < 3.0
 
 
 def test_only_the_end_of_an_overlong_reply_is_read():
-    assert read_strict("\\boxed{5}" + "so " * MAX_TEXT).answer is None
-    assert read_strict("so " * MAX_TEXT + "\\boxed{5}").answer == "5"
+    assert extract_strict("\\boxed{5}" + "so " * MAX_TEXT).answer is None
+    assert extract_strict("so " * MAX_TEXT + "\\boxed{5}").answer == "5"
 
 
 def _children(pid: int) -> list[int]:

@@ -18,7 +18,7 @@ from harness.errors import HarnessError
 
 
 class _Commands(click.Group):
-    """Commands in the order people need them."""
+    """Commands in the order users need them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.commands)
@@ -31,11 +31,11 @@ def cli() -> None:
 
     \b
       harness compare                        train sft, kd, rl and kd+rl on the embedded world, write a leaderboard
-      harness compare --dry-run              what that would do and cost
-      harness tune --try rl.learning_rate=1e-5,1e-4   settings, tried on dev items
+      harness compare --dry-run              show what would be trained, and its cost
+      harness tune --try rl.learning_rate=1e-5,1e-4   compare settings on dev items
       harness eval --model DIR --task gsm8k  evaluate one model
-      harness grade --task humaneval ...     judge generations from anywhere
-      harness leaderboard build RUN RUN --out board.md   one board of runs that exist
+      harness grade --task humaneval ...     grade generations from anywhere
+      harness leaderboard build RUN RUN --out board.md   one board of existing runs
       harness gate check --model DIR         may this checkpoint replace the released one?
       harness doctor                         what is installed, which engine and sandbox will be used
     """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from harness.graders.math_equal import equal
-from harness.graders.math_extract import Found, read_lenient, read_strict
+from harness.graders.math_extract import Found, extract_lenient, extract_strict
 from harness.types import Score
 
 MATH_VERSION = "math-1"  # raised whenever a verdict can change
@@ -23,9 +23,9 @@ def score_math(text: str, target: str) -> dict[str, Score]:
 
     answer None: nothing readable (scored 0.0). value None: the target itself cannot be read.
     """
-    gold = (read_lenient(target).answer if _STATED.search(target) else None) or target
-    strict = read_strict(text)
-    lenient = read_lenient(text, choice=bool(_LETTER.fullmatch(gold)))
+    gold = (extract_lenient(target).answer if _STATED.search(target) else None) or target
+    strict = extract_strict(text)
+    lenient = extract_lenient(text, choice=bool(_LETTER.fullmatch(gold)))
     first = _judge(strict, gold)
     return {"strict": first, "lenient": first if lenient == strict else _judge(lenient, gold)}
 

@@ -1,7 +1,7 @@
 r"""Extracts the answer from a reply, as written. Text in, text out; `math_equal` decides whether it is right.
 
-`read_strict` takes what the task asks for: the last `\boxed{}`. `read_lenient` looks where models put answers: boxes
-(several that belong together are one answer), "Final Answer: ... I hope it is correct", `####`, a JSON field,
+`extract_strict` takes what the task asks for: the last `\boxed{}`. `extract_lenient` looks where models put answers:
+boxes (several that belong together are one answer), "Final Answer: ... I hope it is correct", `####`, a JSON field,
 "the answer is", "Answer:", and if nothing is marked the whole of a short reply, display maths, bold, the last
 maths, the last number. The last statement counts. Patterns run in linear time, over the last 100,000 characters.
 """
@@ -70,7 +70,7 @@ _AFTERTHOUGHT = re.compile(r"(?<=[\d$)}]),?\s+(?=(?:which|because|since|meaning|
 _LAYOUT = " \t\r\n*_`"
 
 
-def read_strict(text: str) -> Found:
+def extract_strict(text: str) -> Found:
     r"""What the last `\boxed{}` of the reply holds, thoughts left out."""
     boxes = list(_boxes(_reply(text)))
     if not boxes:
@@ -78,7 +78,7 @@ def read_strict(text: str) -> Found:
     return Found(boxes[-1][2], r"last \boxed{}")
 
 
-def read_lenient(text: str, choice: bool = False) -> Found:
+def extract_lenient(text: str, choice: bool = False) -> Found:
     """The answer wherever the reply states it. choice: a letter is asked for (A to J)."""
     reply = _before_next_turn(_reply(text))
     found = _concluded(reply) or _boxed_together(reply) or _tagged(reply)

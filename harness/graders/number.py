@@ -68,7 +68,7 @@ def score_number(text: str, target: str) -> dict[str, Score]:
         return {"strict": unknown, "lenient": unknown}
     reply = _before_next_question(after_thoughts(text))
     strict = _read_strict(reply)
-    lenient = strict if strict.value is not None else read_lenient(reply)
+    lenient = strict if strict.value is not None else read_number(reply)
     return {"strict": _judge(strict, gold, target), "lenient": _judge(lenient, gold, target)}
 
 
@@ -101,7 +101,7 @@ def _read_strict(text: str) -> NumberRead:
     return _value(number, "line '#### N'")
 
 
-def read_lenient(text: str) -> NumberRead:
+def read_number(text: str) -> NumberRead:
     """The number a reply gives as its answer: at the last marker that states one, else bold, else the last number.
 
     Markers: `#### N`, `\\boxed{}`, an "answer" field of JSON, "the answer is", "Answer:", a line "A: N".

@@ -196,18 +196,18 @@ def broken(rng: random.Random, program: Program) -> Program:
 def programs(split: Split) -> tuple[Program, ...]:
     """The programs of a split, in order."""
     items = stream(draw_program, f"pico_code 1 {split}", split, LEVELS)
-    return tuple(islice(without_held_out(items, held_out()) if split == "train" else items, SIZES[split]))
+    return tuple(islice(without_held_out(items, held_out_program_grams()) if split == "train" else items, SIZES[split]))
 
 
 @cache
-def held_out() -> set[tuple[str, ...]]:
+def held_out_program_grams() -> set[tuple[str, ...]]:
     """Every 13-gram of dev and test."""
     return {gram for split in ("dev", "test") for p in programs(split) for gram in ngrams(p.text)}
 
 
 def program_pool(seed: str) -> Iterator[Program]:
     """Endless programs for pretraining: of the train split's keys, decontaminated like the train split."""
-    return without_held_out(stream(draw_program, f"pico_code 1 pool {seed}", "train", LEVELS), held_out())
+    return without_held_out(stream(draw_program, f"pico_code 1 pool {seed}", "train", LEVELS), held_out_program_grams())
 
 
 class PicoCode:

@@ -174,18 +174,18 @@ def draw_story(rng: random.Random, level: int) -> Story:
 def stories(split: Split) -> tuple[Story, ...]:
     """The stories of a split, in order."""
     items = stream(draw_story, f"pico_math 1 {split}", split, LEVELS)
-    return tuple(islice(without_held_out(items, held_out()) if split == "train" else items, SIZES[split]))
+    return tuple(islice(without_held_out(items, held_out_story_grams()) if split == "train" else items, SIZES[split]))
 
 
 @cache
-def held_out() -> set[tuple[str, ...]]:
+def held_out_story_grams() -> set[tuple[str, ...]]:
     """Every 13-gram of dev and test."""
     return {gram for split in ("dev", "test") for p in stories(split) for gram in ngrams(p.text)}
 
 
 def story_pool(seed: str) -> Iterator[Story]:
     """Endless stories for pretraining: of the train split's keys, decontaminated like the train split."""
-    return without_held_out(stream(draw_story, f"pico_math 1 pool {seed}", "train", LEVELS), held_out())
+    return without_held_out(stream(draw_story, f"pico_math 1 pool {seed}", "train", LEVELS), held_out_story_grams())
 
 
 class PicoMath:
