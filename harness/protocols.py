@@ -65,7 +65,7 @@ class CodeResult:
     why: str = ""  # "passed", "assertion failed", "over 5 s of CPU time", "NameError: ...", "sandbox: ..."
     cpu_s: float = 0.0  # of the program
     wall_s: float = 0.0
-    test: str = ""  # the line of the test program that failed; for people, never for a model
+    test: str = ""  # the line of the test program that failed; for the user, never for a model
 
     @property
     def passed(self) -> bool | None:

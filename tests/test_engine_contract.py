@@ -346,7 +346,7 @@ def test_engines_open_by_name_and_a_wrong_name_is_answered_with_the_nearest() ->
         open_engine("vlm", notify=print)
 
 
-def test_auto_falls_back_aloud_where_vllm_cannot_start(
+def test_auto_falls_back_with_a_warning_if_vllm_cannot_start(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if why := vllm_problem():

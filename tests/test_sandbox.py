@@ -473,7 +473,7 @@ def test_the_probe_names_the_tier_that_a_sandbox_takes() -> None:
 
 
 def test_a_tier_that_is_refused_is_named_with_the_reason() -> None:
-    """In a process that may make no user namespace, T1 is refused aloud and T2 is taken."""
+    """In a process that may make no user namespace, T1 is refused with a reason and T2 is taken."""
     program = textwrap.dedent("""
         import ctypes, struct
         from harness.sandbox import Sandbox, kernel

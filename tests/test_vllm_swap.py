@@ -163,7 +163,7 @@ def test_verification_catches_what_a_swap_left_stale(
     engine.notices.clear()
 
 
-def test_after_a_stale_swap_a_fresh_engine_is_started_aloud_and_answers_right(
+def test_after_a_stale_swap_a_fresh_engine_is_started_with_a_warning_and_answers_right(
     engine: FaultyEngine, checkpoints: list[Checkpoint], expected: list[dict[str, str]]
 ) -> None:
     said: list[str] = []

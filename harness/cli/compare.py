@@ -182,7 +182,7 @@ def tune(**options: Any) -> None:
       harness tune --try sft.learning_rate=3e-4,1e-3 --try sft.batch_size=16,32 --dry-run
 
     Test items are not looked at. The same file (--out) gathers the trials of several calls. Named in the recipe
-    (tuning = "tuning.json", a path seen from the recipe), boards list them.
+    (`tuning = "tuning.json"`, relative to the recipe); boards list the trials.
     """
     from dataclasses import replace
 

@@ -46,7 +46,7 @@ for _command in (compare, tune, eval, grade, leaderboard, gate, tasks, trainers,
 
 
 def main() -> None:
-    """Entry point: a failure a person can mend is one paragraph and an exit code, never a traceback."""
+    """Entry point: a failure the user can mend is one paragraph and an exit code, never a traceback."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
         cli.main(standalone_mode=False)

@@ -1,8 +1,8 @@
 """vLLM in one long-lived child process. Checkpoints are swapped into it; a reply counts after the swap is verified.
 
 A swap can be silently wrong (kept prefixes, packed copies of the weights), so after every load the worker compares the
-engine's log-probabilities with a transformers forward pass of the same folder. Where they differ, a fresh engine is
-started and said aloud; where that differs too, `load` raises.
+engine's log-probabilities with a transformers forward pass of the same folder. If they differ, a fresh engine is
+started, with a warning; if that differs too, `load` raises.
 """
 
 from __future__ import annotations

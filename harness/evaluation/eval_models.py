@@ -84,7 +84,7 @@ class EvalRequest:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """board: a row for each model. paths: their facts as JSON. more: what else a person wants to know, by line."""
+    """board: a row for each model. paths: their facts as JSON. more: extra lines for the terminal."""
 
     board: Board
     paths: list[Path]
@@ -280,7 +280,7 @@ def shown_by(tick: Callable[[float, str], None]) -> Callable[[int, int], None]:
 
 
 def _write(asked: EvalRequest, name: str, found: Sequence[Evaluation], more: dict[str, Any]) -> EvalResult:
-    """The result file of one row, and beside it what a person is told."""
+    """The result file of one row, and beside it the lines for the terminal."""
     jobs = [evaluation.job for evaluation in found]
     columns, content = summarised(found)
     _refuse_failed(found, columns, asked)

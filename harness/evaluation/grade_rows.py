@@ -398,7 +398,7 @@ class Tally:
             counts[1] += row["verdict"] == "passed"
 
     def lines(self) -> list[str]:
-        """What a person wants to know."""
+        """The summary for the terminal."""
         judged = self.n - self.verdicts["refused"]
         lines = [", ".join(f"{n} {verdict}" for verdict, n in self.verdicts.most_common()) or "no sample"]
         if judged:

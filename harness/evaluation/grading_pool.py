@@ -180,7 +180,7 @@ class _GradingProcess:
             self._child.connection.send(("judge", sample, replies))
             if not self._child.connection.poll(wall_s * len(replies)):
                 self.close()
-                return f"the grader was still at it after {wall_s * len(replies):g} s"
+                return f"grading timed out after {wall_s * len(replies):g} s"
             kind, found = self._child.connection.recv()
         except (EOFError, OSError):
             words = self._child.last_words() if self._child else "could not be started"

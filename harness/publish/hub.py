@@ -36,7 +36,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an upload. url: of the pull request or commit; "" where nothing was sent. lines: for people."""
+    """What became of an upload. url: of the pull request or commit; "" if nothing was sent. lines: for the terminal."""
 
     done: Literal["sent", "unchanged", "already proposed", "would be sent"]
     url: str
