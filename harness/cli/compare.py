@@ -181,8 +181,8 @@ def tune(**options: Any) -> None:
       harness tune --try sft.learning_rate=3e-4,1e-3,3e-3 --try rl.learning_rate=3e-5,1e-4,3e-4
       harness tune --try sft.learning_rate=3e-4,1e-3 --try sft.batch_size=16,32 --dry-run
 
-    Test items are not looked at. The same file (--out) gathers the trials of several calls. Named in the recipe
-    (`tuning = "tuning.json"`, relative to the recipe); boards list the trials.
+    Test items are not evaluated. The same file (--out) collects the trials of several calls. Name it in the recipe
+    (`tuning = "tuning.json"`, relative to the recipe), and boards list the trials.
     """
     from dataclasses import replace
 
