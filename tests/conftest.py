@@ -8,3 +8,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# Files that take a minute or more, the longest first: whichever began last would be waited for by one core alone.
+LONGEST = (
+    *("test_trainer_contract", "test_compare", "test_grade_rows", "test_openai_engine", "test_vllm_swap", "test_gate"),
+    *("test_gate_live", "test_cli", "test_stock_tasks", "test_third_party", "test_engine_contract", "test_trl_rewards"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first; all others as they come."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))

@@ -228,6 +228,7 @@ def test_a_special_token_may_be_a_stop_string(
     assert stopped, "no reply met the token: the test shows nothing"
 
 
+@pytest.mark.slow
 def test_two_engines_share_the_requests_of_one_call(vllm_engine: VLLMEngine, checkpoint: Checkpoint) -> None:
     asked = [ask(f"q{i}", f"say {i}", 10, temperature=1.0, seed=i) for i in range(40)]
     with open_engine("vllm", print, {"data_parallel_size": "2", "max_num_seqs": "2"}) as fleet:  # type: ignore[attr-defined]

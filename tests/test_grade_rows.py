@@ -25,6 +25,7 @@ from harness.errors import DataError
 from harness.graders.problems import BadProblem, read_problem
 from harness.sandbox import Sandbox
 
+SLOW = pytest.mark.slow  # minutes: more tests a problem, the same path as the others
 ADD = {
     "task_id": "add",
     "prompt": 'def add(a, b):\n    """The sum."""\n',
@@ -292,9 +293,9 @@ def test_rewards_take_what_trl_hands_over(sandbox: Sandbox) -> None:
         ("code/mbpp/mbpp.jsonl.gz", 974, set()),
         ("code/mbpp/sanitized-mbpp.json", 427, set()),
         # the test itself unpacks a number, so no program passes
-        ("code/humanevalplus/HumanEvalPlus-OriginFmt.jsonl.gz", 163, {"HumanEval/32"}),
+        pytest.param("code/humanevalplus/HumanEvalPlus-OriginFmt.jsonl.gz", 163, {"HumanEval/32"}, marks=SLOW),
         # answers of 900 MB; about as much work as the limit allows
-        ("code/mbppplus/MbppPlus-OriginFmt.jsonl.gz", 376, {"255", "599"}),
+        pytest.param("code/mbppplus/MbppPlus-OriginFmt.jsonl.gz", 376, {"255", "599"}, marks=SLOW),
     ],
 )
 def test_the_references_of_the_benchmarks_pass(path: str, passed: int, excused: set[str]) -> None:
@@ -314,7 +315,7 @@ def test_the_references_of_the_benchmarks_pass(path: str, passed: int, excused: 
 @pytest.mark.parametrize(
     ("name", "text", "status", "different"),
     [
-        ("mbpp_codellama.jsonl.gz", "solution", "is_solved", set()),
+        pytest.param("mbpp_codellama.jsonl.gz", "solution", "is_solved", set(), marks=SLOW),
         # recorded as unsolved, but pass when run again, by us and by those who prepared the data
         (
             "mbpp_reflexion_gpt-4.jsonl.gz",

@@ -325,7 +325,14 @@ def bench() -> ModuleType:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", ["suite, recorded", "real, all", "mr_gsm8k"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("suite, recorded", marks=pytest.mark.slow),
+        pytest.param("real, all", marks=pytest.mark.slow),
+        "mr_gsm8k",
+    ],
+)
 def test_on_known_pairs_no_other_rule_is_as_right_and_math_verify_accepts_no_less_that_is_wrong(bench, name):
     pairs = bench.pair_sets()[name]
     rules = {"ours": bench.ours, **bench.OTHERS}

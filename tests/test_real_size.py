@@ -2,7 +2,7 @@
 
 Load, one step of each kind of training, save, swap into vLLM, evaluate. Random weights learn nothing and say nothing;
 what is checked is that sizes, names, vocabulary padding and bfloat16 go through. Five minutes of CPU and 10 GB:
-`ci/test -m slow`.
+`ci/test -m large`.
 """
 
 import pytest
@@ -14,7 +14,7 @@ from harness.engines.opening import vllm_problem
 from harness.engines.vllm import VLLMEngine
 from harness.types import Message, Request, SamplingParams
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(vllm_problem() is not None, reason=str(vllm_problem()))]
+pytestmark = [pytest.mark.large, pytest.mark.skipif(vllm_problem() is not None, reason=str(vllm_problem()))]
 
 ROWS = 4
 STEP = {  # of a single optimizer step

@@ -337,6 +337,7 @@ def test_the_hacks_are_real_they_fool_a_grader_that_runs_the_tests_beside_the_pr
     assert len({name.partition(":")[0] for name in fooled}) >= 12  # forms
 
 
+@pytest.mark.slow
 def test_the_same_holds_for_a_user_who_is_not_root() -> None:
     """This file's attacks, hacks and right programs once more, as nobody in particular."""
     if os.geteuid() != 0:

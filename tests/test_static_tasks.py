@@ -609,7 +609,9 @@ def test_the_real_benchmark_has_the_sizes_and_the_defects_that_its_file_states(n
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", JUDGED_AS_TEXT)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "math_test" else n for n in JUDGED_AS_TEXT]
+)
 def test_every_real_item_proves_itself_or_is_a_declared_defect(name: str) -> None:
     """The target in the form that strict wants, and the reference reply; and planted wrong replies."""
     needs_data()

@@ -138,6 +138,7 @@ def test_swapped_checkpoints_answer_as_transformers_does_in_one_process(
     assert (pid(engine), engine.swaps, engine.notices) == (worker, 4, [])
 
 
+@pytest.mark.slow
 def test_nothing_stays_behind_in_the_temporary_folder(
     checkpoints: list[Checkpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +213,7 @@ def test_loading_while_replies_are_pending_is_refused(engine: FaultyEngine, chec
     assert len(list(stream)) == 15
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_wrong_from_the_start_is_refused(engine: FaultyEngine, tmp_path: Path) -> None:
     engine.plant("every start")
     template = make_model(tmp_path / "other", seed=0) / "chat_template.jinja"
