@@ -119,7 +119,21 @@ def _run(folder: Path, values: Mapping[str, Any], reader: Reader) -> Run:
 
 
 def _evaluated(folder: Path, reader: Reader) -> list[Entry]:
-    """A row of `harness eval` is in one result file for each list of tasks it was asked for."""
+    return [
+        Entry(
+            name,
+            "model",
+            (Run(digest, _columns(reader, folder, files), files=tuple(files), home=str(folder)),),
+        )
+        for name, (digest, files) in _evaluated_files(folder).items()
+    ]
+
+
+def _evaluated_files(folder: Path) -> dict[str, tuple[str, list[str]]]:
+    """For each model of an evaluation its weights digest and its records files, as paths from the run folder.
+
+    A row of `harness eval` is in one result file for each list of tasks it was asked for.
+    """
     found: dict[str, tuple[str, list[str]]] = {}
     for path in sorted((folder / "results").glob("*.json")):
         values = _json(path)
@@ -137,14 +151,22 @@ def _evaluated(folder: Path, reader: Reader) -> list[Entry]:
         files += [file for file in new if file not in files]
     if not found:
         raise DataError(f"{folder} holds no finished evaluation; run its command again to finish one")
-    return [
-        Entry(
-            name,
-            "model",
-            (Run(digest, _columns(reader, folder, files), files=tuple(files), home=str(folder)),),
-        )
-        for name, (digest, files) in found.items()
-    ]
+    return found
+
+
+def records_files(folder: Path) -> list[tuple[str, int | None, list[Path]]]:
+    """(name of the row, training seed, its records files) of every run in a run folder of this project.
+
+    Raises `DataError` if `folder` is not a run folder, or no evaluation in it is finished.
+    """
+    if (folder / NAME).is_file():
+        entries = _json(folder / NAME)["entries"]
+        runs = [(entry["name"], run["seed"], run["files"]) for entry in entries for run in entry["runs"]]
+    elif (folder / "evals").is_dir():
+        runs = [(name, None, files) for name, (_, files) in _evaluated_files(folder).items()]
+    else:
+        raise DataError(f"{folder} is not a run folder of `harness compare` or `harness eval`")
+    return [(name, seed, [folder / file for file in files]) for name, seed, files in runs]
 
 
 def _columns(reader: Reader, folder: Path, files: Sequence[str]) -> Columns:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,14 +13,17 @@ from harness.statistics import intervals
 
 def csv_text(board: Mapping[str, Any]) -> str:
     """A line a row, for spreadsheets and data frames: shares in [0, 1], differences too, costs as means over seeds."""
+    import pandas as pd
+
+    # as objects, so that a column of whole numbers with a gap stays one of whole numbers
+    return str(pd.DataFrame(csv_rows(board), dtype=object).to_csv(index=False, lineterminator="\n"))
+
+
+def csv_rows(board: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a board with equal columns: what the CSV and `harness.load_board` hold."""
     costs = sorted({key for row in board["rows"] for key in row.get("cost") or {}})
     tasks = list(dict.fromkeys(task for row in board["rows"] for task in row["tasks"]))
-    lines = [_csv_row(row, tasks, costs) for row in board["rows"]]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return out.getvalue()
+    return [_csv_row(row, tasks, costs) for row in board["rows"]]
 
 
 def _csv_row(row: Mapping[str, Any], tasks: Sequence[str], costs: Sequence[str]) -> dict[str, Any]:

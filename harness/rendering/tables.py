@@ -8,7 +8,11 @@ from typing import Any
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A GitHub table over strings as they are; `|` is escaped. (tabulate escapes none and strips trailing zeros.)"""
+    """A GitHub table over strings as they are; `|` is escaped.
+
+    Not tabulate's: it escapes nothing, and it pads each cell to the width of its column, so that one longer name would
+    change every line of a committed board.
+    """
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
     rule = ["---"] + ["---:"] * (len(head) - 1)
     return ["| " + " | ".join(row) + " |" for row in (escaped[0], rule, *escaped[1:])]
