@@ -88,7 +88,7 @@ def test_what_is_not_told_apart_says_from_where_it_would_be_seen():
     assert row["found_from"] == pytest.approx(100 * intervals.smallest_found(error, 99, 0.05 / 2))
     assert row["p_holm"] == pytest.approx(gap["p"])
     text = render.board_markdown(made)
-    assert f"| ≈ {tables.percent(gap, '+')}, seen from {row['found_from']:.1f} |" in text
+    assert f"| ≈ {tables.percent(gap, '+')} (detectable: {row['found_from']:.1f}) |" in text
     assert "| ▲ +25.0 (" in text
 
 

@@ -168,7 +168,7 @@ def test_every_checkpoint_scored_on_test_items_is_logged_once(world):
         len(logged) == len({(one["items"], one["checkpoint"]) for one in logged}) == 2 * 6
     )  # noop and what collapsed are the base
     text = (world["folder"] / "board.md").read_text()
-    assert "Looks at these items so far: pico_math 6 checkpoints, pico_code 6 checkpoints." in text
+    assert "Test-set evaluations so far: pico_math 6 checkpoints, pico_code 6 checkpoints." in text
 
 
 def test_training_can_be_watched_in_tensorboard_and_as_pictures(world):

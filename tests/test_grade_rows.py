@@ -192,8 +192,8 @@ def test_rows_that_cannot_be_judged_are_kept_and_make_the_exit_code_one(tmp_path
     assert [row["verdict"] for row in rows] == ["passed", *["refused"] * 5, "passed"]
     assert "5 of 7 samples were not judged; their rows say why" in said
     assert [row["why"][:30] for row in rows[1:4]] == [
-        "line 2 is no JSON: JSONDecodeE",
-        "line 3 is no JSON object but a",
+        "line 2 is not JSON: JSONDecode",
+        "line 3 is not a JSON object bu",
         "no problem has the task_id 'no",
     ]
 

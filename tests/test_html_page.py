@@ -31,7 +31,7 @@ def row(name, score, role="strategy", **more):
 
 
 def board(*rows, **more):
-    facts = {"settings": "the best of 4 trials", "looks at the test items": {"sums": "3 checkpoints"}, "seed": 7}
+    facts = {"settings": "the best of 4 trials", "test-set evaluations so far": {"sums": "3 checkpoints"}, "seed": 7}
     held = {"title": "Which training works", "rows": list(rows), "tasks": ["sums", "code"]}
     held |= {"n_items": {"sums": 5, "code": 3}, "facts": facts, "notes": [], "pairs": [], "reference": "base"}
     return {**held, **more}
@@ -253,7 +253,7 @@ def test_caption_says_how_many_items_and_looks(show):
     (caption,) = show().texts("#caption")
     assert "n = 8 held-out items (sums 5, code 3)." in caption
     assert "Settings: the best of 4 trials." in caption
-    assert "Looks at these items so far: sums 3 checkpoints." in caption
+    assert "Test-set evaluations so far: sums 3 checkpoints." in caption
 
 
 def test_scores_stand_with_interval_in_the_order_of_the_board(show):
@@ -336,10 +336,10 @@ def test_verdicts_and_settings_tried_are_shown_where_a_row_has_them(show):
     assert cells["Settings tried"] == "12"
     assert cells["Verdict"].startswith("▲")
     assert "better than the reference" in cells["Verdict"]
-    assert "seen from" not in cells["Verdict"]
+    assert "detectable" not in cells["Verdict"]
     second = dict(zip(heads[1:], here.texts("#ranking tbody tr:nth-child(2) td"), strict=True))
     assert second["Verdict"].startswith("≈")
-    assert second["Verdict"].endswith(("seen from 4.3", "seen from 4.2"))
+    assert second["Verdict"].endswith(("detectable: 4.3", "detectable: 4.2"))
     assert any("worse than the reference" in text for text in here.texts("#key li"))
 
 

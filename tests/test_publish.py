@@ -161,8 +161,8 @@ def test_a_row_of_several_seeds_is_published_for_one_of_them_or_as_a_mean_that_i
     [
         ({"kind": "reported", "title": "A paper"}, Pick("kd"), "'A paper' holds scores that others printed"),
         ({"kind": "collection", "title": "Old"}, Pick("kd"), "collects runs that cannot be ranked together"),
-        ({"kind": "comparison", "board": {}}, Pick("kd"), "are no board"),
-        (["kd"], Pick("kd"), "are no board"),
+        ({"kind": "comparison", "board": {}}, Pick("kd"), "are not a board"),
+        (["kd"], Pick("kd"), "are not a board"),
         (board(row()), Pick("kdd"), "unknown row 'kdd': did you mean 'kd'"),
         (
             board(row(runs=[run(), run("b" * 64, 2, "collapsed", "reward fell to 0")])),

@@ -50,7 +50,7 @@ def test_the_page_says_whose_numbers_these_are_and_counts_nothing_that_was_not_p
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("title = ", "titel = ", r"is no file of reported scores \(TypeError"),
+        ("title = ", "titel = ", r"is not a file of reported scores \(TypeError"),
         ("= 50.0", "= 150.0", "row 'a', gsm8k: a score is a percentage, got 150.0"),
         ("= 50.0", "= nan", "a score is a percentage, got nan"),
         ("gsm8k = 1319", "math = 5", "row 'a' has a score on 'gsm8k', whose number of items is not given"),

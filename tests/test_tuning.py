@@ -69,7 +69,7 @@ def test_trials_are_gathered_over_calls_and_those_made_again_count_once():
 def test_a_recipe_names_its_file_of_trials(tmp_path):
     recipe = tmp_path / "mine.toml"
     recipe.write_text('base = "b"\ntasks = ["pico_math"]\nbudget = { amount = 1e9 }\ntuning = "tuning.json"\n')
-    with pytest.raises(BadConfig, match=r"tuning\.json is no file of `harness tune` \(FileNotFoundError"):
+    with pytest.raises(BadConfig, match=r"tuning\.json is not a file of `harness tune` \(FileNotFoundError"):
         recipes.read_recipe(str(recipe))
     trials.write_trials(tmp_path / "tuning.json", FOUND)
     assert recipes.read_recipe(str(recipe)).tuning == FOUND

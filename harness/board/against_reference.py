@@ -1,4 +1,4 @@
-"""Entries held against one reference, task by task: what was gained and lost, and whether it is form or ability."""
+"""Entries compared with one reference, task by task: what was gained and lost, and whether it is form or ability."""
 
 from __future__ import annotations
 
@@ -170,9 +170,9 @@ def comparison_markdown(facts: Mapping[str, Any]) -> str:
         "",
         *tables.table(head, [_cells(row, len(facts["against"])) for row in facts["against"]]),
         "",
-        f"▲ better, ▼ worse, after Holm's correction at {100 * intervals.LEVEL:g} % over these rows; ≈ not told apart, "
-        "and true differences below the figure beside it may be missed more than one time in five. Where strict moves "
-        "and lenient does not, it is form and not ability (in files of lm-eval: the first and the last filter). "
+        f"▲ better, ▼ worse, after Holm's correction at {100 * intervals.LEVEL:g} % over these rows; ≈ not told apart "
+        "(detectable: the smallest true difference in points that would be found with 80 % power). If strict moves "
+        "and lenient does not, replies changed their form, not their answers (lm-eval's files: first and last filter). "
         f"Tokens: the entry's, then {reference}'s. The facts (.json) say it of every item.",
         "",
     ]
@@ -182,9 +182,9 @@ def comparison_markdown(facts: Mapping[str, Any]) -> str:
         *tables.table(_SIDE_HEAD, [_side_cells(side) for side in facts["sides"]]),
         "",
         "**Other form**: right by the lenient reading alone. **Reward less dev**: the mean train reward of the last "
-        "tenth less the dev score; far above 0 the policy pleases the reward and not the task. **Cost at equal "
+        "tenth less the dev score; far above 0 it suggests reward hacking. **Cost at equal "
         f"score**: FLOPs spent when the dev score first reached {name}'s last one, and what part "
-        "of its cost that is; means over seeds, straight lines between the checkpoints that were judged.",
+        "of its cost that is; means over seeds, straight lines between the checkpoints that were scored.",
         "",
     ]
     before, fold, after = render.board_markdown(Board(**facts["board"])).partition("<details>")
@@ -245,4 +245,4 @@ def _verdict(row: Mapping[str, Any], of: int) -> str:
     if strict["p_holm"] < intervals.LEVEL:
         return "▲" if strict["value"] > 0 else "▼"
     points = build.found_from(strict, of)
-    return "≈" if points is None else f"≈ {points:.1f}"
+    return f"≈ {render.detectable_text(points)}"

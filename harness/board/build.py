@@ -31,7 +31,7 @@ def build_board(
     """The board of these entries, best strict score first. Raises `NotComparable` naming the field that differs.
 
     defects: for each task, items that are known to be faulty (id -> why); a second score leaves them out. reference:
-    the entry all others are held against; "": the base, where there is one. reading: see `Board`.
+    the entry all others are compared with; "": the base, where there is one. reading: see `Board`.
     """
     refuse_mixed(entries)
     base = next((e for e in entries if e.name == reference or (not reference and e.role == "base")), None)
@@ -54,7 +54,7 @@ def build_board(
 
 
 def _add_verdicts(rows: Sequence[dict[str, Any]]) -> None:
-    """Say of every row held against the reference "better", "worse" or "not told apart", after Holm's correction.
+    """Say of every row compared with the reference "better", "worse" or "not told apart", after Holm's correction.
 
     Beside it the difference that would be found four times in five at the correction's strictest step, in points.
     """

@@ -185,6 +185,6 @@ def _unseen(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         "strictest step of Holm's correction. Not told apart is not equal."
     )
     yield (
-        "**Not said by these numbers:** anything of another base, another budget, other tasks, another draw of the "
-        "teacher's traces, or settings that were not tried."
+        "**Limits of these results:** they do not extend to another base model, another budget, other tasks, another "
+        "draw of the teacher's traces, or settings that were not tried."
     )

@@ -24,7 +24,7 @@ def collect_runs(
     """The facts of a board of these runs, and the groups of entries that it ranks.
 
     Entries over the same items, prompts and settings are a group. One group is a board; several are a collection: a
-    board for each group of two or more, and every entry listed. reference: the entry others are held against, where it
+    board for each group of two or more, and every entry listed. reference: the entry others are compared with, where it
     is in a group; "": the base, else the first of a group.
     """
     entries = existing_runs.read_runs(paths)
@@ -226,7 +226,7 @@ def is_current(board: Path) -> bool:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{path} is no JSON ({error}); build the board again") from None
+        raise DataError(f"{path} is not JSON ({error}); build the board again") from None
     kinds = {
         KIND: collection_markdown,
         published_scores.KIND: published_scores.published_markdown,

@@ -13,7 +13,7 @@ from harness.types import Cost
 
 SCHEMA = 2
 RANKED = ("strategy", "model")  # roles of rows that have a place; the others are references
-LOOKS = "looks at the test items"  # a fact the caption shows
+EVALUATED = "test-set evaluations so far"  # a fact the caption shows
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Board:
-    """All facts of a board, JSON-able. reference: the row all others are held against; "": there is none.
+    """All facts of a board, JSON-able. reference: the row all others are compared with; "": there is none.
 
     reading: the scores it ranks by: strict, or lenient where replies were made under prompts of another form.
     pictures: title, words for who cannot see it, and file, seen from the file the board is written to.

@@ -184,7 +184,8 @@ def _lm_eval(path: Path, reader: Reader) -> list[Entry]:
     files = [path] if path.is_file() else sorted(path.rglob("samples_*.jsonl")) if path.is_dir() else []
     if not files:
         raise DataError(
-            f"{path} is no run: a run folder of this project, a folder with lm-eval's samples_*.jsonl, or such a file"
+            f"{path} is not a run: expected a run folder of this project, a folder with lm-eval's "
+            "samples_*.jsonl, or such a file"
         )
     runs: dict[str, list[Record]] = defaultdict(list)
     for file in files:

@@ -64,7 +64,7 @@ def read_published(path: Path) -> Publication:
             }
         )
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no file of reported scores ({type(error).__name__}: {error})") from None
+        raise DataError(f"{path} is not a file of reported scores ({type(error).__name__}: {error})") from None
     for task, n in found.tasks.items():
         if not isinstance(n, int) or n < 1:
             raise DataError(f"{path}: {task}: a number of items is a whole number > 0, got {n!r}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.board import claims
-from harness.board.entries import LOOKS, RANKED, Board
+from harness.board.entries import EVALUATED, RANKED, Board
 from harness.rendering import tables
 from harness.statistics import intervals
 
@@ -155,8 +155,8 @@ def _caption(board: Board) -> str:
     text = f"n = {sum(board.n_items.values())} held-out items ({sizes}). Intervals are 95 %."
     if settings := board.facts.get("settings"):
         text += f" Settings: {settings}."
-    if looks := board.facts.get(LOOKS):
-        text += f" Looks at these items so far: {_text(looks)}."
+    if evaluated := board.facts.get(EVALUATED):
+        text += f" Test-set evaluations so far: {_text(evaluated)}."
     if dropped := board.facts.get("train items dropped for holding a held-out question"):
         text += f" Train items dropped for holding a held-out question: {dropped}."
     return text
@@ -202,9 +202,14 @@ def _difference_text(row: Mapping[str, Any]) -> str:
         return "–"
     text = f"{SIGNS[row['verdict']]} " if "verdict" in row else ""
     text += tables.percent(row["difference"], "+")
-    if row.get("verdict") == "not told apart" and row["found_from"] is not None:
-        text += f", seen from {row['found_from']:.1f}"
+    if row.get("verdict") == "not told apart":
+        text += f" ({detectable_text(row['found_from'])})"
     return text
+
+
+def detectable_text(points: float | None) -> str:
+    """The smallest true difference found four times in five; no share can differ by more than 100 points."""
+    return "too few items" if points is None or points > 100 else f"detectable: {points:.1f}"
 
 
 def _name(row: Mapping[str, Any]) -> str:
@@ -269,9 +274,9 @@ def _legend(board: Board) -> list[str]:
     ]
     if any("difference" in row for row in board.rows):
         lines += [
-            f"**Δ**: {board.reading} score less that of the row it names, paired over the same items, in points. "
-            f"▲ better, ▼ worse, at {100 * intervals.LEVEL:g} % after Holm's correction over the rows; ≈ not told "
-            "apart: a true difference below what it is seen from would be missed more than one time in five.",
+            f"**Δ**: {board.reading} score minus that of the row it names, paired over the same items, in percentage "
+            f"points. ▲ better, ▼ worse, at {100 * intervals.LEVEL:g} % after Holm's correction over the rows; ≈ not "
+            "told apart (detectable: the smallest true difference that would be found with 80 % power).",
             "",
         ]
     if any("rank" in row for row in board.rows):
@@ -287,7 +292,7 @@ def _legend(board: Board) -> list[str]:
     seeds = max((len(r["seeds"]) for r in board.rows), default=0)
     if seeds <= 1:
         lines += [
-            "**Single run**: one training seed. A difference speaks of this checkpoint, not of the strategy; "
+            "**Single run**: one training seed. A difference compares these checkpoints, not the training methods; "
             f"claims about a strategy need at least {intervals.MIN_SEEDS_FOR_CLAIM} seeds (`--seeds 1,2,3,4`).",
             "",
         ]
@@ -365,7 +370,7 @@ def _dev_table(board: Board) -> list[str]:
         )
     text = (
         "The reward is the mean over the last tenth of the train rollouts, sampled at temperature 1; dev is judged on "
-        "items never trained on, greedily. A reward far above dev is a policy that pleases the reward and not the task."
+        "items never trained on, greedily. A reward far above dev suggests reward hacking."
     )
     return [*tables.table(head, rows), "", text]
 

@@ -103,7 +103,7 @@ _OF_A_PLAN = (
     callback=board_file,
     help="Leaderboard [default: leaderboards/<recipe>.md; with RUNS: printed only].",
 )
-@click.option("--reference", help="With RUNS: the entry all others are held against [default: base, else the first].")
+@click.option("--reference", help="With RUNS: the entry all others are compared with [default: base, else the first].")
 @with_options(_OF_A_PLAN)
 @click.option("--dry-run", is_flag=True, help="Print what would be done, cost and find out, then stop.")
 @click.pass_context

@@ -77,7 +77,7 @@ class OpenAIEngine:
 
     concurrency: requests in flight at a time. A server that is busy or down is asked again `retries` times, after
     pauses that double from half a second to eight, or as long as it says. timeout_s: for one reply.
-    `notify` may be called from another thread. Raises `UsageError` for an address that is none.
+    `notify` may be called from another thread. Raises `UsageError` for an invalid address.
     """
 
     name: ClassVar[str] = "openai"
@@ -273,7 +273,7 @@ class OpenAIEngine:
     async def _ask(
         self, path: str, body: dict[str, Any] | None, read: Callable[[httpx.Response], T], client: httpx.AsyncClient
     ) -> T:
-        """What `read` finds in the server's answer; asked again while that is none. POST if there is a body.
+        """What `read` finds in the server's answer; asked again while there is none. POST if there is a body.
 
         read: raises ValueError for an answer that is not what was asked for.
         Raises `_Refused` for this request alone, `_ServerError` where every other would fare the same.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.board.build import build_board
-from harness.board.entries import LOOKS, Board, Entry, Run
+from harness.board.entries import EVALUATED, Board, Entry, Run
 from harness.checkpoints import open_checkpoint, resolve_model
 from harness.errors import EngineError, UsageError
 from harness.evaluation import task_lookup
@@ -286,7 +286,7 @@ def _write(asked: EvalRequest, name: str, found: Sequence[Evaluation], more: dic
     _refuse_failed(found, columns, asked)
     looks = EvaluationLog(asked.folder).counted((j.task.name, j.items_hash) for j in jobs)
     facts = {
-        **({LOOKS: looks} if looks else {}),
+        **({EVALUATED: looks} if looks else {}),
         "engine": dict(found[0].engine),
         "suite": {j.task.name: f"{len(j.samples)} {j.split} items, set {j.items_hash[:12]}" for j in jobs},
         "graders": [grader_version(j.task) for j in jobs],

@@ -40,7 +40,7 @@ _AHEAD = 64  # rows read before the first of them is judged
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line of a file of generations that is no JSON object."""
+    """A line of a file of generations that is not a JSON object."""
 
     number: int
     why: str
@@ -340,7 +340,7 @@ def _text(row: InputRow, fields: Sequence[str] = TEXT_FIELDS) -> str:
 
 
 def read_samples(path: Path) -> Iterator[InputRow | BadLine]:
-    """The rows of a .jsonl or .jsonl.gz file; a `BadLine` for each line that is no JSON object. Raises DataError."""
+    """The rows of a .jsonl or .jsonl.gz file; a `BadLine` for each line that is not a JSON object. Raises DataError."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
@@ -354,8 +354,8 @@ def _parsed(number: int, line: bytes) -> InputRow | BadLine:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as e:
-        return BadLine(number, f"is no JSON: {type(e).__name__}: {str(e)[:200]}")
-    return row if isinstance(row, dict) else BadLine(number, f"is no JSON object but a {type(row).__name__}")
+        return BadLine(number, f"is not JSON: {type(e).__name__}: {str(e)[:200]}")
+    return row if isinstance(row, dict) else BadLine(number, f"is not a JSON object but a {type(row).__name__}")
 
 
 def read_problems(path: Path) -> list[InputRow]:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harness.board.entries import LOOKS
+from harness.board.entries import EVALUATED
 from harness.evaluation.grading_pool import NO_SANDBOX
 from harness.evaluation.job import EvalJob, grader_version
 from harness.experiment.run_context import RunContext
@@ -33,7 +33,7 @@ def facts_of(context: RunContext) -> dict[str, object]:
         "teacher's traces": str(context.traces) if context.traces else None,
         "dev items": {part.task.name: _dev_source(part) for part in items.dev},
         "checkpoint of a run": "the best on dev of four over its last stage, the latest of equals",
-        LOOKS: context.test_set_log.counted((part.task.name, part.items_hash) for part in context.suite),
+        EVALUATED: context.test_set_log.counted((part.task.name, part.items_hash) for part in context.suite),
         "settings": tuned(context, configs),
         "training settings": {name: dict(recipe.trainers.get(name, {})) or "defaults" for name, _ in plan.trainers()},
         "trials on dev, strict %": recipe.tuning.listed(configs) if recipe.tuning else None,

@@ -145,7 +145,7 @@ def read_trials(path: Path) -> Tuning:
         return Tuning(values["base"], values["material"], Budget(**values["budget"]), values["dev_items"], trials)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadConfig(
-            f"{path} is no file of `harness tune` ({type(error).__name__}: {error}); "
+            f"{path} is not a file of `harness tune` ({type(error).__name__}: {error}); "
             "make it anew, or take `tuning` out of the recipe"
         ) from None
 

@@ -31,7 +31,7 @@ def grids(tried: Sequence[str], base: Mapping[str, Settings]) -> dict[str, list[
     """Trainer -> the settings of each of its trials, from texts like `rl.learning_rate=3e-5,1e-4`.
 
     Several keys of one trainer are tried in all combinations. base: settings the trials stand on. Raises `BadConfig`
-    for a text or value that is none, and where the trainers' numbers of trials differ.
+    for a text or value that cannot be used, and where the trainers' numbers of trials differ.
     """
     axes: dict[str, dict[str, list[Any]]] = {}
     for text in tried:

@@ -59,7 +59,7 @@ class NumberRead:
 def score_number(text: str, target: str) -> dict[str, Score]:
     """{"strict": ..., "lenient": ...} for a reply whose answer should be the number `target`.
 
-    answer None: nothing readable (scored 0.0). value None: the target itself is no number.
+    answer None: nothing readable (scored 0.0). value None: the target itself is not a number.
     A reply that `strict` can read has the same reading under `lenient`.
     """
     gold = _first(_plain(target)).value

@@ -163,7 +163,7 @@ class PublishedResult:
 
 
 def publishable_board(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The board in these facts. Raises a `HarnessError` where they are no board of runs of our own."""
+    """The board in these facts. Raises a `HarnessError` where they are not a board of runs of our own."""
     kinds = {
         published_scores.KIND: "holds scores that others printed, and nothing was run: they are theirs to publish",
         collection.KIND: "collects runs that cannot be ranked together, replies of others among them",
@@ -173,7 +173,7 @@ def publishable_board(facts: Mapping[str, Any]) -> Mapping[str, Any]:
         raise UsageError(f"board {facts.get('title')!r} {kinds[kind]}; give a board of `harness compare` or `eval`")
     board = facts.get("board", facts)
     if not isinstance(board, Mapping) or not {"title", "rows", "tasks", "n_items", "facts"} <= board.keys():
-        raise DataError("these facts are no board: expected the .json that `harness compare` or `eval` writes")
+        raise DataError("these facts are not a board: expected the .json that `harness compare` or `eval` writes")
     return board
 
 

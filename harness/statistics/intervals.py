@@ -245,7 +245,7 @@ def across_seeds(candidate: Table, reference: Table) -> Contrast:
     n = a.shape[1]
     most = (len(a) - 1) + (len(b) - 1)
     if most < 1:
-        raise ValueError("one training seed on each side: only `paired` applies, and it speaks of checkpoints alone")
+        raise ValueError("one training seed on each side: only `paired` applies, and it compares checkpoints alone")
     gap = float(a.mean() - b.mean())
     if n < 2:  # one item says nothing of others
         return Contrast(gap, -1.0, 1.0, n, "crossed random effects, one item", 1.0, 1.0, 1.0)
