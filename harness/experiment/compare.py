@@ -38,16 +38,18 @@ def compare_strategies(plan: Experiment, progress: Progress) -> tuple[Board, lis
     with exclusive_use(plan.folder), full_disk_is_named(plan.folder), open_experiment(plan, progress) as context:
         material = materials(context)
         references = _references(context)
+        with context.progress.step("evaluate base on dev", 0.5) as tick:
+            base_dev = dev_score(context, context.base, tick)
         context.engine.sleep()
         settings = plan.recipe.trainers
         strategy_runs = [StrategyRun(strategy, seed, settings) for seed in plan.seeds for strategy in plan.strategies]
         finished = [
-            judged_on_dev(context, strategy_run) for strategy_run in train_all(context, strategy_runs, material)
+            judged_on_dev(context, trained, base_dev) for trained in train_all(context, strategy_runs, material)
         ]
         entries = [*references, *_evaluate_all(context, finished)]
         entries_file.write_entries(plan.folder, entries)
-        _draw(context, finished)
-        facts = {name: fact for name, fact in facts_of(context).items() if fact is not None}
+        _draw(context, finished, base_dev)
+        facts = {name: fact for name, fact in facts_of(context, material.traces).items() if fact is not None}
         return build_board(f"Which training works: {plan.recipe.name}", entries, facts, notes_of(context)), entries
 
 
@@ -61,8 +63,6 @@ def _references(context: RunContext) -> list[Entry]:
             entries.append(
                 Entry(role, role, (Run(checkpoint.digest, columns, content=content, files=files, home=home),))
             )
-    with context.progress.step("evaluate base on dev", 0.5) as tick:
-        context.base_dev = dev_score(context, context.base, tick)
     return entries
 
 
@@ -122,15 +122,13 @@ def _evaluate(context: RunContext, label: str, checkpoint: Checkpoint) -> tuple[
     return *summarised(found), files
 
 
-def _draw(context: RunContext, finished: Sequence[TrainedRun]) -> None:
+def _draw(context: RunContext, finished: Sequence[TrainedRun], base_dev: float) -> None:
     """`curves/` in the run folder: dev score against every cost, and what each strategy's stages logged."""
     folder = context.plan.folder / "curves"
     folder.mkdir(exist_ok=True)
     name = context.plan.recipe.name
     points = [point for trained in finished for point in trained.points]
-    write_text(
-        folder / "dev.svg", curves.learning_curves(points, f"{name}: dev score along training", context.base_dev)
-    )
+    write_text(folder / "dev.svg", curves.learning_curves(points, f"{name}: dev score along training", base_dev))
     for strategy in dict.fromkeys(trained.strategy.name for trained in finished):
         series = {}
         for trained in finished:

@@ -24,7 +24,8 @@ def dry_run_lines(plan: Experiment) -> Iterator[str]:
     """The plan in the order it would be carried out, with the time it may take."""
     base = open_checkpoint(resolve_model(plan.recipe.base))
     yield f"base {base.path} ({matmul_params(base.path):,} matmul weights, digest {base.digest[:12]})"
-    items, suite = plan.items(), plan.suite()
+    opened = plan.open_tasks()
+    items, suite = opened.items, opened.suite
     yield f"train items: {len(items.rows):,} of {items.n_offered:,} from {plan.train_source}" + (
         f"; {len(items.dropped)} dropped for holding a held-out question" if items.dropped else ""
     )
@@ -44,7 +45,7 @@ def dry_run_lines(plan: Experiment) -> Iterator[str]:
 def trials(plan: Experiment, number: int) -> Iterator[str]:
     """What trying settings would take. The plan has a strategy for each trial, `number` of each trainer."""
     base = open_checkpoint(resolve_model(plan.recipe.base))
-    budget, items = plan.recipe.budget, plan.items()
+    budget, items = plan.recipe.budget, plan.open_tasks().items
     seeds = f" with {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else ""
     yield f"base {base.path} (digest {base.digest[:12]}); train items: {len(items.rows):,}"
     for name, _ in plan.trainers():

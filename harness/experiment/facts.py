@@ -12,13 +12,13 @@ from harness.board.entries import EVALUATED
 from harness.evaluation.grading_pool import NO_SANDBOX
 from harness.evaluation.job import EvalJob, grader_version
 from harness.experiment.run_context import RunContext
-from harness.experiment.training_data import TrainingItems
+from harness.experiment.training_data import Traces, TrainingItems
 from harness.training.decontaminate import GRAM
 from harness.training.run_stage import resolve_config
 from harness.types import Budget, sha256_of
 
 
-def facts_of(context: RunContext) -> dict[str, object]:
+def facts_of(context: RunContext, traces: Traces | None) -> dict[str, object]:
     plan, recipe, items = context.plan, context.plan.recipe, context.items
     kinds = ", ".join(f"{n} {kind}" for kind in ("exact", "normalised", f"{GRAM}-gram") if (n := _kinds(items, kind)))
     sampling = recipe.sampling
@@ -30,7 +30,7 @@ def facts_of(context: RunContext) -> dict[str, object]:
         "train items": f"{len(items.rows)} from {plan.train_source}, the same for every strategy",
         "train items dropped for holding a held-out question": f"{len(items.dropped)} of {items.n_offered}"
         + (f" ({kinds}; dropped.jsonl lists them)" if kinds else ""),
-        "teacher's traces": str(context.traces) if context.traces else None,
+        "teacher's traces": str(traces) if traces else None,
         "dev items": {part.task.name: _dev_source(part) for part in items.dev},
         "checkpoint of a run": "the best on dev of four over its last stage, the latest of equals",
         EVALUATED: context.test_set_log.counted((part.task.name, part.items_hash) for part in context.suite),

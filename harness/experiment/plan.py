@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ from harness.evaluation import task_lookup
 from harness.evaluation.job import EvalJob, job
 from harness.experiment.recipes import Recipe
 from harness.experiment.training_data import TrainingItems, gather
-from harness.protocols import Trainer
+from harness.protocols import Task, Trainer
 from harness.training.run_stage import resolve_config
 from harness.types import Strategy, TrainRow
 
@@ -50,16 +50,24 @@ class Experiment:
         """Whether any trainer asks for this."""
         return any(what in trainer.needs for _, trainer in self.trainers())
 
-    def suite(self) -> list[EvalJob]:
-        """What is judged at the end: test items as the recipe draws the replies."""
-        parts = task_lookup.expand(self.recipe.tasks, "test")
-        limits = ((name, min((n for n in (most, self.limit) if n), default=None)) for name, most in parts.items())
-        return [job(task_lookup.open_task(name), "test", n, self.recipe.sampling) for name, n in limits]
+    def open_tasks(self) -> OpenedTasks:
+        """Open every task once, from disk or the hub. Raises `DataError` if no item is left to train on."""
+        tested = task_lookup.expand(self.recipe.tasks, "test")
+        tasks = {name: task_lookup.open_task(name) for name in dict.fromkeys((*self.trained_on, *tested))}
+        limits = {name: min((n for n in (most, self.limit) if n), default=None) for name, most in tested.items()}
+        suite = tuple(job(tasks[name], "test", n, self.recipe.sampling) for name, n in limits.items())
+        trained_on = {name: tasks[name] for name in self.trained_on}
+        items = gather(trained_on, suite, self.train_rows, self.recipe.dev_items, self.limit, self.train_source)
+        return OpenedTasks(trained_on, suite, items)
 
-    def items(self) -> TrainingItems:
-        """What is learnt from; read from disk or the hub each time."""
-        tasks = {name: task_lookup.open_task(name) for name in self.trained_on}
-        return gather(tasks, self.suite(), self.train_rows, self.recipe.dev_items, self.limit, self.train_source)
+
+@dataclass(frozen=True)
+class OpenedTasks:
+    """The items of an experiment. suite: the test items, with the sampling of the recipe."""
+
+    trained_on: Mapping[str, Task]
+    suite: tuple[EvalJob, ...]
+    items: TrainingItems
 
 
 def total_weight(plan: Experiment, evaluated: bool = True) -> float:

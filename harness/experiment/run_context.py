@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from harness.checkpoints import open_checkpoint, resolve_model
-from harness.evaluation import task_lookup
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob
 from harness.experiment.plan import Experiment, check_plan
-from harness.experiment.training_data import Traces, TrainingItems, write_dropped
+from harness.experiment.training_data import TrainingItems, write_dropped
 from harness.protocols import CodeRunner, Engine, Progress, Task
 from harness.records.run_folder import enough_space
 from harness.records.test_set_log import EvaluationLog
 from harness.types import Checkpoint
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunContext:
-    """What all steps of one comparison share. base_dev: the base's score on the dev items."""
+    """What all steps of one comparison share."""
 
     plan: Experiment
     base: Checkpoint
     teacher: Checkpoint | None
-    tasks: dict[str, Task]  # trained on
+    tasks: Mapping[str, Task]  # trained on
     items: TrainingItems
-    suite: list[EvalJob]
+    suite: tuple[EvalJob, ...]
     engine: Engine
     graders: Graders
     progress: Progress
     test_set_log: EvaluationLog
-    traces: Traces | None = None
-    base_dev: float | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
@@ -49,8 +46,8 @@ def open_experiment(plan: Experiment, progress: Progress) -> Iterator[RunContext
     teacher = open_checkpoint(resolve_model(plan.recipe.teacher)) if plan.recipe.teacher else None
     stages = sum(len(s.stages) for s in plan.strategies) * len(plan.seeds)
     enough_space(plan.folder, _space_needed(base, stages))
-    tasks = {name: task_lookup.open_task(name) for name in plan.trained_on}
-    suite, items = plan.suite(), plan.items()
+    opened = plan.open_tasks()
+    tasks, suite, items = opened.trained_on, opened.suite, opened.items
     write_dropped(plan.folder / "dropped.jsonl", items.dropped)
     if items.dropped:
         progress.say(f"train items: {len(items.dropped)} of {items.n_offered:,} hold a held-out question: left out")

@@ -10,16 +10,17 @@ from statistics import fmean
 from typing import Any
 
 from harness import registry
+from harness.errors import DataError
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.job import grader_version
 from harness.experiment.checkpoint_choice import Candidate, candidates
 from harness.experiment.run_context import RunContext
-from harness.experiment.training_data import teach, teacher_params, ticker
+from harness.experiment.training_data import Traces, teach, teacher_params, ticker
 from harness.protocols import Trainer
 from harness.rendering import curves
 from harness.training import strategies
 from harness.training.run_stage import Material, StageEnvironment, StageResult, plan_stage, resolve_config, run_stage
-from harness.types import Budget, Checkpoint, Cost, Strategy, sha256_of
+from harness.types import Budget, Checkpoint, Cost, Strategy, TrainRow, sha256_of
 
 
 @dataclass(frozen=True)
@@ -54,43 +55,61 @@ class TrainedRun:
         return self.strategy_run.seed
 
 
-def materials(context: RunContext) -> Callable[[Trainer], Material]:
-    """What each trainer learns from, by its `needs`."""
-    rows = context.items.rows
-    prompts = tuple(replace(row, completion=None) for row in rows)
-    references = tuple(row for row in rows if row.completion is not None)
-    if context.plan.needs("traces"):
-        assert context.teacher is not None
-        asked = context.plan.recipe.teaching
-        with context.progress.step("teacher writes traces", 3.0) as tick:
-            context.traces = teach(
-                context.teacher,
-                asked,
-                context.tasks,
-                context.items,
-                context.engine,
-                context.graders,
-                context.plan.folder,
-                tick,
-            )
-        context.progress.say(f"teacher's traces: {context.traces}")
-    traces = context.traces
+@dataclass(frozen=True)
+class Materials:
+    """What trainers learn from: rows without and with completions, and the teacher's traces (None: no trainer's need).
 
-    def material(trainer: Trainer) -> Material:
+    n_teacher_params: matmul weights of the teacher, 0 without one.
+    """
+
+    prompts: tuple[TrainRow, ...]
+    completed: tuple[TrainRow, ...]
+    traces: Traces | None
+    teacher: Checkpoint | None
+    n_teacher_params: int
+
+    def of(self, trainer: Trainer) -> Material:
+        """What this trainer learns from, by its `needs`."""
         needs = trainer.needs
-        teacher = context.teacher if "teacher" in needs else None
-        n_params = teacher_params(context.teacher) if needs & {"teacher", "traces"} else 0
+        teacher = self.teacher if "teacher" in needs else None
+        n_params = self.n_teacher_params if needs & {"teacher", "traces"} else 0
         if "traces" in needs:
-            assert traces is not None
-            return Material(traces.rows, traces.teaching, teacher, n_params)
-        return Material(references if "completions" in needs else prompts, teacher=teacher, n_teacher_params=n_params)
+            assert self.traces is not None
+            return Material(self.traces.rows, self.traces.teaching, teacher, n_params)
+        rows = self.completed if "completions" in needs else self.prompts
+        return Material(rows, teacher=teacher, n_teacher_params=n_params)
 
-    return material
+
+def materials(context: RunContext) -> Materials:
+    """What the trainers of the plan learn from; the teacher writes its traces if one of them needs them."""
+    rows = context.items.rows
+    return Materials(
+        prompts=tuple(replace(row, completion=None) for row in rows),
+        completed=tuple(row for row in rows if row.completion is not None),
+        traces=_traces(context) if context.plan.needs("traces") else None,
+        teacher=context.teacher,
+        n_teacher_params=teacher_params(context.teacher),
+    )
 
 
-def train_all(
-    context: RunContext, strategy_runs: Sequence[StrategyRun], material: Callable[[Trainer], Material]
-) -> list[TrainedRun]:
+def _traces(context: RunContext) -> Traces:
+    assert context.teacher is not None
+    with context.progress.step("teacher writes traces", 3.0) as tick:
+        found = teach(
+            context.teacher,
+            context.plan.recipe.teaching,
+            context.tasks,
+            context.items,
+            context.engine,
+            context.graders,
+            context.plan.folder,
+            tick,
+        )
+    context.progress.say(f"teacher's traces: {found}")
+    return found
+
+
+def train_all(context: RunContext, strategy_runs: Sequence[StrategyRun], material: Materials) -> list[TrainedRun]:
     """All stages of all runs, in order; `parallel_stages` runs at the same time. The first failure stops the rest."""
     locks = _Locks()
     with ThreadPoolExecutor(max_workers=context.plan.parallel_stages, thread_name_prefix="train") as pool:
@@ -115,9 +134,7 @@ class _Locks:
             return self._locks.setdefault(key, threading.Lock())
 
 
-def _train(
-    context: RunContext, material: Callable[[Trainer], Material], strategy_run: StrategyRun, locks: _Locks
-) -> TrainedRun:
+def _train(context: RunContext, material: Materials, strategy_run: StrategyRun, locks: _Locks) -> TrainedRun:
     """The stages of one strategy_run in order, each from the checkpoint of the one before.
 
     What a stage spent beyond or short of its share, the next one gets less or more of.
@@ -131,7 +148,7 @@ def _train(
         planned += strategies.share_of(spec, total)
         budget = Budget(planned - spent, total.unit)
         config = resolve_config(spec.trainer, strategy_run.settings.get(spec.trainer, {}))
-        source = material(registry.load("trainer", spec.trainer))
+        source = material.of(registry.load("trainer", spec.trainer))
         stage = plan_stage(spec.trainer, config, parent, source, names, strategy_run.seed, budget, place.devices)
         label = f"train {strategy_run.label}" + (f", stage {number} ({spec.trainer})" if len(stages) > 1 else "")
         with context.progress.step(label, 10.0 * spec.share) as tick, locks[stage.key]:
@@ -144,11 +161,14 @@ def _train(
     return TrainedRun(strategy_run, tuple(results))
 
 
-def judged_on_dev(context: RunContext, trained: TrainedRun) -> TrainedRun:
-    """The strategy_run, with the checkpoints of all its stages judged on dev; those of the last may be chosen."""
+def judged_on_dev(context: RunContext, trained: TrainedRun, base_dev: float | None = None) -> TrainedRun:
+    """The strategy_run, with the checkpoints of all its stages judged on dev; those of the last may be chosen.
+
+    base_dev: the base's score on dev, the first point of a learning curve; None: that point is left out.
+    """
     key = sha256_of([[part.items_hash, part.sampling, grader_version(part.task)] for part in context.items.dev])
     before = Cost()
-    points = [_point(trained, before, context.base_dev)]
+    points = [] if base_dev is None else [_point(trained, before, base_dev)]
     found: list[Candidate] = []
     with context.progress.step(f"evaluate {trained.strategy_run.label} on dev", 1.0) as tick:
         for stage in trained.stages:
@@ -159,16 +179,25 @@ def judged_on_dev(context: RunContext, trained: TrainedRun) -> TrainedRun:
     return replace(trained, candidates=tuple(found), points=tuple(points))
 
 
-def _point(trained: TrainedRun, cost: Cost, dev: float | None) -> curves.Point:
+def _point(trained: TrainedRun, cost: Cost, dev: float) -> curves.Point:
     costs = {unit: cost.spent(unit) for unit in ("flops", "tokens", "generated", "device_s")}
-    return curves.Point(trained.strategy.name, trained.seed, dev or 0.0, costs)
+    return curves.Point(trained.strategy.name, trained.seed, dev, costs)
 
 
 def dev_score(context: RunContext, checkpoint: Checkpoint, tick: Callable[[float, str], None]) -> float:
-    """Share of the dev items answered right by the strict reading; one that could not be judged counts as wrong."""
+    """Share of the graded dev items answered right by the strict reading.
+
+    A reply that could not be graded is not wrong: it is left out. Raises `DataError` if no reply could be graded.
+    """
     values: list[float] = []
     for number, part in enumerate(context.items.dev):
         share = ticker(tick, number, len(context.items.dev), part.task.name)
         found = evaluate(part, context.engine, checkpoint, context.graders, context.plan.folder / "dev", share)
-        values += [record.scores["strict"].value or 0.0 for record in found.records()]
+        values += [score for record in found.records() if (score := record.scores["strict"].value) is not None]
+    if not values:
+        n = sum(len(part.samples) for part in context.items.dev)
+        raise DataError(
+            f"none of the replies to {n} dev items could be graded, so checkpoint {checkpoint.path} has no dev score; "
+            f"the errors are in the records under {context.plan.folder / 'dev'}"
+        )
     return fmean(values)
