@@ -23,6 +23,10 @@ from harness.training.decontaminate import HeldOut
 from harness_tasks import pico
 
 
+def tick(fraction, text):
+    """Nothing is shown."""
+
+
 class Quiet:
     """Progress that shows nothing."""
 
@@ -30,8 +34,8 @@ class Quiet:
         """Nothing is shown."""
 
     @contextlib.contextmanager
-    def step(self, name, weight):
-        yield lambda fraction, text: None
+    def step(self, *_):
+        yield tick
 
 
 @pytest.fixture
@@ -59,10 +63,6 @@ def scripted(context, *replies):
     samples = context.items.dev[0].samples
     asked = [sample.messages[-1].content for sample in samples]
     return replace(context, engine=ScriptedEngine(dict(zip(asked, replies, strict=False))))
-
-
-def tick(fraction, text):
-    """Nothing is shown."""
 
 
 def test_a_dev_reply_that_failed_is_left_out_and_not_wrong(context):
