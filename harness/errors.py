@@ -5,6 +5,7 @@ HarnessError                 1  anything below, shown without a traceback
 │   ├── UnknownName             unknown strategy, trainer, task, engine (did you mean)
 │   ├── UnknownSplit
 │   └── BadConfig               a recipe key or value
+├── BadPlugin                1  a task, trainer or engine that breaks its contract; the field is named
 ├── BadCheckpoint            2  not a valid model folder
 ├── DataError                2  train or test data missing, malformed, or held-out items in the train set
 ├── NotComparable            5  rows that differ in prompt, decoding, grader, engine or items
@@ -49,6 +50,10 @@ class UnknownSplit(UsageError):
 
 
 class BadConfig(UsageError):
+    pass
+
+
+class BadPlugin(HarnessError):
     pass
 
 

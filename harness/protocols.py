@@ -87,7 +87,8 @@ class Task(Protocol):
     """A benchmark: items and the rule that judges replies. Built without reading any data."""
 
     name: str
-    version: str  # raised whenever a verdict can change
+    version: str  # raised whenever a prompt or a verdict can change
+    grader: str  # what scores replies: "number-1"; raised whenever a verdict can change, and kept in every record
     needs_sandbox: bool
     max_tokens: int  # default cap on a reply
     stop: tuple[str, ...]

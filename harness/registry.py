@@ -1,13 +1,41 @@
-"""Names to tasks, suites, trainers, engines and recipes, by entry point. Listing names imports no plugin."""
+"""Names to tasks, suites, trainers, engines and recipes, by entry point. Listing names imports no plugin.
+
+A task, trainer or engine that breaks its contract (`harness.protocols`) is refused when it is loaded, before any work.
+"""
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.errors import HarnessError, UnknownName
+from harness.errors import BadPlugin, HarnessError, UnknownName
+
+if TYPE_CHECKING:
+    from harness.protocols import Task
 
 KINDS = ("trainer", "engine", "task", "suite", "recipe")
+METHODS = {
+    "task": ("samples", "score"),
+    "trainer": ("train",),
+    "engine": ("load", "generate", "describe", "sleep", "close"),
+}
+VALUES: dict[str, dict[str, tuple[type, str]]] = {  # field -> its type, and what it is
+    "task": {
+        "name": (str, "the name of its entry point"),
+        "version": (str, "raised whenever a prompt or a verdict can change"),
+        "grader": (str, "what scores replies, raised whenever a verdict can change, such as 'number-1'"),
+        "needs_sandbox": (bool, "whether scoring runs model-written code"),
+        "max_tokens": (int, "the longest reply"),
+        "stop": (tuple, "strings that end a reply, () for none"),
+    },
+    "trainer": {
+        "Config": (type, "a frozen dataclass with a default for every field"),
+        "needs": (frozenset, "a frozenset of 'completions', 'traces', 'teacher'"),
+        "samples": (bool, "whether the loop samples"),
+    },
+    "engine": {"name": (str, "the name of its entry point")},
+}
 
 
 def _found(kind: str) -> dict[str, EntryPoint]:
@@ -36,6 +64,48 @@ def check_installed(kind: str, name: str) -> None:
 
 
 def load(kind: str, name: str) -> Any:
-    """The object behind a name. Raises `UnknownName`; a plugin that fails to import raises its own error, untouched."""
+    """The object behind a name: the class of a trainer or engine, what makes a task or suite, the path of a recipe.
+
+    Raises `UnknownName`, and `BadPlugin` for a trainer or engine that breaks its contract. A plugin that fails to
+    import raises its own error, untouched.
+    """
     check_installed(kind, name)
-    return _found(kind)[name].load()
+    point = _found(kind)[name]
+    loaded = point.load()
+    if kind in ("trainer", "engine"):
+        refuse_broken(kind, name, point.value, loaded)
+    return loaded
+
+
+def make_task(name: str) -> Task:
+    """The installed task of that name, made; no data is read. Raises `UnknownName`, and `BadPlugin` as `load` does."""
+    task: Task = load("task", name)()
+    refuse_broken("task", name, _found("task")[name].value, task)
+    return task
+
+
+def refuse_broken(kind: str, name: str, place: str, plugin: Any) -> None:
+    """Raise `BadPlugin` naming the first field that breaks the contract. place: where the plug-in stands."""
+    who = f"{kind} {name!r} ({place})"
+    for field, (type_, what) in VALUES[kind].items():
+        if not hasattr(plugin, field):
+            raise BadPlugin(f"{who} has no {field!r}: expected a {type_.__name__}, {what}")
+        value = getattr(plugin, field)
+        if not isinstance(value, type_) or (type_ is int and isinstance(value, bool)):
+            raise BadPlugin(f"{who}: {field!r} must be a {type_.__name__}, {what}; got {value!r}")
+    for method in METHODS[kind]:
+        if not callable(getattr(plugin, method, None)):
+            raise BadPlugin(f"{who} has no method {method!r}; see harness.protocols.{kind.capitalize()}")
+    if kind == "trainer":
+        _refuse_config(who, plugin.Config)
+
+
+def _refuse_config(who: str, config: type) -> None:
+    if not is_dataclass(config):
+        raise BadPlugin(f"{who}: 'Config' must be a frozen dataclass, got {config!r}")
+    try:
+        config()
+    except TypeError as error:
+        raise BadPlugin(
+            f"{who}: 'Config' needs a default for each of {', '.join(f.name for f in fields(config))} ({error})"
+        ) from None

@@ -15,6 +15,7 @@ class Sums:
     """n sums: what is i + i? `version` is the grader's: a change of it is a changed grader."""
 
     name = "sums"
+    grader = "number-1"
     needs_sandbox = False
     max_tokens = 32
     stop: tuple[str, ...] = ()

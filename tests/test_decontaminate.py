@@ -277,7 +277,7 @@ def train_rows(task):
 
 @pytest.mark.parametrize("name", ["pico_math", "pico_code"])
 def test_no_train_row_of_the_generated_tasks_is_dropped_and_a_planted_one_is(name):
-    task = registry.load("task", name)()
+    task = registry.make_task(name)
     rows = train_rows(task)
     for split in ("dev", "test"):
         items = task.samples(split)
@@ -358,7 +358,7 @@ def test_the_overlap_of_published_sets_is_the_one_on_record(data, pair, shared):
 )
 def test_the_instruction_of_a_real_task_drops_no_row(data, name, n_rows, prompts, targets):  # noqa: ARG001
     """Without regard to it, 6,973 rows of gsm8k, 1,256 of math500 and 78 of mbpp would go by their prompts."""
-    task = registry.load("task", name)()
+    task = registry.make_task(name)
     rows = train_rows(task)
     kept, dropped = sift(rows, HeldOut(task.samples("test")))
     assert len(rows) == n_rows
@@ -371,7 +371,7 @@ def test_the_instruction_of_a_real_task_drops_no_row(data, name, n_rows, prompts
 @pytest.mark.data
 def test_questions_as_published_repeat_those_under_our_instruction(data):
     """51 of the 500 have fewer than 13 words."""
-    held = HeldOut(registry.load("task", "math500")().samples("test"))
+    held = HeldOut(registry.make_task("math500").samples("test"))
     kept, dropped = sift([TrainRow("own", s) for s in published(data, "math500")], held)
     assert not kept
     assert {o.kind for o in dropped} == {"normalised"}

@@ -337,6 +337,7 @@ class TwoQuestions:
 
     name = "two"
     version = "1"
+    grader = "number-1"
     needs_sandbox = False
     max_tokens = 64
     stop = ()

@@ -38,6 +38,7 @@ class TwoQuestions:
 
     name = "gsm8k"
     version = "1"
+    grader = "number-1"
     needs_sandbox = False
     max_tokens = 64
     stop: tuple[str, ...] = ()

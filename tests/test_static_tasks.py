@@ -502,7 +502,7 @@ def test_a_suite_names_installed_tasks_that_have_the_splits_it_takes(name: str) 
     assert name not in registry.names("task")
     assert set(found.test) | set(found.dev) <= set(registry.names("task"))
     for task in found.dev:
-        assert "dev" in registry.load("task", task)().config.sources
+        assert "dev" in registry.make_task(task).config.sources
 
 
 def test_all_files_are_installed_tasks_and_suites() -> None:

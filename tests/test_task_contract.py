@@ -20,7 +20,7 @@ def runner():
 
 @pytest.fixture(scope="module", params=registry.names("task"))
 def task(request):
-    found = registry.load("task", request.param)()
+    found = registry.make_task(request.param)
     assert found.name == request.param
     try:
         found.samples("test")
@@ -39,7 +39,7 @@ def splits(task):
 
 def test_items_are_the_same_at_every_call_and_no_two_share_an_id(task):
     for split, samples in splits(task):
-        again = registry.load("task", task.name)().samples(split)
+        again = registry.make_task(task.name).samples(split)
         assert [s.hash for s in again] == [s.hash for s in samples]
         assert len({s.id for s in samples}) == len(samples)
         assert all(s.id.startswith(f"{task.name}/{split}/") for s in samples)

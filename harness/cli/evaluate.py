@@ -180,7 +180,7 @@ def grade(
             generations,
             out,
             problems=grade_rows.read_problems(problems) if problems else None,
-            task=registry.load("task", task)() if task else None,
+            task=registry.make_task(task) if task else None,
             grader=grader,
             reading=reading,
             timeout_s=timeout,

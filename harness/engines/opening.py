@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from harness import registry
 from harness.engines.requests import StartError
-from harness.errors import BadConfig
+from harness.errors import BadConfig, EngineError, boundary
 from harness.protocols import Engine
 from harness.types import Checkpoint, Generation, Request
 
@@ -34,16 +34,21 @@ def open_engine(name: str, notify: Callable[[str], None], options: Mapping[str, 
     wanted = dict(options or {})
     n = wanted.pop("data_parallel_size", "1")
     if n == "1" or "rank" not in inspect.signature(maker).parameters:
-        return _made(maker, _typed(name, maker, dict(options or {}) if n != "1" else wanted), notify)
+        return _made(name, maker, _typed(name, maker, dict(options or {}) if n != "1" else wanted), notify)
     from harness.engines.fleet import Fleet
 
     if not n.isdecimal() or int(n) < 1:
         raise BadConfig(f"engine {name!r}: option data_parallel_size wants a number of engines, got {n!r}")
-    return Fleet([_made(maker, _typed(name, maker, wanted) | {"rank": rank}, notify) for rank in range(int(n))])
+    return Fleet([_made(name, maker, _typed(name, maker, wanted) | {"rank": rank}, notify) for rank in range(int(n))])
 
 
-def _made(maker: Callable[..., Engine], options: Mapping[str, Any], notify: Callable[[str], None]) -> Engine:
-    engine = maker(**options)
+def _made(name: str, maker: Callable[..., Engine], options: Mapping[str, Any], notify: Callable[[str], None]) -> Engine:
+    needed = [k for k, p in inspect.signature(maker).parameters.items() if p.default is p.empty]
+    if needed:
+        instead = _INSTEAD.get(name, "Make it in Python and pass it to `harness.evaluation.evaluate.evaluate`")
+        raise BadConfig(f"engine {name!r} cannot be opened by its name: it needs {' and '.join(needed)}. {instead}")
+    with boundary(EngineError, f"engine {name!r}"):
+        engine = maker(**options)
     if hasattr(engine, "notify"):
         engine.notify = notify
     return engine
@@ -68,6 +73,13 @@ def _typed(name: str, maker: Callable[..., Engine], options: Mapping[str, str]) 
         except ValueError:
             raise BadConfig(f"engine {name!r}: option {key} wants {kind.__name__}, got {text!r}") from None
     return found
+
+
+_INSTEAD = {  # engines of ours that are nothing without what only the caller has
+    "replay": "Recorded replies are scored by: harness eval --engine replay --generations FILE --task NAME",
+    "scripted": "It is for tests in Python: ScriptedEngine({'12 + 30 =': '42'}). A model wants --engine vllm or "
+    "transformers",
+}
 
 
 class AutoEngine:

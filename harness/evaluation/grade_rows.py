@@ -24,7 +24,6 @@ from harness import registry
 from harness.errors import DataError, Locked
 from harness.graders.code import CODE_VERSION, run_both_readings
 from harness.graders.math import MATH_VERSION, score_math
-from harness.graders.number import NUMBER_VERSION
 from harness.graders.problems import DEFAULT_TIMEOUT_S, BadProblem, Problem, read_problem
 from harness.protocols import CodeRunner, Task
 from harness.records.run_folder import ensure_writable, full_disk_is_named
@@ -65,7 +64,7 @@ def grade_rows(
     a sandbox to use; else one is made if needed.
     Raises `DataError` for problems that share an id. A sample that cannot be judged becomes a row "refused".
     """
-    by: Task | None = registry.load("task", task)() if isinstance(task, str) else task
+    by: Task | None = registry.make_task(task) if isinstance(task, str) else task
     with ExitStack() as closing:
         yield from _judged(
             _judge(problems, by, grader, reading, timeout_s, runner, workers, closing), iter(samples), closing
@@ -230,7 +229,7 @@ def _judge(
     known = _Problems(problems, task)
     if not known.needs_sandbox:
         assert task is not None
-        version = f"{getattr(task, 'grader', NUMBER_VERSION)} task {task.name} {task.version}"
+        version = f"{task.grader} task {task.name} {task.version}"
         return RowGrader(
             lambda row: _by_task(known, task, row), version, reading or "strict", "none needed", threads, ""
         )

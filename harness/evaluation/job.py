@@ -8,8 +8,6 @@ from functools import cached_property
 from typing import Any
 
 from harness.errors import DataError, boundary
-from harness.graders.code import CODE_VERSION
-from harness.graders.number import NUMBER_VERSION
 from harness.protocols import ReplyRequest, Task
 from harness.types import RAW, Message, Sample, Sampling, SamplingParams, Split, sha256_of
 
@@ -75,8 +73,7 @@ def _as_text(sample: Sample) -> Sample:
 
 def grader_version(task: Task) -> str:
     """What judged the replies. A change here makes older verdicts incomparable."""
-    grader = getattr(task, "grader", CODE_VERSION if task.needs_sandbox else NUMBER_VERSION)
-    return f"{task.name} {task.version}, grader {grader}"
+    return f"{task.name} {task.version}, grader {task.grader}"
 
 
 def _seeded(params: SamplingParams, repeat: int) -> SamplingParams:

@@ -20,7 +20,7 @@ DISCORDANT = 0.2  # the share of items on which two models differ, where the sma
 def all_cards() -> dict[str, list[dict[str, Any]]]:
     """All installed tasks and suites: {"tasks": [...], "suites": [...]}."""
     return {
-        "tasks": [task_card(registry.load("task", name)()) for name in registry.names("task")],
+        "tasks": [task_card(registry.make_task(name)) for name in registry.names("task")],
         "suites": [suite_card(registry.load("suite", name)()) for name in registry.names("suite")],
     }
 
@@ -56,10 +56,10 @@ def shown(name: str, split: Split) -> dict[str, Any]:
     """One task or suite in full; a task has "prompt", a suite "tasks". Raises `UnknownName` (did you mean)."""
     tasks, suites = registry.names("task"), registry.names("suite")
     if name in tasks:
-        return _task(registry.load("task", name)(), split)
+        return _task(registry.make_task(name), split)
     if name in suites:
         suite = registry.load("suite", name)()
-        cards = [task_card(registry.load("task", member)()) for member in suite.test]
+        cards = [task_card(registry.make_task(member)) for member in suite.test]
         return {**suite_card(suite), "tasks": [_limited(card, suite.limit) for card in cards]}
     if name.startswith(task_lookup.STOCK):
         return _task(task_lookup.open_task(name), split)

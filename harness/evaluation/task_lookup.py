@@ -42,7 +42,7 @@ def open_task(name: str, chat_from: Path | None = None, num_fewshot: int | None 
     their own (lm-eval's `--gen_kwargs`).
     """
     if not name.startswith(STOCK):
-        task: Task = registry.load("task", name)()
+        task: Task = registry.make_task(name)
         return task
     from harness.interop.lm_eval_task import StockTask
 

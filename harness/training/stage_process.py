@@ -104,7 +104,7 @@ class _RewardGraders:
 
     def __init__(self, stage: Stage) -> None:
         named = dict(entry.split("@") for entry in stage.tasks)
-        self._tasks: dict[str, Task] = {name: registry.load("task", name)() for name in named}
+        self._tasks: dict[str, Task] = {name: registry.make_task(name) for name in named}
         for name, task in self._tasks.items():
             if task.version != named[name]:
                 raise TrainerError(f"task {name!r} is version {task.version}, the stage was planned for {named[name]}")

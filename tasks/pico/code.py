@@ -16,7 +16,7 @@ from functools import cache
 from itertools import islice
 
 from harness.errors import SandboxError, UnknownSplit
-from harness.graders.code import score_code
+from harness.graders.code import CODE_VERSION, score_code
 from harness.protocols import CodeRunner
 from harness.types import Message, Sample, Score, Split
 
@@ -215,6 +215,7 @@ class PicoCode:
 
     name = "pico_code"
     version = "1"
+    grader = CODE_VERSION
     needs_sandbox = True
     max_tokens = 96
     stop: tuple[str, ...] = ()

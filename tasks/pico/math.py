@@ -17,7 +17,7 @@ from functools import cache
 from itertools import islice
 
 from harness.errors import UnknownSplit
-from harness.graders.number import score_number
+from harness.graders.number import NUMBER_VERSION, score_number
 from harness.protocols import CodeRunner
 from harness.types import Message, Sample, Score, Split
 
@@ -193,6 +193,7 @@ class PicoMath:
 
     name = "pico_math"
     version = "1"
+    grader = NUMBER_VERSION
     needs_sandbox = False
     max_tokens = 72
     stop: tuple[str, ...] = ()

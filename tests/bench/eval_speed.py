@@ -225,7 +225,7 @@ def grading(n_replies: int) -> None:
     from harness.evaluation.job import job
     from harness.types import Checkpoint
 
-    task = registry.load("task", "math500")()
+    task = registry.make_task("math500")
     of = job(task, "test", n_replies)
     says = {s.messages[-1].content: reply for s, reply in zip(of.samples, _replies(of.samples), strict=True)}
     with tempfile.TemporaryDirectory() as home, Graders() as graders:

@@ -1,0 +1,88 @@
+"""A plug-in that breaks its contract is refused when it is loaded, with the field named; before any work."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+from eval_tasks import Sums
+from factories import harness
+
+from harness import registry
+from harness.engines.opening import open_engine
+from harness.engines.scripted import ScriptedEngine
+from harness.errors import BadConfig, BadPlugin
+from harness_plugins.sft import SFT
+
+SOUND = {"task": Sums(), "trainer": SFT, "engine": ScriptedEngine}
+FIELDS = [(kind, field) for kind in SOUND for field in (*registry.VALUES[kind], *registry.METHODS[kind])]
+
+
+class Without:
+    """Another plug-in, but for one field that it lacks or has another value of."""
+
+    def __init__(self, plugin, **changed):
+        self._plugin, self._changed = plugin, changed
+
+    def __getattr__(self, name):
+        if name not in self._changed:
+            return getattr(self._plugin, name)
+        if self._changed[name] is Without:
+            raise AttributeError(name)
+        return self._changed[name]
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_a_plug_in_that_keeps_its_contract_is_loaded(kind):
+    registry.refuse_broken(kind, "mine", "mine:Mine", SOUND[kind])
+
+
+@pytest.mark.parametrize(("kind", "field"), FIELDS)
+def test_a_missing_field_is_named(kind, field):
+    with pytest.raises(BadPlugin, match=rf"^{kind} 'mine' \(mine:Mine\) has no (method )?'{field}'"):
+        registry.refuse_broken(kind, "mine", "mine:Mine", Without(SOUND[kind], **{field: Without}))
+
+
+@pytest.mark.parametrize(("kind", "field"), [(k, f) for k, f in FIELDS if f in registry.VALUES[k]])
+def test_a_field_of_another_type_is_named_with_its_value(kind, field):
+    with pytest.raises(BadPlugin, match=rf"'{field}' must be a .*; got 1\.5"):
+        registry.refuse_broken(kind, "mine", "mine:Mine", Without(SOUND[kind], **{field: 1.5}))
+
+
+def test_a_trainers_config_is_a_dataclass_of_defaults():
+    @dataclass(frozen=True)
+    class Needy:
+        learning_rate: float
+
+    with pytest.raises(BadPlugin, match="'Config' needs a default for each of learning_rate"):
+        registry.refuse_broken("trainer", "mine", "mine:Mine", Without(SFT, Config=Needy))
+    with pytest.raises(BadPlugin, match="'Config' must be a frozen dataclass, got <class 'dict'>"):
+        registry.refuse_broken("trainer", "mine", "mine:Mine", Without(SFT, Config=dict))
+
+
+def test_a_broken_trainer_of_another_package_is_refused_before_anything_is_trained(tmp_path):
+    (tmp_path / "mine.py").write_text("class Mine:\n    Config = dict\n")
+    (tmp_path / "mine-1.dist-info").mkdir()
+    (tmp_path / "mine-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
+    (tmp_path / "mine-1.dist-info" / "entry_points.txt").write_text("[harness.trainers]\nmine = mine:Mine\n")
+    done = harness("compare", "--strategies", "mine", "--dry-run", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: trainer 'mine' (mine:Mine) has no 'needs': expected a frozenset")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("name", "instead"), [("scripted", "ScriptedEngine"), ("replay", "--generations FILE")])
+def test_an_engine_that_only_the_caller_can_fill_is_refused_by_name(name, instead):
+    with pytest.raises(BadConfig, match=rf"^engine '{name}' cannot be opened by its name: it needs .*{instead}"):
+        open_engine(name, print)
+
+
+def test_listing_and_checking_loads_no_torch():
+    code = (
+        "import sys, harness.registry as r\n"
+        "[r.load(kind, name) for kind in ('trainer', 'engine') for name in r.names(kind)]\n"
+        "[r.make_task(name) for name in r.names('task')]\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
