@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from eval_tasks import Deadly, Sums
@@ -19,7 +20,7 @@ from harness.engines.scripted import ScriptedEngine
 from harness.errors import DataError, EngineError, GraderError
 from harness.evaluation.evaluate import Evaluation, evaluate, summarised
 from harness.evaluation.grading_pool import Graders
-from harness.evaluation.job import EvalJob, job
+from harness.evaluation.job import EvalJob, job, known_defects
 from harness.protocols import Engine
 from harness.records.store import Lines
 from harness.types import Checkpoint, Generation, Request, Sampling
@@ -332,3 +333,11 @@ print(len(records), between - before, resource.getrusage(resource.RUSAGE_SELF).r
     assert n == 50_000
     assert evaluating < 40_000, "kB while 100 MB of text went through"
     assert summing < 50_000, "kB for 50,000 records"
+
+
+def test_the_known_defects_of_every_task_go_to_the_board():
+    class Faulty(Sums):
+        defects: ClassVar = {"sums/test/000001": "two answers"}
+
+    assert known_defects([job(Sums(3), "test")]) == {"sums": {}}
+    assert known_defects([job(Faulty(3), "test")]) == {"sums": Faulty.defects}

@@ -17,7 +17,7 @@ from harness.evaluation import task_lookup
 from harness.evaluation.evaluate import Evaluation, evaluate, summarised
 from harness.evaluation.export import export
 from harness.evaluation.grading_pool import Graders
-from harness.evaluation.job import EvalJob, grader_version, job
+from harness.evaluation.job import EvalJob, grader_version, job, known_defects
 from harness.interop.recorded_differences import count_kinds, differences
 from harness.interop.recorded_read import model_name
 from harness.protocols import CodeRunner, Engine, ItemTask, Progress, Task
@@ -292,9 +292,8 @@ def _write(asked: EvalRequest, name: str, found: Sequence[Evaluation], more: dic
         "graders": [grader_version(j.task) for j in jobs],
         "sandbox": sorted({evaluation.sandbox for evaluation in found}),
     }
-    defects = {j.task.name: getattr(j.task, "defects", {}) for j in jobs}
     run = Run(found[0].checkpoint.digest, columns, content=content)
-    board = build_board(name, [Entry(name, "model", (run,))], facts, defects=defects)
+    board = build_board(name, [Entry(name, "model", (run,))], facts, defects=known_defects(jobs))
     measured = {e.job.task.name: _measured(e, asked.metrics) for e in found} if asked.metrics else {}
     stock = {e.job.task.name: _stock(e.job.task, e) for e in found if isinstance(e.job.task, ItemTask)}
     safe = re.sub(r"[^\w.+-]+", "_", name)

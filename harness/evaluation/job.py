@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -83,3 +83,8 @@ def _seeded(params: SamplingParams, repeat: int) -> SamplingParams:
 def params_json(params: SamplingParams) -> dict[str, Any]:
     """As JSON gives it back, so that a record read again equals the one written."""
     return asdict(params) | {"stop": list(params.stop)}
+
+
+def known_defects(jobs: Sequence[EvalJob]) -> dict[str, Mapping[str, str]]:
+    """For each task its items that are known to be faulty (id to why): a board shows a second score without them."""
+    return {job.task.name: getattr(job.task, "defects", {}) for job in jobs}

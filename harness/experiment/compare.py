@@ -13,6 +13,7 @@ from harness.board import existing_runs as entries_file
 from harness.board.build import build_board
 from harness.board.entries import Board, Entry, Run
 from harness.evaluation.evaluate import evaluate, summarised
+from harness.evaluation.job import known_defects
 from harness.experiment.checkpoint_choice import choose
 from harness.experiment.facts import facts_of, notes_of
 from harness.experiment.plan import Experiment
@@ -50,7 +51,8 @@ def compare_strategies(plan: Experiment, progress: Progress) -> tuple[Board, lis
         entries_file.write_entries(plan.folder, entries)
         _draw(context, finished, base_dev)
         facts = {name: fact for name, fact in facts_of(context, material.traces).items() if fact is not None}
-        return build_board(f"Which training works: {plan.recipe.name}", entries, facts, notes_of(context)), entries
+        title, defects = f"Which training works: {plan.recipe.name}", known_defects(context.suite)
+        return build_board(title, entries, facts, notes_of(context), defects), entries
 
 
 def _references(context: RunContext) -> list[Entry]:
