@@ -203,6 +203,20 @@ def test_a_second_run_trains_and_generates_nothing(world):
     assert time.monotonic() - start < 60
 
 
+def test_without_out_the_board_is_written_to_the_run_folder_alone(world, tmp_path):
+    run = world["folder"] / "run"
+    before = (run / "leaderboard.json").stat().st_mtime_ns
+    line = command(world["folder"])
+    place = line.index("--out")
+    done = subprocess.run(
+        [*line[:place], *line[place + 2 :]], cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"leaderboard: {run / 'leaderboard.md'}" in done.stdout
+    assert (run / "leaderboard.json").stat().st_mtime_ns > before
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_transformers_gives_the_same_greedy_replies(world):
     folder = world["folder"]
     run = subprocess.run(

@@ -434,7 +434,10 @@ def test_so_many_attempts_are_tested_at_so_small_a_part_of_alpha(tmp_path):
     (alone,), (pooled,) = comparison.decided([one]).checks, comparison.decided([one, one]).checks
     assert pooled.test.value == alone.test.value
     assert pooled.test.low < alone.test.low
-    assert "2 attempts of this candidate: they are pooled" in comparison.report(one, [one, one], 1)["warnings"][0]
+    assert (
+        "2 attempts of this candidate: they are pooled"
+        in comparison.report(one, [one, one], comparison.decided([one, one]), 1)["warnings"][0]
+    )
 
 
 def test_attempts_are_of_one_set_of_items_and_rules(tmp_path):
@@ -625,7 +628,7 @@ def test_a_summary_fits_a_comment_and_names_are_only_text(tmp_path):
     values = [1] * 9000
     comparison = accepted(tmp_path, per_item("a|b <img src=x onerror=alert(1)> `x`\n| evil |", values), settings(1.0))
     new = per_item("[click](http://evil) **me**", [0] * 9000, "d")
-    facts = comparison.report(new, [new], 1)
+    facts = comparison.report(new, [new], comparison.decided([new]), 1)
     text = report.summary(facts)
     assert len(text.encode()) <= 60_000
     assert "- and 7," in text
@@ -653,7 +656,7 @@ def test_no_name_breaks_a_report(tmp_path):
     comparison = accepted(tmp_path, per_item(odd, [1] * 400, task=odd))
     again = Comparison(comparison.path)
     new = per_item(odd, [0] * 400, "d", task=odd)
-    files = report.files(again.report(new, [new], 1))
+    files = report.files(again.report(new, [new], again.decided([new]), 1))
     for name in ("junit.xml", "forest.svg"):
         ElementTree.fromstring(files[name])
     ElementTree.fromstring(report.refused("l", odd, 5)["junit.xml"])
@@ -665,7 +668,9 @@ def test_no_cell_of_the_flipped_items_is_a_formula(tmp_path):
     base = PerItem.of("base", Run("c" * 64, Columns.of(records)))
     comparison = accepted(tmp_path, base)
     new = replace(base, items=tuple(replace(item, strict=0.0) for item in base.items))
-    rows = list(csv.DictReader(report.flipped(comparison.report(new, [new], 1)).splitlines()))
+    rows = list(
+        csv.DictReader(report.flipped(comparison.report(new, [new], comparison.decided([new]), 1)).splitlines())
+    )
     assert len(rows) == 50
     assert all(row["item"].startswith("'=") for row in rows)
 
@@ -673,11 +678,12 @@ def test_no_cell_of_the_flipped_items_is_a_formula(tmp_path):
 def test_candidates_are_counted_and_wear_a_suite_out(tmp_path):
     comparison = accepted(tmp_path, per_item("base", BASE))
     new = per_item("new", BASE, "d")
-    facts = comparison.report(new, [new], 20)
+    facts = comparison.report(new, [new], comparison.decided([new]), 20)
     assert any("20 candidates were checked on these items" in warning for warning in facts["warnings"])
     cut = replace(per_item("new", BASE, "d"), counts={"replies": 400, "errored": 0, "truncated": 80, "unparsable": 0})
     assert (
-        "20.0 % of the replies are truncated, 0.0 % of the baseline's" in comparison.report(cut, [cut], 1)["warnings"]
+        "20.0 % of the replies are truncated, 0.0 % of the baseline's"
+        in comparison.report(cut, [cut], comparison.decided([cut]), 1)["warnings"]
     )
 
 
@@ -771,7 +777,8 @@ def test_a_baseline_with_a_failed_reply_leaves_that_item_out_and_says_so(tmp_pat
     sizes = {check.baseline: check.test.n for check in comparison.decided([new]).checks}
     assert sizes == {"release": 400, "previous": 399}
     assert any(
-        "1 items without a score in the previous baseline" in w for w in comparison.report(new, [new], 1)["warnings"]
+        "1 items without a score in the previous baseline" in w
+        for w in comparison.report(new, [new], comparison.decided([new]), 1)["warnings"]
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from harness.cli.options import board_file, engine_name, split_commas, with_options
+from harness.cli.options import TwoWays, board_file, engine_name, split_commas, with_options
 from harness.errors import BadConfig
 
 _SAID = click.core.ParameterSource.COMMANDLINE
@@ -88,7 +88,14 @@ _OF_A_PLAN = (
 )
 
 
-@click.command()
+@click.command(
+    cls=TwoWays,
+    ways={
+        "[OPTIONS]": "Train every strategy and evaluate the results.",
+        "RUN [RUN]... [--reference NAME] [--out FILE]": "Compare finished runs; nothing is trained or generated.",
+    },
+    groups={"Options with RUNs": ["reference"], "Options for both": ["out"]},
+)
 @click.argument("runs", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--strategies",
@@ -101,14 +108,14 @@ _OF_A_PLAN = (
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     callback=board_file,
-    help="Leaderboard [default: leaderboards/<recipe>.md; with RUNS: printed only].",
+    help="Write the leaderboard here too [default: only leaderboard.md in the run folder; with RUNS: printed only].",
 )
 @click.option("--reference", help="With RUNS: the entry all others are compared with [default: base, else the first].")
 @with_options(_OF_A_PLAN)
 @click.option("--dry-run", is_flag=True, help="Print what would be done, cost and find out, then stop.")
 @click.pass_context
 def compare(context: click.Context, /, **options: Any) -> None:
-    """Train every strategy from one base and write an honest leaderboard. Or compare RUNS that exist already.
+    """Train every strategy from one base and write a leaderboard, or compare finished RUNs.
 
     \b
     Examples:
@@ -141,7 +148,8 @@ def compare(context: click.Context, /, **options: Any) -> None:
         for line in dry_run.dry_run_lines(plan):
             click.echo(line)
         return
-    out = options["out"] or Path("leaderboards") / f"{plan.recipe.name}.md"
+    own = plan.folder / "leaderboard.md"
+    out = options["out"] or own
     ensure_writable(out.parent)
     progress = ShellProgress(total_weight(plan))
     try:
@@ -149,11 +157,11 @@ def compare(context: click.Context, /, **options: Any) -> None:
     finally:
         progress.close()
     drawn = {files.CURVES: (plan.folder / "curves" / "dev.svg").read_text(encoding="utf-8")}
-    own = plan.folder / "leaderboard.md"
     facts = asdict(board)
     drawings = files.draw_pictures(facts, [entries], drawn)
     files.write_board_files(own, facts, [entries], drawings, markdown_of_facts, with_page=True)
-    files.write_board_files(out, facts, [entries], drawings, markdown_of_facts, with_page=False)
+    if out.resolve() != own.resolve():
+        files.write_board_files(out, facts, [entries], drawings, markdown_of_facts, with_page=False)
     click.echo("\n" + _first_part(out))
     click.echo(
         f"\nleaderboard: {out} (facts: {out.with_suffix('.json')}, .csv); records and checkpoints: {plan.folder}"

@@ -6,12 +6,17 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.options import engine_name, engine_option, with_options
 from harness.errors import BadConfig, DataError, HarnessError
+
+if TYPE_CHECKING:
+    from harness.gate.check import Comparison
+    from harness.gate.decide import Decision
+    from harness.gate.lock import PerItem
 
 
 @click.group()
@@ -288,16 +293,21 @@ def _gate_facts(run: Path | None, lock: Path, options: dict[str, Any]) -> dict[s
     if run is not None and not run.exists():
         raise DataError(f"run {run} does not exist")
     comparison = Comparison(lock, frozenset(name.replace("-", " ") for name in options["allowed"]))
-    candidate = _per_item(run, options) if run else _gate_evaluated(comparison, options)
-    comparison.decided([candidate])  # an attempt counts only if it can be compared
+    if run:
+        candidate = _per_item(run, options)
+        decision = comparison.decided([candidate])  # an attempt counts only if it can be compared
+    else:
+        candidate, decision = _gate_evaluated(comparison, options)
     folder = options["attempts"] or lock.with_name(f"{lock.name}.attempts")
     ensure_writable(folder)
     attempts = Attempts(folder, comparison)
     all_of_it = attempts.add(candidate, options["candidate"])
-    return comparison.report(candidate, all_of_it, attempts.candidates())
+    if len(all_of_it) > 1:
+        decision = comparison.decided(all_of_it)
+    return comparison.report(candidate, all_of_it, decision, attempts.candidates())
 
 
-def _gate_evaluated(comparison: Any, options: dict[str, Any]) -> Any:
+def _gate_evaluated(comparison: Comparison, options: dict[str, Any]) -> tuple[PerItem, Decision]:
     from harness.cli.progress import ShellProgress
     from harness.gate import live
 

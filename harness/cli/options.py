@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +11,31 @@ import click
 from harness.errors import BadConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class TwoWays(click.Command):
+    """A command with two ways to use it: a usage line for each, and the options by the way that takes them."""
+
+    def __init__(self, *args: Any, ways: Mapping[str, str], groups: Mapping[str, Sequence[str]], **more: Any) -> None:
+        """ways: a usage line -> what it does. groups: a heading -> names of its options; all others come last."""
+        super().__init__(*args, **more)
+        self._ways, self._groups = ways, groups
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for line in self._ways:
+            formatter.write_usage(ctx.command_path, line)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Two uses"):
+            formatter.write_dl([(f"{ctx.command_path} {line}", what) for line, what in self._ways.items()])
+        named = {name: heading for heading, names in self._groups.items() for name in names}
+        sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in self._groups}
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)) is not None:
+                sections.setdefault(named.get(parameter.name or "", "Options for training"), []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
 
 def board_file(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:

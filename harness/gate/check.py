@@ -140,9 +140,10 @@ class Comparison:
         locks.refuse_missing(needed, self.lock, attempts[-1].name)
         return baselines, candidate
 
-    def report(self, checked: PerItem, attempts: Sequence[PerItem], candidates: int) -> dict[str, Any]:
-        """The facts of the report, as JSON data. checked: the attempt made now."""
-        decision = self.decided(attempts)
+    def report(
+        self, checked: PerItem, attempts: Sequence[PerItem], decision: Decision, candidates: int
+    ) -> dict[str, Any]:
+        """The facts of the report, as JSON data. checked: the attempt made now; decision: the one on all attempts."""
         baselines, candidate = self.scores(attempts)
         code = EXIT_CODES[decision.verdict]
         if decision.verdict == "INCONCLUSIVE" and self.settings.policy == "block-on-regression":

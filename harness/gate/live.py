@@ -16,6 +16,7 @@ from harness.evaluation.evaluate import Evaluation, evaluate, summarised
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob, job
 from harness.gate.check import Comparison
+from harness.gate.decide import Decision
 from harness.gate.lock import PerItem, shortened
 from harness.protocols import Progress
 from harness.records.run_folder import ensure_writable, exclusive_use, full_disk_is_named
@@ -35,8 +36,8 @@ class CheckRequest:
     allow_weak_sandbox: bool = False
 
 
-def evaluated(asked: CheckRequest, comparison: Comparison, progress: Progress) -> PerItem:
-    """The scores of a model on as many of the lock's items as the verdict needs; replies are kept and reused.
+def evaluated(asked: CheckRequest, comparison: Comparison, progress: Progress) -> tuple[PerItem, Decision]:
+    """The scores of a model on as many of the lock's items as the verdict needs, and that verdict; replies are kept.
 
     Raises `NotComparable` if the items here differ from those of the baseline.
     """
@@ -67,7 +68,7 @@ def evaluated(asked: CheckRequest, comparison: Comparison, progress: Progress) -
             progress.say(f"after {decision.n_used:,} of {decision.n:,} items: {decision.verdict}")
             if decision.over:
                 break
-        return candidate
+        return candidate, decision
 
 
 def _job(name: str, ids: Sequence[str], baseline: PerItem, samples: int) -> EvalJob:
