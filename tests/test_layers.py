@@ -98,6 +98,12 @@ def test_every_folder_and_module_has_its_place_in_the_table():
     assert len(beside) <= 8
 
 
+def test_the_table_of_the_package_readme_lists_the_folders_in_this_order():
+    lines = (ROOT / "harness" / "README.md").read_text(encoding="utf-8").splitlines()
+    listed = [line.split("|")[1].strip() for line in lines if line.startswith(("| `", "| (this one)"))]
+    assert listed == ["(this one)", *[f"`{name}/`" for name in FOLDERS[1:]]]
+
+
 def test_no_modules_import_each_other_in_a_circle():
     graph = {name: {i for i in imports(name) if i in SOURCES and i != name} for name in SOURCES if name not in PUBLIC}
     try:
