@@ -1,6 +1,7 @@
 """The replies of one run as columns, without their texts: what every statistic is computed from.
 
-Runs of the same items share all that does not differ between them, so hundreds of runs fit in memory.
+Runs of the same items share all that does not differ between them, so hundreds of runs fit in memory. Not data frames:
+50 runs of 20,000 replies take 0.10 GB and 7 s here, 0.66 GB and 9 s as frames with categories (tests/bench/frames.py).
 """
 
 from __future__ import annotations
