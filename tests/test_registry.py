@@ -78,6 +78,13 @@ def test_an_engine_that_only_the_caller_can_fill_is_refused_by_name(name, instea
         open_engine(name, print)
 
 
+@pytest.mark.parametrize("engine", ["scripted", "replay"])
+def test_a_dry_run_of_compare_refuses_such_an_engine(engine, tmp_path):
+    done = harness("compare", "--strategies", "sft", "--engine", engine, "--dry-run", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"engine {engine!r} cannot be opened by its name" in done.stderr
+
+
 def test_listing_and_checking_loads_no_torch():
     code = (
         "import sys, harness.registry as r\n"

@@ -30,6 +30,7 @@ def open_engine(name: str, notify: Callable[[str], None], options: Mapping[str, 
     """
     if name == "auto":
         return AutoEngine(notify, options or {})
+    check_engine(name)
     maker = registry.load("engine", name)
     wanted = dict(options or {})
     n = wanted.pop("data_parallel_size", "1")
@@ -42,11 +43,17 @@ def open_engine(name: str, notify: Callable[[str], None], options: Mapping[str, 
     return Fleet([_made(name, maker, _typed(name, maker, wanted) | {"rank": rank}, notify) for rank in range(int(n))])
 
 
-def _made(name: str, maker: Callable[..., Engine], options: Mapping[str, Any], notify: Callable[[str], None]) -> Engine:
-    needed = [k for k, p in inspect.signature(maker).parameters.items() if p.default is p.empty]
-    if needed:
+def check_engine(name: str) -> None:
+    """Raise `BadConfig` for an engine that needs what only its caller has, `UnknownName` for one not installed."""
+    if name == "auto":
+        return
+    parameters = inspect.signature(registry.load("engine", name)).parameters
+    if needed := [k for k, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]:
         instead = _INSTEAD.get(name, "Make it in Python and pass it to `harness.evaluation.evaluate.evaluate`")
         raise BadConfig(f"engine {name!r} cannot be opened by its name: it needs {' and '.join(needed)}. {instead}")
+
+
+def _made(name: str, maker: Callable[..., Engine], options: Mapping[str, Any], notify: Callable[[str], None]) -> Engine:
     with boundary(EngineError, f"engine {name!r}"):
         engine = maker(**options)
     if hasattr(engine, "notify"):

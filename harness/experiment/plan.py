@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from harness import registry
+from harness.engines.opening import check_engine
 from harness.errors import BadConfig, UnknownName
 from harness.evaluation import task_lookup
 from harness.evaluation.job import EvalJob, job
@@ -92,6 +93,7 @@ def check_plan(plan: Experiment) -> None:
             raise UnknownName("tracker", name, [*WATCHERS, "none"])
         if find_spec(WATCHERS[name]) is None:
             raise BadConfig(f"--report-to {name} needs a package that is not here: pip install {WATCHERS[name]}")
+    check_engine(plan.engine)
     unit = plan.recipe.budget.unit
     for name, trainer in plan.trainers():
         resolve_config(name, plan.recipe.trainers.get(name, {}))
