@@ -163,7 +163,7 @@ def test_the_checkpoint_of_a_run_is_the_best_on_dev_and_the_others_are_gone(worl
 
 
 def test_every_checkpoint_scored_on_test_items_is_logged_once(world):
-    logged = [json.loads(line) for line in (world["folder"] / "test-set-evaluations.jsonl").read_text().splitlines()]
+    logged = [json.loads(line) for line in (world["folder"] / "test-looks.jsonl").read_text().splitlines()]
     assert (
         len(logged) == len({(one["items"], one["checkpoint"]) for one in logged}) == 2 * 6
     )  # noop and what collapsed are the base

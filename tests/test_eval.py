@@ -63,12 +63,12 @@ def test_several_checkpoints_share_one_engine_and_one_board(models: list[str], t
 
 def test_every_look_at_test_items_is_counted_and_none_at_dev_items(models: list[str], tmp_path: Path) -> None:
     run(tmp_path / "run", models[:1], split="dev")
-    assert not (tmp_path / "test-set-evaluations.jsonl").exists()
+    assert not (tmp_path / "test-looks.jsonl").exists()
     result = run(tmp_path / "run", models)
     assert result.board.facts["test-set evaluations so far"] == {"pico_math": "2 checkpoints"}
     other = run(tmp_path / "other", models[1:])
     assert other.board.facts["test-set evaluations so far"] == {"pico_math": "2 checkpoints"}
-    lines = [json.loads(line) for line in (tmp_path / "test-set-evaluations.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "test-looks.jsonl").read_text().splitlines()]
     assert [(line["run"], line["who"]) for line in lines] == [("run", "m0"), ("run", "m1")]
 
 

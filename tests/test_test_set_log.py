@@ -17,7 +17,7 @@ def test_each_checkpoint_counts_once_for_an_item_set_whatever_run_evaluated_it(t
     assert one.count("items") == two.count("items") == 3
     assert one.count("others") == 1
     assert one.count("never seen") == 0
-    assert one.path == two.path == tmp_path / "test-set-evaluations.jsonl"
+    assert one.path == two.path == tmp_path / "test-looks.jsonl"
     assert len(one.path.read_text().splitlines()) == 4
 
 

@@ -163,7 +163,7 @@ def test_a_learning_rate_that_teaches_beats_one_that_does_not(tmp_path):
     assert found.best("sft").settings == {"learning_rate": 1e-3}
     assert found.budget == recipe.budget
     assert found.dev_items == {"pico_math": 40}
-    assert not (tmp_path / "test-set-evaluations.jsonl").exists()
+    assert not (tmp_path / "test-looks.jsonl").exists()
     assert not (tmp_path / "run" / "evals").exists()
     assert tuning.tune_strategies(plan, tried, Quiet(), found) == found
     with pytest.raises(BadConfig, match=r"holds earlier ones of a budget of 1 flops; name another with --out"):

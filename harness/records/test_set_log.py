@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.records.serialization import read_lines
 from harness.types import canonical_json
 
-NAME = "test-set-evaluations.jsonl"
+NAME = "test-looks.jsonl"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class LoggedEvaluation:
 
 
 class EvaluationLog:
-    """`test-set-evaluations.jsonl` in the folder that holds the run folder."""
+    """`test-looks.jsonl` in the folder that holds the run folder."""
 
     def __init__(self, run: Path) -> None:
         self.path = run.parent / NAME
