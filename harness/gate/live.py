@@ -64,7 +64,7 @@ def evaluated(asked: CheckRequest, comparison: Comparison, progress: Progress) -
                         found.append(evaluate(batch, engine, checkpoint, graders, asked.folder / "evals", shown))
             columns, content = summarised(found)
             candidate = PerItem.of(asked.name, Run(checkpoint.digest, columns, content=content))
-            decision = comparison.decided([candidate], in_part=True)
+            decision = comparison.decided([candidate], in_part=share != fractions[-1])
             progress.say(f"after {decision.n_used:,} of {decision.n:,} items: {decision.verdict}")
             if decision.over:
                 break
