@@ -71,6 +71,9 @@ def test_what_is_neither_a_run_nor_a_board_is_an_error_that_names_it(tmp_path):
     (tmp_path / "records-1.jsonl").write_text("{}\n")
     with pytest.raises(DataError, match="line 1: not a record"):
         harness.load(tmp_path / "records-1.jsonl")
+    (tmp_path / "entries.json").write_text('{"entries": [{"name": "kd"}]}')
+    with pytest.raises(DataError, match=r"entries.json does not fit \(KeyError: 'runs'\); run `compare` again"):
+        harness.load(tmp_path)
     (tmp_path / "b.json").write_text("[]")
     with pytest.raises(DataError, match=r"b.json is not the .json of a board"):
         harness.load_board(tmp_path / "b.json")

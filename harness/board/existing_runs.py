@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def _is_new(entry: Entry, entries: Sequence[Entry], path: Path) -> bool:
 
 def _compared(folder: Path, reader: Reader) -> list[Entry]:
     values = _json(folder / NAME)
-    try:
+    with _readable(folder / NAME):
         return [
             Entry(
                 entry["name"],
@@ -105,10 +106,6 @@ def _compared(folder: Path, reader: Reader) -> list[Entry]:
             )
             for entry in values["entries"]
         ]
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{folder / NAME} does not fit ({type(error).__name__}: {error}); run `compare` again"
-        ) from None
 
 
 def _run(folder: Path, values: Mapping[str, Any], reader: Reader) -> Run:
@@ -160,8 +157,9 @@ def records_files(folder: Path) -> list[tuple[str, int | None, list[Path]]]:
     Raises `DataError` if `folder` is not a run folder, or no evaluation in it is finished.
     """
     if (folder / NAME).is_file():
-        entries = _json(folder / NAME)["entries"]
-        runs = [(entry["name"], run["seed"], run["files"]) for entry in entries for run in entry["runs"]]
+        with _readable(folder / NAME):
+            entries = _json(folder / NAME)["entries"]
+            runs = [(entry["name"], run["seed"], run["files"]) for entry in entries for run in entry["runs"]]
     elif (folder / "evals").is_dir():
         runs = [(name, None, files) for name, (_, files) in _evaluated_files(folder).items()]
     else:
@@ -171,6 +169,15 @@ def records_files(folder: Path) -> list[tuple[str, int | None, list[Path]]]:
 
 def _columns(reader: Reader, folder: Path, files: Sequence[str]) -> Columns:
     return reader.files([folder / file for file in files], str(folder))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn an entry that is not as `write_entries` writes it into a `DataError` that names the file."""
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path} does not fit ({type(error).__name__}: {error}); run `compare` again") from None
 
 
 def _json(path: Path) -> Any:
