@@ -58,9 +58,14 @@ def names(kind: str) -> list[str]:
 
 def check_installed(kind: str, name: str) -> None:
     """Raise `UnknownName` (did you mean) unless `name` is installed; imports nothing."""
+    _point(kind, name)
+
+
+def _point(kind: str, name: str) -> EntryPoint:
     found = _found(kind)
     if name not in found:
         raise UnknownName(kind, name, found)
+    return found[name]
 
 
 def load(kind: str, name: str) -> Any:
@@ -69,8 +74,7 @@ def load(kind: str, name: str) -> Any:
     Raises `UnknownName`, and `BadPlugin` for a trainer or engine that breaks its contract. A plugin that fails to
     import raises its own error, untouched.
     """
-    check_installed(kind, name)
-    point = _found(kind)[name]
+    point = _point(kind, name)
     loaded = point.load()
     if kind in ("trainer", "engine"):
         refuse_broken(kind, name, point.value, loaded)
@@ -79,8 +83,9 @@ def load(kind: str, name: str) -> Any:
 
 def make_task(name: str) -> Task:
     """The installed task of that name, made; no data is read. Raises `UnknownName`, and `BadPlugin` as `load` does."""
-    task: Task = load("task", name)()
-    refuse_broken("task", name, _found("task")[name].value, task)
+    point = _point("task", name)
+    task: Task = point.load()()
+    refuse_broken("task", name, point.value, task)
     return task
 
 

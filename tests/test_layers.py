@@ -160,7 +160,8 @@ def test_looking_around_imports_no_torch():
     code = (
         "import sys, harness, harness.registry as r, harness.cli.main\n"
         "[r.names(kind) for kind in r.KINDS]\n"
-        "[r.load('trainer', name) for name in r.names('trainer')]\n"
+        "[r.load(kind, name) for kind in ('trainer', 'engine') for name in r.names(kind)]\n"
+        "[r.make_task(name) for name in r.names('task')]\n"
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

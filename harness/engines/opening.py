@@ -30,8 +30,7 @@ def open_engine(name: str, notify: Callable[[str], None], options: Mapping[str, 
     """
     if name == "auto":
         return AutoEngine(notify, options or {})
-    check_engine(name)
-    maker = registry.load("engine", name)
+    maker = _maker(name)
     wanted = dict(options or {})
     n = wanted.pop("data_parallel_size", "1")
     if n == "1" or "rank" not in inspect.signature(maker).parameters:
@@ -45,12 +44,18 @@ def open_engine(name: str, notify: Callable[[str], None], options: Mapping[str, 
 
 def check_engine(name: str) -> None:
     """Raise `BadConfig` for an engine that needs what only its caller has, `UnknownName` for one not installed."""
-    if name == "auto":
-        return
-    parameters = inspect.signature(registry.load("engine", name)).parameters
+    if name != "auto":
+        _maker(name)
+
+
+def _maker(name: str) -> Callable[..., Engine]:
+    """The constructor of an engine that can be opened by its name."""
+    maker: Callable[..., Engine] = registry.load("engine", name)
+    parameters = inspect.signature(maker).parameters
     if needed := [k for k, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]:
         instead = _INSTEAD.get(name, "Make it in Python and pass it to `harness.evaluation.evaluate.evaluate`")
         raise BadConfig(f"engine {name!r} cannot be opened by its name: it needs {' and '.join(needed)}. {instead}")
+    return maker
 
 
 def _made(name: str, maker: Callable[..., Engine], options: Mapping[str, Any], notify: Callable[[str], None]) -> Engine:
