@@ -264,9 +264,8 @@ def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
     if (out / "evals").exists() or (out / "entries.json").exists():
         raise BadConfig(f"--out {out} is a run folder; give the report a folder of its own")
     for name in report.NAMES:
-        (out / name).unlink(
-            missing_ok=True
-        )  # whatever happens next, an earlier verdict cannot be mistaken for this one
+        # whatever happens next, an earlier verdict cannot be mistaken for this one
+        (out / name).unlink(missing_ok=True)
     if (run is None) == (options["model"] is None):
         raise BadConfig("give either RUN (an existing run) or --model (evaluated now)")
     with full_disk_is_named(out):

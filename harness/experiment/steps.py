@@ -39,7 +39,7 @@ class StrategyRun:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A trained strategy_run: its stages, and the last one's checkpoints judged on dev."""
+    """A trained run of a strategy: its stages, and the last one's checkpoints judged on dev."""
 
     strategy_run: StrategyRun
     stages: tuple[StageResult, ...]
@@ -135,7 +135,7 @@ class _Locks:
 
 
 def _train(context: RunContext, material: Materials, strategy_run: StrategyRun, locks: _Locks) -> TrainedRun:
-    """The stages of one strategy_run in order, each from the checkpoint of the one before.
+    """The stages of one run in order, each from the checkpoint of the one before.
 
     What a stage spent beyond or short of its share, the next one gets less or more of.
     """
@@ -162,7 +162,7 @@ def _train(context: RunContext, material: Materials, strategy_run: StrategyRun, 
 
 
 def judged_on_dev(context: RunContext, trained: TrainedRun, base_dev: float | None = None) -> TrainedRun:
-    """The strategy_run, with the checkpoints of all its stages judged on dev; those of the last may be chosen.
+    """The run, with the checkpoints of all its stages judged on dev; those of the last may be chosen.
 
     base_dev: the base's score on dev, the first point of a learning curve; None: that point is left out.
     """

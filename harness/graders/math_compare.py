@@ -21,7 +21,7 @@ from harness.graders.math_forms import (
     is_name,
     plain_text,
     read_form,
-    time,
+    time_of_day,
 )
 
 
@@ -112,7 +112,7 @@ def _same_number(gold: Form, pred: Form) -> bool:
 
 
 def _same_text(gold: Form, pred: Form) -> bool:
-    times = time(gold.text), time(pred.text)
+    times = time_of_day(gold.text), time_of_day(pred.text)
     if times[0] and times[1]:
         noon = 12 * 3600
         return times[0] == times[1] or (times[0][1] != times[1][1] and times[0][0] % noon == times[1][0] % noon)

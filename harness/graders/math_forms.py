@@ -248,7 +248,7 @@ def _read(text: str, depth: int) -> Form:
     word = text.strip("\x02\x03 ").casefold()
     if word in _NUMERALS:
         return Form("number", text, value=Fraction(_NUMERALS.index(word)))
-    if time(text) or _all_words(text):
+    if time_of_day(text) or _all_words(text):
         return Form("text", text)
     for separator in (";", ","):
         items = _split(text, separator)
@@ -506,7 +506,7 @@ def _number(text: str) -> Form | None:
     return Form("number", _latex(text), value=-value if sign == "-" else value, decimal=decimal or power < 0)
 
 
-def time(text: str) -> tuple[int, bool] | None:
+def time_of_day(text: str) -> tuple[int, bool] | None:
     """Seconds since midnight, and whether the half of the day is known; None: no time."""
     match = _TIME.fullmatch(text)
     if not match or not (match[2] or match[4]) or int(match[2] or 0) > 59:
