@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Keep one comment with the gate's summary on a pull request, and update it each time. If it cannot be written (the token of a fork is
-# read-only), that is a warning; the verdict is the exit code of the gate, not of this script.
+# Write the gate's summary as one comment on a pull request, and update it each time. If it cannot be written (the token of a fork is
+# read-only), print a warning; the verdict is the exit code of the gate, not of this script.
 #   GH_TOKEN=... REPOSITORY=owner/name PULL_REQUEST=12 ci/gate/comment.sh gate-report/summary.md
 set -u
 summary=$1

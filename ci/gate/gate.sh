@@ -11,7 +11,7 @@ for ((i = 0; i < ${#arguments[@]}; i++)); do
     --out=*) out=${arguments[i]#--out=} ;;
   esac
 done
-# after a crash, no earlier verdict may be left
+# remove an earlier verdict, so that a crash does not leave it in place
 rm -f "$out"/{verdict.json,summary.md,junit.xml,annotations.txt,badge.json,items_flipped.csv,forest.svg}
 "${HARNESS:-harness}" gate check "$@"
 code=$?
