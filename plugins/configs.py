@@ -1,9 +1,31 @@
-"""The settings that the loops in `trl/` read, with the reason for each default. Imports no torch."""
+"""The settings that the loops in `trl/` read, with the reason for each default, and one stage with its settings.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+from harness.meter import Meter
+from harness.protocols import TrainData
+from harness.types import Checkpoint, Stage
+
+C = TypeVar("C", covariant=True)
+
+
+@dataclass(frozen=True)
+class Training(Generic[C]):
+    """One stage to be trained: the arguments of `Trainer.train`, with the stage's settings as the trainer's Config."""
+
+    stage: Stage
+    config: C
+    parent: Checkpoint
+    data: TrainData
+    meter: Meter
+    out: Path
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from harness.meter import Meter
 from harness.protocols import Need, TrainData
 from harness.types import Checkpoint, Stage, Trained
 
-from .configs import LogitsConfig
+from .configs import LogitsConfig, Training
 
 
 class KDLogits:
@@ -26,4 +26,4 @@ class KDLogits:
         """
         from .trl.logits import train_on_logprobs
 
-        return train_on_logprobs(stage, LogitsConfig(**stage.config), parent, data, meter, out)
+        return train_on_logprobs(Training(stage, LogitsConfig(**stage.config), parent, data, meter, out))

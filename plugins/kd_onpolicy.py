@@ -9,7 +9,7 @@ from harness.meter import Meter
 from harness.protocols import Need, TrainData
 from harness.types import Checkpoint, Stage, Trained
 
-from .configs import OnPolicyConfig
+from .configs import OnPolicyConfig, Training
 
 
 class KDOnPolicy:
@@ -23,4 +23,4 @@ class KDOnPolicy:
         """Train until the budget is spent; raises ValueError where teacher and student do not share a vocabulary."""
         from .trl.distill import train_on_own_samples
 
-        return train_on_own_samples(stage, OnPolicyConfig(**stage.config), parent, data, meter, out)
+        return train_on_own_samples(Training(stage, OnPolicyConfig(**stage.config), parent, data, meter, out))

@@ -14,7 +14,7 @@ from harness.meter import Meter
 from harness.protocols import Need, TrainData
 from harness.types import Checkpoint, Stage, Trained
 
-from .configs import GRPOConfig
+from .configs import GRPOConfig, Training
 
 
 @dataclass(frozen=True)
@@ -36,4 +36,4 @@ class KDRL:
         from .trl.grpo import train_on_rewards
 
         config = JointConfig(**stage.config)
-        return train_on_rewards(stage, config, parent, data, meter, out, config.teacher_coef)
+        return train_on_rewards(Training(stage, config, parent, data, meter, out), config.teacher_coef)

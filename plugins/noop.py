@@ -10,7 +10,7 @@ from harness.meter import Meter
 from harness.protocols import Need, TrainData
 from harness.types import Budget, Checkpoint, Stage, Trained
 
-from .configs import SFTConfig
+from .configs import SFTConfig, Training
 
 
 class NoOp:
@@ -26,6 +26,6 @@ class NoOp:
 
         still = replace(self.Config(**stage.config), learning_rate=0.0)
         one_step = Meter(Budget(1.0, "tokens"), meter.n_params)
-        trained = train_on_completions(stage, still, parent, data, one_step, out)
+        trained = train_on_completions(Training(stage, still, parent, data, one_step, out))
         meter.restore(one_step.state())
         return trained

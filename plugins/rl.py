@@ -9,7 +9,7 @@ from harness.meter import Meter
 from harness.protocols import Need, TrainData
 from harness.types import Checkpoint, Stage, Trained
 
-from .configs import GRPOConfig
+from .configs import GRPOConfig, Training
 
 
 class GRPO:
@@ -28,4 +28,4 @@ class GRPO:
         """
         from .trl.grpo import train_on_rewards
 
-        return train_on_rewards(stage, self.Config(**stage.config), parent, data, meter, out)
+        return train_on_rewards(Training(stage, self.Config(**stage.config), parent, data, meter, out))

@@ -9,7 +9,7 @@ from harness.meter import Meter
 from harness.protocols import Need, TrainData
 from harness.types import Checkpoint, Stage, Trained
 
-from .configs import SFTConfig
+from .configs import SFTConfig, Training
 
 
 class SFT:
@@ -26,4 +26,4 @@ class SFT:
         """
         from .trl.sft import train_on_completions
 
-        return train_on_completions(stage, self.Config(**stage.config), parent, data, meter, out)
+        return train_on_completions(Training(stage, self.Config(**stage.config), parent, data, meter, out))

@@ -45,7 +45,7 @@ def settings(margin=5.0, **changes):
 def accepted(folder, baseline, agreed=None):
     """A comparison with a lock of this baseline."""
     path = folder / "gate.lock.json"
-    locks.accept(path, None, baseline, agreed or settings(), "first", WHEN, release=False)
+    locks.accept(path, None, baseline, agreed or settings(), locks.Acceptance("first", WHEN))
     return Comparison(path)
 
 
@@ -398,7 +398,7 @@ def test_a_candidate_is_compared_with_release_and_previous(tmp_path):
     path = tmp_path / "gate.lock.json"
     accepted(tmp_path, per_item("v1", BASE))
     worse = per_item("v2", dropped(BASE, 16), "d")  # by four points: within the margin
-    lock = locks.accept(path, locks.read_lock(path), worse, settings(6.0), "second", WHEN, release=False)
+    lock = locks.accept(path, locks.read_lock(path), worse, settings(6.0), locks.Acceptance("second", WHEN))
     assert (lock.baselines["release"].name, lock.baselines["previous"].name) == ("v1", "v2")
     comparison = Comparison(path)
     again = per_item("v3", dropped(BASE, 40), "e")
@@ -408,7 +408,11 @@ def test_a_candidate_is_compared_with_release_and_previous(tmp_path):
     assert comparison.decided([again]).verdict == "BLOCK", "slow drift is caught by the release"
     with pytest.raises(NotComparable, match="differ in grader version"):
         locks.accept(
-            path, locks.read_lock(path), per_item("v4", BASE, "e", grader_version="2"), settings(), "", WHEN, False
+            path,
+            locks.read_lock(path),
+            per_item("v4", BASE, "e", grader_version="2"),
+            settings(),
+            locks.Acceptance("", WHEN),
         )
 
 
@@ -771,7 +775,7 @@ def test_a_baseline_with_a_failed_reply_leaves_that_item_out_and_says_so(tmp_pat
     records = graded("d" * 64, BASE)
     none = replace(records[3], scores={k: replace(s, value=None) for k, s in records[3].scores.items()})
     failed = PerItem.of("v2", Run("d" * 64, Columns.of([*records[:3], none, *records[4:]])))
-    locks.accept(path, locks.read_lock(path), failed, settings(), "second", WHEN, release=False)
+    locks.accept(path, locks.read_lock(path), failed, settings(), locks.Acceptance("second", WHEN))
     comparison = Comparison(path)
     new = per_item("new", BASE, "e")
     sizes = {check.baseline: check.test.n for check in comparison.decided([new]).checks}

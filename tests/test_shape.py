@@ -12,13 +12,7 @@ TOO_MANY_PARAMETERS = {
     "harness/evaluation/grade_rows.py:_judge",
     "harness/evaluation/grade_rows.py:grade_file",
     "harness/evaluation/grade_rows.py:grade_rows",
-    "harness/experiment/training_data.py:teach",
-    "harness/gate/lock.py:accept",
-    "harness/interop/lm_eval_task.py:__init__",
     "harness/publish/every_eval_ever.py:every_eval_ever",
-    "harness/training/run_stage.py:plan_stage",
-    "plugins/trl/grpo.py:train_on_rewards",
-    "plugins/trl/sft.py:prepare",
 }
 TOO_MANY_FIELDS = {
     "harness/types.py:Record",

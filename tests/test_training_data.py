@@ -11,7 +11,7 @@ from harness.errors import DataError, UnknownSplit
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import job
 from harness.experiment.recipes import TraceSettings
-from harness.experiment.training_data import gather, teach
+from harness.experiment.training_data import Teacher, gather, teach
 from harness.types import Message, Sample, TrainRow
 from harness_tasks import pico
 
@@ -94,7 +94,7 @@ def test_only_traces_judged_right_are_taught_and_all_are_paid_for(tmp_path):
     items, ticks = made(task), []
     with Graders(threads=2) as graders:
         engine = ScriptedEngine(answer(1))
-        call = (teacher, TraceSettings(prompts=12), {"a": task}, items)
+        call = (Teacher(teacher, TraceSettings(prompts=12)), items)
         traces = teach(*call, engine, graders, tmp_path, lambda done, what: ticks.append((done, what)))
         silent = ScriptedEngine({})  # would answer with errors
         again = teach(*call, silent, graders, tmp_path, lambda *_: None)
@@ -116,7 +116,7 @@ def test_a_trace_that_holds_a_held_out_question_is_dropped(tmp_path):
         return f"{STORY} {2 * i}\n#### {2 * i}" if i == 1000 else f"#### {2 * i}"
 
     with Graders(threads=2) as graders:
-        call = (open_checkpoint(pico.TEACHER), TraceSettings(prompts=3), {"a": task}, items)
+        call = (Teacher(open_checkpoint(pico.TEACHER), TraceSettings(prompts=3)), items)
         traces = teach(*call, ScriptedEngine(reply), graders, tmp_path, lambda *_: None)
     assert traces.n_right == 3
     assert [row.sample.id for row in traces.rows] == ["a/train/1001", "a/train/1002"]
@@ -126,12 +126,7 @@ def test_a_trace_that_holds_a_held_out_question_is_dropped(tmp_path):
 
 def test_a_teacher_that_is_never_right_stops_the_comparison(tmp_path):
     task = Splits("a")
-    call = (
-        open_checkpoint(pico.TEACHER),
-        TraceSettings(),
-        {"a": task},
-        made(task),
-        ScriptedEngine(lambda _: "no idea"),
-    )
+    teacher = Teacher(open_checkpoint(pico.TEACHER), TraceSettings())
+    call = (teacher, made(task), ScriptedEngine(lambda _: "no idea"))
     with Graders(threads=2) as graders, pytest.raises(DataError, match="answered none of 15 train items right"):
         teach(*call, graders, tmp_path, lambda *_: None)

@@ -192,7 +192,7 @@ def gate_accept(run: Path, lock: Path, reason: str, release: bool, **options: An
     planned = _gate_plan(baseline, options, before.settings if before else None)
     text = plan.plan_lines(planned, 1 if before is None or release else 2)
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    made = locks.accept(lock, before, baseline, planned.settings, reason, when, release)
+    made = locks.accept(lock, before, baseline, planned.settings, locks.Acceptance(reason, when, release))
     click.echo("\n".join(text))
     if before is not None:
         for name, value in vars(made.settings).items():

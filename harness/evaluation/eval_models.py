@@ -173,14 +173,17 @@ def checkpoint_of(model: str, engine: str, options: Mapping[str, str], chats: bo
 def _open(name: str, asked: EvalRequest, checkpoint: Checkpoint | None) -> Task:
     if not name.startswith(task_lookup.STOCK):
         return task_lookup.open_task(name)
+    drawn = {
+        "temperature": asked.temperature,
+        "top_p": asked.top_p,
+        "top_k": asked.top_k,
+        "max_gen_toks": asked.max_tokens,
+    }
     return task_lookup.open_task(
         name,
         chat_from=checkpoint.path if asked.chat and checkpoint else None,
         num_fewshot=asked.num_fewshot,
-        temperature=asked.temperature,
-        top_p=asked.top_p,
-        top_k=asked.top_k,
-        max_gen_toks=asked.max_tokens,
+        gen_kwargs={key: value for key, value in drawn.items() if value is not None},
     )
 
 

@@ -35,17 +35,23 @@ def expand(names: Sequence[str], split: Split) -> dict[str, int | None]:
     return found
 
 
-def open_task(name: str, chat_from: Path | None = None, num_fewshot: int | None = None, **drawn: Any) -> Task:
+def open_task(
+    name: str,
+    chat_from: Path | None = None,
+    num_fewshot: int | None = None,
+    gen_kwargs: Mapping[str, Any] | None = None,
+) -> Task:
     """The task of a name. The other arguments are for lm-eval's tasks alone.
 
-    chat_from: the model folder whose chat template their prompts go through; drawn: generation settings that replace
-    their own (lm-eval's `--gen_kwargs`).
+    chat_from: the model folder whose chat template their prompts go through; gen_kwargs: generation settings that
+    replace their own, as lm-eval's option of this name.
     """
     if not name.startswith(STOCK):
         task: Task = registry.make_task(name)
         return task
     from harness.interop.lm_eval_task import StockTask
 
-    kwargs: Mapping[str, Any] = {k: v for k, v in drawn.items() if v is not None}
-    stock: Task = StockTask(name.removeprefix(STOCK), num_fewshot=num_fewshot, gen_kwargs=kwargs, chat_from=chat_from)
+    stock: Task = StockTask(
+        name.removeprefix(STOCK), num_fewshot=num_fewshot, gen_kwargs=gen_kwargs, chat_from=chat_from
+    )
     return stock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -15,7 +15,7 @@ from harness.evaluation import task_lookup
 from harness.evaluation.job import EvalJob, job
 from harness.experiment.recipes import Recipe
 from harness.experiment.training_data import TrainingItems, gather
-from harness.protocols import Task, Trainer
+from harness.protocols import Trainer
 from harness.training.run_stage import resolve_config
 from harness.types import Strategy, TrainRow
 
@@ -59,14 +59,13 @@ class Experiment:
         suite = tuple(job(tasks[name], "test", n, self.recipe.sampling) for name, n in limits.items())
         trained_on = {name: tasks[name] for name in self.trained_on}
         items = gather(trained_on, suite, self.train_rows, self.recipe.dev_items, self.limit, self.train_source)
-        return OpenedTasks(trained_on, suite, items)
+        return OpenedTasks(suite, items)
 
 
 @dataclass(frozen=True)
 class OpenedTasks:
     """The items of an experiment. suite: the test items, with the sampling of the recipe."""
 
-    trained_on: Mapping[str, Task]
     suite: tuple[EvalJob, ...]
     items: TrainingItems
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.checkpoints import open_checkpoint, resolve_model
@@ -12,7 +12,7 @@ from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob
 from harness.experiment.plan import Experiment, check_plan
 from harness.experiment.training_data import TrainingItems, write_dropped
-from harness.protocols import CodeRunner, Engine, Progress, Task
+from harness.protocols import CodeRunner, Engine, Progress
 from harness.records.run_folder import enough_space
 from harness.records.test_set_log import EvaluationLog
 from harness.types import Checkpoint
@@ -25,7 +25,6 @@ class RunContext:
     plan: Experiment
     base: Checkpoint
     teacher: Checkpoint | None
-    tasks: Mapping[str, Task]  # trained on
     items: TrainingItems
     suite: tuple[EvalJob, ...]
     engine: Engine
@@ -47,22 +46,20 @@ def open_experiment(plan: Experiment, progress: Progress) -> Iterator[RunContext
     stages = sum(len(s.stages) for s in plan.strategies) * len(plan.seeds)
     enough_space(plan.folder, _space_needed(base, stages))
     opened = plan.open_tasks()
-    tasks, suite, items = opened.trained_on, opened.suite, opened.items
+    suite, items = opened.suite, opened.items
     write_dropped(plan.folder / "dropped.jsonl", items.dropped)
     if items.dropped:
         progress.say(f"train items: {len(items.dropped)} of {items.n_offered:,} hold a held-out question: left out")
     runner: CodeRunner | None = None
     with contextlib.ExitStack() as closing:
-        if any(task.needs_sandbox for task in (*tasks.values(), *(part.task for part in suite))):
+        if any(task.needs_sandbox for task in (*items.tasks.values(), *(part.task for part in suite))):
             runner = Sandbox(allow_weak=plan.allow_weak_sandbox)
             closing.callback(runner.close)
             progress.say(f"sandbox: {runner.tier}")
         engine = open_engine(plan.engine, progress.say)
         closing.callback(engine.close)
         graders = closing.enter_context(Graders(runner))
-        yield RunContext(
-            plan, base, teacher, tasks, items, suite, engine, graders, progress, EvaluationLog(plan.folder)
-        )
+        yield RunContext(plan, base, teacher, items, suite, engine, graders, progress, EvaluationLog(plan.folder))
 
 
 def _space_needed(base: Checkpoint, stages: int) -> int:

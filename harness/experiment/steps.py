@@ -15,11 +15,19 @@ from harness.evaluation.evaluate import evaluate
 from harness.evaluation.job import grader_version
 from harness.experiment.checkpoint_choice import Candidate, candidates
 from harness.experiment.run_context import RunContext
-from harness.experiment.training_data import Traces, teach, teacher_params, ticker
+from harness.experiment.training_data import Teacher, Traces, teach, teacher_params, ticker
 from harness.protocols import Trainer
 from harness.rendering import curves
 from harness.training import strategies
-from harness.training.run_stage import Material, StageEnvironment, StageResult, plan_stage, resolve_config, run_stage
+from harness.training.run_stage import (
+    Material,
+    StageEnvironment,
+    StageResult,
+    StageSettings,
+    plan_stage,
+    resolve_config,
+    run_stage,
+)
 from harness.types import Budget, Checkpoint, Cost, Strategy, TrainRow, sha256_of
 
 
@@ -95,16 +103,8 @@ def materials(context: RunContext) -> Materials:
 def _traces(context: RunContext) -> Traces:
     assert context.teacher is not None
     with context.progress.step("teacher writes traces", 3.0) as tick:
-        found = teach(
-            context.teacher,
-            context.plan.recipe.teaching,
-            context.tasks,
-            context.items,
-            context.engine,
-            context.graders,
-            context.plan.folder,
-            tick,
-        )
+        teacher = Teacher(context.teacher, context.plan.recipe.teaching)
+        found = teach(teacher, context.items, context.engine, context.graders, context.plan.folder, tick)
     context.progress.say(f"teacher's traces: {found}")
     return found
 
@@ -140,7 +140,7 @@ def _train(context: RunContext, material: Materials, strategy_run: StrategyRun, 
     What a stage spent beyond or short of its share, the next one gets less or more of.
     """
     plan, parent, results = context.plan, context.base, list[StageResult]()
-    names = [f"{name}@{task.version}" for name, task in context.tasks.items()]
+    names = tuple(f"{name}@{task.version}" for name, task in context.items.tasks.items())
     place = StageEnvironment(plan.folder, plan.recipe.devices, plan.report_to)
     total, planned, spent = plan.recipe.budget, 0.0, 0.0
     stages = strategy_run.strategy.stages
@@ -149,7 +149,8 @@ def _train(context: RunContext, material: Materials, strategy_run: StrategyRun, 
         budget = Budget(planned - spent, total.unit)
         config = resolve_config(spec.trainer, strategy_run.settings.get(spec.trainer, {}))
         source = material.of(registry.load("trainer", spec.trainer))
-        stage = plan_stage(spec.trainer, config, parent, source, names, strategy_run.seed, budget, place.devices)
+        settings = StageSettings(spec.trainer, config, names, strategy_run.seed, budget, place.devices)
+        stage = plan_stage(settings, parent, source)
         label = f"train {strategy_run.label}" + (f", stage {number} ({spec.trainer})" if len(stages) > 1 else "")
         with context.progress.step(label, 10.0 * spec.share) as tick, locks[stage.key]:
             result = run_stage(stage, parent, source, place, tick, context.stopping)

@@ -27,9 +27,11 @@ Ticker = Callable[[float, str], None]
 class TrainingItems:
     """The items of a comparison: `rows` are what every strategy learns from, in order.
 
-    dev: to choose checkpoints by. dropped: rows that repeat a held-out question, left out of `rows`.
+    tasks: those that are learnt from. dev: to choose checkpoints by. dropped: rows that repeat a held-out question,
+    left out of `rows`.
     """
 
+    tasks: Mapping[str, Task]
     rows: tuple[TrainRow, ...]
     dev: tuple[EvalJob, ...]
     heldout: HeldOut
@@ -63,7 +65,7 @@ def gather(
     rows, dropped = sift(offered, heldout)
     if not rows:
         raise DataError(f"all {len(offered)} training items of {source} repeat a held-out question: {dropped[0]}")
-    return TrainingItems(rows, tuple(dev), heldout, tuple(dropped), len(offered))
+    return TrainingItems(tasks, rows, tuple(dev), heldout, tuple(dropped), len(offered))
 
 
 def _dev(task: Task, n: int) -> EvalJob:
@@ -111,27 +113,29 @@ class Traces:
         return f"one for each of the first {self.n_asked:,} train items, {self.n_right:,} graded right{left_out}"
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """The model that writes traces, and how many and how they are drawn."""
+
+    checkpoint: Checkpoint
+    settings: TraceSettings
+
+
 def teach(
-    teacher: Checkpoint,
-    asked: TraceSettings,
-    tasks: Mapping[str, Task],
-    items: TrainingItems,
-    engine: Engine,
-    graders: Graders,
-    folder: Path,
-    tick: Ticker,
+    teacher: Teacher, items: TrainingItems, engine: Engine, graders: Graders, folder: Path, tick: Ticker
 ) -> Traces:
-    """The teacher's replies to the first train items, those the strict grader calls right; `DataError` for none."""
+    """The teacher's replies to the first train items that the strict grader accepts. Raises `DataError` for none."""
     begun = time.monotonic()
+    asked, checkpoint = teacher.settings, teacher.checkpoint
     rows = items.rows[: asked.prompts]
     records: dict[str, Record] = {}
-    for number, (name, task) in enumerate(tasks.items()):
+    for number, (name, task) in enumerate(items.tasks.items()):
         samples = tuple(row.sample for row in rows if row.task == name)
         if samples:
             drawn = job(task, "train", 1, Sampling(temperature=asked.temperature, max_tokens=asked.max_tokens))
             part = replace(drawn, samples=samples)
-            share = ticker(tick, number, len(tasks), name)
-            found = evaluate(part, engine, teacher, graders, folder / "traces", share)
+            share = ticker(tick, number, len(items.tasks), name)
+            found = evaluate(part, engine, checkpoint, graders, folder / "traces", share)
             records |= {r.sample_id: r for r in found.records()}
     right = [
         replace(row, completion=records[row.sample.id].text)
@@ -140,8 +144,10 @@ def teach(
     ]
     kept, dropped = sift(right, items.heldout)
     if not kept:
-        raise DataError(f"the teacher {teacher.path} answered none of {len(rows)} train items right; nothing to distil")
-    key = sha256_of([teacher.digest, asdict(asked), [row.sample.hash for row in rows]])[:16]
+        raise DataError(
+            f"the teacher {checkpoint.path} answered none of {len(rows)} train items right; nothing to distil"
+        )
+    key = sha256_of([checkpoint.digest, asdict(asked), [row.sample.hash for row in rows]])[:16]
     teaching = TraceCost(
         sum(r.n_prompt_tokens for r in records.values()),
         sum(r.n_tokens for r in records.values()),

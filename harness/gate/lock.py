@@ -201,6 +201,15 @@ class Lock:
 BASELINES = ("release", "previous")
 
 
+@dataclass(frozen=True)
+class Acceptance:
+    """A decision to accept a checkpoint. accepted: when, in UTC. release: it becomes the `release` baseline too."""
+
+    reason: str
+    accepted: str
+    release: bool = False
+
+
 def shuffled(per_item: PerItem, seed: int) -> dict[str, list[str]]:
     """For each task its items that have a score, in a shuffled order."""
     found: dict[str, list[str]] = {}
@@ -212,17 +221,15 @@ def shuffled(per_item: PerItem, seed: int) -> dict[str, list[str]]:
     return found
 
 
-def accept(
-    path: Path, before: Lock | None, candidate: PerItem, settings: Settings, reason: str, when: str, release: bool
-) -> Lock:
+def accept(path: Path, before: Lock | None, candidate: PerItem, settings: Settings, acceptance: Acceptance) -> Lock:
     """Write a lock whose `previous` baseline is the candidate (and `release` too, if asked or if there is none).
 
     Raises `NotComparable` if a release baseline that stays has other rules or items, or if too many replies failed, and
     `UsageError` if a task has a single item. Nothing is written then.
     """
-    names = BASELINES if release or before is None else ("previous",)
+    names = BASELINES if acceptance.release or before is None else ("previous",)
     seed = before.shuffle_seed if before else 0
-    if before is None or release:
+    if before is None or acceptance.release:
         items = shuffled(candidate, seed)
     else:
         items = dict(before.items)
@@ -234,7 +241,7 @@ def accept(
     candidate = candidate.only(items)
     text = candidate.text()
     digest = hashlib.sha256(text.encode()).hexdigest()
-    of = Baseline(candidate.name, candidate.checkpoint, "", digest, when, reason)
+    of = Baseline(candidate.name, candidate.checkpoint, "", digest, acceptance.accepted, acceptance.reason)
     made = {name: replace(of, file=f"{path.stem}.{name}.jsonl") for name in names}
     lock = Lock(settings, items, seed, candidate.samples, {**(before.baselines if before else {}), **made})
     whole = json.dumps({"schema": SCHEMA, **asdict(lock), "seal": lock.seal}, indent=1, allow_nan=False) + "\n"

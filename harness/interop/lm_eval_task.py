@@ -44,6 +44,7 @@ from harness.protocols import CodeRunner, GradedItem, ReplyRequest
 from harness.types import RAW, Generation, Message, Sample, SamplingParams, Score, Split
 
 PREFIX = "lm_eval/"
+BOOTSTRAP_ITERS = 100_000  # resamples behind a standard error, as many as lm-eval takes
 MAX_TOKENS = 256  # where a task says nothing (lm_eval/defaults.py)
 _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # the first one given counts
 _GREEDY_IGNORES = ("top_p", "top_k", "min_p", "seed", "num_return_sequences")  # what decides nothing without sampling
@@ -53,7 +54,7 @@ class StockTask:
     """A task of lm-eval: an `ItemTask` whose only split, "test", is what lm-eval evaluates on.
 
     num_fewshot, gen_kwargs and system_instruction act as lm-eval's options do. chat_from: a model folder whose chat
-    template the prompts go through, shots as turns of their own. seed: of the first reply, where replies are sampled.
+    template the prompts go through, shots as turns of their own.
     Building one reads the task's YAML; lm-eval and the data are loaded when they are first needed, in each process.
     """
 
@@ -65,8 +66,6 @@ class StockTask:
         gen_kwargs: Mapping[str, Any] | None = None,
         chat_from: Path | None = None,
         system_instruction: str | None = None,
-        seed: int = 0,
-        bootstrap_iters: int = 100_000,
     ) -> None:
         """Raises `UnknownName`, and `UsageError` for a group, a tag, or a task no engine of ours can serve."""
         self.stock_name = name.removeprefix(PREFIX)
@@ -81,8 +80,6 @@ class StockTask:
             str(chat_from or ""),
             system_instruction,
         )
-        self._bootstrap_iters = bootstrap_iters
-        self._seed = seed
         if config.get("output_type") == "loglikelihood_rolling":
             raise UsageError(f"task {self.name!r} wants the log-probability of whole texts (loglikelihood_rolling)")
         if config.get("doc_to_image") or config.get("doc_to_audio"):
@@ -120,7 +117,7 @@ class StockTask:
         """One ask for each repeat, or for each choice."""
         if "continuations" in sample.metadata:
             return [ReplyRequest(SamplingParams(1), continuation) for continuation in sample.metadata["continuations"]]
-        params = _params(sample.metadata["gen_kwargs"], self.name, self._seed)
+        params = _params(sample.metadata["gen_kwargs"], self.name)
         repeats = range(sample.metadata["repeats"])
         return [ReplyRequest(params if params.seed is None else replace(params, seed=params.seed + r)) for r in repeats]
 
@@ -159,7 +156,7 @@ class StockTask:
 
     def aggregate(self, metrics: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
         """lm-eval's row of results: the number of items, and each "metric,filter" with its standard error."""
-        found: Mapping[str, Any] = _plain(self._results(metrics, self._bootstrap_iters).metrics[self.stock_name])
+        found: Mapping[str, Any] = _plain(self._results(metrics, BOOTSTRAP_ITERS).metrics[self.stock_name])
         return found
 
     def describe(
@@ -243,7 +240,7 @@ class StockTask:
         return not_scored("another reply to the item is missing")
 
 
-def _params(draws: Mapping[str, Any], name: str, seed: int = 0) -> SamplingParams:
+def _params(draws: Mapping[str, Any], name: str) -> SamplingParams:
     """What lm-eval's backends make of `generation_kwargs` (lm_eval/models/utils.py, `normalize_gen_kwargs`).
 
     Their stop strings hold the tokenizer's end of text too, where our engines stop anyway.
@@ -270,7 +267,7 @@ def _params(draws: Mapping[str, Any], name: str, seed: int = 0) -> SamplingParam
         float(draws.get("top_p", 1.0)),
         max(top_k, 0),
         stop,
-        seed if own_seed is None else int(own_seed),
+        0 if own_seed is None else int(own_seed),
     )
 
 

@@ -67,8 +67,20 @@ class Material:
 
 
 @dataclass(frozen=True)
+class StageSettings:
+    """What is decided of a stage before its parent and its rows exist. tasks: "name@version", its graders' reward."""
+
+    trainer: str
+    config: Mapping[str, Any]  # the trainer's Config, every field resolved
+    tasks: tuple[str, ...]
+    seed: int
+    budget: Budget
+    devices: int = 1
+
+
+@dataclass(frozen=True)
 class StageEnvironment:
-    """Where and on what stages run; none of it changes what they produce, but the number of devices.
+    """Where and on what stages run; none of it changes what they produce, except the number of devices.
 
     folder: `stages/` and `shared/` are made in it. report_to: transformers' names of places to watch training.
     """
@@ -95,29 +107,20 @@ def resolve_config(trainer: str, overrides: Mapping[str, Any]) -> dict[str, Any]
         raise BadConfig(f"{trainer}: {error}") from error
 
 
-def plan_stage(
-    trainer: str,
-    config: Mapping[str, Any],
-    parent: Checkpoint,
-    material: Material,
-    tasks: Sequence[str],
-    seed: int,
-    budget: Budget,
-    devices: int = 1,
-) -> Stage:
+def plan_stage(settings: StageSettings, parent: Checkpoint, material: Material) -> Stage:
     """The identity of a stage: equal inputs, equal key."""
     return Stage(
-        trainer=trainer,
-        config=dict(config),
+        trainer=settings.trainer,
+        config=dict(settings.config),
         parent=parent.digest,
         teacher=material.teacher.digest if material.teacher else "",
         tokenizer=parent.tokenizer_digest,
         data=sha256_of([json.loads(row_to_json(row)) for row in material.rows]),
-        tasks=tuple(tasks),
-        seed=seed,
-        budget=budget,
+        tasks=settings.tasks,
+        seed=settings.seed,
+        budget=settings.budget,
         versions={name: _version(name) for name in PACKAGES},
-        devices=devices,
+        devices=settings.devices,
     )
 
 

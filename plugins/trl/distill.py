@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
-from harness.meter import Meter
-from harness.protocols import TrainData
-from harness.types import Checkpoint, Stage, Trained
+from harness.types import Trained
 
-from ..configs import OnPolicyConfig
+from ..configs import OnPolicyConfig, Training
 from .metering import BudgetCallback, MeteredSampler, Order, adapter, arguments, finished, fit
 from .rollouts import sampler
 from .weights import load_parent, load_teacher
 
 
-def train_on_own_samples(
-    stage: Stage, config: OnPolicyConfig, parent: Checkpoint, data: TrainData, meter: Meter, out: Path
-) -> Trained:
+def train_on_own_samples(training: Training[OnPolicyConfig]) -> Trained:
     """See `KDOnPolicy.train`."""
+    stage, config, parent, data = training.stage, training.config, training.parent, training.data
+    meter, out = training.meter, training.out
     if (earlier := finished(meter, out)) is not None:
         return earlier
     assert data.teacher is not None

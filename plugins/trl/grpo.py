@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,9 +11,9 @@ from datasets import Dataset
 
 from harness.meter import Meter
 from harness.protocols import TrainData
-from harness.types import Checkpoint, Score, Stage, Trained
+from harness.types import Score, Trained
 
-from ..configs import GRPOConfig
+from ..configs import GRPOConfig, Training
 from .collapse import Collapsed, LossWatch, Rollouts, RolloutWatch
 from .metering import BudgetCallback, MeteredSampler, Order, adapter, arguments, devices, finished, fit
 from .rollouts import sampler
@@ -52,16 +51,10 @@ class RewardFunction:
         return self.data.judge(self.data.rows[asked[0]], asked[1]), time.thread_time() - begun
 
 
-def train_on_rewards(
-    stage: Stage,
-    config: GRPOConfig,
-    parent: Checkpoint,
-    data: TrainData,
-    meter: Meter,
-    out: Path,
-    teacher_coef: float = 0.0,
-) -> Trained:
+def train_on_rewards(training: Training[GRPOConfig], teacher_coef: float = 0.0) -> Trained:
     """See `GRPO.train`; with a teacher_coef `KDRL.train`."""
+    stage, config, parent, data = training.stage, training.config, training.parent, training.data
+    meter, out = training.meter, training.out
     if (earlier := finished(meter, out)) is not None:
         return earlier
     sampling = sampler(config.rollouts, config.vllm_memory)

@@ -14,11 +14,9 @@ import numpy as np
 import torch
 from trl import SFTTrainer
 
-from harness.meter import Meter
-from harness.protocols import TrainData
-from harness.types import Checkpoint, Stage, Trained, sha256_of
+from harness.types import Checkpoint, Trained, sha256_of
 
-from ..configs import LogitsConfig
+from ..configs import LogitsConfig, Training
 from .metering import BudgetCallback, Metered, finished, fit
 from .sft import prepare
 from .weights import load_teacher, write_json_whole
@@ -41,15 +39,14 @@ class Scores:
     seconds: float  # and how long it took
 
 
-def train_on_logprobs(
-    stage: Stage, config: LogitsConfig, parent: Checkpoint, data: TrainData, meter: Meter, out: Path
-) -> Trained:
+def train_on_logprobs(training: Training[LogitsConfig]) -> Trained:
     """See `KDLogits.train`."""
+    config, parent, data, meter, out = training.config, training.parent, training.data, training.meter, training.out
     if (earlier := finished(meter, out)) is not None:
         return earlier
     assert data.teacher is not None
     assert data.shared is not None
-    trainer, order = prepare(_LogitsTrainer, stage, config, parent, data, meter, out)
+    trainer, order = prepare(_LogitsTrainer, training)
     rows = trainer.train_dataset
     scores = score_once(data.teacher, parent, rows["input_ids"], rows["labels"], config.top_k, data.shared)
     meter.charge_once(scored=scores.read, seconds=scores.seconds)

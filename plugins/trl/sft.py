@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from trl import SFTConfig as TRLConfig
 from trl import SFTTrainer
 
-from harness.meter import Meter
-from harness.protocols import TrainData
-from harness.types import Checkpoint, Stage, Trained, TrainRow
+from harness.types import Stage, Trained, TrainRow
 
-from ..configs import SFTConfig
+from ..configs import SFTConfig, Training
 from .metering import BudgetCallback, Metered, Order, adapter, arguments, finished, fit
 from .weights import eos_ids, load_parent
 
@@ -23,30 +20,30 @@ class _SFTTrainer(Metered, SFTTrainer):  # type: ignore[misc]
     pass
 
 
-def train_on_completions(
-    stage: Stage, config: SFTConfig, parent: Checkpoint, data: TrainData, meter: Meter, out: Path
-) -> Trained:
+def train_on_completions(training: Training[SFTConfig]) -> Trained:
     """See `SFT.train`."""
-    if (earlier := finished(meter, out)) is not None:
+    if (earlier := finished(training.meter, training.out)) is not None:
         return earlier
-    trainer, order = prepare(_SFTTrainer, stage, config, parent, data, meter, out)
-    return fit(trainer, BudgetCallback(meter, order, config.warmup), parent, out)
+    trainer, order = prepare(_SFTTrainer, training)
+    callback = BudgetCallback(training.meter, order, training.config.warmup)
+    return fit(trainer, callback, training.parent, training.out)
 
 
-def prepare(
-    kind: type, stage: Stage, config: SFTConfig, parent: Checkpoint, data: TrainData, meter: Meter, out: Path
-) -> tuple[Any, Order]:
+def prepare(kind: type, training: Training[SFTConfig]) -> tuple[Any, Order]:
     """A trainer of a kind of SFTTrainer over the usable rows, tokenised, and the order they are trained in."""
-    model, tokenizer = load_parent(parent)
+    stage, config, data = training.stage, training.config, training.data
+    model, tokenizer = load_parent(training.parent)
     args = TRLConfig(
-        **arguments(stage, data, out, config.learning_rate, config.micro_batch, config.batch_size),
+        **arguments(stage, data, training.out, config.learning_rate, config.micro_batch, config.batch_size),
         max_length=None,
         completion_only_loss=True,
         packing=False,
         shuffle_dataset=False,
     )
     dataset = Dataset.from_list([_conversation(stage, row) for row in data.rows])
-    trainer = kind(model, args, train_dataset=dataset, processing_class=tokenizer, peft_config=adapter(config, meter))
+    trainer = kind(
+        model, args, train_dataset=dataset, processing_class=tokenizer, peft_config=adapter(config, training.meter)
+    )
     kept = _usable(stage, config, trainer.train_dataset, eos_ids(model, tokenizer))
     trainer.train_dataset = trainer.train_dataset.select(kept)
     return trainer, Order([data.rows[i] for i in kept], stage.seed, config.batch_size)
