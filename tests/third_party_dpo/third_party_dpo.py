@@ -1,4 +1,4 @@
-"""Direct preference optimisation (arXiv:2305.18290) as a plugin: an item's own solution is preferred to another item's."""
+"""Direct preference optimisation (arXiv:2305.18290) as a plugin: prefers an item's own solution to another item's."""
 
 from __future__ import annotations
 
