@@ -1,1 +1,1 @@
-"""SVG pictures and markdown tables, from plain values."""
+"""SVG plots and markdown tables, from plain values."""

@@ -1,4 +1,4 @@
-"""Scores by task, possible ranks, and what every picture of a board says in words."""
+"""The plots of scores by task and of possible ranks, and the alternative text of every plot of a board."""
 
 from __future__ import annotations
 
@@ -45,21 +45,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Dots:
-    """A panel: an estimate for each row; None: the row has no such task."""
+    """A panel with an estimate for each row; None: the row was not evaluated on this task."""
 
     title: str
     scores: Sequence[Facts | None]
 
 
 def dots(facts: Facts) -> str:
-    """SVG: scores with intervals, a panel for all items and one for each task, rows in the board's order.
+    """SVG of scores with intervals: a panel for all items and one for each task, rows in the board's order.
 
-    Strict scores; lenient ones for a collection, whose prompts asked for other formats; as printed for reported ones.
+    Strict scores; lenient scores for a collection, whose prompts asked for other formats; scores as printed for a
+    board of reported scores.
     """
     board = board_with_rows(facts)
     panels = _panels(board)
     if not any(score and score["value"] is not None for panel in panels for score in panel.scores):
-        raise NothingToDraw("no dots to draw: no row has a judged score")
+        raise NothingToDraw("no dots to draw: no row has a score")
     return svg(lambda: _dots(board, panels), f"{board['title']}: scores by task", FONTS)
 
 
@@ -151,7 +152,7 @@ _NO_RANK = "no rank intervals to draw: no row has a rank (it takes two strategie
 
 
 def rank_plot(facts: Facts) -> str:
-    """SVG: for each ranked row the places that are possible, in the board's order; in bold those among the best."""
+    """SVG of the possible ranks of each row, in the board's order; the rows among the best in bold."""
     board = ranked_together(facts, "rank intervals")
     rows = [row for row in board["rows"] if row.get("rank")]
     if not rows:
@@ -205,10 +206,10 @@ def _rank_text(row: Facts) -> str:
 
 
 def alt_text(kind: str, facts: Facts) -> str:
-    """One sentence with a picture's numbers, for its alternative text: "pareto", "dots", "forest", "wins" or "ranks".
+    """One sentence with a plot's numbers, as alternative text. kind: "pareto", "dots", "forest", "wins" or "ranks".
 
-    facts: the board's; for "wins" a mapping of the arguments of `wins` by name; for "forest" also one of `rows` and
-    `reference`, as `forest_of` takes them. Raises ValueError if the picture would.
+    facts: the board's; for "wins" the arguments of `wins` by name; for "forest" the board's or the arguments `rows` and
+    `reference` of `forest_of`. Raises ValueError if the plot itself would.
     """
     tell = {
         "pareto": pareto_words,
@@ -236,7 +237,7 @@ def _dots_words(facts: Facts) -> str:
             span = f"{len(judged)} rows from {100 * min(values):.1f} to {100 * max(values):.1f}"
             said.append(f"{panel.title}: {', '.join(found) if len(panels) * len(found) <= SPELT else span}")
     if not said:
-        raise NothingToDraw("no dots to draw: no row has a judged score")
+        raise NothingToDraw("no dots to draw: no row has a score")
     return f"Scores in % by task: {joined(said)}."
 
 

@@ -1,4 +1,4 @@
-"""Pictures of runs as SVG text: learning curves over what they cost, and what their training stages logged.
+"""Plots of runs as SVG text: dev scores by cost, and the metrics that training stages logged.
 
 Pure functions: the same input gives the same bytes (see `drawing`).
 """
@@ -61,9 +61,10 @@ class Point:
 
 @dataclass(frozen=True)
 class _Curve:
-    """One line of a panel. style: its place among the names. y is NaN if the line is broken.
+    """One line of a panel. style: its index among the names. y is NaN at a gap in the line.
 
-    low, high: the band, over the first len(low) points. n_whole: so many points are of all seeds, later ones of fewer.
+    low, high: the band, over the first len(low) points. n_whole: number of points with all seeds; later points have
+    fewer.
     """
 
     style: int
@@ -76,7 +77,7 @@ class _Curve:
 
 @dataclass(frozen=True)
 class _Panel:
-    """in_percent: y is a share, 0 to 100. base: y of the dashed line; None: no line."""
+    """One panel of a figure. in_percent: y is a share, 0 to 100. base: y of the dashed line; None: no line."""
 
     key: str
     x_label: str
@@ -89,11 +90,11 @@ class _Panel:
 
 
 def learning_curves(points: Sequence[Point], title: str, base: float | None = None, unit: str | None = None) -> str:
-    """SVG: dev score against each cost, a panel for each unit in which not all is zero, or one panel for `unit`.
+    """SVG of dev score by cost: a panel for each unit in which any cost is above zero, or one panel for `unit`.
 
-    A line is the mean over seeds, of their first checkpoints, their second and so on, in the order of cost; x is their
-    mean cost. A band goes from the lowest seed to the highest. base: score of the model all runs started from.
-    Raises ValueError if there is nothing to draw, and for a score or cost that is not a number.
+    A line is the mean over seeds, of their first checkpoints, their second and so on, in the order of cost; x is the
+    mean cost. The band is the range over seeds. base: score of the model that all runs started from. Raises ValueError
+    if there is nothing to draw, and for a score or cost that is not a number.
     """
     _refuse(points, base, unit)
     names = list(dict.fromkeys(p.strategy for p in points))
@@ -126,10 +127,10 @@ def learning_curves(points: Sequence[Point], title: str, base: float | None = No
 
 
 def training_series(series: Mapping[str, Sequence[Mapping[str, Any]]], title: str) -> str:
-    """SVG of what training stages logged: a panel for each key of LOGGED that any line holds, a line for each run.
+    """SVG of the metrics that training stages logged: a panel for each key of LOGGED that was logged, a line per run.
 
-    series: a run's label -> the lines of its progress.jsonl. x is `fraction`, the share of the budget. What a line
-    lacks is passed over; what is not finite breaks the curve. Raises ValueError if there is nothing to draw.
+    series: a run's label -> the lines of its progress.jsonl. x is `fraction`, the share of the budget. Lines without
+    the key are skipped; a value that is not finite makes a gap. Raises ValueError if there is nothing to draw.
     """
     panels = []
     for key, label in LOGGED.items():
@@ -172,7 +173,7 @@ def _refuse(points: Sequence[Point], base: float | None, unit: str | None) -> No
 
 
 def _over_seeds(style: int, unit: str, runs: Iterable[Sequence[Point]]) -> _Curve:
-    """Mean, lowest and highest seed at each checkpoint of one strategy; a run that stopped counts as far as it went."""
+    """Mean, lowest and highest seed at each checkpoint of one strategy; a run that ended early counts until its end."""
     measured = [[p for p in run if unit in p.costs] for run in runs]
     steps = [[run[k] for run in measured if len(run) > k] for k in range(max(map(len, measured)))]
     several = [step for step in steps if len(step) > 1]
@@ -187,7 +188,7 @@ def _over_seeds(style: int, unit: str, runs: Iterable[Sequence[Point]]) -> _Curv
 
 
 def _is_placed(row: Mapping[str, Any]) -> bool:
-    """Whether a progress line says where in the budget it was written."""
+    """Whether a progress line has its share of the budget."""
     return isinstance(row.get("fraction"), (int, float)) and math.isfinite(row["fraction"])
 
 
@@ -196,7 +197,7 @@ def _svg(panels: Sequence[_Panel], names: Sequence[str], title: str, notes: str)
 
 
 def _figure(panels: Sequence[_Panel], names: Sequence[str], title: str, notes: str) -> Figure:
-    """From top to bottom: title, panels in rows of two, legend, notes. All sizes in inches."""
+    """The figure, from top to bottom: title, panels in rows of two, legend, notes. All sizes in inches."""
     from matplotlib.figure import Figure
 
     columns = min(len(panels), 2)
@@ -260,7 +261,7 @@ def _draw(axes: Axes, panel: _Panel) -> None:
 
 
 def _scale(axes: Axes, panel: _Panel) -> None:
-    """Limits and ticks: x from 0 unless it is logarithmic, a share's y over a point or more and within 0 to 100."""
+    """Set limits and ticks: x from 0 unless it is logarithmic; y of a share spans at least a point within 0 to 100."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     x = [value for line in panel.lines for value in line.x]
@@ -271,7 +272,7 @@ def _scale(axes: Axes, panel: _Panel) -> None:
         if min(x) > 0:
             axes.set_xscale("log")
             axes.set_xlim(least / rim, top * rim)
-        else:  # 0 has its place at the left of the smallest cost
+        else:  # 0 is drawn to the left of the smallest cost
             axes.set_xscale("symlog", linthresh=least, linscale=0.6)
             axes.set_xlim(-0.4 * least, top * rim)
     else:
@@ -308,4 +309,4 @@ def _legend(figure: Figure, names: Sequence[str], styles: Sequence[int], n: int,
     )
     legend.set_gid("legend")
     for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set_text(name)  # only now: given as a label, a name that begins with "_" would be left out
+        text.set_text(name)  # set here, since matplotlib leaves out labels that begin with "_"

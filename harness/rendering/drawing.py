@@ -1,7 +1,7 @@
-"""What all pictures share: colours, markers, how numbers are written, and a figure as SVG text.
+"""Shared by all plots: colours, markers, number formats, and a figure as SVG text.
 
-Pure functions: the same input gives the same bytes, and no setting of matplotlib outside of a call is read or changed.
-The text starts at `<svg`, so it can be a file or stand inside a page; words stay text, on a background of their own.
+Pure functions: the same input gives the same bytes, and matplotlib's global settings are neither read nor changed.
+The text starts at `<svg`, so it can be a file or part of a page; words stay text, and the plot has its own background.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours (jfly.uni-koeln.de/color), without the yellow, which is lost on white. With 13 markers they
-# make 91 pairs, with 4 kinds of dashes 28.
+# Okabe and Ito's colours (jfly.uni-koeln.de/color) without yellow, which is hard to see on white. With 13 markers they
+# make 91 combinations, with 4 kinds of dashes 28.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h", "d")
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
@@ -25,7 +25,7 @@ TICK_STEPS = (1, 2, 2.5, 5, 10)
 SETTINGS: Mapping[Any, Any] = {  # of matplotlib, over its own defaults
     "svg.fonttype": "none",
     "svg.hashsalt": "harness.rendering.curves",
-    "text.parse_math": False,  # a name with "$" or "_" stays as it is
+    "text.parse_math": False,  # a name with "$" or "_" is not read as maths
     "font.size": 9,
     "text.color": TEXT,
     "axes.labelcolor": TEXT,
@@ -38,11 +38,11 @@ SETTINGS: Mapping[Any, Any] = {  # of matplotlib, over its own defaults
 
 
 def svg(draw: Callable[[], Figure], title: str, settings: Mapping[Any, Any] | None = None) -> str:
-    """SVG of the figure that `draw` makes, under our settings and those given. Text is measured inside of it alone."""
+    """SVG of the figure that `draw` makes, with our settings and `settings`. Measure text only inside `draw`."""
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():
-        # the reader's fonts draw the words: a letter that ours lacks is no fault
+        # the reader's fonts draw the words, so a glyph that ours lacks does not matter
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({**SETTINGS, **(settings or {})})
@@ -53,7 +53,7 @@ def svg(draw: Callable[[], Figure], title: str, settings: Mapping[Any, Any] | No
 
 
 def look(style: int) -> dict[str, Any]:
-    """How the line with this place among the names looks, here and in the legend."""
+    """Colour and dashes of the line with this index among the names, in the plot and in the legend."""
     return {
         "color": COLOURS[style % len(COLOURS)],
         "marker": MARKERS[style % len(MARKERS)],
@@ -66,7 +66,7 @@ def look(style: int) -> dict[str, Any]:
 
 
 def number_text(value: float) -> str:
-    """A tick's number: 0.05, 250, 2e-5, 1.5e16."""
+    """A tick label: 0.05, 250, 2e-5, 1.5e16."""
     if value == 0 or 1e-4 <= abs(value) < 1e6:
         return f"{value + 0.0:.6g}"  # no "-0"
     mantissa, exponent = f"{value:.3e}".split("e")
@@ -74,7 +74,7 @@ def number_text(value: float) -> str:
 
 
 def count_text(value: float) -> str:
-    """A count, or seconds, in thousands, millions and billions: 500, 1.5k, 20M, 3B."""
+    """A count or seconds, abbreviated: 500, 1.5k, 20M, 3B."""
     for size, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.6g}{suffix}"
@@ -82,12 +82,12 @@ def count_text(value: float) -> str:
 
 
 def percent_text(value: float) -> str:
-    """A share's tick; the rim below 0 and above 100 has none."""
+    """The tick label of a share; empty below 0 and above 100."""
     return number_text(value) if 0 <= round(value, 6) <= 100 else ""
 
 
 def text_width(text: str, size: float = 9, weight: str = "normal") -> float:
-    """Points that a line of text takes."""
+    """Width of a line of text in points."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 

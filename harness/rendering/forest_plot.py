@@ -1,4 +1,4 @@
-"""Paired differences to the reference row, with their intervals."""
+"""The forest plot: paired differences to the reference row, with their intervals."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from harness.rendering.layout import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_NO_BASE = "no forest of differences to draw: the board has no base that rows are compared with"
+_NO_BASE = "no forest plot to draw: the board has no base that rows are compared with"
 
 
 def difference_rows(facts: Facts) -> list[dict[str, Any]]:
-    """Rows for `forest_of`, in the board's order: name, role, value, low, high, n, and verdict if there is one."""
-    rows = [row for row in ranked_together(facts, "forest of differences")["rows"] if "difference" in row]
+    """The rows for `forest_of`, in the board's order: name, role, value, low, high, n, and the verdict if any."""
+    rows = [row for row in ranked_together(facts, "forest plot")["rows"] if "difference" in row]
     found = []
     for row in rows:
         gap = row["difference"]
@@ -48,7 +48,7 @@ def difference_rows(facts: Facts) -> list[dict[str, Any]]:
 
 
 def board_forest(facts: Facts, margin: float | None = None) -> str:
-    """SVG: each row's difference to the base in points, with its interval. margin: see `forest_of`."""
+    """SVG of each row's difference to the base in points, with its interval. margin: see `forest_of`."""
     found = difference_rows(facts)
     if not found:
         raise NothingToDraw(_NO_BASE)
@@ -64,14 +64,14 @@ def forest_of(
     note: str = "",
     level: float = 0.95,
 ) -> str:
-    """SVG: differences to `reference` in points, a row each, with their intervals and n.
+    """SVG of differences to `reference` in points, one row each, with their intervals and n.
 
-    rows: name, value, low, high as shares (0.02 is 2 points), n; verdict, if any, is shown by its sign (`SIGNS`), a
-    word that has none as it is; role, if any, sets base and teacher apart. margin: a share too; what lies more than it
-    below 0 is shaded. level: of the intervals. Raises ValueError for no rows, and for values that are none.
+    rows: name, value, low, high as shares (0.02 is 2 points), n. Optional: verdict, drawn as its sign in `SIGNS`, or as
+    text if it has no sign; role, which marks base and teacher. margin: also a share; differences below -margin are
+    shaded. level: of the intervals. Raises ValueError if there are no rows, and for values that are not finite.
     """
     if not rows:
-        raise NothingToDraw("no forest of differences to draw: no rows were given")
+        raise NothingToDraw("no forest plot to draw: no rows were given")
     for row in rows:
         if not math.isfinite(row["value"]):
             raise ValueError(f"difference of {row['name']!r} must be finite, got {row['value']}")
@@ -154,7 +154,7 @@ def _forest(rows: Sequence[Facts], reference: str, title: str, margin: float | N
 
 
 def _sign(row: Facts) -> tuple[str, str, str]:
-    """Sign, marker and colour of a row of a forest."""
+    """Sign, marker and colour of a row of the forest plot."""
     verdict = str(row.get("verdict") or "")
     marker, colour = ROLES.get(str(row.get("role")), ("o", BLUE))
     return SIGNS.get(verdict, (verdict, marker, colour))

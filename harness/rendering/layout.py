@@ -1,4 +1,4 @@
-"""What the pictures of a board share: its facts as they read them, colours, names, and the sheet they are drawn on."""
+"""Shared by the plots of a board: reading its facts, colours, names, and the figure with title, axes and note."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Facts = Mapping[str, Any]
 BLUE, RED, PURPLE = COLOURS[0], COLOURS[1], COLOURS[3]
-YELLOW = "#F0E442"  # the palette's eighth: on white for a broad line at most
+YELLOW = "#F0E442"  # the palette's eighth colour: visible on white only as a broad line
 REFERENCES: Mapping[str, Any] = {"base": (0, (6, 4)), "teacher": (0, (1.5, 2))}  # role -> dashes of its line
 ROLES: Mapping[str, tuple[str, str]] = {"base": ("s", FAINT), "teacher": ("D", FAINT)}  # role -> marker, colour
 SIGNS: Mapping[str, tuple[str, str, str]] = {  # verdict -> sign, marker, colour
@@ -26,14 +26,14 @@ SIGNS: Mapping[str, tuple[str, str, str]] = {  # verdict -> sign, marker, colour
     "worse": ("▼", "v", RED),
     "not told apart": ("≈", "o", FAINT),
 }
-SPELT = 12  # rows that an alternative text names one by one
-EDGE = 14.0  # points around a picture
-PAGE = 720.0  # points across, unless names need more
-FONTS = {"font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"]}  # each text names all of them
+SPELT = 12  # an alternative text names at most this many rows
+EDGE = 14.0  # margin of a plot, in points
+PAGE = 720.0  # width in points, unless names need more
+FONTS = {"font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"]}  # the text beside each is its full name
 
 
 class NothingToDraw(ValueError):
-    """The board holds nothing that this picture shows."""
+    """The board has no data for this plot."""
 
 
 def spelt(row: Facts) -> str:
@@ -46,14 +46,14 @@ def joined(said: Sequence[str]) -> str:
 
 
 def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places in the order of those wanted (rising), as near to them as can be, at least `gap` apart, in [low, high].
+    """Positions in [low, high] as close as possible to the `wanted` ones (rising), at least `gap` apart.
 
-    Where they have no room they stand closer. Least squares: pool adjacent violators.
+    If there is not enough room, the gap is smaller. Least squares: pool adjacent violators.
     """
     if not wanted:
         return []
     gap = min(gap, (high - low) / max(len(wanted) - 1, 1))
-    blocks: list[tuple[float, int]] = []  # (sum of wanted less their steps, how many)
+    blocks: list[tuple[float, int]] = []  # (sum of the wanted positions minus their steps, count)
     for i, value in enumerate(wanted):
         total, n = value - i * gap, 1
         while blocks and blocks[-1][0] / blocks[-1][1] >= total / n:
@@ -66,7 +66,7 @@ def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[
 
 
 def board_with_rows(facts: Facts) -> Facts:
-    """The board itself; a comparison of existing runs holds one."""
+    """The board itself, or the board inside the facts of a comparison of existing runs."""
     board: Facts = facts["board"] if facts.get("kind") == "comparison" else facts
     if not board.get("rows"):
         raise NothingToDraw("nothing to draw: the board has no rows")
@@ -75,12 +75,12 @@ def board_with_rows(facts: Facts) -> Facts:
 
 
 def reading_of(board: Facts) -> str:
-    """By which reading the board ranks."""
+    """The score by which the board ranks: "strict" or "lenient"."""
     return str(board.get("reading", "strict"))
 
 
 def _with_score(row: Facts, reading: str) -> Facts:
-    """The row, and in it and its tasks `score`: that of the reading which the board ranks by."""
+    """The row with `score` added to it and to its tasks: the score by which the board ranks."""
     if reading not in row:
         return row
     tasks = {task: {**of, "score": of[reading]} for task, of in row.get("tasks", {}).items() if reading in of}
@@ -95,13 +95,13 @@ def ranked_together(facts: Facts, picture: str) -> Facts:
 
 
 def base_name(board: Facts) -> str:
-    """The row that differences are to."""
+    """Name of the row that the others are compared with."""
     named = board.get("reference")
     return str(named or next((row["name"] for row in board["rows"] if row["role"] == "base"), "base"))
 
 
 def row_name(row: Facts) -> str:
-    """With the status of a run that is not done, as in the table."""
+    """The row's name, with its status if the run is not done, as in the table."""
     failed = [run["status"] for run in row.get("runs", ()) if run["status"] != "done"]
     return f"{row['name']} ({failed[0]})" if failed else str(row["name"])
 
@@ -112,7 +112,7 @@ def sizes_note(board: Facts) -> str:
 
 
 def seeds_note(rows: Sequence[Facts]) -> str:
-    """A note on the number of training seeds; a single one must be stated."""
+    """A note on the number of training seeds; a single seed is always mentioned."""
     found = {len(row["seeds"]) for row in rows if row.get("role") == "strategy"}
     if not found:
         return ""
@@ -123,14 +123,14 @@ def seeds_note(rows: Sequence[Facts]) -> str:
 
 
 def percent_limits(scores: Sequence[Facts]) -> tuple[float, float]:
-    """Limits of an axis over these estimates in percent, over two points or more, hardly beyond 0 and 100."""
+    """Limits in percent of an axis that shows these estimates: at least two points wide, hardly beyond 0 and 100."""
     values = [100 * score[key] for score in scores for key in ("low", "value", "high")] or [0.0, 100.0]
     rim = max(0.05 * (max(values) - min(values)), 1.0)
     return max(min(values) - rim, -2.0), min(max(values) + rim, 102.0)
 
 
 def ticks_of(low: float, high: float, most: int) -> list[float]:
-    """Round numbers from low to high, at most so many."""
+    """Round numbers from low to high, at most `most` of them."""
     from matplotlib.ticker import MaxNLocator
 
     return [float(v) for v in MaxNLocator(most, steps=list(TICK_STEPS)).tick_values(low, high) if low <= v <= high]
@@ -142,14 +142,14 @@ def width_of_names(names: Sequence[str], bold: Sequence[bool]) -> float:
 
 
 def draw_bars(axes: Axes, y: Iterable[int], low: Sequence[float], high: Sequence[float], **look: Any) -> Line2D:
-    """Level lines from low to high, in one path."""
+    """Draw horizontal lines from low to high, as one path."""
     ends = [(value, at) for at, *pair in zip(y, low, high, strict=True) for value in (*pair, math.nan)]
     (line,) = axes.plot([x for x, _ in ends], [at for _, at in ends], solid_capstyle="butt", **look)
     return line
 
 
 def label_rows(axes: Axes, names: Sequence[str] | None, bold: Sequence[bool], n: int, wide: float) -> None:
-    """A row for each name, the first on top; None: rows without names, beside a panel that has them."""
+    """Label the rows with their names, the first on top; None: rows without names, beside a panel that has them."""
     axes.set_ylim(n - 0.5, -0.5)
     axes.set_yticks([])
     across = axes.get_yaxis_transform()
@@ -164,7 +164,7 @@ def label_rows(axes: Axes, names: Sequence[str] | None, bold: Sequence[bool], n:
 
 @dataclass(frozen=True)
 class _Sheet:
-    """A figure, and where on it the body begins: `top` points below its upper edge."""
+    """A figure, and where its body begins: `top` points below the upper edge."""
 
     figure: Figure
     width: float
@@ -172,7 +172,7 @@ class _Sheet:
     top: float
 
     def axes(self, x: float, y: float, wide: float, high: float) -> Axes:
-        """Axes whose upper left corner lies x and y points from the body's."""
+        """Axes whose upper left corner is x and y points from that of the body."""
         bottom = self.height - self.top - y - high
         return self.figure.add_axes(
             ((EDGE + x) / self.width, bottom / self.height, wide / self.width, high / self.height)
@@ -180,7 +180,7 @@ class _Sheet:
 
 
 def open_sheet(wide: float, high: float, title: str, subtitle: str, note: str) -> _Sheet:
-    """Title, what is shown, a body of so many points, and a note under it."""
+    """A new figure: title, what is shown, a body of the given size in points, and a note under it."""
     from matplotlib.figure import Figure
 
     head, foot = _wrapped(title, wide, 12, "bold"), _wrapped(" ".join(note.split()), wide, 8)
@@ -195,6 +195,6 @@ def open_sheet(wide: float, high: float, title: str, subtitle: str, note: str) -
 
 
 def _wrapped(text: str, wide: float, size: float, weight: str = "normal") -> list[str]:
-    """Lines of about so many points."""
+    """The text in lines of about `width` points."""
     each = text_width(text, size, weight) / max(len(text), 1) or 1.0
     return textwrap.wrap(text, max(int(0.97 * wide / each), 8))

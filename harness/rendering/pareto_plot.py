@@ -1,4 +1,4 @@
-"""Accuracy against cost: every row as a spot, and the front that no other row beats."""
+"""The plot of accuracy by cost: every row as a point, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SAME_COST = 1.05  # budgets end with a whole step: costs within 5 % count as equ
 
 @dataclass(frozen=True)
 class _Spot:
-    """A row on the picture of score against cost. x, y: its place in points, y upwards."""
+    """A row as a point of the plot. x, y: its position in points, y upwards."""
 
     row: Mapping[str, Any]
     style: int
@@ -71,10 +71,11 @@ class _Spot:
 
 
 def pareto(facts: Facts) -> str:
-    """SVG: strict score against FLOPs of training, or tokens per item if no row was trained.
+    """SVG of strict score by training FLOPs, or by tokens per item if no row was trained.
 
-    The front is drawn through the filled points: no other row scores as much for less, or more for as much. Base and
-    teacher are lines. Raises ValueError for boards whose rows are not ranked together.
+    The Pareto front is drawn through the filled points: no other row has at least their score at a lower cost, or a
+    higher score at their cost. Base and teacher are lines. Raises ValueError for boards whose rows are not ranked
+    together.
     """
     board = ranked_together(facts, "score against cost")
     unit, costs = _costs(board["rows"])
@@ -83,7 +84,7 @@ def pareto(facts: Facts) -> str:
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """For each (cost, score) whether no other scores as much for less, or more for as much."""
+    """For each (cost, score) whether it is on the Pareto front: none is as good and cheaper, or better at its cost."""
 
     def beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
         more = a[1] > b[1] and a[0] <= b[0] * SAME_COST
@@ -93,7 +94,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def _costs(rows: Sequence[Facts]) -> tuple[str, list[float | None]]:
-    """Label of the cost axis, and each row's cost; None: a reference, or nothing to place it by."""
+    """Label of the cost axis, and each row's cost; None: base or teacher, or its cost is unknown."""
     placed = [row["role"] not in REFERENCES and row["score"]["value"] is not None for row in rows]
     flops = [_flops(row) if is_placed else None for row, is_placed in zip(rows, placed, strict=True)]
     if any(cost is not None for cost in flops):
@@ -103,7 +104,7 @@ def _costs(rows: Sequence[Facts]) -> tuple[str, list[float | None]]:
     ]
     if any(cost is not None for cost in tokens):
         return "tokens per reply", tokens
-    raise NothingToDraw("no score against cost to draw: no judged row has a training cost or tokens per item")
+    raise NothingToDraw("no plot of score by cost: no graded row has a training cost or tokens per item")
 
 
 def _flops(row: Facts) -> float | None:
@@ -122,7 +123,7 @@ def _pareto(board: Facts, unit: str, costs: Sequence[float | None]) -> Figure:
         return (100 * share - low) / (top - low) * high
 
     levels = [level(row["score"]["value"]) for row in lines]
-    for beside in (lines, [*drawn, *lines]):  # what stands in a column at the right: all names, if need be
+    for beside in (lines, [*drawn, *lines]):  # the rows named in a column at the right: all, if necessary
         column = max((text_width(spelt(row), 8.5, "bold") for row in beside), default=0.0) + 40
         wide = max(PAGE - 2 * EDGE - left - column, 380.0)
         scale = _Scale([cost for cost in costs if cost is not None], wide)
@@ -170,7 +171,7 @@ def _pareto(board: Facts, unit: str, costs: Sequence[float | None]) -> Figure:
 
 
 class _Scale:
-    """Places of costs on a logarithmic axis, over a factor of 2.5 at least; 0 has a place of its own at the left."""
+    """Positions of costs on a logarithmic axis that spans at least a factor of 2.5; 0 is drawn at its left end."""
 
     def __init__(self, costs: Sequence[float], wide: float) -> None:
         above = [cost for cost in costs if cost > 0] or [1.0]
@@ -186,7 +187,7 @@ class _Scale:
         return self.start + share * (self.end - self.start)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Places and words: round numbers, the more of them the less the axis spans."""
+        """Positions and labels of the ticks: round numbers, more of them if the axis spans less."""
         decades = math.log10(self.most / self.least)
         digits = (1, 1.5, 2, 3, 5, 7) if decades < 1 else (1, 2, 5) if decades < 3 else (1,)
         every = math.ceil(decades / 10)
@@ -200,11 +201,11 @@ class _Scale:
 def _spots(
     rows: Sequence[Facts], costs: Sequence[float | None], scale: _Scale, level: Callable[[float], float]
 ) -> list[_Spot]:
-    """In order of cost; those that would cover each other are moved apart sideways, in the same order."""
+    """The points in order of cost; points that would overlap are moved apart sideways, in the same order."""
     styles = {i: style for style, i in enumerate(i for i, cost in enumerate(costs) if cost is not None)}
     order = sorted(styles, key=lambda i: (costs[i], i))
     placed = [(_known(costs[i]), rows[i]["score"]["value"]) for i in order]
-    gap = min(11.0, 110.0 / len(order))  # no further than the eye would take for one cost
+    gap = min(11.0, 110.0 / len(order))  # only so far that they still look like one cost
     x = apart([scale.place(cost) for cost, _ in placed], gap, 6.0, scale.end + 20)
     spots = []
     for i, at, (cost, score), is_best in zip(order, x, placed, front(placed), strict=True):
@@ -219,7 +220,7 @@ def _known(cost: float | None) -> float:
 
 
 def _draw_front(axes: Axes, best: Sequence[_Spot], wide: float) -> None:
-    """Steps through the front, from the cheapest on: what can be had for at most so much."""
+    """Draw the front as steps from the cheapest row on: the best score for at most this cost."""
     x, y = [spot.x for spot in best], [spot.y for spot in best]
     (line,) = axes.step([*x, wide], [*y, y[-1]], where="post", color=YELLOW, linewidth=5, zorder=1.7)
     line.set_gid("front")
@@ -228,9 +229,9 @@ def _draw_front(axes: Axes, best: Sequence[_Spot], wide: float) -> None:
 def _near(
     spots: Sequence[_Spot], levels: Sequence[float], wide: float, high: float
 ) -> list[tuple[float, float]] | None:
-    """Middle left of each label beside its point if every label has room there, else None.
+    """Middle left of each label beside its point, or None if a label has no room there.
 
-    Labels are placed one by one, best score first, at the first of eight places where nothing lies beneath.
+    Labels are placed one by one, best score first, at the first of eight positions that covers nothing.
     """
     taken = [(s.x - 5, s.y - 5, s.x + 5, s.y + 5) for s in spots] + [(s.x - 1, s.low, s.x + 1, s.high) for s in spots]
     taken += [(0.0, level - 1, wide, level + 1) for level in levels]
@@ -262,7 +263,7 @@ def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float,
 
 
 def _column(axes: Axes, spots: Sequence[_Spot], lines: Sequence[tuple[float, Facts]], wide: float, high: float) -> None:
-    """At the right, names and scores of these spots and of the references, each led to by a thin line."""
+    """Draw names and scores of these rows and of base and teacher at the right, each connected by a thin line."""
     entries = sorted(
         [(s.y, s.row, s) for s in spots] + [(y, row, None) for y, row in lines], key=lambda entry: entry[0]
     )

@@ -8,9 +8,9 @@ from typing import Any
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A GitHub table over strings as they are; `|` is escaped.
+    """A GitHub markdown table of these strings; `|` is escaped.
 
-    Not tabulate's: it escapes nothing, and it pads each cell to the width of its column, so that one longer name would
+    Not by tabulate: it escapes nothing, and it pads each cell to the width of its column, so that one longer name would
     change every line of a committed board.
     """
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
@@ -24,13 +24,13 @@ def line(text: str) -> str:
 
 
 def escape_markup(text: str) -> str:
-    """A name on one line in which nothing is markup of its own: for prose and cells, not for code spans."""
+    """A name on one line with its markup escaped: for prose and cells, not for code spans."""
     text = re.sub(r"&(?=#?\w+;)", "&amp;", line(text))
     return re.sub(r"([`*\[\]])", r"\\\1", text.replace("<", "&lt;").replace(">", "&gt;"))
 
 
 def code(text: str) -> str:
-    """A code span on one line: nothing in it is markup."""
+    """The text as a code span on one line."""
     return f"`{line(text).replace('`', chr(39))}`"
 
 

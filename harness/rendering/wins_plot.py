@@ -1,4 +1,4 @@
-"""Items won and lost against the reference, one strip a row."""
+"""The plot of items won and lost against the reference, one strip per row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CLASSES: Mapping[str, str] = {  # what became of an item -> colour
+CLASSES: Mapping[str, str] = {  # outcome of an item -> colour
     "gained": BLUE,
     "lost": RED,
     "both right": "#b5b5b5",
@@ -25,10 +25,11 @@ MOST_CORNERS = 14_000  # of a map of items: about 210 kB
 
 
 def wins(names: Sequence[str], verdicts: Mapping[str, Sequence[float | None]], reference: str) -> str:
-    """SVG: what each row won and lost against the reference, item by item, with counts.
+    """SVG of the items that each row won and lost against the reference, with counts.
 
-    verdicts: name -> strict score of each item (None: not judged), the same items in the same order for all. Items lie
-    from those that most rows solve to those that none does. Pooled where there are too many, which the picture says.
+    verdicts: name -> strict score of each item (None: not graded), the same items in the same order for all. Items are
+    sorted from those that most rows solve to those that none does. If there are too many, several share a column, and
+    the note under the plot reports it.
     """
     rows, counts = _won(names, verdicts, reference)
     order = _by_difficulty([verdicts[name] for name in (*rows, reference)])
@@ -41,18 +42,16 @@ def wins(names: Sequence[str], verdicts: Mapping[str, Sequence[float | None]], r
 def _won(
     names: Sequence[str], verdicts: Mapping[str, Sequence[float | None]], reference: str
 ) -> tuple[list[str], dict[str, dict[str, int]]]:
-    """The rows to draw, and for each how many items are of each class; refuses what cannot be compared."""
+    """The rows to draw, and for each the number of items of each class. Raises ValueError if the items differ."""
     rows = [name for name in dict.fromkeys(names) if name != reference]
     if not rows:
-        raise NothingToDraw(f"no items won to draw: no row beside the reference {reference!r} was given")
+        raise NothingToDraw(f"no items won to draw: no row except the reference {reference!r} was given")
     for name in (reference, *rows):
         if name not in verdicts:
-            raise ValueError(
-                f"no verdicts of {name!r} were given; there are: {', '.join(map(repr, verdicts)) or 'none'}"
-            )
+            raise ValueError(f"no verdicts of {name!r} were given; given: {', '.join(map(repr, verdicts)) or 'none'}")
         if len(verdicts[name]) != len(verdicts[reference]):
             raise ValueError(
-                f"{name!r} and {reference!r} must be judged on the same items, "
+                f"{name!r} and {reference!r} must be graded on the same items, "
                 f"got {len(verdicts[name])} and {len(verdicts[reference])}"
             )
         for i, value in enumerate(verdicts[name]):
@@ -73,28 +72,28 @@ def _class(ours: float | None, theirs: float | None) -> str:
 
 
 def _by_difficulty(columns: Sequence[Sequence[float | None]]) -> list[int]:
-    """Items by how many solve them, most first, then as they stand."""
+    """The items, those that most rows solve first, else in their given order."""
     solved = [sum(value == 1.0 for value in item) for item in zip(*columns, strict=True)]
     return sorted(range(len(solved)), key=lambda i: (-solved[i], i))
 
 
-HALF = 10.0  # points that a strip reaches above its middle, and below
+HALF = 10.0  # points that a strip extends above its middle, and below
 
 
 @dataclass(frozen=True)
 class _Band:
-    """Where one class is drawn in a strip: how far below and above its middle, for each column, in points."""
+    """The part of a strip that shows one class: how far it extends below and above the middle, in points per column."""
 
     kind: str
     down: Sequence[float]
     up: Sequence[float]
 
     def corners(self) -> int:
-        """About how many points its outline has."""
+        """About how many points the outline has."""
         return sum((2 if down == 0 or up == 0 else 4) for _, down, up in self.runs() if down or up)
 
     def runs(self) -> list[tuple[int, float, float]]:
-        """(first column, down, up) wherever that changes."""
+        """(first column, down, up) at every change."""
         ends = list(zip(self.down, self.up, strict=True))
         return [(i, *end) for i, end in enumerate(ends) if i == 0 or end != ends[i - 1]]
 
@@ -102,8 +101,9 @@ class _Band:
 def _bands(kinds: Sequence[str], pool: int) -> list[_Band]:
     """The classes of one row, in the order in which they are drawn over each other.
 
-    Above the middle: the row is right; below: the reference is. Of a column of several items the shares are stacked
-    from the middle: won or lost, what both have right, and half as high what is mixed. In half points, not below one.
+    Above the middle: the row is right; below: the reference is right. In a column of several items the shares are
+    stacked from the middle: won or lost, then both right, then mixed at half the height. In steps of half a point, at
+    least one.
     """
     columns = [kinds[i : i + pool] for i in range(0, len(kinds), pool)]
 
@@ -115,7 +115,7 @@ def _bands(kinds: Sequence[str], pool: int) -> list[_Band]:
                 count = column.count(kind)
                 if count:
                     reached = min(reached + max(0.5, round(2 * HALF * full * count / len(column)) / 2), HALF)
-                top.append(reached if count else 0.0)  # nothing lies hidden: it would show at the edges
+                top.append(reached if count else 0.0)  # skip what is hidden completely: it would show at the edges
         return tops
 
     up, down, nothing = stacked("gained"), stacked("lost"), [0.0] * len(columns)
@@ -128,7 +128,7 @@ def _bands(kinds: Sequence[str], pool: int) -> list[_Band]:
 
 
 def _pooled(classes: Mapping[str, Sequence[str]]) -> tuple[int, dict[str, list[_Band]]]:
-    """The fewest items to a column, of 1, 2, 5, 10, ..., with which the map stays small, and the bands of every row."""
+    """The smallest number of items per column (1, 2, 5, 10, ...) that keeps the SVG small, and each row's bands."""
     n = max(map(len, classes.values()))
     for pool in (digit * 10**k for k in range(9) for digit in (1, 2, 5)):
         if math.ceil(n / pool) > 2 * (PAGE - 2 * EDGE):
@@ -201,7 +201,7 @@ def _draw_band(axes: Axes, band: _Band, name: str, middle: float, each: float, w
 
 
 def _ruler(axes: Axes, solved: Sequence[int], scale: float, y: float, most: int) -> None:
-    """Under the strips: how many rows solve the items there."""
+    """Draw under the strips how many rows solve the items there."""
     start = 0
     for i in range(1, len(solved) + 1):
         if i < len(solved) and solved[i] == solved[start]:

@@ -1,1 +1,1 @@
-"""Intervals, paired tests, group-sequential bounds, metrics over k replies: numbers in, numbers out."""
+"""Intervals, paired tests, group-sequential bounds and metrics over k replies, as pure functions of numbers."""

@@ -1,4 +1,4 @@
-"""Intervals and paired differences. Pure functions: numbers in, numbers out; shares are in [0, 1]."""
+"""Intervals and paired differences, as pure functions of numbers; shares are in [0, 1]."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ MIN_SEEDS_FOR_CLAIM = 4  # below this no seed-aware test can reach p < 0.05 with
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its n and its interval; `method` names how the interval was made.
+    """A number with its n and its interval; `method` names how the interval was computed.
 
-    p: two-sided, of no difference; None if no test belongs to the number.
+    p: two-sided p-value of no difference; None if the number has no test.
     """
 
     value: float
@@ -79,10 +79,10 @@ def _tango_score(gained: int, lost: int, n: int, delta: float) -> float:
 
 
 def mid_p(gained: int, lost: int) -> float:
-    """Two-sided mid-p of McNemar's test: whether items only one side has right fall to either side alike.
+    """Two-sided mid-p of McNemar's test: of the items that one side alone has right, does each side have half?
 
     Source: Fagerland, Lydersen & Laake 2013, BMC Medical Research Methodology 13:91; it kept its level in all their
-    scenarios, where the exact test was too timid.
+    scenarios, in which the exact test was too conservative.
     """
     n = gained + lost
     fewer = min(gained, lost)
@@ -90,11 +90,11 @@ def mid_p(gained: int, lost: int) -> float:
 
 
 def clustered(values: FloatArray, clusters: Sequence[Hashable] | None = None) -> Contrast:
-    """Mean of values with a cluster-robust 95 % t interval, and p that it is 0.
+    """Mean of values with a cluster-robust 95 % t interval, and the p-value of a mean of 0.
 
-    clusters: of each value, which group of related items it belongs to (one passage, one template); None: each value
-    stands alone, and this is Student's t. CR1 with the clusters less one as degrees of freedom. Below 50 clusters p is
-    that of flipping the signs of whole clusters. Raises ValueError for fewer than two clusters.
+    clusters: for each value, the group of related items it belongs to (one passage, one template); None: all values
+    are independent, and this is Student's t. CR1; degrees of freedom: clusters - 1. Below 50 clusters, p is that of
+    flipping the signs of whole clusters. Raises ValueError for fewer than two clusters.
     """
     column = np.asarray(values, float)
     group = np.arange(len(column))
@@ -133,9 +133,9 @@ def _sign_flip(sums: np.ndarray, alternative: Literal["two-sided", "less", "grea
 
 
 def paired(candidate: FloatArray, reference: FloatArray, clusters: Sequence[Hashable] | None = None) -> Estimate:
-    """Mean of candidate - reference over the same items, and p that it is 0.
+    """Mean of candidate - reference over the same items, and the p-value of a mean of 0.
 
-    Tango's interval and the mid-p of McNemar for 0/1 scores of unrelated items, else `clustered`.
+    Tango's interval and McNemar's mid-p for 0/1 scores of independent items, else `clustered`.
     """
     if len(candidate) != len(reference):
         raise ValueError(f"paired columns must have equal length, got {len(candidate)} and {len(reference)}")
@@ -150,10 +150,10 @@ def paired(candidate: FloatArray, reference: FloatArray, clusters: Sequence[Hash
 
 @dataclass(frozen=True)
 class Sided(Estimate):
-    """A difference with both of its one-sided tests. The interval leaves alpha out on either side.
+    """A difference with both of its one-sided tests. The interval leaves out alpha on each side.
 
-    p_worse: of no drop (or a gain). p_below: of a drop of the margin or more. gained, lost: items, of 0/1
-    scores.
+    p_worse: p-value of no drop (or a gain). p_below: p-value of a drop of the margin or more. gained, lost: numbers
+    of items, for 0/1 scores.
     """
 
     p_worse: float = 1.0
@@ -185,15 +185,15 @@ def sided(candidate: FloatArray, reference: FloatArray, margin: float, alpha: fl
 
 
 def mean_sided(parts: Sequence[np.ndarray], margin: float, alpha: float = LEVEL) -> Sided:
-    """As `sided`, of the mean of the parts' means; parts: for each task the differences of its items."""
+    """Like `sided`, for the mean of the tasks' means; parts: for each task the differences of its items."""
     if any(len(gaps) < 2 for gaps in parts):  # one item says nothing of others
         value = sum(float(gaps.sum()) for gaps in parts) / max(sum(map(len, parts)), 1)
         return Sided(value, -1.0, 1.0, sum(map(len, parts)), "one item", error=1.0)
     means = [float(gaps.mean()) for gaps in parts]
     squares = [_error(gaps, alpha) ** 2 for gaps in parts]
     n, mean, error = sum(map(len, parts)), sum(means) / len(parts), math.sqrt(sum(squares)) / len(parts)
-    # a drop of the margin may be a few items lost as a whole, all of one task: few of them seen, the spread seen is too
-    # small, so where the margin is tested it is at least what such a drop has
+    # a drop of the margin may be a few items of one task, lost entirely: with few of them observed, the sample variance
+    # is too small, so the test of the margin uses at least the variance of such a drop
     lost = min(margin * len(parts), 0.5)
     least = [max(x, lost * (1 - lost) / len(gaps)) for x, gaps in zip(squares, parts, strict=True)]
     error_at_margin = math.sqrt(sum(least)) / len(parts)
@@ -210,17 +210,17 @@ def mean_sided(parts: Sequence[np.ndarray], margin: float, alpha: float = LEVEL)
 
 
 def _error(gaps: np.ndarray, alpha: float) -> float:
-    """Standard error of a mean; at least what Tango's interval has where no item differs, for a spread seen as 0."""
+    """Standard error of a mean; for a sample variance of 0, at least that of Tango's interval if no item differs."""
     z = float(stats.norm.isf(alpha))
     spread = float(gaps.std(ddof=1)) / math.sqrt(len(gaps)) if len(gaps) > 1 else 1.0
     return max(spread, z / (len(gaps) + z * z))
 
 
 def unpaired(candidate: float, n: int, reference: float, n_reference: int) -> Contrast:
-    """Difference of two shares of which only the shares and the numbers of items are known.
+    """Difference of two shares if only the shares and the numbers of items are known.
 
     Newcombe's interval from the two Wilson intervals (1998, Statistics in Medicine 17:873, method 10); p from z with
-    each side's own variance. Without verdicts item by item nothing can be paired, so this finds less than `paired`.
+    each side's own variance. Without scores per item nothing can be paired, so the power is less than that of `paired`.
     """
     parts = [(share, of, wilson(round(share * of), of)) for share, of in ((candidate, n), (reference, n_reference))]
     (a, _, ours), (b, _, theirs) = parts
@@ -232,12 +232,13 @@ def unpaired(candidate: float, n: int, reference: float, n_reference: int) -> Co
 
 
 def across_seeds(candidate: Table, reference: Table) -> Contrast:
-    """Difference of two strategies, items and training seeds both random: crossed random effects.
+    """Difference of two strategies; items and training seeds are crossed random effects.
 
     Rows are seeds, columns the same items in the same order; a fixed checkpoint (the base) is one row. df: by
-    Satterthwaite over the item part and the seed part of each arm, at most the seeds of both arms less one each and the
-    items less one. (By the seeds alone, too much would be claimed of arms whose seeds scatter unequally: 8 % at a
-    nominal 5 % for 2,000 items, four seeds, a spread of 5 points against 0.) Raises ValueError if no arm has two.
+    Satterthwaite over the item variance and the seed variance of each arm, at most the degrees of freedom of the seeds
+    of both arms and of the items. (With the df of the seeds alone, arms with unequal variance over seeds would give
+    8 % false claims at a nominal 5 %: 2,000 items, four seeds, a spread of 5 points in one arm and 0 in the other.)
+    Raises ValueError if neither arm has two seeds.
     """
     a, b = np.asarray(candidate, float), np.asarray(reference, float)
     if a.shape[1] != b.shape[1]:
@@ -260,14 +261,14 @@ def across_seeds(candidate: Table, reference: Table) -> Contrast:
     df = min(variance**2 / squares if squares else math.inf, most, n - 1)
     error = math.sqrt(variance)
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, df)) * error
-    # items that all differ alike leave no spread to measure by: a sign test of them
+    # items that all differ by the same have no variance, so a sign test of them is used
     p = 2 * float(stats.t.sf(abs(gap) / error, df)) if error else 2.0 ** (1 - n) if gap else 1.0
     method = f"crossed random effects, df {df:.3g}"
     return Contrast(gap, max(gap - half, -1.0), min(gap + half, 1.0), n, method, p, error, df)
 
 
 def _seed_variance(arm: np.ndarray) -> tuple[float, float]:
-    """Variance of the mean over seeds, and the seed x item residual part of it that the item term already holds."""
+    """Variance of the mean over seeds, and its seed x item residual, which the item variance already contains."""
     seeds, items = arm.shape
     row_means = arm.mean(axis=1)
     residual = arm - row_means[:, None] - arm.mean(axis=0)[None, :] + arm.mean()
@@ -276,10 +277,10 @@ def _seed_variance(arm: np.ndarray) -> tuple[float, float]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values corrected for their number, in the order given.
+    """The p-values after Holm's correction for multiple tests, in the order given.
 
-    Of families of claims made where one is below 5 %, at most 5 % hold a false one. Source: Holm 1979, Scandinavian
-    Journal of Statistics 6:65.
+    If results below 5 % are claimed, at most 5 % of such families of tests contain a false claim. Source: Holm 1979,
+    Scandinavian Journal of Statistics 6:65.
     """
     corrected, worst = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
@@ -290,9 +291,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Resampled:
-    """Rows of scores on the same items, and what a bootstrap of the items makes of their means.
+    """Rows of scores on the same items, and a bootstrap of their means over the items.
 
-    table: (items, rows). centred: (draws, rows), the drawn means less the observed.
+    table: (items, rows). centred: (draws, rows), the bootstrapped means minus the observed means.
     """
 
     names: tuple[str, ...]
@@ -301,7 +302,7 @@ class Resampled:
 
 
 def resampled(scores: Mapping[str, FloatArray], draws: int = 5000, seed: int = 0) -> Resampled:
-    """A bootstrap of the items, the same for all rows. scores: for each row its scores on the same items."""
+    """A bootstrap over the items, with the same draws for all rows. scores: of each row, on the same items."""
     table = np.asarray(list(scores.values()), float).T
     n = len(table)
     random = np.random.default_rng(seed)
@@ -317,9 +318,9 @@ _DRAWS_AT_ONCE = 100  # of 20,000 items: 16 MB of places, and as much of counts
 
 
 def confidence_set(drawn: Resampled) -> dict[str, float]:
-    """Model confidence set: for each row a p-value; those above 5 % cannot be told from the best on these items.
+    """Model confidence set: a p-value for each row; rows above 5 % do not differ significantly from the best.
 
-    Higher scores are better. Statistic T_max over a bootstrap of the items; rows that tie are dropped together. Source:
+    Higher scores are better. Statistic T_max over a bootstrap of the items; tied rows are dropped together. Source:
     Hansen, Lunde & Nason 2011, Econometrica 79:453.
     """
     names, table, centred = drawn.names, drawn.table, drawn.centred
@@ -343,10 +344,10 @@ def confidence_set(drawn: Resampled) -> dict[str, float]:
 
 
 def rank_intervals(drawn: Resampled) -> dict[str, tuple[int, int]]:
-    """For each row the (best, worst) rank that these items leave possible, all rows at once with 95 % confidence.
+    """For each row its (best, worst) possible rank, simultaneously for all rows at 95 % confidence.
 
-    From the simultaneous intervals of all pairs by the largest t of a bootstrap of the items: best = 1 + the rows
-    certainly better, worst = the rows not certainly worse.
+    From simultaneous intervals of all pairs, by the largest t of a bootstrap over the items: best = 1 + the number of
+    rows that are significantly better, worst = the number of rows that are not significantly worse.
     """
     names, table, centred = drawn.names, drawn.table, drawn.centred
     means, spread = table.mean(axis=0), np.zeros((len(names), len(names)))
@@ -364,25 +365,25 @@ def rank_intervals(drawn: Resampled) -> dict[str, tuple[int, int]]:
 
 
 def _sure(n: int) -> bool:
-    """Whether n items that all differ alike are enough to call it a difference: a sign test of them."""
+    """Whether n items that all differ by the same make a significant difference, by a sign test."""
     return bool(2.0 ** (1 - n) < LEVEL)
 
 
 def detectable(discordant: float, n: int, power: float = 0.8) -> float:
-    """Smallest paired difference found with `power` at 5 % two-sided, for a share `discordant` of differing items."""
+    """Smallest paired difference detectable with `power` at 5 % two-sided; discordant: share of items that differ."""
     return float((stats.norm.ppf(0.975) + stats.norm.ppf(power)) * math.sqrt(discordant / n))
 
 
 def detectable_across_seeds(discordant: float, n: int, seed_sd: float, seeds: int, power: float = 0.8) -> float:
-    """Smallest difference of two strategies found with `power` at 5 % two-sided, from `seeds` runs of each on n items.
+    """Smallest difference of two strategies detectable with `power` at 5 % two-sided, with `seeds` runs of each.
 
-    seed_sd: of a strategy's score from seed to seed. discordant: share of items a pair of runs answers differently; it
-    is not divided by the seeds, as what one strategy solves and another does not stays so, hence a careful figure. The
-    test is `across_seeds` with df = 2 (seeds - 1).
+    n: items. seed_sd: standard deviation of a strategy's score over seeds. discordant: share of items on which a pair
+    of runs differs. It is not divided by the seeds, since the strategies may differ on the same items in every seed, so
+    the result is conservative. The test is `across_seeds` with df = 2 (seeds - 1).
     """
     return smallest_found(math.sqrt(2 * seed_sd**2 / seeds + discordant / n), 2 * (seeds - 1), power=power)
 
 
 def smallest_found(error: float, df: float, level: float = 0.05, power: float = 0.8) -> float:
-    """Smallest true difference that a two-sided t test at `level` finds with `power`; error: its standard error."""
+    """Smallest true difference that a two-sided t test at `level` detects with `power`; error: its standard error."""
     return float(stats.t.ppf(1 - level / 2, df) + stats.t.ppf(power, df)) * error

@@ -1,15 +1,15 @@
 """Metrics over k replies to each item: pass@k, pass^k, avg@k, maj@k. Pure functions: verdicts in, numbers out.
 
-What they say of one item with n judged replies, c of them right:
+For one item with n graded replies, c of them right:
 
-* pass@k: the probability that k of the n, drawn without putting back, hold a right one. Source: arXiv:2107.03374.
-* pass^k: the probability that all of k drawn so are right. Source: arXiv:2406.12045.
-* avg@k: the mean verdict of all n replies; its expected value is that of any k of them.
-* maj@k: whether the commonest answer among k replies is right, averaged over the n // k consecutive groups of k (the
-  first k replies, the next k, ...; what is left over is not used). Source of the idea: arXiv:2203.11171.
+* pass@k: the probability that k of the n, drawn without replacement, include a right one. Source: arXiv:2107.03374.
+* pass^k: the probability that k of the n, drawn in the same way, are all right. Source: arXiv:2406.12045.
+* avg@k: the mean score of all n replies, which has the same expected value as the mean of any k of them.
+* maj@k: whether the most common answer among k replies is right, averaged over the n // k consecutive groups of k (the
+  first k replies, the next k, ...; the rest is not used). Source of the idea: arXiv:2203.11171.
 
-A reply that could not be judged (value None) is no reply here. An item with fewer than k judged ones has no value,
-and is counted as such, never as 0. "Right" means a value of 1.0; partial credit counts in avg@k alone.
+A reply that could not be graded (value None) is left out. An item with fewer than k graded replies has no value, and
+is counted as missing, never as 0. "Right" means a value of 1.0; partial credit counts in avg@k alone.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class KMetric:
 
     @property
     def name(self) -> str:
-        """As people write it: "pass@8"."""
+        """The name as it is commonly written: "pass@8"."""
         return f"{self.kind}{self.k}"
 
 
@@ -50,7 +50,7 @@ class KMetric:
 class Measured:
     """A metric over all items. values: by item, in order; None if an item has fewer than k graded replies.
 
-    estimate: the mean of the values that exist, with its interval across items; None if there is none.
+    estimate: the mean of the values that are not None, with its interval across items; None if all are None.
     """
 
     metric: KMetric
@@ -59,7 +59,7 @@ class Measured:
 
     @property
     def n_without(self) -> int:
-        """Items that the estimate leaves out."""
+        """Number of items without a value, which the estimate leaves out."""
         return sum(value is None for value in self.values)
 
 
@@ -67,7 +67,7 @@ class Measured:
 
 
 def parse_metric(text: str) -> KMetric:
-    """The metric that "pass@8", "avg@8", "maj@8" or "pass^8" names. Raises `UsageError` with what was meant."""
+    """The metric named "pass@8", "avg@8", "maj@8" or "pass^8". Raises `UsageError` with the name that was meant."""
     for kind in KINDS:
         k = text.removeprefix(kind)
         if k != text and k.isascii() and k.isdigit():
@@ -86,10 +86,10 @@ def parse_metric(text: str) -> KMetric:
 def check_metric(
     metrics: Iterable[KMetric], repeats: int, temperature: float | None, *, short_answers: bool, task: str = ""
 ) -> None:
-    """Raise `UsageError` for the first metric that these settings cannot give; it says what to change.
+    """Raise `UsageError` for the first metric that is impossible with these settings, and how to change them.
 
-    temperature: None if the replies are recorded, so that nothing is sampled. short_answers: whether the task reads
-    an answer out of a reply that can be compared with another reply's; False for code.
+    temperature: None if the replies are recorded, so that nothing is sampled. short_answers: whether the task extracts
+    an answer that can be compared with that of another reply; False for code.
     """
     of = f" of task {task!r}" if task else ""
     for metric in metrics:
@@ -135,12 +135,12 @@ def _checked(n: int, c: int, k: int) -> None:
 
 
 def majority(scores: Sequence[Score]) -> float:
-    """The value of a vote among the replies: 1.0 if the right answer wins, 0.0 if another does.
+    """The value of a majority vote over the replies: 1.0 if the right answer wins, 0.0 if another does.
 
-    A tie is worth the share of the tied answers that are right: what breaking it at random gives on average. All right
-    replies vote for one answer, however they write it: the grader found them equal to the target. Wrong ones vote
-    together only where their answers are the same text, but for case and spaces; so two ways of writing one wrong
-    answer split its votes. A reply that no answer was read from does not vote; where none votes the value is 0.0.
+    A tie counts as the share of the tied answers that are right, the mean of breaking it at random. All right replies
+    vote for one answer, however they write it: the grader found them equal to the target. Wrong replies vote for the
+    same answer only if their answers are the same text up to case and spaces, so two spellings of one wrong answer
+    split its votes. A reply without an answer does not vote; if no reply votes, the value is 0.0.
     """
     votes: Counter[tuple[bool, str]] = Counter()
     for score in scores:
@@ -157,7 +157,7 @@ def majority(scores: Sequence[Score]) -> float:
 def item_value(metric: KMetric, scores: Sequence[Score]) -> float | None:
     """The metric of one item, from the verdicts of one grader on its replies, in the order they were drawn.
 
-    None: fewer than k of them could be judged.
+    None: fewer than k of them could be graded.
     """
     judged = [score for score in scores if score.value is not None]
     n, k = len(judged), metric.k
@@ -176,17 +176,17 @@ def item_value(metric: KMetric, scores: Sequence[Score]) -> float | None:
 
 
 def measure(metric: KMetric, items: Iterable[Sequence[Score]]) -> Measured:
-    """The metric over all items; `items` gives the verdicts of one grader on the replies to each, and is read once."""
+    """The metric over all items. items: for each, one grader's verdicts on its replies; iterated once."""
     values = tuple(item_value(metric, scores) for scores in items)
     there = [value for value in values if value is not None]
     return Measured(metric, values, across_items(there) if there else None)
 
 
 def across_items(values: Sequence[float]) -> Estimate:
-    """Mean of one value per item with its 95 % interval: the items are the sample, however many replies each has.
+    """Mean of one value per item with its 95 % interval: the sample size is the number of items, not of replies.
 
-    Wilson where all values are 0 or 1, else Student's t over the items, cut at 0 and 1; one item alone says nothing
-    about others, so its interval is [0, 1]. Raises ValueError for no items: no samples, no mean.
+    Wilson if all values are 0 or 1, else Student's t over the items, cut at 0 and 1. The interval of a single item is
+    [0, 1]. Raises ValueError if there are no items: no samples, no mean.
     """
     n = len(values)
     if n == 0:

@@ -11,19 +11,19 @@ from scipy import integrate, optimize, signal, stats
 
 
 def spent(alpha: float, fraction: float) -> float:
-    """The part of a one-sided alpha that may be spent up to a fraction of all items: O'Brien and Fleming's shape.
+    """The part of a one-sided alpha that is spent up to a fraction of all items, by O'Brien and Fleming's function.
 
-    Little at first, so that the last look costs almost no power. Source: Lan & DeMets 1983, Biometrika 70:659.
+    Little is spent early, so the final analysis loses almost no power. Source: Lan & DeMets 1983, Biometrika 70:659.
     """
     return float(2 * stats.norm.sf(stats.norm.isf(alpha / 2) / math.sqrt(fraction)))
 
 
 @cache
 def levels(alpha: float, fractions: tuple[float, ...]) -> tuple[float, ...]:
-    """For each look the p-value below which a one-sided test may stop, so that all looks together have level alpha.
+    """For each interim analysis the p-value below which a one-sided test stops; all analyses together have level alpha.
 
-    fractions: the share of all items seen at each look, rising to at most 1. By recursive integration over the
-    statistic's density among those that have not stopped (Jennison & Turnbull 2000, chapter 19).
+    fractions: the share of all items evaluated at each analysis, rising to at most 1. By recursive integration over the
+    density of the statistic if the test has not stopped before (Jennison & Turnbull 2000, chapter 19).
     """
     if not fractions or any(b <= a for a, b in zip((0.0, *fractions), fractions, strict=False)) or fractions[-1] > 1:
         raise ValueError(f"fractions must rise, from above 0 to at most 1, got {fractions}")
@@ -47,16 +47,16 @@ _REACH, _POINTS = 8.0, 4001
 
 
 def _excess(to_spend: float, density: np.ndarray, grid: np.ndarray, step: float, bound: float) -> float:
-    """How much more than `to_spend` of the density would be over the bound after a step."""
+    """The probability beyond the bound after a step, minus `to_spend`."""
     return float(integrate.simpson(density * stats.norm.sf((bound - grid) / step), x=grid)) - to_spend
 
 
 def _below(grid: np.ndarray, bound: float) -> np.ndarray:
-    """1 below the bound, 0 above, and the share of its cell at the bound itself: keeps the integral smooth."""
+    """1 below the bound, 0 above, a fraction in the cell that contains the bound: keeps the integral smooth."""
     width = grid[1] - grid[0]
     return np.asarray(np.clip((bound - grid) / width + 0.5, 0.0, 1.0))
 
 
 def seen(n: int, fraction: float) -> int:
-    """The number of the n items evaluated by a look at that share."""
+    """The number of the n items that are evaluated at an analysis at this fraction."""
     return math.ceil(n * fraction - 1e-9)
