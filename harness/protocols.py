@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 from harness.types import (
     Checkpoint,
+    EngineInfo,
     Generation,
     Request,
     Sample,
@@ -17,6 +18,7 @@ from harness.types import (
     Score,
     Split,
     Stage,
+    TaskInfo,
     Trained,
     TrainRow,
 )
@@ -84,7 +86,10 @@ class CodeRunner(Protocol):
 
 @runtime_checkable
 class Task(Protocol):
-    """A benchmark: items and the rule that judges replies. Built without reading any data."""
+    """A benchmark: items and the rule that scores replies. Built without reading any data.
+
+    A class that inherits from this one needs no `describe` and no `defects` of its own.
+    """
 
     name: str
     version: str  # raised whenever a prompt or a verdict can change
@@ -100,9 +105,17 @@ class Task(Protocol):
     def score(self, sample: Sample, text: str, runner: CodeRunner | None) -> Mapping[str, Score]:
         """Verdicts by grader name: "strict" (the format the task asks for) and "lenient" (the answer anywhere).
 
-        A pure function for one sample and text, so it can run anywhere. runner: needed where needs_sandbox.
+        A pure function for one sample and text, so it can run anywhere. runner: needed if `needs_sandbox`.
         """
         ...
+
+    def describe(self) -> TaskInfo:
+        """What `harness tasks` lists and what a published score names; reads no data."""
+        return TaskInfo()
+
+    def defects(self) -> Mapping[str, str]:
+        """Test items that are known to be faulty, id to why: boards show a second score without them."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -128,7 +141,9 @@ class ReplyRequest:
 
 @runtime_checkable
 class ItemTask(Task, Protocol):
-    """A task that asks and judges by the item, with metrics of its own: a stock task of lm-eval."""
+    """A task that asks and grades by the item, with metrics of its own: a stock task of lm-eval."""
+
+    stock_name: str  # its name in lm-eval, which has no prefix
 
     def asks(self, sample: Sample) -> Sequence[ReplyRequest]:
         """The requests of an item, in order: one, or one for each repeat, or one for each choice."""
@@ -140,6 +155,14 @@ class ItemTask(Task, Protocol):
 
     def aggregate(self, metrics: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
         """The scores of a run, from `GradedItem.metrics` of every item in order; standard errors beside them."""
+        ...
+
+    def sections(self, samples: Sequence[Sample], metrics: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """What lm-eval's results file holds about the task beside its scores, by the names of its sections."""
+        ...
+
+    def sample_rows(self, sample: Sample, replies: Sequence[Generation], graded: GradedItem) -> list[dict[str, Any]]:
+        """The item's lines in lm-eval's samples file, one for each filter; none if it has no verdict."""
         ...
 
 
@@ -200,8 +223,8 @@ class Engine(Protocol):
         """
         ...
 
-    def describe(self) -> Mapping[str, Any]:
-        """What decides the numbers: {"engine": "vllm", "version": ..., "dtype": ..., "device": ...}."""
+    def describe(self) -> EngineInfo:
+        """What decides the numbers; the same before and after `load`."""
         ...
 
     def sleep(self) -> None:
@@ -209,6 +232,21 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class InstalledEngine(Engine, Protocol):
+    """An engine that is opened by its name: what an entry point in `harness.engines` names.
+
+    Config: a frozen dataclass, the options that `--engine-arg NAME=VALUE` sets; a field without default is an option
+    that must be given.
+    """
+
+    Config: ClassVar[type]
+
+    @classmethod
+    def open(cls, config: Any, notify: Callable[[str], None]) -> Engine:
+        """An engine with these options, not started yet. notify gets messages for the user, as they arise."""
+        ...
 
 
 class Progress(Protocol):

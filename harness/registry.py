@@ -10,15 +10,17 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BadPlugin, HarnessError, UnknownName
+from harness.types import TaskInfo
 
 if TYPE_CHECKING:
     from harness.protocols import Task
 
 KINDS = ("trainer", "engine", "task", "suite", "recipe")
+CONTRACTS = {"task": "Task", "trainer": "Trainer", "engine": "InstalledEngine"}  # of harness.protocols
 METHODS = {
-    "task": ("samples", "score"),
+    "task": ("samples", "score", "describe", "defects"),
     "trainer": ("train",),
-    "engine": ("load", "generate", "describe", "sleep", "close"),
+    "engine": ("open", "load", "generate", "describe", "sleep", "close"),
 }
 VALUES: dict[str, dict[str, tuple[type, str]]] = {  # field -> its type, and what it is
     "task": {
@@ -34,7 +36,10 @@ VALUES: dict[str, dict[str, tuple[type, str]]] = {  # field -> its type, and wha
         "needs": (frozenset, "a frozenset of 'completions', 'traces', 'teacher'"),
         "samples": (bool, "whether the loop samples"),
     },
-    "engine": {"name": (str, "the name of its entry point")},
+    "engine": {
+        "name": (str, "the name of its entry point"),
+        "Config": (type, "a frozen dataclass of its options"),
+    },
 }
 
 
@@ -100,14 +105,17 @@ def refuse_broken(kind: str, name: str, place: str, plugin: Any) -> None:
             raise BadPlugin(f"{who}: {field!r} must be a {type_.__name__}, {what}; got {value!r}")
     for method in METHODS[kind]:
         if not callable(getattr(plugin, method, None)):
-            raise BadPlugin(f"{who} has no method {method!r}; see harness.protocols.{kind.capitalize()}")
+            raise BadPlugin(f"{who} has no method {method!r}; see harness.protocols.{CONTRACTS[kind]}")
+    if kind == "task":
+        if not isinstance(info := plugin.describe(), TaskInfo):
+            raise BadPlugin(f"{who}: describe() must return a harness.types.TaskInfo, got {info!r}")
+    elif not is_dataclass(plugin.Config):
+        raise BadPlugin(f"{who}: 'Config' must be a frozen dataclass, got {plugin.Config!r}")
     if kind == "trainer":
         _refuse_config(who, plugin.Config)
 
 
-def _refuse_config(who: str, config: type) -> None:
-    if not is_dataclass(config):
-        raise BadPlugin(f"{who}: 'Config' must be a frozen dataclass, got {config!r}")
+def _refuse_config(who: str, config: Any) -> None:
     try:
         config()
     except TypeError as error:

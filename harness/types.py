@@ -59,6 +59,49 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class HubDataset:
+    """Where the test items of a task lie on the Hugging Face hub.
+
+    benchmark: the hub's name for its own board of this dataset, as in the dataset's eval.yaml; "": it has none.
+    """
+
+    path: str  # "openai/gsm8k"
+    config: str | None = None
+    split: str = "test"
+    benchmark: str = ""
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What a task states about itself beside its items. Made without reading any data, so that tasks can be listed."""
+
+    licence: str = ""  # of the items, with a note if it is for non-commercial use only; "": not stated
+    source: str = ""  # the paper or the home of the benchmark
+    sizes: Mapping[Split, int] = field(default_factory=dict)  # items by split, as published; empty: not stated
+    n_defects: int = 0  # test items that are known to be faulty
+    has_data: bool = True  # whether the test items are on this machine; says nothing about the hub
+    dataset: HubDataset | None = None  # None: generated, or published elsewhere
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What decides the numbers of an engine; kept in every record, so that other settings make other records."""
+
+    engine: str  # its name: "vllm"
+    version: str  # of the software that makes the replies
+    dtype: str  # "float32", "bfloat16"; "none" if no weights take part
+    device: str = ""  # "cpu", "cuda", the address of a server; "": not known
+    settings: Mapping[str, Any] = field(default_factory=dict)  # whatever else changes replies, as JSON data
+    sampling: Mapping[str, Any] | None = None  # how replies were drawn; None: as each request asks
+
+    def as_json(self) -> dict[str, Any]:
+        """One flat mapping: the part of the replies' key, and of results files, that names the engine."""
+        known = {"engine": self.engine, "version": self.version, "dtype": self.dtype}
+        drawn = {} if self.sampling is None else {"sampling": dict(self.sampling)}
+        return {**known, **({"device": self.device} if self.device else {}), **self.settings, **drawn}
+
+
+@dataclass(frozen=True)
 class SamplingParams:
     """How a reply is drawn. temperature 0 is greedy; seed may be None only if temperature is 0."""
 

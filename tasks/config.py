@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from harness.errors import BadConfig
+from harness.types import Split
 
 GRADERS = ("number", "math", "literal", "code")
 SPLITS = ("train", "dev", "test")
@@ -28,7 +29,7 @@ GENERATION_KEYS = frozenset({"until", "do_sample", "temperature", "max_gen_toks"
 METADATA_KEYS = frozenset(
     {
         *("version", "grader", "licence", "source", "sizes", "data", "question", "id", "keep", "optional"),
-        *("solution", "tolerance", "known_defects"),
+        *("solution", "tolerance", "known_defects", "benchmark"),
     }
 )
 FILE_KEYS = frozenset({"file", "rows", "columns", "where", "unlike", "hub"})
@@ -82,12 +83,13 @@ class Config:
     max_tokens: int
     stop: tuple[str, ...]
     sources: Mapping[str, Source]
-    sizes: Mapping[str, int]  # items by split, as published
+    sizes: Mapping[Split, int]  # items by split, as published
     question: str  # the column that asks
     id: str  # the column that names a row; "" if the benchmark has none
     keep: tuple[str, ...]
     optional: tuple[str, ...]  # columns that may be null
     defects: tuple[Defect, ...]
+    benchmark: str  # the hub's own board of this dataset; "": none
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def read_task_config(path: Path) -> Config:
     check_keys(path, "metadata.data.", data, frozenset(SPLITS))
     if "test" not in data:
         raise BadConfig(f"{path}: metadata.data names no test split; every task has held-out items")
-    sizes = ours.get("sizes") or {}
+    sizes: Any = ours.get("sizes") or {}
     check_keys(path, "metadata.sizes.", sizes, frozenset(data))
     return Config(
         name=_needs(path, top, "task", str),
@@ -138,6 +140,7 @@ def read_task_config(path: Path) -> Config:
         id=str(ours.get("id", "")),
         keep=tuple(ours.get("keep") or ()),
         optional=tuple(ours.get("optional") or ()),
+        benchmark=str(ours.get("benchmark", "")),
         defects=tuple(_defect(path, i, each) for i, each in enumerate(ours.get("known_defects") or ())),
     )
 

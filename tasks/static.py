@@ -24,9 +24,9 @@ from harness.graders.literal import LITERAL_VERSION, score_literal
 from harness.graders.math import MATH_VERSION, score_math
 from harness.graders.math_extract import extract_strict
 from harness.graders.number import NUMBER_VERSION, score_number
-from harness.protocols import CodeRunner
+from harness.protocols import CodeRunner, Task
 from harness.training.decontaminate import words_of
-from harness.types import Message, Sample, Score, Split
+from harness.types import HubDataset, Message, Sample, Score, Split, TaskInfo
 
 from .config import Config, Hub, Source, read_task_config
 from .rows import PACKAGE, DataRow, check_ids, missing, package_file, read_data_rows
@@ -50,54 +50,39 @@ def __getattr__(name: str) -> Callable[[], StaticTask]:
     return partial(StaticTask, path)
 
 
-class StaticTask:
+class StaticTask(Task):
     """A benchmark with fixed items, read from lm-eval task YAML. Building it reads the YAML only, no items."""
 
     def __init__(self, path: Path) -> None:
         self.config: Config = read_task_config(path)
         self.name = self.config.name
         self.version = self.config.version
+        self.grader = VERSIONS[self.config.grader]
         self.needs_sandbox = self.config.grader == "code"
         self.max_tokens = self.config.max_tokens
         self.stop = self.config.stop
 
-    @property
-    def judged_by(self) -> str:
-        """The rule that grades replies: "number", "math", "literal" or "code"."""
-        return self.config.grader
+    def describe(self) -> TaskInfo:
+        """As the file states it; no data is read."""
+        hub = self.config.sources["test"].hub
+        return TaskInfo(
+            licence=self.config.licence,
+            source=self.config.source,
+            sizes=self.config.sizes,
+            n_defects=len({item for defect in self.config.defects for item in defect.items}),
+            has_data=self._has_data(),
+            dataset=HubDataset(hub.path, hub.name, hub.split, self.config.benchmark),
+        )
 
-    @property
-    def grader(self) -> str:
-        """The grader with its version, as in records: "math-1". Verdicts of different ones are not compared."""
-        return VERSIONS[self.config.grader]
-
-    @property
-    def licence(self) -> str:
-        """The licence of the items, with a note if it is for non-commercial use only."""
-        return self.config.licence
-
-    @property
-    def source(self) -> str:
-        """The paper or the home of the benchmark."""
-        return self.config.source
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        """Items by split, as the file states them; no data is read."""
-        return self.config.sizes
-
-    @property
-    def has_data(self) -> bool:
-        """Whether the test items are on this machine. Says nothing about the hub."""
+    def _has_data(self) -> bool:
         place = self.config.sources["test"].file
         if place.startswith(PACKAGE):
             return package_file(place).is_file()
         root = os.environ.get("HARNESS_DATA")
         return bool(root) and (Path(root or "") / place).is_file()
 
-    @property
     def defects(self) -> Mapping[str, str]:
-        """Test items that are known to be faulty: sample id to why. Reads data only where items are named by id."""
+        """Test items that are known to be faulty: sample id to why. Reads data only if items are named by id."""
         found: dict[str, str] = {}
         named: dict[str, str] = {}
         for defect in self.config.defects:
@@ -111,11 +96,6 @@ class StaticTask:
                 sample_id = self._id("test", item) if isinstance(item, int) else named[item]
                 found[sample_id] = f"{found[sample_id]}; {defect.why}" if sample_id in found else defect.why
         return found
-
-    @property
-    def n_defects(self) -> int:
-        """How many test items are known to be faulty; no data is read."""
-        return len({item for defect in self.config.defects for item in defect.items})
 
     def samples(self, split: Split) -> Sequence[Sample]:
         """The items of a split, in the order of its file.

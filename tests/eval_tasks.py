@@ -8,10 +8,11 @@ import time
 from collections.abc import Mapping, Sequence
 
 from harness.graders.number import score_number
+from harness.protocols import Task
 from harness.types import Message, Sample, Score
 
 
-class Sums:
+class Sums(Task):
     """n sums: what is i + i? `version` is the grader's: a change of it is a changed grader."""
 
     name = "sums"

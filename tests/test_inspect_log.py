@@ -25,6 +25,7 @@ from harness.interop.inspect_write import InspectRun, mean_and_stderr, write_ins
 from harness.interop.recorded_match import match
 from harness.interop.recorded_read import read_generations
 from harness.interop.replay_engine import ReplayEngine
+from harness.protocols import Task
 from harness.types import RAW, Message, Sample, Score
 
 VERSION = "inspect-ai==0.3.285"
@@ -332,7 +333,7 @@ def test_no_samples_have_no_mean():
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-class TwoQuestions:
+class TwoQuestions(Task):
     """The task that the real Inspect's own log answers."""
 
     name = "two"

@@ -35,7 +35,7 @@ from test_eval import Quiet
 from tiny_models import make_model
 
 from harness.checkpoints import open_checkpoint
-from harness.engines.openai import OpenAIEngine, served
+from harness.engines.openai import OpenAIConfig, OpenAIEngine, served
 from harness.engines.opening import vllm_problem
 from harness.engines.transformers import TransformersEngine
 from harness.errors import EngineError, UsageError
@@ -159,7 +159,7 @@ def server(one_server: Server) -> Server:
 
 @pytest.fixture
 def engine(server: Server) -> Iterator[OpenAIEngine]:
-    with OpenAIEngine(server.url, concurrency=8) as engine:
+    with OpenAIEngine(OpenAIConfig(server.url, concurrency=8)) as engine:
         engine.load(served(server.url, "tiny"))
         yield engine
 
@@ -225,14 +225,14 @@ def test_a_prompt_that_cannot_be_served_is_an_error_and_the_others_live(engine: 
 
 def test_a_model_that_is_not_served_is_refused_with_those_that_are(server: Server) -> None:
     with pytest.raises(EngineError, match=rf"{server.url} does not offer the model 'Tiny'; it offers tiny$"):
-        OpenAIEngine(server.url).load(served(server.url, "Tiny"))
+        OpenAIEngine(OpenAIConfig(server.url)).load(served(server.url, "Tiny"))
 
 
 def test_loading_does_not_change_the_description_and_the_version_is_the_servers(server: Server) -> None:
-    with OpenAIEngine(server.url, model="tiny") as engine:
+    with OpenAIEngine(OpenAIConfig(server.url, model="tiny")) as engine:
         before = engine.describe()
         engine.load(served(server.url, "tiny"))
-        assert engine.describe() == before == OpenAIEngine(server.url, model="tiny").describe()
+        assert engine.describe() == before == OpenAIEngine(OpenAIConfig(server.url, model="tiny")).describe()
     assert before["version"].startswith("0.")
     assert (before["engine"], before["dtype"], before["model"]) == ("openai", "served", "tiny")
     assert before["device"] == f"127.0.0.1:{server.port}"
@@ -259,7 +259,7 @@ GO_ON = "give the same command again: replies that came in are kept"
 
 def cut_short(engine: OpenAIEngine, server: Server, how: signal.Signals) -> dict[str, Generation]:
     """The replies to LONG that came in before the server's end, which is after the fourth; checks how that is said."""
-    engine.notify = (notices := []).append
+    engine._notify = (notices := []).append
     engine.load(served(server.url, "tiny"))
     kept: dict[str, Generation] = {}
     with pytest.raises(EngineError, match=rf"no answer from {server.url} \(asked 2 times in") as failure:
@@ -287,7 +287,7 @@ def test_a_server_killed_midway_costs_neither_engine_nor_command_what_was_finish
         max_tokens=40,
     )
     replies = lambda: sum(p.read_bytes().count(b"\n") for p in tmp_path.glob("evals/*/replies.jsonl"))  # noqa: E731
-    engine = OpenAIEngine(server.url, concurrency=8, retries=1)
+    engine = OpenAIEngine(OpenAIConfig(server.url, concurrency=8, retries=1))
     with ThreadPoolExecutor(1) as other:
         command = other.submit(eval_models.run, asked, Quiet())
         while replies() < 4 and not command.done():
@@ -312,7 +312,7 @@ def test_a_server_told_to_end_midway_is_an_error_that_loses_no_reply_and_invents
     server: Server, reference: TransformersEngine
 ) -> None:
     """The last to need the server: going on with another would cost a third start."""
-    kept = cut_short(OpenAIEngine(server.url, concurrency=8, retries=1), server, signal.SIGTERM)
+    kept = cut_short(OpenAIEngine(OpenAIConfig(server.url, concurrency=8, retries=1)), server, signal.SIGTERM)
     asked = [r for r in LONG if r.key in kept]
     assert {k: said(g) for k, g in kept.items()} == {g.key: said(g) for g in reference.generate(asked)}
 
@@ -387,7 +387,7 @@ class Stub:
         threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def engine(self, retries: int = 2, **options: object) -> OpenAIEngine:
-        engine = OpenAIEngine(self.url, "m", retries=retries, **options)  # type: ignore[arg-type]
+        engine = OpenAIEngine(OpenAIConfig(self.url, "m", retries=retries, **options))  # type: ignore[arg-type]
         engine.load(served(self.url, "m"))
         return engine
 
@@ -422,7 +422,7 @@ def test_a_busy_server_is_asked_again_after_the_pause_it_wants_and_that_is_told_
     answers: list[Reply] = [(503, {"retry-after": "1.5"}, b"loading"), (429, {"retry-after": "1.5"}, {}), (0, {}, b"")]
     stub.answer = lambda n: answers[n] if n < len(answers) else (200, {}, completion())
     engine = stub.engine(retries=3)
-    engine.notify = (notices := []).append
+    engine._notify = (notices := []).append
     began = time.monotonic()
     (generation,) = engine.generate([ask("a", "x")])
     assert (generation.text, generation.finish, len(stub.bodies)) == ("ok", "stop", 4)
@@ -451,10 +451,10 @@ def test_leaving_hangs_up_on_the_server_and_waits_for_nothing(stub: Stub) -> Non
 def test_a_program_that_ends_amid_replies_ends_at_once(stub: Stub) -> None:
     stub.answer = lambda n: (time.sleep(8 if n else 0), (200, {}, completion()))[1]
     code = f"""if True:
-        from harness.engines.openai import OpenAIEngine, served
+        from harness.engines.openai import OpenAIConfig, OpenAIEngine, served
         from harness.types import Message, Request, SamplingParams
 
-        engine = OpenAIEngine({stub.url!r})
+        engine = OpenAIEngine(OpenAIConfig({stub.url!r}))
         engine.load(served({stub.url!r}, "m"))
         stream = engine.generate(Request(f"q{{i}}", (Message("user", "x"),), SamplingParams(1)) for i in range(99))
         print(next(stream).text)
@@ -512,7 +512,7 @@ def test_a_wrong_key_or_model_is_an_error_at_once_that_does_not_show_the_key(
     stub: Stub, status: int, said: str, hint: str
 ) -> None:
     engine = stub.engine(api_key="sk-secret!")
-    engine.notify = (notices := []).append
+    engine._notify = (notices := []).append
     stub.answer = lambda _n: (status, {}, {"error": {"message": said}})
     with pytest.raises(EngineError) as failure:
         list(engine.generate([ask("a", "x")]))
@@ -601,7 +601,7 @@ def test_a_list_of_models_that_makes_no_sense_is_an_engine_error(stub: Stub) -> 
 
 
 def test_weights_that_cannot_be_verified_are_refused(stub: Stub, tmp_path: Path) -> None:
-    engine = OpenAIEngine(stub.url, "m")
+    engine = OpenAIEngine(OpenAIConfig(stub.url, "m"))
     with pytest.raises(EngineError, match=r"weights that a server uses cannot be verified: name the model"):
         engine.load(Checkpoint(tmp_path, "0" * 64, "0" * 64))
     with pytest.raises(EngineError, match=r"made for the model 'm', not for 'other'"):
@@ -631,23 +631,23 @@ def test_address_and_key_come_from_the_environment_and_must_make_sense(monkeypat
     assert OpenAIEngine().base_url == "http://localhost:8000/v1"
     for address in ("localhost:8000", "http://", "ftp://x/v1", "http://x:99999/v1"):
         with pytest.raises(UsageError, match=f"such as http://localhost:8000/v1, got '{address.rstrip('/')}'"):
-            OpenAIEngine(address)
+            OpenAIEngine(OpenAIConfig(address))
     with pytest.raises(UsageError, match="a key belongs into OPENAI_API_KEY") as failure:
-        OpenAIEngine("http://me:secret@host/v1")
+        OpenAIEngine(OpenAIConfig("http://me:secret@host/v1"))
     assert "secret" not in str(failure.value)
     monkeypatch.setenv("OPENAI_API_KEY", "two\nlines")
     with pytest.raises(UsageError, match="look at OPENAI_API_KEY") as failure:
         OpenAIEngine()
     assert "lines" not in str(failure.value)
     with pytest.raises(UsageError, match="expected concurrency >= 1, retries >= 0 and timeout_s > 0, got 0, 5 and 600"):
-        OpenAIEngine(concurrency=0, api_key="k")
+        OpenAIEngine(OpenAIConfig(concurrency=0, api_key="k"))
 
 
 def test_a_server_that_is_not_there_has_an_unknown_version_and_cannot_be_loaded() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # bound, and nobody listens
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-        engine = OpenAIEngine(url, "m", retries=0)
-        assert engine.describe()["version"] == "unknown"
+        engine = OpenAIEngine(OpenAIConfig(url, "m", retries=0))
+        assert engine.describe().version == "unknown"
         with pytest.raises(EngineError, match=rf"no answer from {url} .*ConnectError"):
             engine.load(served(url, "m"))

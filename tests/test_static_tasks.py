@@ -37,7 +37,7 @@ from harness_tasks import static, suite
 TASKS = Path(static.__file__).parent
 REPLIES = Path(__file__).parent / "tasks"
 NAMES = sorted(path.stem for path in TASKS.glob("*.yaml"))
-JUDGED_AS_TEXT = [name for name in NAMES if getattr(static, name)().judged_by != "code"]
+JUDGED_AS_TEXT = [name for name in NAMES if getattr(static, name)().config.grader != "code"]
 SUITES = sorted(path.stem for path in (TASKS / "suites").glob("*.yaml"))
 WRONG = ("", "I do not know.", "#### 987654321", "\\boxed{987654321}", "    return 'wrong'\n")
 RUN_LM_EVAL = """
@@ -142,7 +142,7 @@ def test_the_prompt_asks_for_what_strict_reads_in_every_task(data: Path) -> None
     for name in NAMES:
         task = getattr(static, name)()
         for split in task.config.sources:
-            assert wants[task.judged_by] in task.samples(split)[0].messages[-1].content, name
+            assert wants[task.config.grader] in task.samples(split)[0].messages[-1].content, name
 
 
 def test_several_answers_are_one_list_in_any_order_and_a_unit_is_named(data: Path) -> None:  # noqa: ARG001
@@ -473,24 +473,24 @@ def test_known_defects_are_named_by_row_or_by_id(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
     (tmp_path / "toy.jsonl").write_text(JSONL)
     task = toy(tmp_path)
-    assert task.defects == {"toy/test/0000": "spoilt; unclear", "toy/test/0001": "unclear"}
+    assert task.defects() == {"toy/test/0000": "spoilt; unclear", "toy/test/0001": "unclear"}
     with pytest.raises(DataError, match="known_defects names 'c', which is not a known name"):
-        _ = toy(tmp_path, **{"metadata.known_defects": [{"items": ["c"], "why": ""}]}).defects
-    assert toy(tmp_path, **{"metadata.known_defects": None}).defects == {}
-    assert static.humaneval().defects["humaneval/test/0116"] == "the examples in the docstring contradict the tests"
+        _ = toy(tmp_path, **{"metadata.known_defects": [{"items": ["c"], "why": ""}]}).defects()
+    assert toy(tmp_path, **{"metadata.known_defects": None}).defects() == {}
+    assert static.humaneval().defects()["humaneval/test/0116"] == "the examples in the docstring contradict the tests"
 
 
 def test_a_task_says_what_judges_it_and_whether_its_data_is_here(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = [getattr(static, name)().grader for name in ("gsm8k", "amc23", "cruxeval", "mbpp")]
     graders = (NUMBER_VERSION, MATH_VERSION, LITERAL_VERSION, CODE_VERSION)
     assert versions == [*graders]
-    assert static.minerva().has_data
-    assert "NON-COMMERCIAL" in static.minerva().licence
+    assert static.minerva().describe().has_data
+    assert "NON-COMMERCIAL" in static.minerva().describe().licence
     (data / "nc/minerva_math/test.jsonl").unlink()
-    assert not static.minerva().has_data
+    assert not static.minerva().describe().has_data
     monkeypatch.delenv("HARNESS_DATA")
-    assert not static.gsm8k().has_data
-    assert static.humaneval().has_data
+    assert not static.gsm8k().describe().has_data
+    assert static.humaneval().describe().has_data
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -539,9 +539,9 @@ def test_tasks_list_shows_sizes_where_the_data_is_and_never_reads_it(
     ran = CliRunner().invoke(cli, ["tasks", "list"])
     assert ran.exit_code == 0, ran.output
     lines = {line.split()[0]: line.split() for line in ran.output.splitlines() if line.strip()}
-    assert lines["gsm8k"] == ["gsm8k", "6,973", "500", "1,319", "number", "7", "MIT"]
-    assert lines["amc23"][1:5] == ["-", "-", "-", "math"]
-    assert lines["pico_math"][1:5] == ["generated", "generated", "generated", "number"]
+    assert lines["gsm8k"] == ["gsm8k", "6,973", "500", "1,319", NUMBER_VERSION, "7", "MIT"]
+    assert lines["amc23"][1:5] == ["-", "-", "-", MATH_VERSION]
+    assert lines["pico_math"][1:5] == ["4,000", "100", "250", NUMBER_VERSION]
     assert "NON-COMMERCIAL" in lines["minerva"]
     assert lines["quick"][-1] == "100"
     found = json.loads(CliRunner().invoke(cli, ["tasks", "list", "--json"]).stdout)
@@ -560,13 +560,13 @@ def test_tasks_show_tells_terms_defects_power_and_the_first_item(data: Path) -> 
     assert "[user] How long is 1 km, in m?" in shown
     assert "[target] 1e3" in shown
     found = json.loads(CliRunner().invoke(cli, ["tasks", "show", "cruxeval", "--json"]).stdout)
-    assert (found["n"], found["judged_by"], found["target"], found["defects"]) == (6, "literal", "['a', 0]", [])
+    assert (found["n"], found["grader"], found["target"], found["defects"]) == (6, LITERAL_VERSION, "['a', 0]", [])
     assert "detectable difference" in CliRunner().invoke(cli, ["tasks", "show", "pico_math", "--split", "dev"]).output
 
 
 def test_tasks_show_tells_of_a_suite_and_refuses_unknown_names() -> None:
     shown = CliRunner().invoke(cli, ["tasks", "show", "quick"]).output
-    assert "humaneval 1.0: 100 test items, graded by code, detectable difference 12.5 points" in shown
+    assert f"humaneval 1.0: 100 test items, graded by {CODE_VERSION}, detectable difference 12.5 points" in shown
     assert json.loads(CliRunner().invoke(cli, ["tasks", "show", "paper", "--json"]).stdout)["limit"] is None
     failed = CliRunner().invoke(cli, ["tasks", "show", "mat500"])
     assert "unknown task or suite 'mat500': did you mean 'math500'?" in str(failed.exception or failed.output)
@@ -581,9 +581,10 @@ def test_the_readme_lists_every_task_and_every_key_as_they_are() -> None:
             rows[cells[0].strip("`")] = cells[1:]
     for name in NAMES:
         task = getattr(static, name)()
-        sizes = " / ".join(f"{task.sizes[s]:,}" if s in task.sizes else "–" for s in ("train", "dev", "test"))
-        assert rows[name][:2] == [sizes, task.judged_by], name
-        assert task.licence.split(" (")[0].split(",")[0] in rows[name][3], name
+        info = task.describe()
+        sizes = " / ".join(f"{info.sizes[s]:,}" if s in info.sizes else "–" for s in ("train", "dev", "test"))
+        assert rows[name][:2] == [sizes, task.config.grader], name
+        assert info.licence.split(" (")[0].split(",")[0] in rows[name][3], name
     for name in SUITES:
         assert re.search(rf"^\| `{name}` \|", readme, re.M), name
     from harness_tasks import config
@@ -603,9 +604,9 @@ def test_the_real_benchmark_has_the_sizes_and_the_defects_that_its_file_states(n
     needs_data()
     task = getattr(static, name)()
     splits = {split: task.samples(split) for split in task.config.sources}
-    assert {split: len(samples) for split, samples in splits.items()} == dict(task.sizes)
-    assert task.defects.keys() <= {sample.id for sample in splits["test"]}
-    assert len(task.defects) == task.n_defects
+    assert {split: len(samples) for split, samples in splits.items()} == dict(task.describe().sizes)
+    assert task.defects().keys() <= {sample.id for sample in splits["test"]}
+    assert len(task.defects()) == task.describe().n_defects
 
 
 @pytest.mark.data
@@ -616,14 +617,14 @@ def test_every_real_item_proves_itself_or_is_a_declared_defect(name: str) -> Non
     """The target in the form that strict wants, and the reference reply; and planted wrong replies."""
     needs_data()
     task = getattr(static, name)()
-    form = static._AS_REPLY[task.judged_by]
+    form = static._AS_REPLY[task.config.grader]
     for split in task.config.sources:
         failed = set()
         for sample in task.samples(split):
             right = values(task.score(sample, form.format(sample.target), None))
             if right + values(task.score(sample, sample.metadata["solution"], None)) != [1.0] * 4:
                 failed.add(sample.id)
-        assert failed <= task.defects.keys(), split
+        assert failed <= task.defects().keys(), split
     for sample in task.samples("test"):
         for wrong in ("I do not know.", form.format("987654321")):
             assert values(task.score(sample, wrong, None)) == [0.0, 0.0], (sample.id, wrong)

@@ -27,7 +27,7 @@ from tiny_models import make_model
 
 from harness.checkpoints import open_checkpoint
 from harness.engines.opening import vllm_problem
-from harness.engines.transformers import TransformersEngine
+from harness.engines.transformers import TransformersConfig, TransformersEngine
 from harness.errors import DataError, GraderError, UnknownName, UnknownSplit, UsageError
 from harness.evaluation import eval_models
 from harness.interop import lm_eval_task
@@ -509,7 +509,7 @@ def drawn_replies(task: StockTask, samples: Sequence[Sample], model: Path) -> li
         for s in samples
         for i, ask in enumerate(task.asks(s))
     ]
-    with TransformersEngine(batch_size=1, dtype="float32") as engine:
+    with TransformersEngine(TransformersConfig(batch_size=1, dtype="float32")) as engine:
         engine.load(open_checkpoint(model))
         found = {generation.key: generation for generation in engine.generate(requests)}
     assert not [g.error for g in found.values() if g.error]
@@ -534,7 +534,7 @@ def compare(
             assert ours[key] == theirs[key], key
         assert list(ours) == list(theirs)
     assert json.loads(json.dumps(task.aggregate(kept))) == stock.results["results"][run.task]
-    described = dict(task.describe(samples, kept))
+    described = dict(task.sections(samples, kept))
     assert described.pop("task_hashes") == stock.results["task_hashes"][run.task]
     configs = described.pop("configs"), stock.results["configs"][run.task]
     assert _but_data(configs[0]) == _but_data(configs[1])

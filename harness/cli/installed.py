@@ -33,11 +33,9 @@ def tasks_list(as_json: bool) -> None:
     rows = []
     for task in found["tasks"]:
         sizes = [f"{n:,}" if (n := task["items"].get(split)) else "-" for split in ("train", "dev", "test")]
-        if not task["items"]:
-            sizes = ["generated"] * 3
-        elif not task["here"]:
+        if not task["here"]:
             sizes = ["-"] * 3
-        rows.append([task["name"], *sizes, task["judged_by"], task["known_defects"] or "", task["licence"]])
+        rows.append([task["name"], *sizes, task["grader"], task["known_defects"] or "", task["licence"]])
     head = ["task", "train", "dev", "test", "graded by", "defects", "licence"]
     click.echo(tabulate(rows, head, disable_numparse=True, colalign=("left", *["right"] * 3, "left", "right", "left")))
     click.echo()
@@ -72,7 +70,7 @@ def _show_suite(suite: dict[str, Any]) -> None:
     for task in suite["tasks"]:
         finds = f"detectable difference {task['detectable']} points" if task["n"] else "generated items"
         click.echo(
-            f"{task['name']} {task['version']}: {task['n'] or '?'} test items, graded by {task['judged_by']}, {finds}"
+            f"{task['name']} {task['version']}: {task['n'] or '?'} test items, graded by {task['grader']}, {finds}"
         )
     click.echo("\n(detectable with 80 % power, if two models differ on one fifth of the items)")
 
@@ -86,7 +84,7 @@ def _show_task(task: dict[str, Any]) -> None:
     elif published != task["n"]:
         click.echo(f"the data on this machine is not as published: {published} items expected")
     click.echo(
-        f"replies: at most {task['max_tokens']} tokens; graded by {task['judged_by']}"
+        f"replies: at most {task['max_tokens']} tokens; graded by {task['grader']}"
         f"{', in the sandbox' if task['needs_sandbox'] else ''}"
     )
     if task["licence"]:

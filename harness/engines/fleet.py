@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import ClassVar
 
 from harness.engines.requests import checked
 from harness.protocols import Engine
-from harness.types import Checkpoint, Generation, Request
+from harness.types import Checkpoint, EngineInfo, Generation, Request
 
 
 class Fleet:
-    """Engines of one kind. Each takes requests as it has room, so none waits for another."""
+    """Engines of one kind. Each takes requests as it has room, so none waits for another. Opened by one of them."""
 
     name: ClassVar[str] = "fleet"
 
@@ -26,8 +27,9 @@ class Fleet:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def describe(self) -> Mapping[str, Any]:
-        return {**self._engines[0].describe(), "data_parallel_size": len(self._engines)}
+    def describe(self) -> EngineInfo:
+        one = self._engines[0].describe()
+        return replace(one, settings={**one.settings, "data_parallel_size": len(self._engines)})
 
     def load(self, checkpoint: Checkpoint) -> None:
         for engine in self._engines:

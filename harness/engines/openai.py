@@ -18,9 +18,10 @@ import random
 import re
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -34,7 +35,7 @@ import httpx
 
 from harness.engines.requests import checked, no_likelihoods
 from harness.errors import EngineError, UsageError
-from harness.types import RAW, Checkpoint, Finish, Generation, Request, canonical_json, sha256_of
+from harness.types import RAW, Checkpoint, EngineInfo, Finish, Generation, Request, canonical_json, sha256_of
 
 T = TypeVar("T")
 _Work = Callable[[httpx.AsyncClient], Coroutine[Any, Any, T]]
@@ -72,41 +73,53 @@ def served(base_url: str, model: str) -> Checkpoint:
     return Checkpoint(Path(model), SERVED + sha256_of([_address(base_url), model]), tokenizer_digest="")
 
 
-class OpenAIEngine:
-    """See the module. Empty arguments: OPENAI_BASE_URL or localhost:8000, the checkpoint's name, OPENAI_API_KEY.
+@dataclass(frozen=True)
+class OpenAIConfig:
+    """Empty texts: OPENAI_BASE_URL or localhost:8000, the checkpoint's name, OPENAI_API_KEY.
 
     concurrency: requests in flight at a time. A server that is busy or down is asked again `retries` times, after
     pauses that double from half a second to eight, or as long as it says. timeout_s: for one reply.
-    `notify` may be called from another thread. Raises `UsageError` for an invalid address.
     """
 
-    name: ClassVar[str] = "openai"
+    base_url: str = ""
+    model: str = ""
+    api_key: str = ""
+    concurrency: int = 32
+    retries: int = 5
+    timeout_s: float = 600.0
 
-    def __init__(
-        self,
-        base_url: str = "",
-        model: str = "",
-        api_key: str = "",
-        concurrency: int = 32,
-        retries: int = 5,
-        timeout_s: float = 600.0,
-    ) -> None:
-        if concurrency < 1 or retries < 0 or timeout_s <= 0:
+    def __post_init__(self) -> None:
+        if self.concurrency < 1 or self.retries < 0 or self.timeout_s <= 0:
             raise UsageError(
                 f"engine 'openai': expected concurrency >= 1, retries >= 0 and timeout_s > 0, "
-                f"got {concurrency}, {retries} and {timeout_s:g}"
+                f"got {self.concurrency}, {self.retries} and {self.timeout_s:g}"
             )
-        self.base_url = _address(base_url)
-        self.concurrency = concurrency
-        self.notify: Callable[[str], None] = lambda _message: None
-        self._asked_model = model
-        self._key = _key(api_key)
-        self._retries = retries
-        self._timeout_s = timeout_s
+
+
+class OpenAIEngine:
+    """See the module. `notify` may be called from another thread. Raises `UsageError` for an invalid address."""
+
+    name: ClassVar[str] = "openai"
+    Config: ClassVar[type] = OpenAIConfig
+
+    def __init__(
+        self, config: OpenAIConfig = OpenAIConfig(), notify: Callable[[str], None] = lambda _message: None
+    ) -> None:
+        self.base_url = _address(config.base_url)
+        self.concurrency = config.concurrency
+        self._notify = notify
+        self._asked_model = config.model
+        self._key = _key(config.api_key)
+        self._retries = config.retries
+        self._timeout_s = config.timeout_s
         self._model = ""  # as the server spells it
         self._loaded = False
         self._plain: dict[str, float] = {}
         self._version: str | None = None  # None: the server could not be asked yet
+
+    @classmethod
+    def open(cls, config: OpenAIConfig, notify: Callable[[str], None]) -> OpenAIEngine:
+        return cls(config, notify)
 
     def __enter__(self) -> OpenAIEngine:
         return self
@@ -114,20 +127,17 @@ class OpenAIEngine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> EngineInfo:
         """The same before and after `load`: the server is asked for its version here.
 
         version "unknown": it does not answer, or has no /version as vLLM has.
         """
         if self._version is None:
             self._version = self._ask_version()
-        return {
-            "engine": self.name,
-            "version": self._version or "unknown",
-            "dtype": "served",
-            "device": urlsplit(self.base_url).netloc,
-            "model": self._asked_model,
-        }
+        settings = {"model": self._asked_model}
+        return EngineInfo(
+            self.name, self._version or "unknown", "served", device=urlsplit(self.base_url).netloc, settings=settings
+        )
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Use the model that `served` names, which the server must offer; weights cannot be put into a server."""
@@ -306,7 +316,7 @@ class OpenAIEngine:
                 )
             if not self._told:
                 self._told = True
-                self.notify(
+                self._notify(
                     f"engine 'openai': {self.base_url} does not answer ({why}); asking again, {self._retries} times"
                 )
             await asyncio.sleep(max(pause, min(8.0, 2.0 ** (n_asked - 2)) * random.uniform(0.75, 1.0)))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from dataclasses import MISSING, fields
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from harness import registry
 from harness.engines.requests import StartError
-from harness.errors import BadConfig, EngineError, boundary
-from harness.protocols import Engine
-from harness.types import Checkpoint, Generation, Request
+from harness.errors import BadConfig, BadPlugin, EngineError, UnknownName, boundary
+from harness.protocols import Engine, InstalledEngine
+from harness.types import Checkpoint, EngineInfo, Generation, Request
 
 
 def vllm_problem() -> str | None:
@@ -24,74 +23,52 @@ def vllm_problem() -> str | None:
 def open_engine(name: str, notify: Callable[[str], None], options: Mapping[str, str] | None = None) -> Engine:
     """The engine of that name, not started yet; notify gets messages for the user, as they arise.
 
-    "auto": vLLM, or transformers where vLLM cannot run. options: arguments of its constructor, as text; with
-    data_parallel_size=N so many of them share the requests, where the constructor takes a `rank`. An engine with a
-    `notify` attribute is handed the callback through it. Raises `UnknownName`, and `BadConfig` for an option.
+    "auto": vLLM, or transformers if vLLM cannot run. options: fields of the engine's Config, as text. Raises
+    `UnknownName`, `BadConfig` for an option, and `BadPlugin` if it does not describe itself as its contract asks.
     """
     if name == "auto":
         return AutoEngine(notify, options or {})
-    maker = _maker(name)
-    wanted = dict(options or {})
-    n = wanted.pop("data_parallel_size", "1")
-    if n == "1" or "rank" not in inspect.signature(maker).parameters:
-        return _made(name, maker, _typed(name, maker, dict(options or {}) if n != "1" else wanted), notify)
-    from harness.engines.fleet import Fleet
-
-    if not n.isdecimal() or int(n) < 1:
-        raise BadConfig(f"engine {name!r}: option data_parallel_size wants a number of engines, got {n!r}")
-    return Fleet([_made(name, maker, _typed(name, maker, wanted) | {"rank": rank}, notify) for rank in range(int(n))])
-
-
-def check_engine(name: str) -> None:
-    """Raise `BadConfig` for an engine that needs what only its caller has, `UnknownName` for one not installed."""
-    if name != "auto":
-        _maker(name)
-
-
-def _maker(name: str) -> Callable[..., Engine]:
-    """The constructor of an engine that can be opened by its name."""
-    maker: Callable[..., Engine] = registry.load("engine", name)
-    parameters = inspect.signature(maker).parameters
-    if needed := [k for k, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]:
-        instead = _INSTEAD.get(name, "Make it in Python and pass it to `harness.evaluation.evaluate.evaluate`")
-        raise BadConfig(f"engine {name!r} cannot be opened by its name: it needs {' and '.join(needed)}. {instead}")
-    return maker
-
-
-def _made(name: str, maker: Callable[..., Engine], options: Mapping[str, Any], notify: Callable[[str], None]) -> Engine:
+    kind, config = _configured(name, options or {})
     with boundary(EngineError, f"engine {name!r}"):
-        engine = maker(**options)
-    if hasattr(engine, "notify"):
-        engine.notify = notify
+        engine = kind.open(config, notify)
+        described = engine.describe()
+    if not isinstance(described, EngineInfo):
+        raise BadPlugin(f"engine {name!r}: describe() must return a harness.types.EngineInfo, got {described!r}")
     return engine
 
 
-def _typed(name: str, maker: Callable[..., Engine], options: Mapping[str, str]) -> dict[str, Any]:
-    """Options in the types of the constructor's own defaults."""
-    known = {k: p for k, p in inspect.signature(maker).parameters.items() if isinstance(p.default, str | int | float)}
-    known |= {k: p for k, p in inspect.signature(maker).parameters.items() if p.default is None}
-    found: dict[str, Any] = {}
+def check_engine(name: str) -> None:
+    """Raise `UnknownName` for an engine that is not installed, `BadConfig` for one that cannot do without options."""
+    if name != "auto":
+        _configured(name, {})
+
+
+def _configured(name: str, options: Mapping[str, str]) -> tuple[type[InstalledEngine], Any]:
+    """The class of an engine, and its Config with these options, read by the types of its fields."""
+    kind: type[InstalledEngine] = registry.load("engine", name)
+    types = get_type_hints(kind.Config)
+    values = {}
     for key, text in options.items():
-        if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise BadConfig(
-                f"engine {name!r} has no option {key!r}: {hint}options: {', '.join(sorted(known)) or 'none'}"
-            )
-        default = known[key].default
-        kind = int if default is None else type(default)
-        try:
-            found[key] = text.lower() in ("1", "true", "yes") if kind is bool else kind(text)
-        except ValueError:
-            raise BadConfig(f"engine {name!r}: option {key} wants {kind.__name__}, got {text!r}") from None
-    return found
+        if key not in types:
+            raise BadConfig(str(UnknownName(f"{name} option", key, types)))
+        values[key] = _typed(f"engine {name!r}: option {key}", text, types[key])
+    needed = [f.name for f in fields(kind.Config) if f.default is MISSING and f.default_factory is MISSING]
+    if missing := [field for field in needed if field not in values]:
+        about = (kind.Config.__doc__ or "").split("\n")[0]
+        raise BadConfig(
+            f"engine {name!r} needs {' and '.join(f'--engine-arg {each}=...' for each in missing)}. {about}"
+        )
+    return kind, kind.Config(**values)
 
 
-_INSTEAD = {  # engines of ours that are nothing without what only the caller has
-    "replay": "Recorded replies are scored by: harness eval --engine replay --generations FILE --task NAME",
-    "scripted": "It is for tests in Python: ScriptedEngine({'12 + 30 =': '42'}). A model wants --engine vllm or "
-    "transformers",
-}
+def _typed(what: str, text: str, type_: Any) -> Any:
+    import msgspec
+
+    try:
+        return msgspec.convert(text, type=type_, strict=False)
+    except msgspec.ValidationError:
+        one_of = " or ".join(map(repr, get_args(type_))) if get_origin(type_) is Literal else ""
+        raise BadConfig(f"{what} must be {one_of or getattr(type_, '__name__', type_)}, got {text!r}") from None
 
 
 class AutoEngine:
@@ -115,7 +92,7 @@ class AutoEngine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> EngineInfo:
         return self._engine.describe()
 
     def load(self, checkpoint: Checkpoint) -> None:

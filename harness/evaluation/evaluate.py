@@ -6,7 +6,7 @@ Replies and verdicts are kept as they come. The same call again reads what is th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -20,7 +20,7 @@ from harness.protocols import Engine, GradedItem, ReplyRequest
 from harness.records.columns import Columns
 from harness.records.serialization import read_records, record_to_json, write_lines
 from harness.records.store import Store
-from harness.types import Checkpoint, Record, Request, Sample, sha256_of
+from harness.types import Checkpoint, EngineInfo, Record, Request, Sample, sha256_of
 
 RepliesDone = Callable[[int, int], None]  # called with (replies judged, replies in all)
 
@@ -31,15 +31,14 @@ class Evaluation:
 
     job: EvalJob
     checkpoint: Checkpoint
-    engine: Mapping[str, Any]  # as the engine describes itself
+    engine: EngineInfo
     sandbox: str
     folder: Path
 
     @classmethod
     def of(cls, job: EvalJob, checkpoint: Checkpoint, engine: Engine, graders: Graders, home: Path) -> Evaluation:
         """The evaluation of a job, finished or not, in a folder of `home` named by all its replies depend on."""
-        described = dict(engine.describe())
-        found = cls(job, checkpoint, described, tier(job.task, graders.runner), home)
+        found = cls(job, checkpoint, engine.describe(), tier(job.task, graders.runner), home)
         name = job.task.name.replace("/", "-")
         return replace(found, folder=home / f"{name}-{sha256_of(found.replies_key)[:16]}")
 
@@ -53,7 +52,7 @@ class Evaluation:
             "split": self.job.split,
             "prompts": sha256_of([[s.id, [asdict(m) for m in s.messages]] for s in self.job.samples]),
             "sampling": self.job.sampling,
-            "engine": dict(self.engine),
+            "engine": self.engine.as_json(),
         }
 
     @cached_property
@@ -91,7 +90,7 @@ class Evaluation:
             "task": self.job.task.name,
             "task_version": self.job.task.version,
             "checkpoint": self.checkpoint.digest,
-            "engine": f"{self.engine['engine']} {self.engine['version']} {self.engine['dtype']}",
+            "engine": f"{self.engine.engine} {self.engine.version} {self.engine.dtype}",
             "grader_version": self.verdicts_key["grader"],
             "sandbox": self.sandbox,
             "sample_id": sample.id,
@@ -103,8 +102,7 @@ class Evaluation:
                 **common,
                 repeat=repeat,
                 prompt_hash=reply.prompt_hash,
-                # an engine whose replies were drawn elsewhere says so; ours are drawn as asked
-                sampling=self.engine.get("sampling") or params_json(ask.params),
+                sampling=params_json(ask.params) if self.engine.sampling is None else self.engine.sampling,
                 text=reply.text,
                 n_prompt_tokens=reply.n_prompt_tokens,
                 n_tokens=reply.n_tokens,

@@ -15,7 +15,7 @@ from harness.checkpoints import chat_template
 from harness.evaluation.evaluate import Evaluation
 from harness.interop.inspect_write import InspectRun, write_inspect_log
 from harness.interop.lm_eval_files import results_file, sample_rows, task_scores, write_lm_eval
-from harness.protocols import GradedItem
+from harness.protocols import GradedItem, ItemTask
 from harness.types import RAW, Generation, Record, Sample
 
 MAX_LOGGED = 100_000  # replies in one Inspect log: its viewer lists them all at once
@@ -45,12 +45,13 @@ def _began(evaluation: Evaluation) -> datetime:
 
 def _name(evaluation: Evaluation) -> str:
     """The task's name in lm-eval's files, where its own tasks have no prefix."""
-    return str(getattr(evaluation.job.task, "stock_name", evaluation.job.task.name))
+    task = evaluation.job.task
+    return task.stock_name if isinstance(task, ItemTask) else task.name
 
 
 def _rows(evaluation: Evaluation) -> Iterator[Mapping[str, Any]]:
-    task: Any = evaluation.job.task
-    if not hasattr(task, "sample_rows"):
+    task = evaluation.job.task
+    if not isinstance(task, ItemTask):
         for sample, records, prompt, _ in evaluation.items():
             yield from sample_rows(sample, records, prompt)
         return
@@ -68,7 +69,7 @@ def _judged(evaluation: Evaluation) -> Iterator[tuple[Sample, list[Generation], 
 
 def _results(model: str, found: Sequence[Evaluation]) -> dict[str, Any]:
     """The content of lm-eval's results file."""
-    ours = [evaluation for evaluation in found if not hasattr(evaluation.job.task, "describe")]
+    ours = [evaluation for evaluation in found if not isinstance(evaluation.job.task, ItemTask)]
     scores = {e.job.task.name: task_scores(e.job.task.name, e.records()) for e in ours}
     configs = {
         e.job.task.name: {
@@ -82,8 +83,8 @@ def _results(model: str, found: Sequence[Evaluation]) -> dict[str, Any]:
     }
     first = found[0]
     config = {
-        "model": str(first.engine["engine"]),
-        "model_args": {"pretrained": model, **{k: v for k, v in first.engine.items() if k != "engine"}},
+        "model": first.engine.engine,
+        "model_args": {"pretrained": model, **{k: v for k, v in first.engine.as_json().items() if k != "engine"}},
         "weights_digest": first.checkpoint.digest,
     }
     chats = any(sample.messages[0].role != RAW for evaluation in ours for sample in evaluation.job.samples[:1])
@@ -97,11 +98,11 @@ def _results(model: str, found: Sequence[Evaluation]) -> dict[str, Any]:
         chat_template=chat_template(folder) if chats and folder.is_dir() else None,
     )
     for evaluation in found:
-        task: Any = evaluation.job.task
-        if hasattr(task, "describe"):
+        task = evaluation.job.task
+        if isinstance(task, ItemTask):
             metrics = [judged.metrics for *_, judged in _judged(evaluation)]
             results["results"][task.stock_name] = dict(task.aggregate(metrics))
-            about = task.describe(evaluation.job.samples, metrics)
+            about = task.sections(evaluation.job.samples, metrics)
             for section, value in about.items():
                 if section != "task_hashes":  # computed from the rows, as they are written
                     results[section][task.stock_name] = value
@@ -121,7 +122,7 @@ def _inspect_run(model: str, evaluation: Evaluation, began: datetime) -> Inspect
         split=job.split,
         sampling=job.sampling,
         checkpoint=evaluation.checkpoint.digest,
-        metadata={"engine": dict(evaluation.engine), "grader": evaluation.verdicts_key["grader"]},
+        metadata={"engine": evaluation.engine.as_json(), "grader": evaluation.verdicts_key["grader"]},
         packages={"srlm-harness": version("srlm-harness")},
     )
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from harness.errors import DataError, GraderError, boundary
 from harness.processes import Child, attach, python_module, spawn
-from harness.protocols import CodeRunner, GradedItem, Task
+from harness.protocols import CodeRunner, GradedItem, ItemTask, Task
 from harness.types import Generation, Sample, Score
 
 NO_SANDBOX = "none needed"
@@ -32,8 +32,8 @@ def grade_item(task: Task, sample: Sample, replies: Sequence[Generation], runner
     No reply is no verdict, and a reply that was cut off is not strictly right. Raises `GraderError` for a task's fault.
     """
     with boundary(GraderError, f"grader of task {task.name!r}, item {sample.id!r}"):
-        if hasattr(task, "judge"):  # an ItemTask
-            judged: GradedItem = task.judge(sample, replies, runner)
+        if isinstance(task, ItemTask):
+            judged = task.judge(sample, replies, runner)
             return replace(judged, scores=[_honest(g, s) for g, s in zip(replies, judged.scores, strict=True)])
         scores = [{} if reply.finish == "error" else dict(task.score(sample, reply.text, runner)) for reply in replies]
     return GradedItem([_honest(g, s) for g, s in zip(replies, scores, strict=True)])
@@ -107,7 +107,7 @@ class Graders:
         if task.needs_sandbox:
             return grade_item(task, sample, replies, self.runner)
         found = worker.judge(task, sample, replies, self.wall_s)
-        if isinstance(found, str) and len(replies) > 1 and not hasattr(task, "judge"):
+        if isinstance(found, str) and len(replies) > 1 and not isinstance(task, ItemTask):
             each = [worker.judge(task, sample, [reply], self.wall_s) for reply in replies]
             return GradedItem([_lost(e) if isinstance(e, str) else e.scores[0] for e in each])
         return GradedItem([_lost(found)] * len(replies)) if isinstance(found, str) else found

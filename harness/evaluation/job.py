@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from harness.errors import DataError, boundary
-from harness.protocols import ReplyRequest, Task
+from harness.protocols import ItemTask, ReplyRequest, Task
 from harness.types import RAW, Message, Sample, Sampling, SamplingParams, Split, sha256_of
 
 
@@ -29,16 +29,15 @@ class EvalJob:
 
     def asks(self, sample: Sample) -> Sequence[ReplyRequest]:
         """The requests of one item, in order; repeats differ in their seed."""
-        if hasattr(self.task, "asks"):  # an ItemTask
-            asks: Sequence[ReplyRequest] = self.task.asks(sample)
-            return asks
+        if isinstance(self.task, ItemTask):
+            return self.task.asks(sample)
         return [ReplyRequest(_seeded(self.params, repeat)) for repeat in range(self.repeats)]
 
     @property
     def sampling(self) -> dict[str, Any]:
         """All that decides how replies are drawn, as JSON data."""
-        if hasattr(self.task, "asks"):
-            return {"asks": sha256_of([[asdict(ask) for ask in self.task.asks(s)] for s in self.samples])}
+        if isinstance(self.task, ItemTask):
+            return {"asks": sha256_of([[asdict(ask) for ask in self.asks(sample)] for sample in self.samples])}
         return {**params_json(self.params), "repeats": self.repeats}
 
 
@@ -72,7 +71,7 @@ def _as_text(sample: Sample) -> Sample:
 
 
 def grader_version(task: Task) -> str:
-    """What judged the replies. A change here makes older verdicts incomparable."""
+    """What graded the replies. A change here makes older verdicts incomparable."""
     return f"{task.name} {task.version}, grader {task.grader}"
 
 
@@ -87,4 +86,4 @@ def params_json(params: SamplingParams) -> dict[str, Any]:
 
 def known_defects(jobs: Sequence[EvalJob]) -> dict[str, Mapping[str, str]]:
     """For each task its items that are known to be faulty (id to why): a board shows a second score without them."""
-    return {job.task.name: getattr(job.task, "defects", {}) for job in jobs}
+    return {job.task.name: job.task.defects() for job in jobs}

@@ -1,7 +1,4 @@
-"""What `harness tasks` tells of tasks and suites, as JSON data. Listing reads YAML files, never the data.
-
-Tasks of strangers come by the same entry points and need not have more than the Task protocol asks for.
-"""
+"""What `harness tasks` tells about tasks and suites, as JSON data. Listing reads YAML files, never the data."""
 
 from __future__ import annotations
 
@@ -26,18 +23,19 @@ def all_cards() -> dict[str, list[dict[str, Any]]]:
 
 
 def task_card(task: Task) -> dict[str, Any]:
-    """A task in short. items: by split, as published; empty where generated. here: the data is on this machine."""
+    """A task in short. items: by split, as published. here: whether the test items are on this machine."""
+    info = task.describe()
     return {
         "name": task.name,
         "version": task.version,
-        "judged_by": getattr(task, "judged_by", "code" if task.needs_sandbox else "number"),
+        "grader": task.grader,
         "needs_sandbox": task.needs_sandbox,
         "max_tokens": task.max_tokens,
-        "items": dict(getattr(task, "sizes", {})),
-        "here": bool(getattr(task, "has_data", True)),
-        "licence": getattr(task, "licence", ""),
-        "source": getattr(task, "source", ""),
-        "known_defects": int(getattr(task, "n_defects", 0)),
+        "items": dict(info.sizes),
+        "here": info.has_data,
+        "licence": info.licence,
+        "source": info.source,
+        "known_defects": info.n_defects,
     }
 
 
@@ -87,7 +85,7 @@ def _task(task: Task, split: Split) -> dict[str, Any]:
         "n": len(samples),
         "levels": sorted({str(s.metadata.get("level", "")) for s in samples} - {""}),
         "detectable": detectable_points(len(samples)),
-        "defects": _by_reason(getattr(task, "defects", {})) if split == "test" else [],
+        "defects": _by_reason(task.defects()) if split == "test" else [],
         "prompt": [{"role": message.role, "content": message.content} for message in first.messages],
         "target": first.target,
     }

@@ -43,7 +43,7 @@ def facts_of(context: RunContext, traces: Traces | None) -> dict[str, object]:
             + (f", {sampling.repeats} replies an item" if sampling.repeats > 1 else "")
             for j in context.suite
         },
-        "engine": dict(context.engine.describe()),
+        "engine": context.engine.describe().as_json(),
         "graders": [grader_version(part.task) for part in context.suite],
         "sandbox": context.graders.runner.tier if context.graders.runner else NO_SANDBOX,
         "devices that train a stage": recipe.devices,
@@ -98,8 +98,8 @@ def _dev_source(part: EvalJob) -> str:
 def notes_of(context: RunContext) -> list[str]:
     notes = []
     described = context.engine.describe()
-    if context.plan.engine == "auto" and described["engine"] != "vllm":
-        notes.append(f"vLLM could not be used on this machine; replies come from {described['engine']}.")
+    if context.plan.engine == "auto" and described.engine != "vllm":
+        notes.append(f"vLLM could not be used on this machine; replies come from {described.engine}.")
     if context.plan.limit is not None:
         notes.append(
             f"Only the first {context.plan.limit} items of each task were used (--limit): not a result to quote."

@@ -99,5 +99,5 @@ def _job(name: str, ids: Sequence[str], baseline: PerItem, samples: int) -> Eval
                 return replace(whole, samples=tuple(here[id_] for id_ in ids))
     raise NotComparable(
         f"the items of {name} here are not those of the baseline: other data, or another version of the task "
-        f"({getattr(task, 'version', 'unknown')}); evaluate the baseline again and accept it"
+        f"({task.version}); evaluate the baseline again and accept it"
     )

@@ -40,7 +40,7 @@ from harness.interop.lm_eval_load import (
     quietly,
 )
 from harness.interop.lm_eval_names import find, read_stock_config
-from harness.protocols import CodeRunner, GradedItem, ReplyRequest
+from harness.protocols import CodeRunner, GradedItem, ItemTask, ReplyRequest
 from harness.types import RAW, Generation, Message, Sample, SamplingParams, Score, Split
 
 PREFIX = "lm_eval/"
@@ -50,7 +50,7 @@ _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_toke
 _GREEDY_IGNORES = ("top_p", "top_k", "min_p", "seed", "num_return_sequences")  # what decides nothing without sampling
 
 
-class StockTask:
+class StockTask(ItemTask):
     """A task of lm-eval: an `ItemTask` whose only split, "test", is what lm-eval evaluates on.
 
     num_fewshot, gen_kwargs and system_instruction act as lm-eval's options do. chat_from: a model folder whose chat
@@ -96,7 +96,6 @@ class StockTask:
             stated = self._loaded().task.VERSION if "class" in config else "Yaml"
         self.version = str(stated)
         ours = CODE_VERSION if self.needs_sandbox else f"{NUMBER_VERSION}, {MATH_VERSION}"
-        self.judged_by = "lm-eval's own filters and metrics"
         self.grader = f"lm-eval {version('lm_eval')}, {ours}"
 
     def samples(self, split: Split) -> Sequence[Sample]:
@@ -159,7 +158,7 @@ class StockTask:
         found: Mapping[str, Any] = _plain(self._results(metrics, BOOTSTRAP_ITERS).metrics[self.stock_name])
         return found
 
-    def describe(
+    def sections(
         self, samples: Sequence[Sample] | None = None, metrics: Iterable[Mapping[str, Any]] = ()
     ) -> Mapping[str, Any]:
         """What lm-eval's results file says of the task beside its results, by the names of its sections.
@@ -181,7 +180,7 @@ class StockTask:
         found: Mapping[str, Any] = json.loads(json.dumps(described, default=_as_stock))
         return found
 
-    def sample_rows(self, sample: Sample, replies: Sequence[Generation], judged: GradedItem) -> list[dict[str, Any]]:
+    def sample_rows(self, sample: Sample, replies: Sequence[Generation], graded: GradedItem) -> list[dict[str, Any]]:
         """The item's lines in lm-eval's samples file, one for each filter; none if it has no verdict.
 
         The file holds all lines of the first filter, then those of the next.
@@ -189,8 +188,8 @@ class StockTask:
         arguments, resps = _requests(sample, replies)
         doc_hash, prompt_hash, target_hash = _hashes(sample)
         rows = []
-        for name, found in judged.filtered.items():
-            own = {k.rpartition(",")[0]: v for k, v in judged.metrics.items() if k.rpartition(",")[2] == name}
+        for name, found in graded.filtered.items():
+            own = {k.rpartition(",")[0]: v for k, v in graded.metrics.items() if k.rpartition(",")[2] == name}
             rows.append(
                 {
                     "doc_id": sample.metadata["doc_id"],

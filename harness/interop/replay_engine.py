@@ -6,27 +6,40 @@ It renders no prompt and counts no tokens, and what the reply was sampled with i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from harness import registry
 from harness.engines.requests import checked, no_likelihoods
 from harness.errors import DataError
 from harness.interop.recorded_match import match, places
 from harness.interop.recorded_read import read_generations
 from harness.protocols import Task
-from harness.types import Checkpoint, Generation, Request, Sample, Split
+from harness.types import Checkpoint, EngineInfo, Generation, Request, Sample, Split
 
 REPLAY_VERSION = "3"  # raised whenever another text of a file is taken as the reply
 
 
+@dataclass(frozen=True)
+class ReplayConfig:
+    """`harness eval --engine replay --generations FILE --task NAME` sets these, and counts how the file matches."""
+
+    generations: str
+    task: str
+    split: Split = "test"
+    field: str = ""
+
+
 class ReplayEngine:
-    """Replies of one file to the items of one task's split. field: the column, where the file has several models.
+    """Replies of one file to the items of one task's split. field: the column, if the file has several models.
 
     Raises `DataError` for a file that cannot be read, or that answers no item of the split.
     """
 
     name: ClassVar[str] = "replay"
+    Config: ClassVar[type] = ReplayConfig
 
     def __init__(self, path: Path, task: Task, split: Split = "test", field: str = "") -> None:
         self.file = read_generations(path, field)
@@ -39,6 +52,10 @@ class ReplayEngine:
                 f"({self.matched.unmatched[0]}): is it a run of another task?"
             )
         self.covered: tuple[Sample, ...] = tuple(s for s in samples if s.id in self.matched.replies)
+
+    @classmethod
+    def open(cls, config: ReplayConfig, notify: Callable[[str], None]) -> ReplayEngine:  # noqa: ARG003 - no news
+        return cls(Path(config.generations), registry.make_task(config.task), config.split, config.field)
 
     @property
     def digest(self) -> str:
@@ -77,17 +94,15 @@ class ReplayEngine:
                 why = f"{self.file.path.name} holds {met[item]} replies for item {item}, none for repeat {missing}"
                 yield Generation(f"{item}#{missing}", "", 0, 0, "error", "", 0.0, why)
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> EngineInfo:
         """The file, its shape and column."""
-        return {
-            "engine": self.name,
-            "version": REPLAY_VERSION,
-            "dtype": "recorded",
-            "shape": self.file.shape,
-            "file": self.digest,
-            "field": self.file.field,
-            "sampling": {"as recorded": self.file.shape},
-        }
+        return EngineInfo(
+            self.name,
+            REPLAY_VERSION,
+            dtype="recorded",
+            settings={"shape": self.file.shape, "file": self.digest, "field": self.file.field},
+            sampling={"as recorded": self.file.shape},
+        )
 
     def sleep(self) -> None:
         """Nothing is held."""

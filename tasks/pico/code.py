@@ -17,8 +17,8 @@ from itertools import islice
 
 from harness.errors import SandboxError, UnknownSplit
 from harness.graders.code import CODE_VERSION, score_code
-from harness.protocols import CodeRunner
-from harness.types import Message, Sample, Score, Split
+from harness.protocols import CodeRunner, Task
+from harness.types import Message, Sample, Score, Split, TaskInfo
 
 from .splits import ngrams, stream, without_held_out
 
@@ -210,7 +210,7 @@ def program_pool(seed: str) -> Iterator[Program]:
     return without_held_out(stream(draw_program, f"pico_code 1 pool {seed}", "train", LEVELS), held_out_program_grams())
 
 
-class PicoCode:
+class PicoCode(Task):
     """The task. strict: the reply, put after the prompt as it is, passes the tests; lenient: code found in it does."""
 
     name = "pico_code"
@@ -219,6 +219,9 @@ class PicoCode:
     needs_sandbox = True
     max_tokens = 96
     stop: tuple[str, ...] = ()
+
+    def describe(self) -> TaskInfo:
+        return TaskInfo(sizes=SIZES)
 
     def samples(self, split: Split) -> Sequence[Sample]:
         """3000 train, 100 dev, 180 test samples; metadata as HumanEval, and level (operations)."""

@@ -18,8 +18,8 @@ from itertools import islice
 
 from harness.errors import UnknownSplit
 from harness.graders.number import NUMBER_VERSION, score_number
-from harness.protocols import CodeRunner
-from harness.types import Message, Sample, Score, Split
+from harness.protocols import CodeRunner, Task
+from harness.types import Message, Sample, Score, Split, TaskInfo
 
 from .splits import ngrams, stream, without_held_out
 
@@ -188,7 +188,7 @@ def story_pool(seed: str) -> Iterator[Story]:
     return without_held_out(stream(draw_story, f"pico_math 1 pool {seed}", "train", LEVELS), held_out_story_grams())
 
 
-class PicoMath:
+class PicoMath(Task):
     """The task. strict: "#### N" and right; lenient: the last number is right."""
 
     name = "pico_math"
@@ -197,6 +197,9 @@ class PicoMath:
     needs_sandbox = False
     max_tokens = 72
     stop: tuple[str, ...] = ()
+
+    def describe(self) -> TaskInfo:
+        return TaskInfo(sizes=SIZES)
 
     def samples(self, split: Split) -> Sequence[Sample]:
         """4000 train, 100 dev, 250 test samples; metadata: level (steps), solution (the reference reply)."""

@@ -177,12 +177,12 @@ def checkpoints(n_models: int) -> None:
 def _ours(folder: Path, models: Sequence[str]) -> None:
     """One process: the engine is started once, and each further checkpoint swapped in and verified."""
     from harness.checkpoints import open_checkpoint
-    from harness.engines.vllm import VLLMEngine
+    from harness.engines.vllm import VLLMConfig, VLLMEngine
     from harness.evaluation.evaluate import evaluate
     from harness.evaluation.grading_pool import Graders
     from harness.evaluation.job import job
 
-    with VLLMEngine(max_model_len=CONTEXT) as engine, Graders() as graders:
+    with VLLMEngine(VLLMConfig(max_model_len=CONTEXT)) as engine, Graders() as graders:
         of = job(Questions(0), "test")
         for model in models:
             found = evaluate(of, engine, open_checkpoint(Path(model)), graders, folder / "runs")
