@@ -68,28 +68,49 @@ class Defect:
 
 
 @dataclass(frozen=True)
+class Templates:
+    """What an item is made of: Jinja templates over the columns of a row."""
+
+    text: str  # the prompt
+    target: str  # the right answer
+    solution: str  # a reply that strict accepts; "": the target in the form that strict wants
+    tolerance: str  # how far a number may be from the target; "": it must be equal
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """The columns of a row that have a meaning beyond the templates."""
+
+    question: str  # the column that asks
+    id: str  # the column that names a row; "" if the benchmark has none
+    keep: tuple[str, ...]  # columns that an item's metadata holds
+    optional: tuple[str, ...]  # columns that may be null
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is known of the benchmark beyond its items."""
+
+    licence: str
+    source: str  # paper or home of the benchmark; "" if the file does not say
+    sizes: Mapping[Split, int]  # items by split, as published
+    benchmark: str  # the hub's own board of this dataset; "": none
+
+
+@dataclass(frozen=True)
 class Config:
     """One task file."""
 
     name: str
     version: str
     grader: str  # one of GRADERS
-    licence: str
-    source: str  # paper or home of the benchmark; "" if the file does not say
-    text: str  # Jinja template of the prompt
-    target: str  # Jinja template of the right answer
-    solution: str  # Jinja template of a reply that strict accepts; "" : the target in the form that strict wants
-    tolerance: str  # Jinja template of how far a number may be from the target; "" if it must be equal
+    published: Published
+    templates: Templates
+    columns: ColumnNames
     max_tokens: int
     stop: tuple[str, ...]
     sources: Mapping[str, Source]
-    sizes: Mapping[Split, int]  # items by split, as published
-    question: str  # the column that asks
-    id: str  # the column that names a row; "" if the benchmark has none
-    keep: tuple[str, ...]
-    optional: tuple[str, ...]  # columns that may be null
     defects: tuple[Defect, ...]
-    benchmark: str  # the hub's own board of this dataset; "": none
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -122,25 +143,34 @@ def read_task_config(path: Path) -> Config:
         raise BadConfig(f"{path}: metadata.data names no test split; every task has held-out items")
     sizes: Any = ours.get("sizes") or {}
     check_keys(path, "metadata.sizes.", sizes, frozenset(data))
-    return Config(
-        name=_needs(path, top, "task", str),
-        version=str(ours.get("version", "")) or _missing(path, "metadata.version"),
-        grader=grader,
+    published = Published(
         licence=_needs(path, ours, "licence", str, "metadata."),
         source=str(ours.get("source", "")),
+        sizes=sizes,
+        benchmark=str(ours.get("benchmark", "")),
+    )
+    templates = Templates(
         text=_needs(path, top, "doc_to_text", str),
         target=_needs(path, top, "doc_to_target", str),
         solution=str(ours.get("solution", "")),
         tolerance=str(ours.get("tolerance", "")),
-        max_tokens=_needs(path, settings, "max_gen_toks", int, "generation_kwargs."),
-        stop=tuple(_needs(path, settings, "until", list, "generation_kwargs.")),
-        sources={split: _source(path, split, data[split], top) for split in SPLITS if split in data},
-        sizes=sizes,
+    )
+    columns = ColumnNames(
         question=_needs(path, ours, "question", str, "metadata."),
         id=str(ours.get("id", "")),
         keep=tuple(ours.get("keep") or ()),
         optional=tuple(ours.get("optional") or ()),
-        benchmark=str(ours.get("benchmark", "")),
+    )
+    return Config(
+        name=_needs(path, top, "task", str),
+        version=str(ours.get("version", "")) or _missing(path, "metadata.version"),
+        grader=grader,
+        published=published,
+        templates=templates,
+        columns=columns,
+        max_tokens=_needs(path, settings, "max_gen_toks", int, "generation_kwargs."),
+        stop=tuple(_needs(path, settings, "until", list, "generation_kwargs.")),
+        sources={split: _source(path, split, data[split], top) for split in SPLITS if split in data},
         defects=tuple(_defect(path, i, each) for i, each in enumerate(ours.get("known_defects") or ())),
     )
 

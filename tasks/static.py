@@ -66,12 +66,12 @@ class StaticTask(Task):
         """As the file states it; no data is read."""
         hub = self.config.sources["test"].hub
         return TaskInfo(
-            licence=self.config.licence,
-            source=self.config.source,
-            sizes=self.config.sizes,
+            licence=self.config.published.licence,
+            source=self.config.published.source,
+            sizes=self.config.published.sizes,
             n_defects=len({item for defect in self.config.defects for item in defect.items}),
             has_data=self._has_data(),
-            dataset=HubDataset(hub.path, hub.name, hub.split, self.config.benchmark),
+            dataset=HubDataset(hub.path, hub.name, hub.split, self.config.published.benchmark),
         )
 
     def _has_data(self) -> bool:
@@ -88,11 +88,13 @@ class StaticTask(Task):
         for defect in self.config.defects:
             for item in defect.items:
                 if isinstance(item, str) and not named:
-                    named = {str(row.values[self.config.id]): self._id("test", i) for i, row in self._numbered("test")}
+                    named = {
+                        str(row.values[self.config.columns.id]): self._id("test", i)
+                        for i, row in self._numbered("test")
+                    }
                 if isinstance(item, str) and item not in named:
-                    raise DataError(
-                        f"task {self.name!r}: known_defects names {item!r}, which is not a known {self.config.id}"
-                    )
+                    column = self.config.columns.id
+                    raise DataError(f"task {self.name!r}: known_defects names {item!r}, which is not a known {column}")
                 sample_id = self._id("test", item) if isinstance(item, int) else named[item]
                 found[sample_id] = f"{found[sample_id]}; {defect.why}" if sample_id in found else defect.why
         return found
@@ -132,11 +134,11 @@ class StaticTask(Task):
 
     def _sample(self, sample_id: str, row: DataRow) -> Sample:
         """One item. metadata: the kept fields of the row, `solution`, a reply that is right, and `tolerance` if any."""
-        self._has(row, self.config.keep)
-        target = self._filled(self.config.target, row)
-        solution = self._filled(self.config.solution, row) if self.config.solution else ""
-        tolerance = self._filled(self.config.tolerance, row) if self.config.tolerance else ""
-        prompt = self._filled(self.config.text, row)
+        self._has(row, self.config.columns.keep)
+        target = self._filled(self.config.templates.target, row)
+        solution = self._filled(self.config.templates.solution, row) if self.config.templates.solution else ""
+        tolerance = self._filled(self.config.templates.tolerance, row) if self.config.templates.tolerance else ""
+        prompt = self._filled(self.config.templates.text, row)
         if not target.strip():
             raise DataError(f"{row.place}: the answer is empty; expected a {self.config.grader} answer")
         return Sample(
@@ -144,7 +146,7 @@ class StaticTask(Task):
             messages=(Message("user", prompt),),
             target=target,
             metadata={
-                **{column: row.values[column] for column in self.config.keep},
+                **{column: row.values[column] for column in self.config.columns.keep},
                 "solution": solution or _AS_REPLY[self.config.grader].format(target),
                 **({"tolerance": tolerance} if tolerance else {}),
             },
@@ -173,7 +175,7 @@ class StaticTask(Task):
     def _has(self, row: DataRow, columns: Iterable[str]) -> None:
         """Raise `DataError` unless the row has these columns; only an optional one may be null."""
         for column in sorted(columns):
-            if column not in row.values or (row.values[column] is None and column not in self.config.optional):
+            if column not in row.values or (row.values[column] is None and column not in self.config.columns.optional):
                 raise missing(row.place, column, row.values)
 
     def _rows(self, split: str) -> list[DataRow]:
@@ -189,14 +191,14 @@ class StaticTask(Task):
             rows = [row for row in rows if self._words(row) not in taken]
         if not rows:
             raise DataError(f"task {self.name!r}: no row of {source.file} belongs to the {split} split")
-        if self.config.id:
-            check_ids(rows, self.config.id)
+        if self.config.columns.id:
+            check_ids(rows, self.config.columns.id)
         return rows
 
     def _words(self, row: DataRow) -> tuple[str, ...]:
-        question = row.values.get(self.config.question)
+        question = row.values.get(self.config.columns.question)
         if not isinstance(question, str) or not question.strip():
-            raise missing(row.place, self.config.question, row.values)
+            raise missing(row.place, self.config.columns.question, row.values)
         return words_of(question)
 
     def _published(self, source: Source) -> tuple[list[DataRow], Mapping[str, str]]:

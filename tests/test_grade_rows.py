@@ -111,7 +111,7 @@ def sandbox() -> Iterator[Sandbox]:
 def test_every_sample_gets_a_verdict_with_a_reason(sandbox: Sandbox, name: str) -> None:
     problem, completion, strict, lenient, why = ROWS[name]
     sample = {"task_id": problem.get("task_id", problem.get("id")), "completion": completion}
-    (row,) = harness.grade([sample], problems=[problem], runner=sandbox, timeout_s=1.0)
+    (row,) = harness.grade([sample], problems=[problem], runner=sandbox, settings=harness.GradeSettings(timeout_s=1.0))
     assert (row["strict"], row["lenient"]) == (strict, lenient), row["why"]
     assert why in row["why"]
     assert row["passed"] is (strict == "passed")
@@ -306,7 +306,7 @@ def test_the_references_of_the_benchmarks_pass(path: str, passed: int, excused: 
         with gzip.open(full, "rt", encoding="utf-8") as f:
             problems = [json.loads(line) for line in f]
     samples = [{"task_id": p["task_id"], "completion": read_problem(p).reference} for p in problems]
-    rows = list(harness.grade(samples, problems=problems, timeout_s=30.0))
+    rows = list(harness.grade(samples, problems=problems, settings=harness.GradeSettings(timeout_s=30.0)))
     assert {str(r["task_id"]): r["why"] for r in rows if not r["passed"]}.keys() <= excused
     assert sum(bool(r["passed"]) for r in rows) >= passed
 

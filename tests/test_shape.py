@@ -9,14 +9,10 @@ MOST_PARAMETERS, MOST_FIELDS = 6, 12
 TOO_MANY_PARAMETERS = {
     "harness/board/build.py:build_board",
     "harness/evaluation/eval_models.py:_evaluate",
-    "harness/evaluation/grade_rows.py:_judge",
-    "harness/evaluation/grade_rows.py:grade_file",
-    "harness/evaluation/grade_rows.py:grade_rows",
     "harness/publish/every_eval_ever.py:every_eval_ever",
 }
 TOO_MANY_FIELDS = {
     "harness/types.py:Record",
-    "tasks/config.py:Config",
 }
 
 

@@ -169,6 +169,12 @@ def grade(
 
     if (task is not None) + (problems is not None) + (grader == "math") != 1:
         raise UsageError("say what to judge by: one of --task NAME, --problems FILE, --grader math")
+    by = grade_rows.GradedBy(
+        problems=grade_rows.read_problems(problems) if problems else None,
+        task=registry.make_task(task) if task else None,
+        grader=grader,
+    )
+    settings = grade_rows.GradeSettings(reading, timeout)
     tally = grade_rows.Tally()
     with tqdm(desc="graded", unit=" samples", disable=not sys.stderr.isatty()) as bar:
 
@@ -176,17 +182,7 @@ def grade(
             tally.add(row)
             bar.update()
 
-        grade_rows.grade_file(
-            generations,
-            out,
-            problems=grade_rows.read_problems(problems) if problems else None,
-            task=registry.make_task(task) if task else None,
-            grader=grader,
-            reading=reading,
-            timeout_s=timeout,
-            allow_weak_sandbox=allow_weak_sandbox,
-            on_row=count,
-        )
+        grade_rows.grade_file(generations, out, by, settings, allow_weak_sandbox, count)
     click.echo("\n".join(tally.lines()))
     click.echo(f"results: {out}")
     refused = tally.verdicts["refused"]

@@ -31,6 +31,7 @@ from harness.statistics.intervals import wilson
 from harness.types import Sample, Score, sha256_of
 
 Reading = Literal["strict", "lenient"]
+Grader = Literal["code", "math"]
 InputRow = Mapping[str, Any]
 TEXT_FIELDS = ("completion", "response", "solution", "text", "generation")  # where a row may have its reply
 TARGET_FIELDS = ("target", "answer", "gold")
@@ -45,48 +46,62 @@ class BadLine:
     why: str
 
 
+@dataclass(frozen=True)
+class GradedBy:
+    """What samples are graded by: problems (found by `task_id`), a task's items, or with "math" each row's target."""
+
+    problems: Sequence[InputRow] | None = None
+    task: Task | None = None
+    grader: Grader = "code"
+
+
+@dataclass(frozen=True)
+class GradeSettings:
+    """How samples are graded.
+
+    reading: which decides `passed`; None: strict for code, where the completion continues the prompt, lenient for
+    maths. timeout_s: of a run of a program. workers: graded at the same time; None: one for each core.
+    """
+
+    reading: Reading | None = None
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    workers: int | None = None
+
+
 def grade_rows(
     samples: Iterable[InputRow | BadLine],
     *,
     problems: Iterable[InputRow] | None = None,
     task: Task | str | None = None,
-    grader: Literal["code", "math"] = "code",
-    reading: Reading | None = None,
-    timeout_s: float = DEFAULT_TIMEOUT_S,
+    grader: Grader = "code",
+    settings: GradeSettings = GradeSettings(),
     runner: CodeRunner | None = None,
-    workers: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Result rows of `samples`, in their order, as they are judged.
+    """Result rows of `samples`, in their order, as they are graded.
 
-    What they are judged by: `problems` (rows that `read_problem` knows, found by `task_id`), or the items of a `task`
-    (an installed one may be given by name), or with grader="math" the target in each row. reading: which decides
-    `passed`; default: strict for code, where the completion goes on where the prompt ends, lenient for maths. runner:
-    a sandbox to use; else one is made if needed.
-    Raises `DataError` for problems that share an id. A sample that cannot be judged becomes a row "refused".
+    What they are graded by: `problems` (rows that `read_problem` knows, found by `task_id`), or the items of a `task`
+    (an installed one may be given by name), or with grader="math" the target in each row. runner: a sandbox to use;
+    else one is made if needed.
+    Raises `DataError` for problems that share an id. A sample that cannot be graded becomes a row "refused".
     """
-    by: Task | None = registry.make_task(task) if isinstance(task, str) else task
+    items: Task | None = registry.make_task(task) if isinstance(task, str) else task
+    by = GradedBy(None if problems is None else list(problems), items, grader)
     with ExitStack() as closing:
-        yield from _judged(
-            _judge(problems, by, grader, reading, timeout_s, runner, workers, closing), iter(samples), closing
-        )
+        yield from _graded(_row_grader(by, settings, runner, closing), iter(samples), closing)
 
 
 def grade_file(
     generations: Path,
     out: Path,
-    *,
-    problems: Iterable[InputRow] | None = None,
-    task: Task | None = None,
-    grader: Literal["code", "math"] = "code",
-    reading: Reading | None = None,
-    timeout_s: float = DEFAULT_TIMEOUT_S,
-    allow_weak_sandbox: bool = False,
+    by: GradedBy,
+    settings: GradeSettings,
+    allow_weak_sandbox: bool,
     on_row: Callable[[InputRow], None],
 ) -> None:
-    """Grade a file of samples (.jsonl or .jsonl.gz) into `out`, a line as each is judged; see `grade_rows`.
+    """Grade a file of samples (.jsonl or .jsonl.gz) into `out`, a line as each is graded; see `grade_rows`.
 
     Goes on where an interrupted call stopped; on_row sees the rows of that call too. Raises `DataError` for files that
-    cannot be read or an `out` that holds something else, `Locked` where another process writes it.
+    cannot be read or an `out` that holds something else, `Locked` if another process writes it.
     """
     with ExitStack() as closing:
         closing.enter_context(full_disk_is_named(out.parent))
@@ -98,30 +113,30 @@ def grade_file(
             raise Locked(f"another process is writing {out.resolve()}; wait for it, or choose another --out") from None
         samples = read_samples(generations)
         runner = None
-        if grader == "code" and (task is None or task.needs_sandbox):
+        if by.grader == "code" and (by.task is None or by.task.needs_sandbox):
             from harness.sandbox import Sandbox
 
             runner = closing.enter_context(Sandbox(allow_weak=allow_weak_sandbox))
-        judge = _judge(problems, task, grader, reading, timeout_s, runner, None, closing)
-        for row in _finished(results, out, samples, judge):
+        grader = _row_grader(by, settings, runner, closing)
+        for row in _finished(results, out, samples, grader):
             on_row(row)
-        for row in _judged(judge, samples, closing):
+        for row in _graded(grader, samples, closing):
             results.write(json.dumps(row).encode() + b"\n")
             results.flush()
             on_row(row)
 
 
-def _judged(judge: RowGrader, samples: Iterator[InputRow | BadLine], closing: ExitStack) -> Iterator[dict[str, Any]]:
-    """Result rows in order, judged by as many threads as there are workers, a bounded number ahead."""
-    pool = closing.enter_context(ThreadPoolExecutor(judge.threads))
-    waiting = deque(pool.submit(judge.row, sample) for sample in islice(samples, _AHEAD))
+def _graded(grader: RowGrader, samples: Iterator[InputRow | BadLine], closing: ExitStack) -> Iterator[dict[str, Any]]:
+    """Result rows in order, graded by as many threads as there are workers, a bounded number ahead."""
+    pool = closing.enter_context(ThreadPoolExecutor(grader.threads))
+    waiting = deque(pool.submit(grader.row, sample) for sample in islice(samples, _AHEAD))
     while waiting:
         yield waiting.popleft().result()
-        waiting.extend(pool.submit(judge.row, sample) for sample in islice(samples, 1))
+        waiting.extend(pool.submit(grader.row, sample) for sample in islice(samples, 1))
 
 
 def _finished(
-    results: BinaryIO, out: Path, samples: Iterator[InputRow | BadLine], judge: RowGrader
+    results: BinaryIO, out: Path, samples: Iterator[InputRow | BadLine], grader: RowGrader
 ) -> Iterator[dict[str, Any]]:
     """Result rows that an interrupted call left; consumes as many samples. A line cut off in the middle is dropped."""
     results.seek(0)
@@ -130,7 +145,7 @@ def _finished(
         if not line.endswith(b"\n"):
             break
         row, sample = _parsed(number, line), next(samples, None)
-        if isinstance(row, BadLine) or sample is None or row.get("key") != key_of(sample, judge.what):
+        if isinstance(row, BadLine) or sample is None or row.get("key") != key_of(sample, grader.what):
             raise DataError(
                 f"{out} holds results of other samples, or by another grader (line {number}); choose another --out, "
                 f"or remove it"
@@ -164,7 +179,7 @@ class _Outcome:
 
 
 class RowGrader:
-    """Judges rows, from any thread."""
+    """Grades rows, from any thread."""
 
     def __init__(
         self, one: Callable[[InputRow], _Outcome], grader: str, reading: Reading, tier: str, threads: int, settings: str
@@ -211,42 +226,24 @@ def _refused(why: str) -> _Outcome:
     return _Outcome("refused", "refused", {"strict": why, "lenient": why})
 
 
-def _judge(
-    problems: Iterable[InputRow] | None,
-    task: Task | None,
-    grader: str,
-    reading: Reading | None,
-    timeout_s: float,
-    runner: CodeRunner | None,
-    workers: int | None,
-    closing: ExitStack,
-) -> RowGrader:
-    threads = workers or len(os.sched_getaffinity(0))
-    if grader == "math":
-        return RowGrader(_math, MATH_VERSION, reading or "lenient", "none needed", threads, "")
-    if problems is None and task is None:
-        raise DataError("nothing to judge by: give `problems`, a `task`, or grader='math'")
-    known = _Problems(problems, task)
+def _row_grader(by: GradedBy, settings: GradeSettings, runner: CodeRunner | None, closing: ExitStack) -> RowGrader:
+    threads, task = settings.workers or len(os.sched_getaffinity(0)), by.task
+    if by.grader == "math":
+        return RowGrader(_math, MATH_VERSION, settings.reading or "lenient", "none needed", threads, "")
+    if by.problems is None and task is None:
+        raise DataError("nothing to grade by: give `problems`, a `task`, or grader='math'")
+    known, reading = _Problems(by.problems, task), settings.reading or "strict"
     if not known.needs_sandbox:
         assert task is not None
         version = f"{task.grader} task {task.name} {task.version}"
-        return RowGrader(
-            lambda row: _by_task(known, task, row), version, reading or "strict", "none needed", threads, ""
-        )
+        return RowGrader(lambda row: _by_task(known, task, row), version, reading, "none needed", threads, "")
     if runner is None:
         from harness.sandbox import Sandbox
 
-        runner = closing.enter_context(Sandbox(workers))
-    box = runner
-    settings = f"timeout {timeout_s:g} problems {known.hash}"
-    return RowGrader(
-        lambda row: _code(known, box, timeout_s, row),
-        CODE_VERSION,
-        reading or "strict",
-        box.tier,
-        threads,
-        settings,
-    )
+        runner = closing.enter_context(Sandbox(settings.workers))
+    box, timeout_s = runner, settings.timeout_s
+    what = f"timeout {timeout_s:g} problems {known.hash}"
+    return RowGrader(lambda row: _code(known, box, timeout_s, row), CODE_VERSION, reading, box.tier, threads, what)
 
 
 class _Problems:

@@ -32,7 +32,7 @@ def code_reward(
         from harness.sandbox import Sandbox
 
         runner = Sandbox()
-    box = runner
+    box, settings = runner, grade_rows.GradeSettings(reading, timeout_s)
 
     def code_reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
         problems, samples = [], []
@@ -41,9 +41,7 @@ def code_reward(
             problem = json.loads(problem) if isinstance(problem, str) else problem
             problems.append({**problem, "task_id": str(i)})
             samples.append({"task_id": str(i), "completion": _reply(completion)})
-        return _values(
-            grade_rows.grade_rows(samples, problems=problems, reading=reading, runner=box, timeout_s=timeout_s)
-        )
+        return _values(grade_rows.grade_rows(samples, problems=problems, settings=settings, runner=box))
 
     return code_reward
 
@@ -54,7 +52,7 @@ def math_reward(reading: grade_rows.Reading = "strict") -> Reward:
     def math_reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
         n = len(completions)
         rows = [{**_row(columns, i, n), "completion": _reply(c)} for i, c in enumerate(completions)]
-        return _values(grade_rows.grade_rows(rows, grader="math", reading=reading))
+        return _values(grade_rows.grade_rows(rows, grader="math", settings=grade_rows.GradeSettings(reading)))
 
     return math_reward
 
