@@ -1,11 +1,15 @@
 """Small values for tests."""
 
 import contextlib
+import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
+from harness.cli.main import main
 from harness.records.serialization import record_to_json, write_json
 from harness.training.decontaminate import HeldOut, sift
 from harness.types import Record, Score, TrainRow
@@ -86,8 +90,28 @@ def written(folder, values, digest, name, evaluation="one", **changes):
     return folder
 
 
-def harness(*arguments, cwd, **environment):
-    """Run the command line in a process of its own: what it printed, and its exit code."""
+def harness(*arguments, cwd=".", **environment):
+    """Run the command line in this process, without a second of imports: what it printed, and its exit code."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    code, before = 0, signal.getsignal(signal.SIGTERM)
+    with (
+        contextlib.chdir(cwd),
+        mock.patch.dict(os.environ, environment),
+        mock.patch.object(sys, "argv", [HARNESS, *map(str, arguments)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as exit:
+            code = exit.code
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    return subprocess.CompletedProcess(sys.argv, code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
+
+
+def harness_process(*arguments, cwd, **environment):
+    """The same in a process of its own, by the installed script: what only that shows."""
     return subprocess.run(
         [HARNESS, *map(str, arguments)],
         capture_output=True,

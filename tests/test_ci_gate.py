@@ -4,17 +4,15 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import yaml
-from factories import written
+from factories import HARNESS, written
 from test_gate import BASE, dropped, gate
 
 CI = Path(__file__).parents[1] / "ci" / "gate"
-HARNESS = str(Path(sys.executable).parent / "harness")
 ACTION = yaml.safe_load((CI / "action.yml").read_text())
 STEPS = {step["name"]: step for step in ACTION["runs"]["steps"]}
 

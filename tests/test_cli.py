@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from factories import HARNESS, harness
+from factories import HARNESS, harness, harness_process
 
 from harness import registry
 from harness_tasks import pico
@@ -161,7 +161,7 @@ def test_a_search_says_what_it_would_take_and_refuses_unequal_trials(tmp_path):
 
 
 def test_doctor_tells_engine_sandbox_and_what_is_missing(tmp_path):
-    run = harness("doctor", "--json", cwd=tmp_path, HARNESS_DATA=str(tmp_path / "none"))
+    run = harness_process("doctor", "--json", cwd=tmp_path, HARNESS_DATA=str(tmp_path / "none"))
     findings = {f["what"]: f for f in json.loads(run.stdout)}
     assert run.returncode == 1
     assert findings["data"]["state"] == "fail"

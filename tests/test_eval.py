@@ -8,21 +8,18 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import Quiet
+from factories import HARNESS, Quiet, harness
 from tiny_models import make_model
 
 from harness.errors import BadCheckpoint, BadConfig, EngineError, UnknownName, UsageError
 from harness.evaluation import eval_models
 from harness.records.serialization import read_records
 from harness.statistics import k_metrics
-
-HARNESS = str(Path(sys.executable).parent / "harness")
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +39,6 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
 def run(folder: Path, models: list[str], tasks: str = "pico_math", **changes: Any) -> eval_models.EvalResult:
     asked = {"engine": "transformers", "limit": 6, "max_tokens": 8, **changes}
     return eval_models.run(eval_models.EvalRequest(tuple(tasks.split(",")), folder, tuple(models), **asked), Quiet())
-
-
-def evaluate(cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [HARNESS, "eval", *arguments], capture_output=True, text=True, cwd=cwd, timeout=120, check=False,
-        env={**os.environ, **environment},
-    )  # fmt: skip
 
 
 def test_several_checkpoints_share_one_engine_and_one_board(models: list[str], tmp_path: Path) -> None:
@@ -141,7 +131,7 @@ def test_settings_that_cannot_give_what_is_asked_for_are_refused(
 
 def test_a_dry_run_says_how_much_would_be_asked_and_asks_nothing(tmp_path: Path) -> None:
     arguments = ("--model", "none,other", "--task", "pico_math,pico_code", "--limit", "10", "--dry-run")
-    run = evaluate(tmp_path, *arguments, "--samples", "4", "--temperature", "1")
+    run = harness("eval", *arguments, "--samples", "4", "--temperature", "1", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert "pico_math: 10 test items, 40 requests, at most 2,880 tokens" in run.stdout
     assert "in all at most 13,440 generated tokens for 2 models" in run.stdout
@@ -196,7 +186,7 @@ def test_two_commands_in_one_folder_one_wins_and_the_other_says_so(models: list[
     folder.mkdir()
     with (folder / "lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        other = evaluate(tmp_path, "--model", models[0], "--task", "pico_math", "--run", str(folder))
+        other = harness("eval", "--model", models[0], "--task", "pico_math", "--run", folder, cwd=tmp_path)
     assert other.returncode == 6
     assert "is using" in other.stderr
 

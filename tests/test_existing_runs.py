@@ -3,13 +3,11 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from factories import Quiet, graded, written
+from factories import Quiet, graded, harness, written
 
 from harness.board import against_reference, collection, existing_runs
 from harness.board.entries import Entry, Run
@@ -20,7 +18,6 @@ from harness.records.serialization import read_records, record_to_json, write_li
 from harness.statistics import intervals
 from harness.types import Cost, Score
 
-HARNESS = str(Path(sys.executable).parent / "harness")
 A = [1, 1, 1, 0, 0, 1, 0, 1] * 10
 B = [1, 0, 0, 0, 1, 1, 0, 0] * 10
 
@@ -247,19 +244,19 @@ def test_an_item_without_verdict_is_neither_gained_nor_lost(tmp_path):
 
 def test_the_command_prints_and_writes_a_board_that_can_be_checked(two, tmp_path):
     out = tmp_path / "board.md"
-    command = [HARNESS, "compare", *map(str, two), "--reference", "old", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ("compare", *two, "--reference", "old", "--out", out)
+    done = harness(*command)
     assert done.returncode == 0, done.stderr
     assert "## Against old" in done.stdout
     assert collection.is_current(out)
     assert len(json.loads(out.with_suffix(".json").read_text())["against"][0]["outcomes"].replace("g", "")) == 50
-    wrong = subprocess.run([*command, "--seeds", "1,2"], capture_output=True, text=True, check=False)
+    wrong = harness(*command, "--seeds", "1,2")
     assert wrong.returncode == 2
     assert "--seeds is about training, and RUNS are compared as they are" in wrong.stderr
-    wrong = subprocess.run([*command, "--out", "b.json"], capture_output=True, text=True, check=False)
+    wrong = harness(*command, "--out", "b.json")
     assert wrong.returncode == 2
     assert "a board is a .md file" in wrong.stderr
-    alone = subprocess.run([HARNESS, "compare", "--reference", "x"], capture_output=True, text=True, check=False)
+    alone = harness("compare", "--reference", "x")
     assert alone.returncode == 2
     assert "--reference is for runs that exist" in alone.stderr
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import jsonschema
 import numpy as np
 import pytest
-from factories import Quiet, graded, harness, record, written
+from factories import Quiet, graded, harness, harness_process, record, written
 from scipy import stats as scipy_stats
 
 from harness.board.entries import Run
@@ -562,7 +562,7 @@ def three(tmp_path):
 
 def test_the_exit_code_is_the_verdict(three):
     assert gate("check", "same", cwd=three).returncode == 0
-    blocked = gate("check", "worse", cwd=three)
+    blocked = harness_process("gate", "check", "worse", cwd=three)
     assert blocked.returncode == 3
     assert blocked.stdout.startswith("BLOCK: worse compared with release (base), t -15.0 (")
     (three / "gate.lock.json").write_text("{}")

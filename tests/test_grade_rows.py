@@ -8,19 +8,17 @@ import inspect
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import factories
 import pytest
-from click.testing import CliRunner
 
 import harness
 from harness import code_reward, in_background, math_reward
-from harness.cli.main import cli
 from harness.errors import DataError
 from harness.graders.problems import BadProblem, read_problem
 from harness.sandbox import Sandbox
@@ -163,9 +161,9 @@ def run(tmp_path: Path, samples: str, *options: str) -> tuple[int, str, list[dic
     (tmp_path / "samples.jsonl").write_text(samples, encoding="utf-8")
     out = tmp_path / "results.jsonl"
     arguments = ["grade", "--generations", str(tmp_path / "samples.jsonl"), "--out", str(out), *options]
-    result = CliRunner().invoke(cli, arguments)
+    done = factories.harness(*arguments)
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] if out.exists() else []
-    return result.exit_code, result.output + str(result.exception or ""), rows
+    return done.returncode, done.stdout + done.stderr, rows
 
 
 def lines(*rows: object) -> str:
@@ -222,7 +220,7 @@ def test_a_kill_at_any_moment_loses_no_row(tmp_path: Path) -> None:
     problems, samples, out = (tmp_path / name for name in ("problems.jsonl", "samples.jsonl", "results.jsonl"))
     problems.write_text(lines(ADD), encoding="utf-8")
     samples.write_text(lines(*({"task_id": "add", "completion": f"    return {i}\n"} for i in range(600))))
-    command = [str(Path(sys.executable).parent / "harness"), "grade", "--problems", str(problems)]
+    command = [factories.HARNESS, "grade", "--problems", str(problems)]
     command += ["--generations", str(samples), "--out", str(out)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while not (out.exists() and out.stat().st_size > 2000):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, make_dataclass
 
 import pytest
 from eval_tasks import Sums
-from factories import harness
+from factories import harness, harness_process
 
 from harness import registry
 from harness.engines.opening import open_engine
@@ -67,7 +67,7 @@ def test_a_broken_trainer_of_another_package_is_refused_before_anything_is_train
     (tmp_path / "mine-1.dist-info").mkdir()
     (tmp_path / "mine-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
     (tmp_path / "mine-1.dist-info" / "entry_points.txt").write_text("[harness.trainers]\nmine = mine:Mine\n")
-    done = harness("compare", "--strategies", "mine", "--dry-run", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    done = harness_process("compare", "--strategies", "mine", "--dry-run", cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.startswith("error: trainer 'mine' (mine:Mine) has no 'needs': expected a frozenset")
     assert not (tmp_path / "runs").exists()

@@ -19,11 +19,9 @@ from typing import Any
 import made_up_rows
 import pytest
 import yaml
-from click.testing import CliRunner
-from factories import overlaps
+from factories import harness, overlaps
 
 from harness import registry
-from harness.cli.main import cli
 from harness.errors import BadConfig, DataError, UnknownSplit
 from harness.graders.code import CODE_VERSION
 from harness.graders.literal import LITERAL_VERSION
@@ -536,22 +534,22 @@ def test_tasks_list_shows_sizes_where_the_data_is_and_never_reads_it(
     (tmp_path / "math/gsm8k/test.jsonl.gz").write_bytes(b"not read")
     (tmp_path / "math/amc/amc23.jsonl").unlink()
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
-    ran = CliRunner().invoke(cli, ["tasks", "list"])
-    assert ran.exit_code == 0, ran.output
-    lines = {line.split()[0]: line.split() for line in ran.output.splitlines() if line.strip()}
+    ran = harness("tasks", "list")
+    assert ran.returncode == 0, ran.stderr
+    lines = {line.split()[0]: line.split() for line in ran.stdout.splitlines() if line.strip()}
     assert lines["gsm8k"] == ["gsm8k", "6,973", "500", "1,319", NUMBER_VERSION, "7", "MIT"]
     assert lines["amc23"][1:5] == ["-", "-", "-", MATH_VERSION]
     assert lines["pico_math"][1:5] == ["4,000", "100", "250", NUMBER_VERSION]
     assert "NON-COMMERCIAL" in lines["minerva"]
     assert lines["quick"][-1] == "100"
-    found = json.loads(CliRunner().invoke(cli, ["tasks", "list", "--json"]).stdout)
+    found = json.loads(harness("tasks", "list", "--json").stdout)
     assert [task["name"] for task in found["tasks"]] == registry.names("task")
     assert found["tasks"][4]["items"] == {"train": 6973, "dev": 500, "test": 1319}
     assert next(s for s in found["suites"] if s["name"] == "paper")["dev"] == ["gsm8k", "math500", "amc23"]
 
 
 def test_tasks_show_tells_terms_defects_power_and_the_first_item(data: Path) -> None:  # noqa: ARG001
-    shown = CliRunner().invoke(cli, ["tasks", "show", "minerva"]).output
+    shown = harness("tasks", "show", "minerva").stdout
     assert "minerva 1.0, test: 6 items" in shown
     assert "the data on this machine is not as published: 272 items expected" in shown
     assert "licence: CC BY-NC-SA 4.0, NON-COMMERCIAL use only" in shown
@@ -559,17 +557,17 @@ def test_tasks_show_tells_terms_defects_power_and_the_first_item(data: Path) -> 
     assert "one fifth of items differing): 51.1 points" in shown
     assert "[user] How long is 1 km, in m?" in shown
     assert "[target] 1e3" in shown
-    found = json.loads(CliRunner().invoke(cli, ["tasks", "show", "cruxeval", "--json"]).stdout)
+    found = json.loads(harness("tasks", "show", "cruxeval", "--json").stdout)
     assert (found["n"], found["grader"], found["target"], found["defects"]) == (6, LITERAL_VERSION, "['a', 0]", [])
-    assert "detectable difference" in CliRunner().invoke(cli, ["tasks", "show", "pico_math", "--split", "dev"]).output
+    assert "detectable difference" in harness("tasks", "show", "pico_math", "--split", "dev").stdout
 
 
 def test_tasks_show_tells_of_a_suite_and_refuses_unknown_names() -> None:
-    shown = CliRunner().invoke(cli, ["tasks", "show", "quick"]).output
+    shown = harness("tasks", "show", "quick").stdout
     assert f"humaneval 1.0: 100 test items, graded by {CODE_VERSION}, detectable difference 12.5 points" in shown
-    assert json.loads(CliRunner().invoke(cli, ["tasks", "show", "paper", "--json"]).stdout)["limit"] is None
-    failed = CliRunner().invoke(cli, ["tasks", "show", "mat500"])
-    assert "unknown task or suite 'mat500': did you mean 'math500'?" in str(failed.exception or failed.output)
+    assert json.loads(harness("tasks", "show", "paper", "--json").stdout)["limit"] is None
+    failed = harness("tasks", "show", "mat500")
+    assert "unknown task or suite 'mat500': did you mean 'math500'?" in failed.stderr
 
 
 def test_the_readme_lists_every_task_and_every_key_as_they_are() -> None:
