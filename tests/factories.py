@@ -9,10 +9,23 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+from harness.board.facts import (
+    BoardFacts,
+    Decoding,
+    DevFacts,
+    EngineFacts,
+    ModelFacts,
+    TaskFacts,
+    TraceFacts,
+    TrainingFacts,
+    TrainItemFacts,
+    TrialFacts,
+    TuningFacts,
+)
 from harness.cli.main import main
 from harness.records.serialization import record_to_json, write_json
 from harness.training.decontaminate import HeldOut, sift
-from harness.types import Record, Score, TrainRow
+from harness.types import Budget, Record, Score, TrainRow
 
 ROOT = Path(__file__).parent.parent
 HARNESS = str(Path(sys.executable).parent / "harness")
@@ -72,6 +85,46 @@ def record(item="t/test/0", value=1.0, lenient=None, *, task="t", **changes):
         "level": "1",
     }
     return Record(**(fields | changes))
+
+
+def trained_at(budget, **more):
+    """The facts of a board whose strategies had this budget; all others are made up."""
+    fields = {
+        "base": ModelFacts("tiny|base", "b" * 64),
+        "teacher": None,
+        "items": TrainItemFacts(90, 100, "mine.jsonl", {"exact": 7, "13-gram": 3}),
+        "dev_items": {"t": DevFacts(10, "dev"), "u": DevFacts(5, "train")},
+        "n_checkpoints": 4,
+        "settings": {"sft": {"learning_rate": 1e-3}, "rl": {}},
+        "devices": 2,
+    }
+    return BoardFacts(training=TrainingFacts(budget=budget, **(fields | more)))
+
+
+def every_fact():
+    """The facts of a board with no field left out, so far as they go together."""
+    tried = (
+        TrialFacts({"learning_rate": 1e-3}, 0.625, True),
+        TrialFacts({"learning_rate": 0.1}, 0.0, False, "collapsed"),
+    )
+    training = trained_at(
+        Budget(1e12, "flops"),
+        teacher=ModelFacts("teacher", "d" * 64),
+        traces=TraceFacts(1500, 1340, 2),
+        tuning=TuningFacts(
+            ("sft",), ("rl",), ("kd",), (2, 3), True, ("base", "material", "budget", "dev items"),
+            Budget(1e11, "tokens"), {"sft": tried},
+        ),
+    ).training  # fmt: skip
+    drawn = Decoding(0.6, 48, 0.95, 20, ("\n",), 3, {"as recorded": "solutions"})
+    return BoardFacts(
+        tasks={"t": TaskFacts("test", 50, 1319, 50, "0" * 64, 4, drawn, "t 1, grader number-1", 2)},
+        engine=EngineFacts("vllm", "0.32.0", "float32", "cpu", {"max_model_len": 512}, "vllm 0.32.0 float32"),
+        sandbox=("T1", "none needed"),
+        versions={"trl": "1.16.0"},
+        runs=("runs/a", "runs/b"),
+        training=training,
+    )
 
 
 def graded(digest, values, **changes):

@@ -14,6 +14,7 @@ from factories import record, written
 
 from harness.board import against_reference, build, collection, existing_runs, files, render
 from harness.board.entries import Entry, Run
+from harness.board.facts import BoardFacts
 from harness.records.columns import Columns
 from harness.rendering import tables
 from harness.statistics import intervals
@@ -31,7 +32,7 @@ def run(values, digest, seed=None, status="done", why="", cost=None):
 
 def board(*entries, **more):
     base = Entry("base", "base", (run(BASE, "b"),))
-    return build.build_board("t", [base, *entries], {}, **more)
+    return build.build_board("t", [base, *entries], BoardFacts(), **more)
 
 
 def strategy(name, values, digest, tried=None, **changes):
@@ -40,7 +41,7 @@ def strategy(name, values, digest, tried=None, **changes):
 
 def published(folder, *entries):
     base = Entry("base", "base", (run(BASE, "b"),))
-    made = build.build_board("t", [base, *entries], {})
+    made = build.build_board("t", [base, *entries], BoardFacts())
     out = folder / "board.md"
     facts, groups = asdict(made), [[base, *entries]]
     drawings = files.draw_pictures(facts, groups, {})

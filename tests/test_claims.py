@@ -5,13 +5,13 @@ import re
 from dataclasses import replace
 
 import numpy as np
-from factories import record
+from factories import record, trained_at
 
 from harness.board import build, claims, render
 from harness.board.entries import Entry, Run
 from harness.records.columns import Columns
 from harness.statistics import intervals
-from harness.types import Cost
+from harness.types import Budget, Cost
 
 
 def column(rng, share, n=300):
@@ -44,7 +44,7 @@ def base(share=0.3):
 
 
 def text(*entries):
-    board = build.build_board("t", [base(), *entries], {"budget": {"amount": 1e12, "unit": "flops"}})
+    board = build.build_board("t", [base(), *entries], trained_at(Budget(1e12, "flops")))
     return board, render.board_markdown(board)
 
 

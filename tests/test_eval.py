@@ -55,9 +55,9 @@ def test_every_look_at_test_items_is_counted_and_none_at_dev_items(models: list[
     run(tmp_path / "run", models[:1], split="dev")
     assert not (tmp_path / "test-looks.jsonl").exists()
     result = run(tmp_path / "run", models)
-    assert result.board.facts["test-set evaluations so far"] == {"pico_math": "2 checkpoints"}
+    assert result.board.facts.tasks["pico_math"].n_evaluated == 2
     other = run(tmp_path / "other", models[1:])
-    assert other.board.facts["test-set evaluations so far"] == {"pico_math": "2 checkpoints"}
+    assert other.board.facts.tasks["pico_math"].n_evaluated == 2
     lines = [json.loads(line) for line in (tmp_path / "test-looks.jsonl").read_text().splitlines()]
     assert [(line["run"], line["who"]) for line in lines] == [("run", "m0"), ("run", "m1")]
 

@@ -59,7 +59,7 @@ def test_each_pair_is_counted_item_by_item(two):
     expected = intervals.paired([float(v) for v in A], [float(v) for v in B])
     assert (row["strict"]["value"], row["strict"]["low"], row["strict"]["p"]) == (0.25, expected.low, expected.p)
     page = against_reference.comparison_markdown(facts)
-    assert "## Against old" in page
+    assert "## Compared with old" in page
     assert "| ▲ | 30 / 10 / 20 |" in page
     again = against_reference.compare_to_reference("t", existing_runs.read_runs(two), "new", [])["against"][0]
     assert again["strict"]["value"] == -0.25
@@ -247,7 +247,7 @@ def test_the_command_prints_and_writes_a_board_that_can_be_checked(two, tmp_path
     command = ("compare", *two, "--reference", "old", "--out", out)
     done = harness(*command)
     assert done.returncode == 0, done.stderr
-    assert "## Against old" in done.stdout
+    assert "## Compared with old" in done.stdout
     assert collection.is_current(out)
     assert len(json.loads(out.with_suffix(".json").read_text())["against"][0]["outcomes"].replace("g", "")) == 50
     wrong = harness(*command, "--seeds", "1,2")

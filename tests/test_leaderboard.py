@@ -4,10 +4,11 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
-from factories import record
+from factories import every_fact, record
 
 from harness.board import build, render
-from harness.board.entries import Board, Entry, Run
+from harness.board.entries import Entry, Run, board_from_json
+from harness.board.facts import BoardFacts, Note
 from harness.errors import NotComparable
 from harness.records.columns import Columns
 from harness.rendering import tables
@@ -27,7 +28,7 @@ SFT = Entry(
 
 
 def test_scores_intervals_and_differences_are_those_of_the_statistics():
-    board = build.build_board("t", [BASE, SFT], {})
+    board = build.build_board("t", [BASE, SFT], BoardFacts())
     assert [row["name"] for row in board.rows] == ["sft", "base"]
     assert board.rows[0]["strict"] == asdict(intervals.wilson(50, 100))
     assert board.rows[0]["difference"] == asdict(replace(intervals.tango(25, 0, 100), p=intervals.mid_p(25, 0)))
@@ -35,16 +36,16 @@ def test_scores_intervals_and_differences_are_those_of_the_statistics():
 
 
 def test_one_seed_is_called_a_single_run_and_several_get_their_own_interval():
-    single = render.board_markdown(build.build_board("t", [BASE, SFT], {}))
+    single = render.board_markdown(build.build_board("t", [BASE, SFT], BoardFacts()))
     assert "| single run |" in single
     assert "**Single run**: one training seed" in single
     runs = tuple(run([1, 1, i % 2, 0] * 25, seed=i) for i in range(4))
-    board = build.build_board("t", [BASE, Entry("rl", "strategy", runs)], {})
+    board = build.build_board("t", [BASE, Entry("rl", "strategy", runs)], BoardFacts())
     assert board.rows[0]["difference"]["method"].startswith("crossed random effects, df ")
     assert board.rows[0]["difference"]["df"] <= 3
     assert 0 <= board.rows[0]["strict"]["low"] <= board.rows[0]["strict"]["high"] <= 1
     few = [Entry("rl", "strategy", (run([1, 1, 1, 0], seed=1), run([1, 0, 0, 0], seed=2)))]
-    wide = build.build_board("t", few, {}).rows[0]["strict"]
+    wide = build.build_board("t", few, BoardFacts()).rows[0]["strict"]
     assert (wide["low"], wide["high"]) == (0.0, 1.0)
     assert "Single run" not in render.board_markdown(board)
 
@@ -52,7 +53,7 @@ def test_one_seed_is_called_a_single_run_and_several_get_their_own_interval():
 def test_ranks_are_what_the_items_leave_possible_and_the_best_are_bold():
     columns = {"a": [1, 1, 1, 0] * 25, "b": [1, 1, 0, 1] * 25, "c": [0, 0, 0, 1] * 25}
     entries = [Entry(name, "strategy", (run(values, seed=1),)) for name, values in columns.items()]
-    board = build.build_board("t", [BASE, *entries], {})
+    board = build.build_board("t", [BASE, *entries], BoardFacts())
     places = {row["name"]: (row.get("rank"), row.get("among_best")) for row in board.rows}
     assert places == {"a": ([1, 2], True), "b": ([1, 2], True), "c": ([3, 3], False), "base": (None, None)}
     text = render.board_markdown(board)
@@ -64,7 +65,7 @@ def test_ranks_are_what_the_items_leave_possible_and_the_best_are_bold():
 
 
 def test_a_reply_that_could_not_be_judged_is_neither_right_nor_wrong():
-    board = build.build_board("t", [Entry("base", "base", (run([1, 0, None, None]),))], {})
+    board = build.build_board("t", [Entry("base", "base", (run([1, 0, None, None]),))], BoardFacts())
     row = board.rows[0]
     assert row["strict"]["n"] == 2
     assert row["strict"]["value"] == 0.5
@@ -85,7 +86,7 @@ def test_every_reply_is_counted_once():
 
 
 def test_nothing_judged_is_no_verdict_never_zero():
-    board = build.build_board("t", [Entry("base", "base", (run([None, None]),))], {})
+    board = build.build_board("t", [Entry("base", "base", (run([None, None]),))], BoardFacts())
     assert board.rows[0]["strict"]["value"] is None
     assert "| no verdict |" in render.board_markdown(board)
 
@@ -104,27 +105,32 @@ def test_nothing_judged_is_no_verdict_never_zero():
 def test_rows_that_cannot_be_compared_are_refused_by_field(field, changes):
     other = Entry("x", "strategy", (run([1, 1], seed=1, **changes),))
     with pytest.raises(NotComparable, match=f"'x' and 'base' differ in {field} at t t/test/0"):
-        build.build_board("t", [Entry("base", "base", (run([1, 0]),)), other], {})
+        build.build_board("t", [Entry("base", "base", (run([1, 0]),)), other], BoardFacts())
 
 
 def test_rows_over_different_items_are_refused():
     with pytest.raises(NotComparable, match=r"not evaluated on the same items: .*t/test/2"):
-        build.build_board("t", [Entry("base", "base", (run([1, 0]),)), Entry("x", "strategy", (run([1, 0, 1]),))], {})
+        build.build_board(
+            "t", [Entry("base", "base", (run([1, 0]),)), Entry("x", "strategy", (run([1, 0, 1]),))], BoardFacts()
+        )
 
 
 def test_a_collapsed_run_is_shown_with_its_reason():
     dead = Entry(
         "rl", "strategy", (run([0, 0, 0, 0] * 25, seed=1, cost=Cost(), status="collapsed", why="loss is NaN"),)
     )
-    assert "| rl | collapsed: loss is NaN | 0.0" in render.board_markdown(build.build_board("t", [BASE, dead], {}))
+    assert "| rl | collapsed: loss is NaN | 0.0" in render.board_markdown(
+        build.build_board("t", [BASE, dead], BoardFacts())
+    )
 
 
 def test_markdown_survives_a_round_trip_through_json():
-    board = build.build_board("t|1", [BASE, SFT], {"engine": {"name": "a|b", "n": 1.5}}, ["a note"])
-    again = Board(**json.loads(json.dumps(asdict(board))))
+    board = build.build_board("t|1", [BASE, SFT], every_fact(), [Note("limited", limit=7)])
+    again = board_from_json(json.loads(json.dumps(asdict(board))))
+    assert again == board
     text = render.board_markdown(board)
     assert render.board_markdown(again) == text
-    assert "> a note" in text
+    assert "> Only the first 7 items of each task were used" in text
 
 
 def test_tables_escape_bars_and_keep_trailing_zeros():
@@ -134,11 +140,13 @@ def test_tables_escape_bars_and_keep_trailing_zeros():
 def test_a_second_score_leaves_out_items_known_to_be_faulty():
     defects = {"t": {"t/test/0": "the gold is wrong", "t/test/999": "not evaluated here"}}
     records = tuple(record(f"t/test/{i}", float(i > 0)) for i in range(4))
-    board = build.build_board("x", [Entry("m", "model", (Run("d", Columns.of(records)),))], {}, defects=defects)
+    board = build.build_board(
+        "x", [Entry("m", "model", (Run("d", Columns.of(records)),))], BoardFacts(), defects=defects
+    )
     task = board.rows[0]["tasks"]["t"]
     assert task["strict"]["value"] == 0.75
     sound = task["without_defects"]
     assert (sound["n_defects"], sound["n"], sound["strict"]["value"]) == (1, 3, 1.0)
     assert "| m | t without 1 items known to be faulty | 100.0" in render.board_markdown(board)
-    plain = build.build_board("x", [Entry("m", "model", (Run("d", Columns.of(records)),))], {})
+    plain = build.build_board("x", [Entry("m", "model", (Run("d", Columns.of(records)),))], BoardFacts())
     assert "without_defects" not in plain.rows[0]["tasks"]["t"]

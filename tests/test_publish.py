@@ -19,6 +19,7 @@ from huggingface_hub import ModelCard, constants
 from huggingface_hub.errors import HfHubHTTPError
 
 from harness.board.entries import Board
+from harness.board.facts import BoardFacts, Decoding, EngineFacts, TaskFacts
 from harness.errors import DataError, HarnessError, HubError, UsageError
 from harness.publish.every_eval_ever import every_eval_ever, recorded
 from harness.publish.hub import Question, Upload, planned, publish, read_file
@@ -62,16 +63,19 @@ def row(name="kd", runs=None, n=N, role="strategy", tasks=("gsm8k",)):
     }
 
 
-def board(*rows, n=N, tasks=("gsm8k",), facts=None, notes=()):
-    facts = {
-        "suite": dict.fromkeys(tasks, f"{n} test items, set 0123456789ab"),
-        "decoding": dict.fromkeys(tasks, "temperature 0, at most 1024 tokens"),
-        "engine": {"engine": "vllm", "version": "0.32.0", "dtype": "bfloat16"},
-        "graders": [f"{task} 1.0, grader number-1" for task in tasks],
-        "versions": {"srlm-harness": "0.1.0"},
-        **(facts or {}),
+def board(*rows, n=N, tasks=("gsm8k",), facts=None, **more):
+    """A board as JSON data. more: of the facts of each task."""
+    drawn = Decoding(temperature=0.0, max_tokens=1024)
+    made = {
+        t: TaskFacts("test", n, N, items_hash="0" * 64, decoding=drawn, grader=f"{t} 1.0, grader number-1")
+        for t in tasks
     }
-    return asdict(Board("Which training works", list(rows), list(tasks), dict.fromkeys(tasks, n), facts, list(notes)))
+    facts = facts or BoardFacts(
+        tasks={task: replace(of, **more) for task, of in made.items()},
+        engine=EngineFacts("vllm", "0.32.0", "bfloat16"),
+        versions={"srlm-harness": "0.1.0"},
+    )
+    return asdict(Board("Which training works", list(rows), list(tasks), dict.fromkeys(tasks, n), facts))
 
 
 @pytest.fixture
@@ -107,10 +111,11 @@ def test_an_entry_is_in_percent_and_its_note_says_what_the_value_does_not():
 
 
 def test_a_board_that_records_no_decoding_or_version_says_so():
-    facts = board(row())
-    facts["facts"] = {"runs": ["x"], "engine": "vllm 0.32.0 float32"}
+    facts = board(row(), facts=BoardFacts(engine=EngineFacts(label="vllm 0.32.0 float32"), runs=("x",)))
     (entry,) = yaml.safe_load(eval_results({"kind": "comparison", "board": facts}, Pick("kd")))
-    assert "decoding unrecorded, grader unrecorded, engine vllm 0.32.0, srlm-harness unrecorded" in entry["notes"]
+    assert (
+        "decoding unrecorded, grader unrecorded, engine vllm 0.32.0 float32, srlm-harness unrecorded" in entry["notes"]
+    )
 
 
 def test_a_task_without_a_board_on_the_hub_is_left_out_and_refused_where_there_is_no_other():
@@ -172,11 +177,11 @@ def test_a_row_of_several_seeds_is_published_for_one_of_them_or_as_a_mean_that_i
         (board(row(runs=[run("recorded:" + "a" * 64)])), Pick("kd"), "what model wrote them is not known"),
         (board(row(n=200), n=200), Pick("kd"), "verdicts on 200 of 1319 items of gsm8k: that is not the benchmark's"),
         (
-            board(row(n=50, tasks=("pico_math",)), n=50, tasks=("pico_math",), notes=["Only 50 (--limit)."]),
+            board(row(n=50, tasks=("pico_math",)), n=50, tasks=("pico_math",), limit=50),
             Pick("kd"),
             "verdicts on the first 50 items of pico_math: that is not the benchmark's score",
         ),
-        (board(row(), facts={"suite": {"gsm8k": "1319 dev items, set 1"}}), Pick("kd"), "scored on the dev items of"),
+        (board(row(), split="dev"), Pick("kd"), "scored on the dev items of"),
     ],
 )
 def test_what_may_not_be_published_is_refused_with_the_reason(write, facts, pick, why):
@@ -196,7 +201,7 @@ def test_a_limited_score_says_so_first():
     (entry,) = yaml.safe_load(eval_results(facts, Pick("kd", limited=True)))
     assert entry["notes"].startswith("LIMITED, 200 of 1319 items: not the benchmark's score, avg@1")
     assert json.loads(score_badge(facts, Pick("kd", limited=True)))["message"].endswith("limited")
-    cut = board(row(n=50, tasks=("t",)), n=50, tasks=("t",), notes=["Only the first 50 (--limit)."])
+    cut = board(row(n=50, tasks=("t",)), n=50, tasks=("t",), limit=50)
     assert "LIMITED, the first 50 items: not the" in "".join(exported(cut, pick=Pick("kd", limited=True)).values())
     assert "LIMITED" not in eval_results(board(row()), Pick("kd", limited=True))
     assert "limited" not in score_badge(board(row()), Pick("kd", limited=True))
@@ -220,9 +225,12 @@ def test_the_reading_a_board_ranks_by_is_published_and_a_lenient_one_is_said():
 
 
 def test_rules_that_a_board_of_runs_lists_are_said_too():
-    facts = board(row(), facts={"engine": ["vllm 0.32.0 float32"], "decoding": ['{"max_tokens":9}'], "versions": None})
+    facts = board(row(), decoding=Decoding(max_tokens=9, other={"do_sample": False}))
     (entry,) = yaml.safe_load(eval_results(facts, Pick("kd")))
-    assert 'decoding {"max_tokens":9}, gsm8k 1.0, grader number-1, engine vllm 0.32.0, srlm-harness' in entry["notes"]
+    assert (
+        "decoding at most 9 tokens, do_sample: False, gsm8k 1.0, grader number-1, engine vllm 0.32.0, srlm-harness"
+        in entry["notes"]
+    )
 
 
 def test_several_replies_an_item_are_an_average_of_so_many():

@@ -5,6 +5,7 @@ import re
 import pytest
 from eval_tasks import Sums
 
+from harness.board.fact_sentences import traces_text
 from harness.checkpoints import open_checkpoint
 from harness.engines.scripted import ScriptedEngine
 from harness.errors import DataError, UnknownSplit
@@ -104,7 +105,7 @@ def test_only_traces_judged_right_are_taught_and_all_are_paid_for(tmp_path):
     assert traces.teaching.seconds > 0
     assert ticks[-1][0] == 1.0
     assert again == traces
-    assert str(traces) == "one for each of the first 12 train items, 8 graded right"
+    assert traces_text(traces.facts) == "one for each of the first 12 train items, 8 graded right"
 
 
 def test_a_trace_that_holds_a_held_out_question_is_dropped(tmp_path):
@@ -121,7 +122,7 @@ def test_a_trace_that_holds_a_held_out_question_is_dropped(tmp_path):
     assert traces.n_right == 3
     assert [row.sample.id for row in traces.rows] == ["a/train/1001", "a/train/1002"]
     assert [(o.train, o.kind, o.place) for o in traces.dropped] == [("a/train/1000", "13-gram", "completion")]
-    assert "3 graded right, 1 of them dropped for holding a held-out question" in str(traces)
+    assert "3 graded right, 1 of them dropped because they contain a held-out question" in traces_text(traces.facts)
 
 
 def test_a_teacher_that_is_never_right_stops_the_comparison(tmp_path):

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from harness.board import build, render
-from harness.board.entries import SCHEMA, Board, Entry, Run, runs_of_task
+from harness.board.entries import SCHEMA, Entry, Run, board_from_json, runs_of_task
+from harness.board.recorded_facts import recorded_facts
 from harness.errors import NotComparable, UsageError
 from harness.records.columns import Columns
 from harness.rendering import tables
@@ -34,7 +35,8 @@ def compare_to_reference(
     chosen = reference or ("base" if "base" in names else names[0])
     if chosen not in names:
         raise UsageError(f"--reference {chosen!r} is none of the entries: {', '.join(names)}")
-    board = build.build_board(title, entries, {"runs": list(sources), "engine": _engines(entries)}, reference=chosen)
+    facts = recorded_facts(entries, sources)
+    board = build.build_board(title, entries, facts, reference=chosen)
     base = entries[names.index(chosen)]
     rows = [row for entry in entries if entry is not base for row in _against(entry, base, board.tasks)]
     corrected = intervals.holm([row["strict"]["p"] for row in rows])
@@ -112,10 +114,6 @@ def _dev_curve(entry: Entry) -> list[tuple[float, float]]:
     return [(fmean(run.spent[name] for run in runs), fmean(run.dev[name] for run in runs)) for name in names]
 
 
-def _engines(entries: Sequence[Entry]) -> str:
-    return ", ".join(sorted({run.columns.places.compared["engine"][0] for entry in entries for run in entry.runs}))
-
-
 def _against(entry: Entry, base: Entry, tasks: Sequence[str]) -> list[dict[str, Any]]:
     found = []
     for task in tasks:
@@ -152,7 +150,17 @@ def _mean_tokens(runs: Sequence[Run]) -> float | None:
 
 
 def comparison_markdown(facts: Mapping[str, Any]) -> str:
-    """The board, then every entry against the reference."""
+    """The board, then every entry against the reference, then what is folded of the board."""
+    board = board_from_json(facts["board"])
+    return render.joined([*render.shown_part(board), *_against_lines(facts), *render.folded_part(board)])
+
+
+def comparison_summary(facts: Mapping[str, Any]) -> str:
+    """The same without what is folded and without pictures, for a terminal."""
+    return render.summary_of([*render.shown_part(board_from_json(facts["board"])), *_against_lines(facts)])
+
+
+def _against_lines(facts: Mapping[str, Any]) -> list[str]:
     reference = facts["reference"]
     name = tables.escape_markup(reference)
     head = [
@@ -165,18 +173,16 @@ def comparison_markdown(facts: Mapping[str, Any]) -> str:
         "Lenient, points",
         "Tokens a reply",
     ]
-    lines = [
-        f"## Against {name}",
+    return [
+        f"## Compared with {name}",
         "",
         *tables.table(head, [_cells(row, len(facts["against"])) for row in facts["against"]]),
         "",
         f"▲ better, ▼ worse, after Holm's correction at {100 * intervals.LEVEL:g} % over these rows; ≈ not told apart "
         "(detectable: the smallest true difference in points that would be found with 80 % power). If strict moves "
         "and lenient does not, replies changed their form, not their answers (lm-eval's files: first and last filter). "
-        f"Tokens: the entry's, then {reference}'s. The facts (.json) say it of every item.",
+        f"Tokens: the entry's, then {reference}'s. The facts (.json) list every item.",
         "",
-    ]
-    lines += [
         "## Form, samples, reward and cost",
         "",
         *tables.table(_SIDE_HEAD, [_side_cells(side) for side in facts["sides"]]),
@@ -187,8 +193,6 @@ def comparison_markdown(facts: Mapping[str, Any]) -> str:
         "of its cost that is; means over seeds, straight lines between the checkpoints that were scored.",
         "",
     ]
-    before, fold, after = render.board_markdown(Board(**facts["board"])).partition("<details>")
-    return before + "\n".join(lines) + "\n" + fold + after
 
 
 _SIDE_HEAD = (

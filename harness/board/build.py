@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.board import claims
 from harness.board.entries import RANKED, Board, Entry, Run, runs_of_task, score_table
+from harness.board.facts import BoardFacts, Note
 from harness.errors import NotComparable
 from harness.records.columns import COMPARED, Columns
 from harness.statistics import intervals
@@ -22,8 +23,8 @@ from harness.types import BudgetUnit, Cost
 def build_board(
     title: str,
     entries: Sequence[Entry],
-    facts: Mapping[str, Any],
-    notes: Sequence[str] = (),
+    facts: BoardFacts,
+    notes: Sequence[Note] = (),
     defects: Mapping[str, Mapping[str, str]] | None = None,
     reference: str = "",
     reading: str = "strict",
@@ -49,7 +50,7 @@ def build_board(
     _add_verdicts(rows)
     name = base.name if base else ""
     return Board(
-        title, rows, list(first.tasks), sizes, dict(facts), list(notes), pairs=found, reference=name, reading=reading
+        title, rows, list(first.tasks), sizes, facts, list(notes), pairs=found, reference=name, reading=reading
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.rendering import tables
 from harness.statistics import intervals
+from harness.types import Budget
 
 
 def compare_pairs(scores: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
@@ -63,11 +64,11 @@ class _Verdicts:
 
 
 def claims_markdown(
-    found: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]
+    found: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], budget: Budget | None
 ) -> list[str]:
-    """Markdown: what can be claimed, what not, and how small a difference would have been seen; none without pairs.
+    """Markdown: what can be claimed, what not, and the smallest detectable differences; empty without pairs.
 
-    rows, facts: those of the board, rows best first.
+    rows: those of the board, best first. budget: of each strategy, if it is recorded.
     """
     if not found:
         return []
@@ -91,7 +92,7 @@ def claims_markdown(
         ]
         rows_of.append([f"**{name}**", *cells])
     text += tables.table(("Strategy", "Better than", "Not told apart from", "Worse than"), rows_of)
-    sentences = [*_best(names, verdicts, facts), *_hybrids(names, verdicts), *_base(names, rows)]
+    sentences = [*_best(names, verdicts, budget), *_hybrids(names, verdicts), *_base(names, rows)]
     sentences += [*_left_out(names, rows), *_unseen(found)]
     return [*text, "", *(f"- {line}" for line in sentences), ""]
 
@@ -115,9 +116,8 @@ def pair_rows(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 TABLE_HEAD = ("Pair", "n", "Points (95 %, alone)", "Standard error", "df", "p", "p, Holm")
 
 
-def _best(names: Sequence[str], verdicts: _Verdicts, facts: Mapping[str, Any]) -> Iterator[str]:
-    budget = facts.get("budget")
-    at = f" at {budget['amount']:.3g} {budget['unit']} each" if budget else ""
+def _best(names: Sequence[str], verdicts: _Verdicts, budget: Budget | None) -> Iterator[str]:
+    at = f" at {budget.amount:.3g} {budget.unit} each" if budget else ""
     pairs_of = {name: [other for other in names if (name, other) in verdicts] for name in names}
     unbeaten = [name for name in names if not any(verdicts.word(name, o) == "worse" for o in pairs_of[name])]
     if len(unbeaten) == 1 and all(verdicts.word(unbeaten[0], o) == "better" for o in pairs_of[unbeaten[0]]):

@@ -9,13 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.board import against_reference, build, existing_runs, published_scores, render
-from harness.board.entries import SCHEMA, Board, Entry
+from harness.board import against_reference, build, existing_runs, fact_sentences, published_scores, render
+from harness.board.entries import SCHEMA, Board, Entry, board_from_json
+from harness.board.facts import BoardFacts, Note, facts_from_json
+from harness.board.recorded_facts import recorded_facts
 from harness.errors import DataError
 from harness.rendering import tables
 
 KIND = "collection"
-SOURCES = "runs"  # a fact: the paths a board was built from, which `add` starts from
 
 
 def collect_runs(
@@ -29,20 +30,28 @@ def collect_runs(
     """
     entries = existing_runs.read_runs(paths)
     groups = _groups(entries)
-    sources = {SOURCES: list(map(str, paths))}
+    sources = list(map(str, paths))
     if len(groups) == 1:
         return asdict(_board(title, entries, reference, reading, sources)), groups
     ranked = [group for group in groups if len(group) > 1]
-    boards = [asdict(_board(_title(group), group, reference, reading, {})) for group in ranked]
+    boards = [asdict(_board(_title(group), group, reference, reading)) for group in ranked]
     recorded = _recorded(paths)
-    single = [asdict(build.build_board(entry.name, [entry], _rules([entry]), reading=reading)) for entry in entries]
+    single = [
+        asdict(build.build_board(entry.name, [entry], recorded_facts([entry]), reading=reading)) for entry in entries
+    ]
     rows = [
         {"facts": board["facts"], "recorded": recorded.get(board["rows"][0]["name"]), **board["rows"][0]}
         for board in single
     ]
     rows.sort(key=lambda row: (sorted(row["tasks"]), row["name"]))
-    facts = {"kind": KIND, "schema": SCHEMA, "title": title, "reading": reading, "facts": sources}
-    return {**facts, "boards": boards, "rows": rows, "pictures": []}, ranked
+    facts = {"kind": KIND, "schema": SCHEMA, "title": title, "reading": reading}
+    return {
+        **facts,
+        "facts": asdict(BoardFacts(runs=tuple(sources))),
+        "boards": boards,
+        "rows": rows,
+        "pictures": [],
+    }, ranked
 
 
 def _groups(entries: Sequence[Entry]) -> list[list[Entry]]:
@@ -58,28 +67,16 @@ def _groups(entries: Sequence[Entry]) -> list[list[Entry]]:
     return found
 
 
-def _board(title: str, entries: Sequence[Entry], reference: str, reading: str, sources: Mapping[str, Any]) -> Board:
+def _board(title: str, entries: Sequence[Entry], reference: str, reading: str, sources: Sequence[str] = ()) -> Board:
     names = [entry.name for entry in entries]
     chosen = reference if reference in names else "base" if "base" in names else names[0]
-    facts = {**sources, **_rules(entries)}
-    notes = []
-    if "" in entries[0].runs[0].columns.places.compared["prompt"]:
-        notes.append(
-            "The prompts are not recorded: that they were the same rests on the files being of one experiment."
-        )
-    return build.build_board(title, entries, facts, notes, reference=chosen, reading=reading)
+    notes = [Note("prompts not recorded")] if "" in entries[0].runs[0].columns.places.compared["prompt"] else []
+    return build.build_board(title, entries, recorded_facts(entries, sources), notes, reference=chosen, reading=reading)
 
 
 def _title(group: Sequence[Entry]) -> str:
     columns = group[0].runs[0].columns
     return f"{', '.join(columns.tasks)}: {len(group)} that can be compared, {len(columns.items):,} items"
-
-
-def _rules(entries: Sequence[Entry]) -> dict[str, Any]:
-    """What the entries have in common, in words."""
-    compared = entries[0].runs[0].columns.places.compared
-    names = {"grader version": "graders", "sandbox": "sandbox", "decoding": "decoding", "engine": "engine"}
-    return {name: sorted(set(compared[field])) for field, name in names.items()}
 
 
 def _recorded(paths: Sequence[Path]) -> dict[str, Any]:
@@ -117,12 +114,13 @@ def collection_markdown(facts: Mapping[str, Any]) -> str:
     ]
     for picture in facts["pictures"]:
         lines += [render.picture_text(picture), ""]
-    for board in facts["boards"]:
-        lines += [f"## {tables.escape_markup(board['title'])}", "", *render.main_part(board)]
-        for picture in board["pictures"]:
+    boards = list(map(board_from_json, facts["boards"]))
+    for board in boards:
+        lines += [f"## {tables.escape_markup(board.title)}", "", *render.main_part(board)]
+        for picture in board.pictures:
             lines += [render.picture_text(picture), ""]
-    if facts["boards"]:
-        lines += render.legend(facts["boards"][0])
+    if boards:
+        lines += render.legend(boards[0])
     lines += [
         "## Every run",
         "",
@@ -134,10 +132,8 @@ def collection_markdown(facts: Mapping[str, Any]) -> str:
         by_task[", ".join(row["tasks"])].append(row)
     for task, rows in by_task.items():
         lines += [f"### {task}", "", *tables.table(_HEAD, map(_cells, rows)), ""]
-        lines += [
-            f"Grader: {'; '.join(rows[0]['facts']['graders'])}. Sandbox: {', '.join(rows[0]['facts']['sandbox'])}.",
-            "",
-        ]
+        said = fact_sentences.sentences(facts_from_json(rows[0]["facts"]))
+        lines += [f"Grader: {said['graders']}. Sandbox: {said['sandbox']}.", ""]
     lines += [
         "**Lenient**: the answer anywhere in the reply. **Strict**: in the format our own prompt asks for; GSM8K "
         "prompts of others ask for other formats. **Recorded**: the verdict in the file. **Differ**: replies where "
@@ -195,7 +191,7 @@ def _explained(row: dict[str, Any]) -> list[str]:
         for d in found
     ]
     title = f"{tables.escape_markup(row['name'])}: {len(found)} differ: {summary}"
-    return [f"<details><summary>{title}</summary>", "", *tables.table(head, rows), "", "</details>", ""]
+    return render.fold(title, tables.table(head, rows))
 
 
 def _code(text: str | None) -> str:
@@ -208,8 +204,10 @@ def made_of(board: Path) -> tuple[str, list[Path], str, str]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         held = facts.get("board", facts)
-        sources = [Path(text) for text in held["facts"][SOURCES]]
+        sources = [Path(text) for text in held["facts"]["runs"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        sources = []
+    if not sources:
         raise DataError(
             f"{path} does not say which runs it was built of; use: harness leaderboard build RUN ..."
         ) from None

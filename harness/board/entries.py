@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from harness.board.facts import BoardFacts, Note, facts_from_json, note_from_json
 from harness.records.columns import Columns
 from harness.types import Cost
 
-SCHEMA = 2
+SCHEMA = 3
 RANKED = ("strategy", "model")  # roles of rows that have a place; the others are references
-EVALUATED = "test-set evaluations so far"  # a fact the caption shows
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,29 @@ class Entry:
 
 @dataclass(frozen=True)
 class Board:
-    """All facts of a board, JSON-able. reference: the row all others are compared with; "": there is none.
+    """All of a board; `asdict` makes its JSON. reference: the row all others are compared with; "": there is none.
 
-    reading: the scores it ranks by: strict, or lenient where replies were made under prompts of another form.
-    pictures: title, words for who cannot see it, and file, seen from the file the board is written to.
+    reading: the scores it ranks by: strict, or lenient if replies were made under prompts of another form.
+    pictures: title, words for readers who cannot see it, and file, relative to the file the board is written to.
     """
 
     title: str
     rows: list[dict[str, Any]]
     tasks: list[str]
     n_items: dict[str, int]
-    facts: dict[str, Any]
-    notes: list[str] = field(default_factory=list)
+    facts: BoardFacts
+    notes: list[Note] = field(default_factory=list)
     schema: int = SCHEMA
     pairs: list[dict[str, Any]] = field(default_factory=list)  # see `claims.compare_pairs`
     reference: str = ""
     reading: str = "strict"
     pictures: list[dict[str, str]] = field(default_factory=list)
+
+
+def board_from_json(values: Mapping[str, Any]) -> Board:
+    """The board that `dataclasses.asdict` was made of."""
+    notes = list(map(note_from_json, values["notes"]))
+    return Board(**{**values, "facts": facts_from_json(values["facts"]), "notes": notes})
 
 
 def runs_of_task(runs: Sequence[Run], task: str) -> list[Run]:
@@ -77,5 +83,5 @@ def runs_of_task(runs: Sequence[Run], task: str) -> list[Run]:
 
 
 def score_table(runs: Sequence[Run], grader: str) -> np.ndarray:
-    """(runs, items) scores of runs over the same items; NaN where an item could not be judged."""
+    """(runs, items) scores of runs over the same items; NaN if an item could not be graded."""
     return np.array([run.columns.scores(grader) for run in runs])

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from harness.board.fact_sentences import caption, how_it_was_made, note_text
+from harness.board.facts import facts_from_json, note_from_json
+
 STEPS = 240  # a verdict is one byte: so many steps from 0 to 1, a number that most counts of seeds and repeats divide
 UNJUDGED = 255  # the byte of a verdict that is None
 ROOM = 0.99  # replies are left out down to this share of the bytes allowed: the estimate of a reply's size is rough
@@ -79,8 +82,13 @@ def render_page(
         columns = {key: [getattr(item, key) for item in of] for key in ("id", "question", "target")}
         blocks[f"items-{t}"] = _packed(_json(columns).encode())
         blocks[f"verdicts-{t}"] = _packed(b"".join(_bytes(found[t, r].verdicts) for r in rows))
+    made = facts_from_json(facts.get("facts", {}))
+    notes = [note_text(note_from_json(note)) for note in facts.get("notes", [])]
     held = {
         "board": facts,
+        "caption": caption(facts.get("n_items", {}), made),
+        "notes": notes,
+        "how": how_it_was_made(made),
         "tasks": tasks,
         "reference": reference,
         "steps": STEPS,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.board import claims
-from harness.board.entries import EVALUATED, RANKED, Board
+from harness.board import claims, fact_sentences
+from harness.board.entries import RANKED, Board, board_from_json
 from harness.rendering import tables
 from harness.statistics import intervals
+from harness.types import Budget
 
 
 def csv_text(board: Mapping[str, Any]) -> str:
@@ -61,34 +62,71 @@ def _columns_of(name: str, estimate: Mapping[str, Any] | None) -> dict[str, Any]
 
 def markdown_of_facts(facts: Mapping[str, Any]) -> str:
     """The board of these facts as markdown."""
-    return board_markdown(Board(**facts))
+    return board_markdown(board_from_json(facts))
 
 
 def board_markdown(board: Board) -> str:
-    """The board as GitHub markdown: one table a reader needs, everything else folded under it."""
-    lines = [f"# {tables.escape_markup(board.title)}", "", _caption(board), "", *_tables(board)]
-    lines += [*_legend(board), *[f"> {note}" for note in board.notes], ""]
-    lines += _claims(board)
+    """The board as GitHub markdown: what most readers need, everything else folded below it."""
+    return joined([*shown_part(board), *folded_part(board)])
+
+
+def summary_markdown(board: Board) -> str:
+    """The board without what is folded and without pictures, for a terminal."""
+    return summary_of(shown_part(board))
+
+
+def joined(lines: Sequence[str]) -> str:
+    """Lines as the text of a file."""
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def summary_of(lines: Sequence[str]) -> str:
+    """Lines as a terminal shows them: without pictures."""
+    return "\n".join(line for line in lines if not line.startswith("![")).rstrip()
+
+
+def shown_part(board: Board) -> list[str]:
+    """The lines of a board that are not folded."""
+    lines = [
+        f"# {tables.escape_markup(board.title)}",
+        "",
+        fact_sentences.caption(board.n_items, board.facts),
+        "",
+        *_tables(board),
+        *_legend(board),
+        *[f"> {fact_sentences.note_text(note)}" for note in board.notes],
+        "",
+        *_claims(board),
+    ]
     for picture in board.pictures[:_SHOWN]:
         lines += [picture_text(picture), ""]
+    return lines if _folds_tasks(board) else [*lines, *_task_table(board), ""]
+
+
+def folded_part(board: Board) -> list[str]:
+    """The lines of a board that are folded."""
+    lines = []
     if rest := board.pictures[_SHOWN:]:
-        lines += _fold("More pictures", [line for picture in rest for line in (picture_text(picture), "")])
+        lines += fold("More pictures", [line for picture in rest for line in (picture_text(picture), "")])
     runs = [run for row in board.rows for run in row["runs"]]
     if any(run["cost"] for run in runs):
-        lines += _fold("Cost of every run", _cost_table(board))
+        lines += fold("Cost of every run", _cost_table(board))
     if any(run["dev"] for run in runs):
-        lines += _fold("Dev scores along training, and what the reward said", _dev_table(board))
+        lines += fold("Dev scores along training, and the train reward", _dev_table(board))
     if board.pairs:
-        lines += _fold(
+        lines += fold(
             "Every pair of strategies", tables.table(claims.TABLE_HEAD, claims.pair_rows(_plain_pairs(board)))
         )
-    if len(board.rows) > 1 or _trained(board):
-        lines += _fold("Every task: n, how replies ended, difficulty", _task_table(board))
-    else:  # what a reader came for
-        lines += [*_task_table(board), ""]
-    lines += _fold("Every run: where its records are", _run_table(board))
-    lines += _fold("How this was made", [f"- {key}: {_text(value)}" for key, value in board.facts.items()])
-    return "\n".join(lines).rstrip() + "\n"
+    if _folds_tasks(board):
+        lines += fold("Every task: n, how replies ended, difficulty", _task_table(board))
+    lines += fold("Every run: where its records are", _run_table(board))
+    made = [f"- {heading}: {text}" for heading, text in fact_sentences.how_it_was_made(board.facts)]
+    return lines + fold("How this was made", made)
+
+
+def _folds_tasks(board: Board) -> bool:
+    """Whether the scores of each task are details; of one model alone they are what the reader asked for."""
+    return len(board.rows) > 1 or _trained(board)
 
 
 _SHOWN = 2  # pictures that are not folded
@@ -99,21 +137,24 @@ def picture_text(picture: Mapping[str, str]) -> str:
     return f"![{tables.escape_markup(picture['words'])}]({picture['file']})"
 
 
-def main_part(facts: Mapping[str, Any]) -> list[str]:
-    """The tables, notes and claims of a board: what stands of it in a collection of boards."""
-    board = Board(**facts)
-    notes = [line for note in board.notes for line in (f"> {note}", "")]
+def main_part(board: Board) -> list[str]:
+    """The tables, notes and claims of a board: what a collection of boards shows of it."""
+    notes = [line for note in board.notes for line in (f"> {fact_sentences.note_text(note)}", "")]
     return [*_tables(board), *notes, *_claims(board)]
 
 
-def legend(facts: Mapping[str, Any]) -> list[str]:
+def legend(board: Board) -> list[str]:
     """What the columns of a board mean."""
-    return _legend(Board(**facts))
+    return _legend(board)
 
 
 def _claims(board: Board) -> list[str]:
     rows = [{**row, "name": tables.escape_markup(row["name"])} for row in board.rows]
-    return claims.claims_markdown(_plain_pairs(board), rows, board.facts)
+    return claims.claims_markdown(_plain_pairs(board), rows, _budget(board))
+
+
+def _budget(board: Board) -> Budget | None:
+    return board.facts.training.budget if board.facts.training else None
 
 
 def _plain_pairs(board: Board) -> list[dict[str, Any]]:
@@ -148,18 +189,6 @@ def why_apart(row: Mapping[str, Any]) -> str:
 
 def _mean(estimate: Mapping[str, Any]) -> str:
     return "–" if estimate["value"] is None else f"{100 * estimate['value']:.1f}"
-
-
-def _caption(board: Board) -> str:
-    sizes = ", ".join(f"{task} {n}" for task, n in board.n_items.items())
-    text = f"n = {sum(board.n_items.values())} held-out items ({sizes}). Intervals are 95 %."
-    if settings := board.facts.get("settings"):
-        text += f" Settings: {settings}."
-    if evaluated := board.facts.get(EVALUATED):
-        text += f" Test-set evaluations so far: {_text(evaluated)}."
-    if dropped := board.facts.get("train items dropped for holding a held-out question"):
-        text += f" Train items dropped for holding a held-out question: {dropped}."
-    return text
 
 
 def _head(board: Board) -> list[str]:
@@ -306,7 +335,7 @@ def _legend(board: Board) -> list[str]:
 
 
 def _cost_table(board: Board) -> list[str]:
-    budget = board.facts.get("budget")
+    budget = _budget(board)
     head = ["Run", "Seed", "Strict %", "Of the budget %", "Steps", "Tokens trained / processed", "Tokens generated"]
     head += ["Teacher's tokens written / scored", "FLOPs train / generate / teacher", "FLOPs without the teacher's"]
     head += ["Device-seconds train / generate / reward / teacher", "Seconds", "Verifier CPU-seconds", "Prompts"]
@@ -324,7 +353,7 @@ def _cost_table(board: Board) -> list[str]:
                 rows.append([*start, *["–"] * 13])
                 continue
             silent = f"{100 * c['zero_advantage'] / c['rollouts']:.0f} %" if c["rollouts"] else "–"
-            share = f"{100 * c[budget['unit']] / budget['amount']:.1f}" if budget else "–"
+            share = f"{100 * c[budget.unit] / budget.amount:.1f}" if budget else "–"
             seconds = (c["train_s"], c["generate_s"], c["reward_s"], c["score_s"] + c["teacher_s"])
             rows.append(
                 [
@@ -421,13 +450,6 @@ def _task_table(board: Board) -> list[str]:
     return tables.table(head, rows)
 
 
-def _fold(title: str, lines: Sequence[str]) -> list[str]:
+def fold(title: str, lines: Sequence[str]) -> list[str]:
+    """Lines that GitHub shows when their title is clicked."""
     return [f"<details><summary>{title}</summary>", "", *lines, "", "</details>", ""]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_text(v)}" for k, v in value.items() if v is not None)
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_text, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -30,20 +30,14 @@ def _compare_runs(context: click.Context, options: dict[str, Any]) -> None:
     )
     out = options["out"]
     if out is None:
-        click.echo(against_reference.comparison_markdown(facts).split("<details>")[0].rstrip())
+        click.echo(against_reference.comparison_summary(facts))
         return
     drawings = files.draw_pictures(facts, [entries], {})
     written = files.write_board_files(
         out, facts, [entries], drawings, against_reference.comparison_markdown, with_page=True
     )
-    click.echo(_first_part(out))
+    click.echo(against_reference.comparison_summary(facts))
     click.echo(f"\nleaderboard: {', '.join(map(str, written))}")
-
-
-def _first_part(board: Path) -> str:
-    """The board as a terminal shows it: without pictures and what is folded."""
-    lines = board.read_text(encoding="utf-8").split("<details>")[0].splitlines()
-    return "\n".join(line for line in lines if not line.startswith("![")).rstrip()
 
 
 _OF_A_PLAN = (
@@ -136,7 +130,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
     if options["reference"]:
         raise BadConfig("--reference is for runs that exist: harness compare RUN RUN --reference NAME")
     from harness.board import files
-    from harness.board.render import markdown_of_facts
+    from harness.board.render import markdown_of_facts, summary_markdown
     from harness.cli.progress import ShellProgress
     from harness.experiment import compare, dry_run
     from harness.experiment.plan import check_plan, total_weight
@@ -162,7 +156,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
     files.write_board_files(own, facts, [entries], drawings, markdown_of_facts, with_page=True)
     if out.resolve() != own.resolve():
         files.write_board_files(out, facts, [entries], drawings, markdown_of_facts, with_page=False)
-    click.echo("\n" + _first_part(out))
+    click.echo("\n" + summary_markdown(board))
     click.echo(
         f"\nleaderboard: {out} (facts: {out.with_suffix('.json')}, .csv); records and checkpoints: {plan.folder}"
     )

@@ -67,7 +67,7 @@ def eval(**options: Any) -> None:
     A task is one of `harness tasks list`, a suite of them, or any task of lm-eval as lm_eval/NAME: the same prompts,
     and its own metrics beside ours. The same command goes on where an interrupted one stopped.
     """
-    from harness.board.render import board_markdown
+    from harness.board.render import summary_markdown
     from harness.cli.progress import ShellProgress
     from harness.evaluation import eval_models, task_lookup
     from harness.statistics import k_metrics
@@ -101,7 +101,7 @@ def eval(**options: Any) -> None:
         result = eval_models.run(asked, progress)
     finally:
         progress.close()
-    click.echo(board_markdown(result.board).split("<details>")[0].rstrip())
+    click.echo(summary_markdown(result.board))
     for line in result.more:
         click.echo(line)
     click.echo(f"\nfacts: {', '.join(map(str, result.paths))}; records: {asked.folder / 'evals'}")

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from harness.board.build import build_board
-from harness.board.entries import EVALUATED, Board, Entry, Run
+from harness.board.entries import Board, Entry, Run
+from harness.board.facts import BoardFacts, EngineFacts
 from harness.checkpoints import open_checkpoint, resolve_model
 from harness.errors import EngineError, UsageError
 from harness.evaluation import task_lookup
 from harness.evaluation.evaluate import Evaluation, evaluate, summarised
 from harness.evaluation.export import export
 from harness.evaluation.grading_pool import Graders
-from harness.evaluation.job import EvalJob, grader_version, job, known_defects
+from harness.evaluation.job import EvalJob, job, known_defects
+from harness.evaluation.task_facts import task_facts
 from harness.interop.recorded_differences import count_kinds, differences
 from harness.interop.recorded_read import model_name
 from harness.protocols import CodeRunner, Engine, ItemTask, Progress, Task
@@ -287,14 +289,12 @@ def _write(asked: EvalRequest, name: str, found: Sequence[Evaluation], more: dic
     jobs = [evaluation.job for evaluation in found]
     columns, content = summarised(found)
     _refuse_failed(found, columns, asked)
-    looks = EvaluationLog(asked.folder).counted((j.task.name, j.items_hash) for j in jobs)
-    facts = {
-        **({EVALUATED: looks} if looks else {}),
-        "engine": found[0].engine.as_json(),
-        "suite": {j.task.name: f"{len(j.samples)} {j.split} items, set {j.items_hash[:12]}" for j in jobs},
-        "graders": [grader_version(j.task) for j in jobs],
-        "sandbox": sorted({evaluation.sandbox for evaluation in found}),
-    }
+    log, engine = EvaluationLog(asked.folder), found[0].engine
+    facts = BoardFacts(
+        tasks={j.task.name: task_facts(j, log, engine) for j in jobs},
+        engine=EngineFacts.of(engine),
+        sandbox=tuple(sorted({evaluation.sandbox for evaluation in found})),
+    )
     run = Run(found[0].checkpoint.digest, columns, content=content)
     board = build_board(name, [Entry(name, "model", (run,))], facts, defects=known_defects(jobs))
     measured = {e.job.task.name: _measured(e, asked.metrics) for e in found} if asked.metrics else {}

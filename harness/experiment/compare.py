@@ -50,7 +50,7 @@ def compare_strategies(plan: Experiment, progress: Progress) -> tuple[Board, lis
         entries = [*references, *_evaluate_all(context, finished)]
         entries_file.write_entries(plan.folder, entries)
         _draw(context, finished, base_dev)
-        facts = {name: fact for name, fact in facts_of(context, material.traces).items() if fact is not None}
+        facts = facts_of(context, material.traces)
         title, defects = f"Which training works: {plan.recipe.name}", known_defects(context.suite)
         return build_board(title, entries, facts, notes_of(context), defects), entries
 

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from harness import registry
+from harness.board.fact_sentences import traces_text
 from harness.errors import DataError
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.job import grader_version
@@ -105,7 +106,7 @@ def _traces(context: RunContext) -> Traces:
     with context.progress.step("teacher writes traces", 3.0) as tick:
         teacher = Teacher(context.teacher, context.plan.recipe.teaching)
         found = teach(teacher, context.items, context.engine, context.graders, context.plan.folder, tick)
-    context.progress.say(f"teacher's traces: {found}")
+    context.progress.say(f"teacher's traces: {traces_text(found.facts)}")
     return found
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from harness.board.facts import TraceFacts
 from harness.checkpoints import matmul_params
 from harness.errors import DataError, UnknownSplit
 from harness.evaluation.evaluate import evaluate
@@ -108,9 +109,10 @@ class Traces:
     n_right: int
     dropped: tuple[Overlap, ...]  # right, but holding a held-out question
 
-    def __str__(self) -> str:
-        left_out = f", {len(self.dropped)} of them dropped for holding a held-out question" if self.dropped else ""
-        return f"one for each of the first {self.n_asked:,} train items, {self.n_right:,} graded right{left_out}"
+    @property
+    def facts(self) -> TraceFacts:
+        """What a board records of them."""
+        return TraceFacts(self.n_asked, self.n_right, len(self.dropped))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from harness.board.fact_sentences import settings_text
+from harness.board.facts import TrialFacts, TuningDifference
 from harness.errors import BadConfig
 from harness.records.serialization import write_json
 from harness.types import Budget
@@ -43,13 +45,15 @@ class Tuning:
     dev_items: Mapping[str, int]
     trials: tuple[Trial, ...]
 
-    def other_than(self, base: str, material: str, budget: Budget, dev_items: Mapping[str, int]) -> list[str]:
-        """In what these trials differ from a comparison: "another base", ..."""
-        differ = {
-            "another base": self.base != base,
-            "other train items or another teacher": self.material != material,
-            f"a budget of {self.budget.amount:g} {self.budget.unit}": self.budget != budget,
-            "other dev items": dict(self.dev_items) != dict(dev_items),
+    def other_than(
+        self, base: str, material: str, budget: Budget, dev_items: Mapping[str, int]
+    ) -> list[TuningDifference]:
+        """In what these trials differ from a comparison; `fact_sentences.difference_text` says it."""
+        differ: dict[TuningDifference, bool] = {
+            "base": self.base != base,
+            "material": self.material != material,
+            "budget": self.budget != budget,
+            "dev items": dict(self.dev_items) != dict(dev_items),
         }
         return [what for what, differs in differ.items() if differs]
 
@@ -74,11 +78,11 @@ class Tuning:
         """The choice of the highest dev score among those whose trials all ended well; the first of equals."""
         return max(self.choices(trainer), key=lambda choice: (not choice.failed, choice.dev))
 
-    def listed(self, used: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-        """For each trainer all choices with their dev score in percent. used: the whole config of each in the end."""
+    def listed(self, used: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[TrialFacts, ...]]:
+        """For each trainer what a board records of its choices. used: the whole config of each in the end."""
         return {
-            trainer: "; ".join(
-                f"{choice} {100 * choice.dev:.1f}" + (" (used)" if choice.config == used.get(trainer) else "")
+            trainer: tuple(
+                TrialFacts(choice.settings, choice.dev, choice.config == used.get(trainer), choice.failed)
                 for choice in self.choices(trainer)
             )
             for trainer in self.trainers()
@@ -92,7 +96,7 @@ class Choice:
     trials: tuple[Trial, ...]
 
     def __str__(self) -> str:
-        return spelled(self.trials[0].settings) + (f" ({self.failed})" if self.failed else "")
+        return settings_text(self.trials[0].settings) + (f" ({self.failed})" if self.failed else "")
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -157,8 +161,3 @@ def toml(tuning: Tuning) -> list[str]:
         lines.append(f"[trainers.{trainer if trainer.isalnum() else json.dumps(trainer)}]")
         lines += [f"{key} = {json.dumps(value)}" for key, value in tuning.best(trainer).settings.items()] + [""]
     return lines[:-1]
-
-
-def spelled(settings: Mapping[str, Any]) -> str:
-    """`learning_rate=0.001 warmup=0.1`."""
-    return " ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in settings.items())

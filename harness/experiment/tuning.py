@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness import registry
+from harness.board.fact_sentences import difference_text, settings_text
 from harness.errors import BadConfig
 from harness.experiment import recipes
 from harness.experiment.checkpoint_choice import choose
@@ -18,7 +19,7 @@ from harness.experiment.facts import searched
 from harness.experiment.plan import Experiment
 from harness.experiment.run_context import open_experiment
 from harness.experiment.steps import StrategyRun, judged_on_dev, materials, train_all
-from harness.experiment.trials import Trial, Tuning, spelled
+from harness.experiment.trials import Trial, Tuning
 from harness.protocols import Progress
 from harness.records.run_folder import ensure_writable, exclusive_use, full_disk_is_named
 from harness.training import strategies
@@ -51,7 +52,7 @@ def grids(tried: Sequence[str], base: Mapping[str, Settings]) -> dict[str, list[
         configs = [resolve_config(trainer, {**base.get(trainer, {}), **trial}) for trial in trials]
         for number, (trial, config) in enumerate(zip(trials, configs, strict=True)):
             if config in configs[:number]:
-                raise BadConfig(f"--try {trainer}: {spelled(trial)} is tried twice")
+                raise BadConfig(f"--try {trainer}: {settings_text(trial)} is tried twice")
     if len({len(trials) for trials in found.values()}) > 1:
         listed = ", ".join(f"{trainer} {len(trials)}" for trainer, trials in found.items())
         raise BadConfig(f"every trainer must get the same number of trials, got {listed}; add or drop values")
@@ -71,14 +72,18 @@ def tune_strategies(
     asked = [(trainer, trial, seed) for trainer, some in trials.items() for trial in some for seed in plan.seeds]
     strategy_runs = [
         StrategyRun(
-            strategies.parse_strategy(trainer), seed, {trainer: {**base.get(trainer, {}), **trial}}, spelled(trial)
+            strategies.parse_strategy(trainer),
+            seed,
+            {trainer: {**base.get(trainer, {}), **trial}},
+            settings_text(trial),
         )
         for trainer, trial, seed in asked
     ]
     with exclusive_use(plan.folder), full_disk_is_named(plan.folder), open_experiment(plan, progress) as context:
         mine = searched(context)
         if earlier and (differ := earlier.other_than(*mine)):
-            raise BadConfig(f"the file of trials holds earlier ones of {' and '.join(differ)}; name another with --out")
+            said = " and ".join(difference_text(kind, earlier.budget) for kind in differ)
+            raise BadConfig(f"the file of trials holds earlier ones of {said}; name another with --out")
         material = materials(context)
         context.engine.sleep()
         judged = [judged_on_dev(context, trained) for trained in train_all(context, strategy_runs, material)]

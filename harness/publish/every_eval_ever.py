@@ -67,7 +67,7 @@ def every_eval_ever(
             **({"source_organization_url": source} if source else {}),
             "evaluator_relationship": evaluator.relationship,
         },
-        "eval_library": {"name": NAME, "version": found.version.replace("unrecorded", "unknown")},
+        "eval_library": {"name": NAME, "version": found.facts.versions.get(NAME, "unknown")},
         "model_info": _model_info(found, model),
         "evaluation_results": [_evaluation(found, task) for task in found.tasks],
     }
@@ -87,7 +87,7 @@ def every_eval_ever(
 
 def _model_info(found: PublishedResult, model: str) -> dict[str, Any]:
     engine, version = found.engine
-    known = engine not in ("unrecorded", "openai")  # behind an address anything may answer
+    known = found.facts.engine is not None and engine != "openai"  # behind an address anything may answer
     tried = found.row.get("tried")
     return {
         "name": f"{model.split('/')[1]} ({found.pick.row})",
@@ -110,7 +110,7 @@ def _model_info(found: PublishedResult, model: str) -> dict[str, Any]:
 def _evaluation(found: PublishedResult, task: TaskScore) -> dict[str, Any]:
     dataset, score, reading = DATASETS.get(task.name), task.score, found.reading
     source: dict[str, Any] = {"dataset_name": task.name, "source_type": "other"}
-    details = {"items": found.fact("suite", task.name), "items_of_benchmark": str(task.n_items)}
+    details = {"items": task.items, "items_of_benchmark": str(task.n_items)}
     if dataset:
         source |= {"source_type": "hf_dataset", "hf_repo": dataset.path, "hf_split": "test"}
         source |= {"samples_number": score["n"]}
@@ -134,14 +134,14 @@ def _evaluation(found: PublishedResult, task: TaskScore) -> dict[str, Any]:
             "score_type": "continuous",
             "min_score": 0.0,
             "max_score": 1.0,
-            "additional_details": {"grader": found.grader(task.name)},
+            "additional_details": {"grader": task.grader},
         },
         "score_details": {
             "score": score["value"],
             "details": more,
             "uncertainty": {"confidence_interval": interval, "num_samples": score["n"]},
         },
-        "generation_config": {"additional_details": {"decoding": found.fact("decoding", task.name)}},
+        "generation_config": {"additional_details": {"decoding": task.decoding}},
     }
 
 

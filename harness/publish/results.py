@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from harness.board import collection, published_scores
+from harness.board import collection, fact_sentences, published_scores
+from harness.board.facts import BoardFacts, EngineFacts, TaskFacts, facts_from_json
 from harness.errors import DataError, UnknownName, UsageError
-from harness.types import canonical_json
 
 NAME = "srlm-harness"
-_LIMITED = "(--limit)"  # in a note of a board whose tasks were cut short
+UNRECORDED = "unrecorded"
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class TaskScore:
     """One task of a result. held: as the board has it; of one seed of several the score alone.
 
     score: by the reading that the board ranks by. n_items: that the benchmark has; of a task not in DATASETS, that the
-    board has. limit: what of it was left out; "": nothing.
+    board has. limit: what of it was left out; "": nothing. made: what the board records of it.
     """
 
     name: str
@@ -86,6 +85,22 @@ class TaskScore:
     repeats: int
     n_items: int
     limit: str
+    made: TaskFacts
+
+    @property
+    def items(self) -> str:
+        """Which items were evaluated, as text."""
+        return fact_sentences.items_text(self.made) or UNRECORDED
+
+    @property
+    def decoding(self) -> str:
+        """How replies were drawn, as text."""
+        return fact_sentences.decoding_text(self.made) or UNRECORDED
+
+    @property
+    def grader(self) -> str:
+        """Name and version of what graded the replies."""
+        return self.made.grader or f"grader {UNRECORDED}"
 
 
 @dataclass(frozen=True)
@@ -97,6 +112,7 @@ class PublishedResult:
 
     pick: Pick
     board: Mapping[str, Any]
+    facts: BoardFacts
     row: Mapping[str, Any]
     runs: Sequence[Mapping[str, Any]]
     reading: str
@@ -115,33 +131,20 @@ class PublishedResult:
     def digests(self) -> list[str]:
         return [run["digest"] for run in self.runs]
 
-    def fact(self, key: str, task: str = "") -> str:
-        """A fact as text, of one task where it is kept by task; "unrecorded" where the board does not say."""
-        value = self.board["facts"].get(key)
-        if task and isinstance(value, Mapping):
-            value = value.get(task)
-        if isinstance(value, list):
-            return "; ".join(map(str, value))
-        return "unrecorded" if value is None else value if isinstance(value, str) else canonical_json(value)
+    def fact(self, name: str) -> str:
+        """A fact of `fact_sentences.HEADINGS` as text; "unrecorded" if the board does not record it."""
+        return fact_sentences.sentences(self.facts).get(name, UNRECORDED)
 
     @property
     def version(self) -> str:
         """Of the harness that made the board."""
-        return str((self.board["facts"].get("versions") or {}).get(NAME, "unrecorded"))
+        return self.facts.versions.get(NAME, UNRECORDED)
 
     @property
     def engine(self) -> tuple[str, str]:
-        """Name and version."""
-        engine = self.board["facts"].get("engine")
-        if isinstance(engine, Mapping):
-            return str(engine.get("engine", "unrecorded")), str(engine.get("version", "unrecorded"))
-        words = re.split("[,;]", self.fact("engine"))[0].split()
-        return (words[0], words[1]) if len(words) > 1 else ("unrecorded", "unrecorded")
-
-    def grader(self, task: str) -> str:
-        """Name and version of what judged the replies."""
-        found = self.board["facts"].get("graders") or ()
-        return next((text for text in found if text.split(" ")[0] == task), "grader unrecorded")
+        """Name and version. Records of other tools name both in one label."""
+        engine = self.facts.engine or EngineFacts()
+        return engine.name or engine.label or UNRECORDED, engine.version or UNRECORDED
 
     def notes(self, task: TaskScore) -> str:
         """What a bare value does not say, in one line."""
@@ -153,9 +156,9 @@ class PublishedResult:
             f"n={score['n']}",
             f"mean over {len(self.runs)} checkpoints" if len(self.runs) > 1 else "",
             f"training seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}" if self.seeds else "",
-            f"decoding {self.fact('decoding', task.name)}",
-            self.grader(task.name),
-            f"engine {' '.join(self.engine)}",
+            f"decoding {task.decoding}",
+            task.grader,
+            f"engine {self.engine[0]}" + (f" {self.engine[1]}" if self.engine[1] != UNRECORDED else ""),
             f"{NAME} {self.version}",
             "weights " + ", ".join(digest[:12] for digest in self.digests),
         ]
@@ -203,7 +206,8 @@ def result(facts: Mapping[str, Any], pick: Pick) -> PublishedResult:
                 "here, so nothing is said about one"
             )
     chosen = runs[0] if len(runs) < len(row["runs"]) else row
-    found = PublishedResult(pick, board, row, runs, reading, chosen[reading])
+    made = facts_from_json(board["facts"])
+    found = PublishedResult(pick, board, made, row, runs, reading, chosen[reading])
     found.tasks.extend(_task(found, name, held) for name, held in chosen["tasks"].items())
     return found
 
@@ -212,19 +216,18 @@ def _task(found: PublishedResult, name: str, held: Mapping[str, Any]) -> TaskSco
     board, who, score = found.board, f"row {found.pick.row!r}", held[found.reading]
     if score["value"] is None:
         raise DataError(f"{who} has no verdict on {name}: there is no score to publish")
-    split = re.match(r"\d+ (\w+) items", str((board["facts"].get("suite") or {}).get(name, "")))
-    if split and split[1] != "test":
-        raise DataError(f"{who} was scored on the {split[1]} items of {name}; only test scores are shown")
+    made = found.facts.tasks.get(name, TaskFacts())
+    if made.split not in (None, "test"):
+        raise DataError(f"{who} was scored on the {made.split} items of {name}; only test scores are shown")
     n, size = score["n"], DATASETS[name].n if name in DATASETS else board["n_items"][name]
-    is_cut = any(_LIMITED in note for note in board.get("notes", ()))
-    limit = f"{n} of {size} items" if n < size else f"the first {n} items" if is_cut else ""
+    limit = f"{n} of {size} items" if n < size else "" if made.limit is None else f"the first {made.limit} items"
     if limit and not found.pick.limited:
         raise DataError(
             f"{who} has verdicts on {limit} of {name}: that is not the benchmark's score; evaluate all items, or mark "
             "it as limited"
         )
     repeats = found.row["tasks"][name]["counts"]["n"] // (board["n_items"][name] * len(found.row["runs"]))
-    return TaskScore(name, held, score, repeats, size, limit)
+    return TaskScore(name, held, score, repeats, size, limit, made)
 
 
 def benchmark(task: str) -> str:

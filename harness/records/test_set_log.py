@@ -50,11 +50,6 @@ class EvaluationLog:
         """Number of different checkpoints ever scored on an item set."""
         return len({key for key in map(_key, self._entries()) if key[0] == items})
 
-    def counted(self, sets: Iterable[tuple[str, str]]) -> dict[str, str]:
-        """For each task whose item set (task, hash) was evaluated, the number of checkpoints as text."""
-        counts = ((task, self.count(items)) for task, items in sets)
-        return {task: f"{n} checkpoint{'s' * (n > 1)}" for task, n in counts if n}
-
     def _entries(self) -> list[dict[str, str]]:
         return [json.loads(line) for line in read_lines(self.path)]
 
