@@ -2,12 +2,15 @@
 
 import contextlib
 import io
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
+
+import jsonschema
 
 from harness.board.facts import (
     BoardFacts,
@@ -125,6 +128,14 @@ def every_fact():
         runs=("runs/a", "runs/b"),
         training=training,
     )
+
+
+def refuse_unlike_schema(facts):
+    """Raise `jsonschema.ValidationError` unless a board's JSON is as board.schema.json says, by its kind."""
+    schema = json.loads((ROOT / "harness/board/board.schema.json").read_text(encoding="utf-8"))
+    kind = {"$ref": f"#/$defs/{facts.get('kind', 'board')}"}  # of the four alone, so that the error names the place
+    assert kind in schema["oneOf"]
+    jsonschema.validate(json.loads(json.dumps(facts)), {**schema, "oneOf": [kind]})
 
 
 def graded(digest, values, **changes):

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from xml.etree import ElementTree
 
 import pytest
-from factories import record, written
+from factories import record, refuse_unlike_schema, written
 
 from harness.board import against_reference, build, collection, existing_runs, files, render
 from harness.board.entries import Entry, Run
@@ -53,6 +53,7 @@ def test_all_forms_are_written_and_hold_the_same_scores(tmp_path):
     out, paths = published(tmp_path, strategy("sft", BETTER, "a", tried=4), strategy("rl", NEAR, "c"))
     assert [path.suffix for path in paths] == [".md", ".json", ".csv", ".html"]
     facts = json.loads(out.with_suffix(".json").read_text())
+    refuse_unlike_schema(facts)
     rows = {row["name"]: row for row in csv.DictReader(io.StringIO(out.with_suffix(".csv").read_text()))}
     assert {name: float(row["strict"]) for name, row in rows.items()} == {"sft": 0.5, "rl": 0.26, "base": 0.25}
     assert (rows["sft"]["verdict"], rows["rl"]["verdict"], rows["base"]["verdict"]) == ("better", "not told apart", "")

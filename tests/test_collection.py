@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from factories import harness, record, written
+from factories import harness, record, refuse_unlike_schema, written
 from test_existing_runs import samples
 
 from harness.board import against_reference, collection, existing_runs, render
@@ -41,6 +41,7 @@ def test_runs_that_can_be_compared_are_one_board(four):
 def test_others_are_listed_and_never_ranked(four):
     facts, groups = collection.collect_runs("t", [four / name for name in ("a", "b", "other", "u")], "", "strict")
     assert facts["kind"] == "collection"
+    refuse_unlike_schema(facts)
     assert [[entry.name for entry in group] for group in groups] == [["a", "b"]]
     (board,) = facts["boards"]
     assert {row["name"]: row["rank"] for row in board["rows"]} == {"a": [1, 2], "b": [1, 2]}
@@ -101,7 +102,11 @@ def test_a_board_whose_runs_are_gone_is_not_added_to(four):
     assert "was built of a, which cannot be found from here" in done.stderr
     assert (four / "board.md").read_text() == before
     (four / "none.md").write_text("x")
-    with pytest.raises(DataError, match="does not say which runs it was built of"):
+    with pytest.raises(DataError, match=r"none\.json cannot be read as JSON"):
+        collection.made_of(four / "none.md")
+    facts = json.loads((four / "board.json").read_text())
+    (four / "none.json").write_text(json.dumps(facts | {"facts": {}}))
+    with pytest.raises(DataError, match="does not say which runs it was built from"):
         collection.made_of(four / "none.md")
 
 

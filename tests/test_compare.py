@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from factories import refuse_unlike_schema
 
 from harness.board import render
 from harness.records.serialization import read_records
@@ -107,6 +108,7 @@ def test_the_board_has_every_row_with_interval_cost_and_seed(world):
     facts = json.loads((world["folder"] / "board.json").read_text())
     rows = {row["name"]: row for row in facts["rows"]}
     assert set(rows) == {"base", "teacher", "sft", "kd", "rl", "kd+rl", "noop", "sft.lora"}
+    refuse_unlike_schema(facts)
     assert facts["facts"]["engine"]["name"] == "vllm"
     for name, row in rows.items():
         assert row["strict"]["n"] == 2 * LIMIT

@@ -9,11 +9,12 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import HARNESS, Quiet, harness
+from factories import HARNESS, Quiet, harness, refuse_unlike_schema
 from tiny_models import make_model
 
 from harness.errors import BadCheckpoint, BadConfig, EngineError, UnknownName, UsageError
@@ -56,6 +57,7 @@ def test_every_look_at_test_items_is_counted_and_none_at_dev_items(models: list[
     assert not (tmp_path / "test-looks.jsonl").exists()
     result = run(tmp_path / "run", models)
     assert result.board.facts.tasks["pico_math"].n_evaluated == 2
+    refuse_unlike_schema(asdict(result.board))
     other = run(tmp_path / "other", models[1:])
     assert other.board.facts.tasks["pico_math"].n_evaluated == 2
     lines = [json.loads(line) for line in (tmp_path / "test-looks.jsonl").read_text().splitlines()]

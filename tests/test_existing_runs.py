@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from factories import Quiet, graded, harness, written
+from factories import Quiet, graded, harness, refuse_unlike_schema, written
 
 from harness.board import against_reference, collection, existing_runs
 from harness.board.entries import Entry, Run
@@ -120,6 +120,7 @@ def test_a_comparison_is_read_back_as_it_was_ranked(tmp_path):
     assert facts["reference"] == "base"
     assert "| kd+rl | collapsed (seed 2): loss is not finite |" in against_reference.comparison_markdown(facts)
     assert facts["against"][0]["strict"]["method"].startswith("crossed random effects")
+    refuse_unlike_schema(facts)
 
 
 def test_comparisons_from_one_base_share_it(tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import yaml
-from factories import record
+from factories import record, refuse_unlike_schema
 from hub_stub import READER, WRITER, Hub
 from huggingface_hub import ModelCard, constants
 from huggingface_hub.errors import HfHubHTTPError
@@ -43,7 +43,8 @@ def run(digest="a" * 64, seed=1, status="done", why="", strict=None, tasks=("gsm
     strict = strict or score(923, N)
     scores = {"strict": strict, "lenient": strict}
     tasks = dict.fromkeys(tasks, scores)
-    return {"id": digest[:12], "digest": digest, "seed": seed, "status": status, "why": why, **scores, "tasks": tasks}
+    found = {"id": digest[:12], "digest": digest, "seed": seed, "status": status, "why": why, **scores, "tasks": tasks}
+    return {**found, "cost": None, "records": "", "files": [], "dev": {}, "chosen": "", "reward": None}
 
 
 def row(name="kd", runs=None, n=N, role="strategy", tasks=("gsm8k",)):
@@ -57,9 +58,12 @@ def row(name="kd", runs=None, n=N, role="strategy", tasks=("gsm8k",)):
         "role": role,
         "seeds": seeds,
         "strict": strict,
+        "lenient": strict,
         "tasks": found,
         "counts": counts,
+        "tokens_per_item": 20.0,
         "runs": runs,
+        "tried": None,
     }
 
 
@@ -75,7 +79,9 @@ def board(*rows, n=N, tasks=("gsm8k",), facts=None, **more):
         engine=EngineFacts("vllm", "0.32.0", "bfloat16"),
         versions={"srlm-harness": "0.1.0"},
     )
-    return asdict(Board("Which training works", list(rows), list(tasks), dict.fromkeys(tasks, n), facts))
+    made_of = asdict(Board("Which training works", list(rows), list(tasks), dict.fromkeys(tasks, n), facts))
+    refuse_unlike_schema(made_of)
+    return made_of
 
 
 @pytest.fixture

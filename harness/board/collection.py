@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.board import against_reference, build, existing_runs, fact_sentences, published_scores, render
+from harness.board.board_json import read_board_json
 from harness.board.entries import SCHEMA, Board, Entry, board_from_json
 from harness.board.facts import BoardFacts, Note, facts_from_json
 from harness.board.recorded_facts import recorded_facts
@@ -201,16 +202,11 @@ def _code(text: str | None) -> str:
 def made_of(board: Path) -> tuple[str, list[Path], str, str]:
     """(title, runs, reference, reading) that a board was built with. Raises `DataError` where it does not say so."""
     path = board.with_suffix(".json")
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        held = facts.get("board", facts)
-        sources = [Path(text) for text in held["facts"]["runs"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        sources = []
+    facts = read_board_json(path)
+    held = facts.get("board", facts)
+    sources = [Path(text) for text in held.get("facts", {}).get("runs", [])]
     if not sources:
-        raise DataError(
-            f"{path} does not say which runs it was built of; use: harness leaderboard build RUN ..."
-        ) from None
+        raise DataError(f"{path} does not say which runs it was built from; use: harness leaderboard build RUN ...")
     if lost := [str(source) for source in sources if not source.exists()]:
         raise DataError(f"{board} was built of {', '.join(lost)}, which cannot be found from here; bring them back")
     return held["title"], sources, held.get("reference", ""), held["reading"]
@@ -221,10 +217,7 @@ def is_current(board: Path) -> bool:
     path = board.with_suffix(".json")
     if not path.is_file():
         raise DataError(f"{board} has no facts beside it: {path} is missing; build the board again")
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}); build the board again") from None
+    facts = read_board_json(path)
     kinds = {
         KIND: collection_markdown,
         published_scores.KIND: published_scores.published_markdown,

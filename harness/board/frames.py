@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from harness.board.board_json import read_board_json
 from harness.board.existing_runs import records_files
 from harness.board.render import csv_rows
 from harness.errors import DataError
@@ -54,10 +54,10 @@ def load_board(path: str | Path) -> pd.DataFrame:
     Scores, differences and their intervals are shares in [0, 1], costs means over seeds. Raises `DataError` for
     a file that is not a board of runs.
     """
+    facts = read_board_json(Path(path))
     try:
-        facts = json.loads(Path(path).read_text(encoding="utf-8"))
         return pd.DataFrame(csv_rows(facts.get("board", facts)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} is not the .json of a board ({type(error).__name__}: {error}); give the file that "
             "`harness compare`, `eval` or `leaderboard build` wrote beside its .md"

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from harness.cli.options import board_file, split_commas, write_board
-from harness.errors import DataError
 
 
 @click.group()
@@ -140,17 +139,13 @@ def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]],
 
     The token is that of `hf auth login`, or HF_TOKEN. Repeating the command sends only what is missing.
     """
-    import json
-
     from huggingface_hub import get_token
 
+    from harness.board.board_json import read_board_json
     from harness.publish.hub import Question, planned, publish, read_file
     from harness.publish.results import Evaluator, Pick, without_benchmark
 
-    try:
-        facts = json.loads(board.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{board} is not JSON ({error}); give the .json beside a board") from None
+    facts = read_board_json(board)
     found = [(repository, Pick(row, seed, options["mean"], options["limited"])) for repository, row, seed in targets]
     ask = Question(
         targets=tuple(found),

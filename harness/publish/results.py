@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.board import collection, fact_sentences, published_scores
+from harness.board.board_json import refuse_other_schema
 from harness.board.facts import BoardFacts, EngineFacts, TaskFacts, facts_from_json
 from harness.errors import DataError, UnknownName, UsageError
 
@@ -177,6 +178,7 @@ def publishable_board(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     board = facts.get("board", facts)
     if not isinstance(board, Mapping) or not {"title", "rows", "tasks", "n_items", "facts"} <= board.keys():
         raise DataError("these facts are not a board: expected the .json that `harness compare` or `eval` writes")
+    refuse_other_schema(board, f"board {board['title']!r}")
     return board
 
 
