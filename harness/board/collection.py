@@ -223,7 +223,7 @@ def is_current(board: Path) -> bool:
         published_scores.KIND: published_scores.published_markdown,
         against_reference.KIND: against_reference.comparison_markdown,
     }
-    render_text = kinds.get(facts.get("kind"), render.markdown_of_facts)
+    render_text = kinds.get(str(facts.get("kind")), render.markdown_of_facts)
     if board.read_text(encoding="utf-8") != render_text(facts):
         return False
     ranked = facts.get("board", facts)
