@@ -11,7 +11,7 @@ import pytest
 from factories import refuse_unlike_schema
 
 from harness.board import render
-from harness.records.serialization import read_records
+from harness.records.record_files import read_records
 from harness_tasks import pico
 
 HARNESS = str(Path(sys.executable).parent / "harness")

@@ -19,7 +19,7 @@ from tiny_models import make_model
 
 from harness.errors import BadCheckpoint, BadConfig, EngineError, UnknownName, UsageError
 from harness.evaluation import eval_models
-from harness.records.serialization import read_records
+from harness.records.record_files import read_records
 from harness.statistics import k_metrics
 
 

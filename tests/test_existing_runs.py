@@ -14,7 +14,8 @@ from harness.board.entries import Entry, Run
 from harness.errors import DataError, NotComparable, UsageError
 from harness.evaluation import eval_models
 from harness.records.columns import Columns
-from harness.records.serialization import read_records, record_to_json, write_lines
+from harness.records.record_files import read_records
+from harness.records.serialization import record_to_json, write_lines
 from harness.statistics import intervals
 from harness.types import Cost, Score
 

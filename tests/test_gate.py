@@ -23,7 +23,8 @@ from harness.gate.check import Attempts, Comparison
 from harness.gate.decide import Settings, decide
 from harness.gate.lock import PerItem
 from harness.records.columns import Columns
-from harness.records.serialization import read_records, record_to_json
+from harness.records.record_files import read_records
+from harness.records.serialization import record_to_json
 from harness.statistics import intervals, sequential
 
 WHEN = "2026-01-01T00:00:00Z"

@@ -21,7 +21,7 @@ from factories import record
 
 from harness.errors import DataError
 from harness.interop.inspect_read import read_inspect_samples
-from harness.interop.inspect_write import InspectRun, mean_and_stderr, write_inspect_log
+from harness.interop.inspect_write import InspectRun, inspect_log, mean_and_stderr
 from harness.interop.recorded_match import match
 from harness.interop.recorded_read import read_generations
 from harness.interop.replay_engine import ReplayEngine
@@ -140,10 +140,18 @@ def ask_inspect(inspect_python, tmp_path_factory):
     return ask
 
 
+def written_log(path, run, samples):
+    """The path of a log of these pairs of item and record."""
+    with inspect_log(path, run) as log:
+        for sample, record in samples:
+            log.add(sample, record)
+    return path
+
+
 @pytest.fixture(scope="session")
 def log(tmp_path_factory):
     folder = tmp_path_factory.mktemp("logs")
-    return write_inspect_log(folder / RUN.file_name, RUN, pairs())
+    return written_log(folder / RUN.file_name, RUN, pairs())
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -270,7 +278,7 @@ def _get(server, url, out, patience_s=60):
 
 
 def test_equal_input_gives_equal_bytes_and_the_samples_are_read_one_at_a_time(tmp_path):
-    files = [write_inspect_log(tmp_path / f"{n}.eval", RUN, pairs()) for n in range(2)]
+    files = [written_log(tmp_path / f"{n}.eval", RUN, pairs()) for n in range(2)]
     assert files[0].read_bytes() == files[1].read_bytes()
     alive = 0
 
@@ -292,7 +300,7 @@ def test_equal_input_gives_equal_bytes_and_the_samples_are_read_one_at_a_time(tm
             sample = item(i, Message("user", f"{i}?"))
             yield sample, record(sample.id, text=Counted(f"#### {i}"))
 
-    write_inspect_log(tmp_path / "many.eval", RUN, many())
+    written_log(tmp_path / "many.eval", RUN, many())
     with zipfile.ZipFile(tmp_path / "many.eval") as archive:
         assert len(archive.namelist()) == 303
         assert len(json.loads(archive.read("summaries.json"))) == 300
@@ -303,9 +311,9 @@ def test_a_log_that_fails_halfway_leaves_nothing_behind(tmp_path):
         yield from list(pairs())[:2]
         raise RuntimeError("the disk is gone")
 
-    kept = write_inspect_log(tmp_path / "kept.eval", RUN, pairs()).read_bytes()
+    kept = written_log(tmp_path / "kept.eval", RUN, pairs()).read_bytes()
     with pytest.raises(RuntimeError, match="the disk is gone"):
-        write_inspect_log(tmp_path / "kept.eval", RUN, broken())
+        written_log(tmp_path / "kept.eval", RUN, broken())
     assert [path.name for path in tmp_path.iterdir()] == ["kept.eval"]
     assert (tmp_path / "kept.eval").read_bytes() == kept
 
@@ -314,15 +322,15 @@ def test_a_log_that_fails_halfway_leaves_nothing_behind(tmp_path):
 def test_an_id_that_would_leave_the_folder_is_refused(name, tmp_path):
     pair = (Sample(name, (Message("user", "?"),), "1"), record(name))
     with pytest.raises(DataError, match="cannot name a file in a log"):
-        write_inspect_log(tmp_path / "x.eval", RUN, [pair])
+        written_log(tmp_path / "x.eval", RUN, [pair])
 
 
 def test_the_same_reply_twice_or_another_items_record_is_refused(tmp_path):
     pair = next(pairs())
     with pytest.raises(DataError, match="'sums/test/0000', repeat 0 came twice"):
-        write_inspect_log(tmp_path / "x.eval", RUN, [pair, pair])
+        written_log(tmp_path / "x.eval", RUN, [pair, pair])
     with pytest.raises(ValueError, match="came with a record of item 'other'"):
-        write_inspect_log(tmp_path / "x.eval", RUN, [(pair[0], dataclasses.replace(pair[1], sample_id="other"))])
+        written_log(tmp_path / "x.eval", RUN, [(pair[0], dataclasses.replace(pair[1], sample_id="other"))])
 
 
 def test_no_samples_have_no_mean():

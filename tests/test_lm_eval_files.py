@@ -25,6 +25,7 @@ from harness.interop.lm_eval_files import (
 )
 from harness.interop.recorded_match import match
 from harness.interop.recorded_read import read_generations
+from harness.records.columns import Columns
 from harness.types import RAW, Message, Sample, Score
 
 STAMP = "2026-11-20T09:30:00.123456"
@@ -167,7 +168,7 @@ def scored(item, *values):
 
 def test_scores_are_means_over_items_of_means_over_repeats_with_lm_evals_error():
     records = [*scored("a", 1.0, 0.0), *scored("b", 1.0, 1.0), *scored("c", None, 0.0), *scored("d", None, None)]
-    found = task_scores("sums", iter(records), n_items=10)
+    found = task_scores("sums", "1", Columns.of(records), n_items=10)
     assert found.row == {
         "name": "sums",
         "alias": "sums",
@@ -177,12 +178,12 @@ def test_scores_are_means_over_items_of_means_over_repeats_with_lm_evals_error()
         "exact_match,lenient": 1.0,
         "exact_match_stderr,lenient": 0.0,
     }
-    one = task_scores("sums", scored("a", None)).row
+    one = task_scores("sums", "1", Columns.of(scored("a", None))).row
     assert (one["exact_match,strict"], one["exact_match_stderr,lenient"]) == ("N/A", "N/A")
-    with pytest.raises(ValueError, match="task 'sums' has no records"):
-        task_scores("sums", [])
-    with pytest.raises(ValueError, match="task 'sums' was given a record of task 't'"):
-        task_scores("sums", [record()])
+    with pytest.raises(ValueError, match="task 'sums' needs its own records, got those of no task"):
+        task_scores("sums", "1", Columns.of([]))
+    with pytest.raises(ValueError, match=r"task 'sums' needs its own records, got those of t$"):
+        task_scores("sums", "1", Columns.of([record()]))
 
 
 def items(n):
@@ -204,7 +205,7 @@ def items(n):
 
 @pytest.fixture
 def written(tmp_path):
-    scores = task_scores("sums", (r for _, records in items(6) for r in records), n_items=9)
+    scores = task_scores("sums", "1", Columns.of(r for _, records in items(6) for r in records), n_items=9)
     results = results_file(
         {"sums": scores}, {"sums": {"task": "sums"}}, {"model": "org/tiny"}, git_hash="abc", date=0.0
     )

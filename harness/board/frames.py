@@ -12,7 +12,7 @@ from harness.board.board_json import read_board_json
 from harness.board.existing_runs import records_files
 from harness.board.render import csv_rows
 from harness.errors import DataError
-from harness.records.serialization import read_records
+from harness.records.record_files import read_records
 from harness.types import Record
 
 CATEGORIES = (

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 import numpy as np
 
-from harness.board.entries import Entry, Run, score_table
+from harness.board.entries import Entry, score_table
 from harness.board.html_page import Answers, PageItem
-from harness.errors import DataError
+from harness.records.record_files import decoded
 
-T = TypeVar("T")
+Texts = dict[tuple[str, str], str]  # (task, sample id) -> a text of that item
 
 MOST_REPLIES = 700_000  # rows x items above which texts are left out: no page of them would open quickly
 
@@ -27,8 +26,11 @@ def answers(entries: Sequence[Entry], reading: str) -> tuple[dict[str, list[Page
     items: dict[str, list[PageItem]] = {}
     found: dict[str, dict[str, Answers]] = {entry.name: {} for entry in entries}
     with_texts = len(first.items) * len(entries) <= MOST_REPLIES
-    texts = {entry.name: _texts(entry.runs[0]) if with_texts else {} for entry in entries}
-    asked = _prompts(entries[0].runs[0]) if with_texts else {}
+    asked: Texts = {}  # of the first entry; the others' are the same
+    texts: dict[str, Texts] = {entry.name: {} for entry in entries}
+    for number, entry in enumerate(entries if with_texts else ()):
+        for file in entry.runs[0].files:
+            _read(Path(entry.runs[0].home) / file, texts[entry.name], asked if number == 0 else None)
     for task in first.tasks:
         part = first.of_task(task)
         ids = list(dict.fromkeys(part.places.ids))
@@ -59,36 +61,19 @@ class _Reply(msgspec.Struct, gc=False):
     text: str
 
 
-def _texts(run: Run) -> dict[tuple[str, str], str]:
-    """(task, sample id) -> its first reply; none where the run does not say where its records are."""
-    found = {}
-    for file in run.files:
-        for reply in _rows(Path(run.home) / file, _Reply):
-            if reply.repeat == 0:
-                found[reply.task, reply.sample_id] = reply.text
-    return found
-
-
 class _Prompt(msgspec.Struct, gc=False):
     at: int
     text: str
 
 
-def _prompts(run: Run) -> dict[tuple[str, str], str]:
-    """(task, sample id) -> its prompt. Prompts lie beside the records, by the number of the item."""
-    found: dict[tuple[str, str], str] = {}
-    for file in run.files:
-        path = (Path(run.home) / file).with_name("prompts.jsonl")
-        if path.exists():
-            places = list(
-                dict.fromkeys((reply.task, reply.sample_id) for reply in _rows(Path(run.home) / file, _Reply))
-            )
-            found |= {places[prompt.at]: prompt.text for prompt in _rows(path, _Prompt) if prompt.at < len(places)}
-    return found
-
-
-def _rows(path: Path, kind: type[T]) -> Iterable[T]:
-    try:
-        return msgspec.json.Decoder(kind).decode_lines(path.read_bytes())
-    except (OSError, msgspec.MsgspecError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+def _read(path: Path, replies: Texts, prompts: Texts | None) -> None:
+    """Add the first reply to each item of a records file; and the prompts, which lie beside it by the item's number."""
+    items: dict[tuple[str, str], None] = {}
+    for reply in decoded(path, _Reply):
+        items[reply.task, reply.sample_id] = None
+        if reply.repeat == 0:
+            replies[reply.task, reply.sample_id] = reply.text
+    beside = path.with_name("prompts.jsonl")
+    if prompts is not None and beside.exists():
+        names = list(items)
+        prompts |= {names[prompt.at]: prompt.text for prompt in decoded(beside, _Prompt) if prompt.at < len(names)}

@@ -5,7 +5,6 @@ Replies and verdicts are kept as they come. The same call again reads what is th
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -16,10 +15,11 @@ from typing import Any
 from harness.errors import EngineError
 from harness.evaluation.grading_pool import Batch, Graders, tier
 from harness.evaluation.job import EvalJob, grader_version, params_json
-from harness.protocols import Engine, GradedItem, ReplyRequest
+from harness.protocols import Engine, ReplyRequest
 from harness.records.columns import Columns
-from harness.records.serialization import read_records, record_to_json, write_lines
+from harness.records.record_files import read_records
 from harness.records.store import Store
+from harness.records.summary import Summary, joined, read_summary, write_records
 from harness.types import Checkpoint, EngineInfo, Record, Request, Sample, sha256_of
 
 RepliesDone = Callable[[int, int], None]  # called with (replies judged, replies in all)
@@ -27,13 +27,14 @@ RepliesDone = Callable[[int, int], None]  # called with (replies judged, replies
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A finished job: nothing is missing in its folder."""
+    """A finished job: nothing is missing in its folder. as_written: what was noted while the records were written."""
 
     job: EvalJob
     checkpoint: Checkpoint
     engine: EngineInfo
     sandbox: str
     folder: Path
+    as_written: Summary | None = None  # None: the records were there, or are not yet
 
     @classmethod
     def of(cls, job: EvalJob, checkpoint: Checkpoint, engine: Engine, graders: Graders, home: Path) -> Evaluation:
@@ -70,17 +71,22 @@ class Evaluation:
         """The records, one a line, ordered by item and repeat; written when nothing is missing."""
         return self.folder / f"records-{sha256_of(self.verdicts_key)[:12]}.jsonl"
 
+    @cached_property
+    def summary(self) -> Summary:
+        """The records without their texts, and their digest."""
+        return self.as_written or read_summary(self.records_path)
+
     def records(self) -> Iterator[Record]:
         """One record for each reply, ordered by item and repeat."""
         return read_records(self.records_path)
 
-    def items(self) -> Iterator[tuple[Sample, list[Record], str, GradedItem]]:
-        """For each item its sample, records, prompt and verdict: what the files for other tools are made of."""
+    def items(self) -> Iterator[tuple[Sample, list[Record], str]]:
+        """For each item its sample, records and prompt: what the files for other tools are made of."""
         records = self.records()
         with self.open() as store:
             for item, sample in enumerate(self.job.samples):
                 found = list(islice(records, len(store.places(item))))
-                yield sample, found, store.prompt(item), store.verdict(item)
+                yield sample, found, store.prompt(item)
 
     def join(self, store: Store, item: int) -> list[Record]:
         """The records of one item, made of its replies and its verdict."""
@@ -116,23 +122,8 @@ class Evaluation:
 
 
 def summarised(evaluations: Iterable[Evaluation]) -> tuple[Columns, str]:
-    """The columns of several evaluations of one checkpoint, and the digest of their records.
-
-    The digest is over the SHA-256 of each evaluation's records as JSON lines, with `wall_s` 0, so equal runs have
-    equal digests.
-    """
-    digests: list[str] = []
-
-    def records() -> Iterator[Record]:
-        for evaluation in evaluations:
-            whole = hashlib.sha256()
-            for record in evaluation.records():
-                whole.update(record_to_json(replace(record, wall_s=0.0)).encode() + b"\n")
-                yield record
-            digests.append(whole.hexdigest())
-
-    columns = Columns.of(records())
-    return columns, sha256_of(digests)
+    """The columns of several evaluations of one checkpoint as one run, and the digest of all their records."""
+    return joined([evaluation.summary for evaluation in evaluations])
 
 
 def evaluate(
@@ -166,7 +157,7 @@ def evaluate(
             )
         if not found.records_path.exists():
             records = (record for item in range(store.n_items) for record in found.join(store, item))
-            write_lines(found.records_path, map(record_to_json, records))
+            return replace(found, as_written=write_records(found.records_path, records))
     return found
 
 

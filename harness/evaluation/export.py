@@ -5,19 +5,22 @@ Made from the records alone, and named by the time the evaluation began: the sam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from harness.checkpoints import chat_template
 from harness.evaluation.evaluate import Evaluation
-from harness.interop.inspect_write import InspectRun, write_inspect_log
+from harness.interop.inspect_write import InspectLog, InspectRun, inspect_log
 from harness.interop.lm_eval_files import results_file, sample_rows, task_scores, write_lm_eval
 from harness.protocols import GradedItem, ItemTask
-from harness.types import RAW, Generation, Record, Sample
+from harness.types import RAW, Generation, Sample
 
+OpenLog = Callable[[], AbstractContextManager[InspectLog]]
 MAX_LOGGED = 100_000  # replies in one Inspect log: its viewer lists them all at once
 
 
@@ -28,15 +31,14 @@ def export(home: Path, model: str, found: Sequence[Evaluation]) -> list[Path]:
     """
     began = min(_began(evaluation) for evaluation in found)
     stamp = began.strftime("%Y-%m-%dT%H-%M-%S.%f")
-    samples = {_name(evaluation): _rows(evaluation) for evaluation in found}
-    written = write_lm_eval(home / "lm_eval", model, stamp, _results(model, found), samples)
+    samples, logs = {}, []
     for evaluation in found:
         run = _inspect_run(model, evaluation, began)
-        n = len(evaluation.job.samples) * run.repeats
-        if n <= MAX_LOGGED:
-            path = home / "logs" / run.file_name
-            written.append(write_inspect_log(path, run, _pairs(evaluation)))
-    return written
+        path = home / "logs" / run.file_name
+        is_logged = len(evaluation.job.samples) * run.repeats <= MAX_LOGGED
+        logs += [path] * is_logged
+        samples[_name(evaluation)] = _rows(evaluation, partial(inspect_log, path, run) if is_logged else None)
+    return write_lm_eval(home / "lm_eval", model, stamp, _results(model, found), samples) + logs
 
 
 def _began(evaluation: Evaluation) -> datetime:
@@ -49,16 +51,21 @@ def _name(evaluation: Evaluation) -> str:
     return task.stock_name if isinstance(task, ItemTask) else task.name
 
 
-def _rows(evaluation: Evaluation) -> Iterator[Mapping[str, Any]]:
+def _rows(evaluation: Evaluation, log: OpenLog | None) -> Iterator[Mapping[str, Any]]:
+    """The lines of lm-eval's file of samples; on the way every record goes into Inspect's log, if there is one."""
     task = evaluation.job.task
-    if not isinstance(task, ItemTask):
-        for sample, records, prompt, _ in evaluation.items():
-            yield from sample_rows(sample, records, prompt)
-        return
-    filters = list(dict.fromkeys(name for *_, judged in evaluation.items() for name in judged.filtered))
-    for name in filters:  # all lines of one filter, then those of the next, as lm-eval has it
-        for sample, replies, judged in _judged(evaluation):
-            yield from (row for row in task.sample_rows(sample, replies, judged) if row["filter"] == name)
+    with log() if log else nullcontext() as opened:
+        for sample, records, prompt in evaluation.items():
+            if opened:
+                for record in records:
+                    opened.add(sample, record)
+            if not isinstance(task, ItemTask):
+                yield from sample_rows(sample, records, prompt)
+    if isinstance(task, ItemTask):
+        filters = list(dict.fromkeys(name for *_, judged in _judged(evaluation) for name in judged.filtered))
+        for name in filters:  # all lines of one filter, then those of the next, as lm-eval has it
+            for sample, replies, judged in _judged(evaluation):
+                yield from (row for row in task.sample_rows(sample, replies, judged) if row["filter"] == name)
 
 
 def _judged(evaluation: Evaluation) -> Iterator[tuple[Sample, list[Generation], GradedItem]]:
@@ -70,7 +77,7 @@ def _judged(evaluation: Evaluation) -> Iterator[tuple[Sample, list[Generation], 
 def _results(model: str, found: Sequence[Evaluation]) -> dict[str, Any]:
     """The content of lm-eval's results file."""
     ours = [evaluation for evaluation in found if not isinstance(evaluation.job.task, ItemTask)]
-    scores = {e.job.task.name: task_scores(e.job.task.name, e.records()) for e in ours}
+    scores = {e.job.task.name: task_scores(e.job.task.name, e.job.task.version, e.summary.columns) for e in ours}
     configs = {
         e.job.task.name: {
             "task": e.job.task.name,
@@ -125,8 +132,3 @@ def _inspect_run(model: str, evaluation: Evaluation, began: datetime) -> Inspect
         metadata={"engine": evaluation.engine.as_json(), "grader": evaluation.verdicts_key["grader"]},
         packages={"srlm-harness": version("srlm-harness")},
     )
-
-
-def _pairs(evaluation: Evaluation) -> Iterator[tuple[Sample, Record]]:
-    for sample, records, _, _ in evaluation.items():
-        yield from ((sample, record) for record in records)

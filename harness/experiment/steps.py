@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from harness import registry
 from harness.board.fact_sentences import traces_text
 from harness.errors import DataError
@@ -195,7 +197,8 @@ def dev_score(context: RunContext, checkpoint: Checkpoint, tick: Callable[[float
     for number, part in enumerate(context.items.dev):
         share = ticker(tick, number, len(context.items.dev), part.task.name)
         found = evaluate(part, context.engine, checkpoint, context.graders, context.plan.folder / "dev", share)
-        values += [score for record in found.records() if (score := record.scores["strict"].value) is not None]
+        strict = found.summary.columns.verdicts["strict"]
+        values += strict[~np.isnan(strict)].tolist()
     if not values:
         n = sum(len(part.samples) for part in context.items.dev)
         raise DataError(

@@ -7,13 +7,14 @@ A `.eval` file is a zip: `_journal/start.json`, `samples/<id>_epoch_<n>.json` (a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -62,13 +63,12 @@ class InspectRun:
         return f"{'_'.join(parts)}_{self.id}.eval"
 
 
-def write_inspect_log(path: Path, run: InspectRun, samples: Iterable[tuple[Sample, Record]]) -> Path:
-    """The file written, whole or not at all; the same input gives the same bytes.
+@contextlib.contextmanager
+def inspect_log(path: Path, run: InspectRun) -> Iterator[InspectLog]:
+    """A log to add replies to, written whole when the block ends, or not at all; the same input gives the same bytes.
 
-    samples: each item with one of its records, in any order, read once and one at a time. Memory holds one line for
-    each item (its sums) and what a zip's list of contents needs. The results are per grader the mean over items (of an
-    item's mean over its repeats) and its standard error, as Inspect computes them; a verdict of None is unscored, not
-    wrong. Raises `DataError` for a pair given twice, or an id that no file name in a zip may have.
+    The results are per grader the mean over items (of an item's mean over its repeats) and its standard error, as
+    Inspect computes them; a verdict of None is unscored, not wrong.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -77,55 +77,66 @@ def write_inspect_log(path: Path, run: InspectRun, samples: Iterable[tuple[Sampl
             tempfile.TemporaryFile("w+b", dir=path.parent) as summaries,
             zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
         ):
-            _write(archive, run, samples, summaries)
+            log = InspectLog(run, archive, summaries)
+            yield log
+            log.end()
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return path
 
 
-def _write(
-    archive: zipfile.ZipFile, run: InspectRun, samples: Iterable[tuple[Sample, Record]], summaries: IO[bytes]
-) -> None:
-    spec = _spec(run)
-    plan = {"name": "plan", "steps": [], "config": spec["model_generate_config"]}
-    _add(archive, "_journal/start.json", _json({"version": FORMAT, "eval": spec, "plan": plan}))
-    totals = _Totals(run)
-    n = 0
-    for sample, record in samples:
+class InspectLog:
+    """A log that is being written. Memory holds each item's sums and what a zip's list of contents needs."""
+
+    def __init__(self, run: InspectRun, archive: zipfile.ZipFile, summaries: IO[bytes]) -> None:
+        self._run, self._archive, self._summaries = run, archive, summaries
+        self._totals, self._n = _Totals(run), 0
+        self._spec = _spec(run)
+        self._plan = {"name": "plan", "steps": [], "config": self._spec["model_generate_config"]}
+        _add(archive, "_journal/start.json", _json({"version": FORMAT, "eval": self._spec, "plan": self._plan}))
+
+    def add(self, sample: Sample, record: Record) -> None:
+        """Add one reply to an item, in any order.
+
+        Raises `DataError` for a reply given twice, or an id that no file name in a zip may have.
+        """
         if record.sample_id != sample.id:
             raise ValueError(f"item {sample.id!r} came with a record of item {record.sample_id!r}")
         name = _member_name(sample.id, record.repeat + 1)
-        if name in archive.NameToInfo:
+        if name in self._archive.NameToInfo:
             raise DataError(f"{sample.id!r}, repeat {record.repeat} came twice; a log holds each reply once")
-        summaries.write(b"," if n else b"[")
-        n += 1
-        whole = _sample(run, sample, record)
-        _add(archive, name, _json(whole))
-        summaries.write(_json(_summary(whole)))
-        totals.add(record)
-    summaries.write(b"]" if n else b"[]")
-    summaries.seek(0)
-    with archive.open(_info("summaries.json"), "w") as out:
-        while block := summaries.read(1 << 20):
-            out.write(block)
-    header = {
-        "version": FORMAT,
-        "status": "success",
-        "eval": spec,
-        "plan": plan,
-        "results": totals.results(),
-        "stats": {
-            "started_at": run.started or run.created,
-            "completed_at": run.completed or run.started or run.created,
-            "model_usage": {run.model: totals.usage},
-            "role_usage": {},
-        },
-        "invalidated": False,
-        "tags": spec["tags"],
-        "metadata": spec["metadata"],
-    }
-    _add(archive, "header.json", _json(header))
+        self._summaries.write(b"," if self._n else b"[")
+        self._n += 1
+        whole = _sample(self._run, sample, record)
+        _add(self._archive, name, _json(whole))
+        self._summaries.write(_json(_summary(whole)))
+        self._totals.add(record)
+
+    def end(self) -> None:
+        """Add what Inspect expects after the replies: their summaries and the header."""
+        run, spec = self._run, self._spec
+        self._summaries.write(b"]" if self._n else b"[]")
+        self._summaries.seek(0)
+        with self._archive.open(_info("summaries.json"), "w") as out:
+            while block := self._summaries.read(1 << 20):
+                out.write(block)
+        header = {
+            "version": FORMAT,
+            "status": "success",
+            "eval": spec,
+            "plan": self._plan,
+            "results": self._totals.results(),
+            "stats": {
+                "started_at": run.started or run.created,
+                "completed_at": run.completed or run.started or run.created,
+                "model_usage": {run.model: self._totals.usage},
+                "role_usage": {},
+            },
+            "invalidated": False,
+            "tags": spec["tags"],
+            "metadata": spec["metadata"],
+        }
+        _add(self._archive, "header.json", _json(header))
 
 
 def _spec(run: InspectRun) -> dict[str, Any]:

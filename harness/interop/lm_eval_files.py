@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.errors import DataError
+from harness.records.columns import Columns
 from harness.records.serialization import write_text
 from harness.types import Record, Sample
 
@@ -203,31 +206,21 @@ class TaskScores:
     n_items: int  # in the split; row["sample_len"] of them were evaluated
 
 
-def task_scores(task: str, records: Iterable[Record], n_items: int | None = None) -> TaskScores:
-    """The scores of one task from its records, read once. Raises ValueError for no records, or for another task's.
+def task_scores(task: str, version: str, columns: Columns, n_items: int | None = None) -> TaskScores:
+    """The scores of one task from the columns of its records. Raises ValueError for no records, or other tasks' ones.
 
     An item's value is the mean verdict over its repeats; the score is the mean over items, its standard error the
-    items' sample deviation / sqrt(n), "N/A" for one item, as lm-eval has it. Items that none could judge are left out.
+    items' sample deviation / sqrt(n), "N/A" for one item, as lm-eval has it. Items without a verdict are left out.
     """
-    items: dict[str, dict[str, tuple[float, int]]] = {}
-    version = ""
-    for record in records:
-        if record.task != task:
-            raise ValueError(f"task {task!r} was given a record of task {record.task!r}")
-        version = record.task_version
-        sums = items.setdefault(record.sample_id, dict.fromkeys(GRADERS, (0.0, 0)))
-        for grader in GRADERS:
-            value = record.scores[grader].value
-            if value is not None:
-                sums[grader] = sums[grader][0] + value, sums[grader][1] + 1
-    if not items:
-        raise ValueError(f"task {task!r} has no records, so no scores")
-    row: dict[str, Any] = {"name": task, "alias": task, "sample_len": len(items)}
+    if columns.tasks != (task,):
+        raise ValueError(f"task {task!r} needs its own records, got those of {', '.join(columns.tasks) or 'no task'}")
+    row: dict[str, Any] = {"name": task, "alias": task, "sample_len": len(columns.items)}
     for grader in GRADERS:
-        values = [total / n for total, n in (sums[grader] for sums in items.values()) if n]
+        means = columns.scores(grader)
+        values = means[~np.isnan(means)].tolist()
         row[f"{METRIC},{grader}"] = _mean(values) if values else "N/A"
         row[f"{METRIC}_stderr,{grader}"] = mean_stderr(values) if len(values) > 1 else "N/A"
-    return TaskScores(row, version, n_items or len(items))
+    return TaskScores(row, version, n_items or len(columns.items))
 
 
 def mean_stderr(values: Sequence[float]) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.errors import DataError, UsageError
 from harness.publish.results import DATASETS, NAME, Evaluator, Pick, PublishedResult, TaskScore, result
-from harness.records.serialization import read_records
+from harness.records.record_files import read_records
 from harness.types import Record, Sample, canonical_json, sha256_of
 
 SCHEMA = "0.3.0"

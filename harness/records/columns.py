@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 
 from harness.errors import DataError
+from harness.records.record_files import RecordsDigest, decoded
 from harness.types import Record, Score, canonical_json
 
 T = TypeVar("T")
@@ -110,6 +111,32 @@ class Columns:
         """The columns of records in memory. Raises `DataError` for a reply that is there twice, or an odd verdict."""
         return Reader().records(records, source)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Columns], source: str = "records") -> Columns:
+        """The columns of several evaluations as one run. Raises `DataError` for a reply that is in two of them."""
+        if len(parts) == 1:
+            return parts[0]
+        stated: dict[str, list[Any]] = {
+            "task": [task for part in parts for task in part.places.tasks],
+            "sample_id": [id_ for part in parts for id_ in part.places.ids],
+            "repeat": [repeat for part in parts for repeat in part.places.repeats],
+            "level": [level for part in parts for level in part.places.levels],
+        }
+        for field, name in zip(COMPARED, _OF_PLACES[4:], strict=True):
+            stated[name] = [value for part in parts for value in part.places.compared[field]]
+        stated["sampling"] = [text.encode() for text in stated["sampling"]]
+        known = _KnownIndex(stated, source)
+
+        def whole(columns: list[np.ndarray]) -> np.ndarray:
+            return np.asarray(np.concatenate(columns)[known.order])
+
+        return cls(
+            known.places,
+            tuple(dict.fromkeys(task for part in parts for task in part.tasks)),
+            {grader: whole([part.verdicts[grader] for part in parts]) for grader in parts[0].verdicts},
+            *(whole([getattr(part, name) for part in parts]) for name in ("unread", "cut", "failed", "n_tokens")),
+        )
+
     @property
     def items(self) -> tuple[str, ...]:
         """The names of the items, in order: "task/sample id"."""
@@ -164,7 +191,7 @@ class _Scores(msgspec.Struct, gc=False):
     lenient: _Verdict
 
 
-class _RecordLine(msgspec.Struct, gc=False):
+class ColumnFields(msgspec.Struct, gc=False):
     """The fields of a `Record` that become columns."""
 
     task: str
@@ -188,16 +215,53 @@ class Reader:
 
     def __init__(self) -> None:
         self._known: list[_KnownIndex] = []
+        self._samplings: dict[bytes, msgspec.Raw] = {}
 
-    def files(self, paths: Sequence[Path], source: str) -> Columns:
-        """The columns of records files, as one run. Raises `DataError` naming a file and line that is not a record."""
-        return self._columns([line for path in paths for line in _lines(path)], source)
+    def files(self, paths: Sequence[Path], source: str, digest: RecordsDigest | None = None) -> Columns:
+        """The columns of records files, as one run; digest takes in their lines.
+
+        Raises `DataError` naming a file and line that is not a record.
+        """
+        lines = (line for path in paths for line in decoded(path, ColumnFields, digest))
+        return self.columns([self._shared(line) for line in lines], source)
 
     def records(self, records: Iterable[Record], source: str) -> Columns:
         """The columns of records in memory, as one run."""
-        return self._columns(list(map(_line, records)), source)
+        return self.columns(list(map(self.fields, records)), source)
 
-    def _columns(self, lines: Sequence[_RecordLine], source: str) -> Columns:
+    def fields(self, record: Record) -> ColumnFields:
+        """What of a record becomes columns."""
+        strict, lenient = (_verdict(record.scores[grader]) for grader in ("strict", "lenient"))
+        line = ColumnFields(
+            record.task,
+            record.sample_id,
+            record.sample_hash,
+            record.repeat,
+            record.prompt_hash,
+            record.checkpoint,
+            record.engine,
+            msgspec.Raw(canonical_json(dict(record.sampling)).encode()),
+            record.grader_version,
+            record.sandbox,
+            record.n_tokens,
+            record.finish,
+            _Scores(strict, lenient),
+            record.level,
+        )
+        return self._shared(line)
+
+    def _shared(self, line: ColumnFields) -> ColumnFields:
+        """The same; texts that replies have in common are kept once, and nothing keeps the line they come from."""
+        for name in _TEXTS:
+            setattr(line, name, intern(getattr(line, name)))
+        written = bytes(line.sampling)
+        if (known := self._samplings.get(written)) is None:
+            known = self._samplings[written] = msgspec.Raw(written)
+        line.sampling = known
+        return line
+
+    def columns(self, lines: Sequence[ColumnFields], source: str) -> Columns:
+        """The columns of these replies, as one run."""
         stated = {name: list(map(attrgetter(name), lines)) for name in _OF_PLACES}
         stated["sampling"] = list(map(bytes, stated["sampling"]))
         known = next((known for known in self._known if known.stated == stated), None)
@@ -223,6 +287,10 @@ class Reader:
         return Columns(known.places, tasks, verdicts, unread & ~failed, ends == "length", failed, n_tokens)
 
 
+_TEXTS = (
+    *("task", "sample_id", "sample_hash", "prompt_hash", "checkpoint", "engine", "grader_version", "sandbox"),
+    *("finish", "level"),
+)
 _OF_PLACES = (
     *("task", "sample_id", "repeat", "level"),
     *("grader_version", "sampling", "engine", "sandbox", "sample_hash", "prompt_hash"),  # in the order of COMPARED
@@ -265,46 +333,6 @@ class _KnownIndex:
 def _text(sampling: bytes) -> str:
     """The settings as one text for equal ones, however they were written."""
     return canonical_json(json.loads(sampling))
-
-
-def _lines(path: Path) -> list[_RecordLine]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; is it a records file of `harness eval`?") from None
-    decoder = msgspec.json.Decoder(_RecordLine)
-    try:
-        return decoder.decode_lines(data)
-    except msgspec.MsgspecError:
-        for number, line in enumerate(data.splitlines(), 1):
-            try:
-                decoder.decode(line)
-            except msgspec.MsgspecError as error:
-                raise DataError(
-                    f"{path}, line {number}: not a record ({error}); remove the file to have it written anew"
-                ) from None
-        raise
-
-
-def _line(record: Record) -> _RecordLine:
-    """The line of a record; texts that repeats of an item share are kept once."""
-    strict, lenient = (_verdict(record.scores[grader]) for grader in ("strict", "lenient"))
-    return _RecordLine(
-        record.task,
-        intern(record.sample_id),
-        intern(record.sample_hash),
-        record.repeat,
-        intern(record.prompt_hash),
-        intern(record.checkpoint),
-        intern(record.engine),
-        msgspec.Raw(canonical_json(dict(record.sampling)).encode()),
-        intern(record.grader_version),
-        intern(record.sandbox),
-        record.n_tokens,
-        record.finish,
-        _Scores(strict, lenient),
-        intern(record.level),
-    )
 
 
 def _verdict(score: Score) -> _Verdict:

@@ -9,8 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from harness.errors import DataError
-from harness.types import Budget, Cost, Message, Record, Sample, Score, Stage, TrainRow, canonical_json
+from harness.types import Budget, Cost, Message, Record, Sample, Stage, TrainRow, canonical_json
 
 _FIELDS = tuple(field.name for field in fields(Record))
 
@@ -19,12 +18,6 @@ def record_to_json(record: Record) -> str:
     """One line, keys sorted, no line break inside."""
     values = {name: getattr(record, name) for name in _FIELDS}  # asdict copies every value, and is ten times slower
     return canonical_json({**values, "scores": {name: vars(score) for name, score in record.scores.items()}})
-
-
-def record_from_json(line: str | bytes) -> Record:
-    values = json.loads(line)
-    values["scores"] = {name: Score(**score) for name, score in values["scores"].items()}
-    return Record(**values)
 
 
 def sample_from_json(values: Mapping[str, Any]) -> Sample:
@@ -55,21 +48,6 @@ def read_lines(path: Path) -> list[str]:
         return []
     text = path.read_text(encoding="utf-8")
     return text.split("\n")[:-1]  # not splitlines: a reply may hold U+2028
-
-
-def read_records(path: Path) -> Iterator[Record]:
-    """The records of a file, one at a time. Raises `DataError` naming a line that is not a record."""
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    yield record_from_json(line)
-                except (ValueError, TypeError, KeyError) as error:
-                    raise DataError(
-                        f"{path}, line {number}: not a record ({error}); remove the file to have it written anew"
-                    ) from None
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; is it a records file of `harness eval`?") from None
 
 
 def write_text(path: Path, text: str) -> None:
