@@ -37,14 +37,14 @@ class SFTConfig:
     micro_batch: int = 8  # rows on the device at once; must divide batch_size
     max_tokens: int = 2048  # prompt and completion; longer rows are left out, never cut
     warmup: float = 0.05  # share of the budget
-    max_overlong: float = 0.02  # share of rows left out above which the stage refuses
+    max_overlong: float = 0.02  # share of rows left out; above it the stage is refused
     lora_rank: int = 0  # 0: all weights are trained
     lora_alpha: int = 32
 
 
 @dataclass(frozen=True)
 class LogitsConfig(SFTConfig):
-    """As `kd`, and how much of the teacher's distribution is kept."""
+    """The settings of `kd`, and how much of the teacher's distribution is kept."""
 
     top_k: int = 32  # tokens a position; the rest of the probability is one bucket
     ce_weight: float = 0.0  # share of the plain next-token loss mixed in
@@ -70,7 +70,7 @@ class OnPolicyConfig:
 class GRPOConfig:
     """Defaults for a model of about 0.5B weights: loss, scaling and clipping of arXiv:2402.03300, without its KL term.
 
-    Loss and scaling are named because rows trained with different ones must not pass for equal.
+    Loss and scaling are settings so that a board shows which ones a row was trained with.
     """
 
     learning_rate: float = 1e-6
@@ -83,10 +83,10 @@ class GRPOConfig:
     scale_rewards: Literal["group", "batch", "none"] = "group"
     clip_low: float = 0.2
     clip_high: float = 0.2
-    mask_truncated: bool = False  # whether rollouts cut off at max_tokens are left out of the loss
+    mask_truncated: bool = False  # whether rollouts truncated at max_tokens are left out of the loss
     kl_coef: float = 0.0  # 0: no reference model
     max_kl: float = 10.0  # nats per token to the reference; above it the stage has collapsed. Needs kl_coef > 0
-    max_clipped: float = 0.95  # share of a step's rollouts cut off at max_tokens above which nothing can be learnt
+    max_clipped: float = 0.95  # share of a step's rollouts truncated at max_tokens; above it nothing can be learnt
     patience: int = 10  # steps in a row without signal after which the stage has collapsed
     lora_rank: int = 0  # 0: all weights are trained
     lora_alpha: int = 32

@@ -10,6 +10,6 @@ from .sft import SFT
 
 
 class KD(SFT):
-    """As `SFT`; the completions are the teacher's, sampled, filtered and charged before this trainer sees them."""
+    """`SFT` on the teacher's solutions, which are sampled, filtered and charged to the budget before training."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"traces"})

@@ -20,9 +20,9 @@ class KDLogits:
     samples: ClassVar[bool] = False
 
     def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:
-        """Train on `row.completion` until the budget is spent; scoring all rows once is charged to every stage.
+        """Train on `row.completion` until the budget is spent; every stage is charged for scoring all rows once.
 
-        Raises ValueError as `SFT.train`, and where teacher and student do not share a vocabulary.
+        Raises ValueError like `SFT.train`, and if teacher and student do not share a vocabulary.
         """
         from .trl.logits import train_on_logprobs
 

@@ -9,6 +9,6 @@ from .sft_lora import LoRAConfig
 
 
 class KDLoRA(KD):
-    """`KD` on all linear layers' adapters."""
+    """`KD` that trains a LoRA adapter on all linear layers."""
 
     Config: ClassVar[type] = LoRAConfig

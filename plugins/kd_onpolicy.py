@@ -13,14 +13,14 @@ from .configs import OnPolicyConfig, Training
 
 
 class KDOnPolicy:
-    """Samples replies at temperature 1, moves every token's distribution to the teacher's. Asks for no verdict."""
+    """Samples replies at temperature 1 and moves every token's distribution towards the teacher's. Grades nothing."""
 
     Config: ClassVar[type] = OnPolicyConfig
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher"})
     samples: ClassVar[bool] = True
 
     def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:
-        """Train until the budget is spent; raises ValueError where teacher and student do not share a vocabulary."""
+        """Train until the budget is spent. Raises ValueError if teacher and student do not share a vocabulary."""
         from .trl.distill import train_on_own_samples
 
         return train_on_own_samples(Training(stage, OnPolicyConfig(**stage.config), parent, data, meter, out))

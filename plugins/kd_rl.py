@@ -19,20 +19,20 @@ from .configs import GRPOConfig, Training
 
 @dataclass(frozen=True)
 class JointConfig(GRPOConfig):
-    """As `rl`, and the weight of the teacher."""
+    """The settings of `rl`, and the weight of the teacher's term."""
 
     teacher_coef: float = 0.3
 
 
 class KDRL:
-    """`GRPO` whose every token is also pulled towards the teacher."""
+    """`GRPO` with the teacher's log-ratio added to the advantage of every token."""
 
     Config: ClassVar[type] = JointConfig
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher"})
     samples: ClassVar[bool] = True
 
     def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:
-        """As `GRPO.train`; raises ValueError where teacher and student do not share a vocabulary."""
+        """Train like `GRPO.train`. Raises ValueError if teacher and student do not share a vocabulary."""
         from .trl.grpo import train_on_rewards
 
         config = JointConfig(**stage.config)

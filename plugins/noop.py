@@ -1,4 +1,4 @@
-"""No training at all: the base through every step of the path. Its row must equal the base's in every item."""
+"""No training at all: the base goes through all steps of a stage. Its row must equal the base's in every item."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .configs import SFTConfig, Training
 
 
 class NoOp:
-    """One step of `SFT` at learning rate 0: loads, steps, saves and is judged as any other trainer."""
+    """One step of `SFT` at learning rate 0: loads, steps, saves and is evaluated like any other trainer."""
 
     Config: ClassVar[type] = SFTConfig
     needs: ClassVar[frozenset[Need]] = frozenset({"completions"})
     samples: ClassVar[bool] = False
 
     def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:
-        """The parent's weights, bit for bit where they are float32."""
+        """A checkpoint with the parent's weights, bit for bit if they are float32."""
         from .trl.sft import train_on_completions
 
         still = replace(self.Config(**stage.config), learning_rate=0.0)

@@ -1,4 +1,4 @@
-"""Reinforcement learning on the task's own verdict: group relative policy optimisation, with TRL's GRPOTrainer."""
+"""Reinforcement learning on the task's strict score: group relative policy optimisation, with TRL's GRPOTrainer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .configs import GRPOConfig, Training
 
 
 class GRPO:
-    """Samples groups of replies at temperature 1 and raises the probability of those the task judges better."""
+    """Samples groups of replies at temperature 1 and raises the probability of replies that score above their group."""
 
     Config: ClassVar[type] = GRPOConfig
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -22,9 +22,9 @@ class GRPO:
     def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:
         """Train on the value of `data.judge` until the budget is spent.
 
-        A verdict of None takes no part in its group's baseline and teaches nothing. The first rollouts check that
-        there is anything to learn ("refused"); steps without signal end the stage ("collapsed"). Raises RuntimeError
-        where the sampling engine's weights drift from the trainer's.
+        A verdict of None is left out of its group's baseline and has no gradient. If the first rollouts show that
+        nothing can be learnt, the stage is "refused"; steps without signal end it as "collapsed". Raises RuntimeError
+        if the sampling engine's weights drift from the trainer's.
         """
         from .trl.grpo import train_on_rewards
 

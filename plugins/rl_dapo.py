@@ -1,4 +1,4 @@
-"""DAPO (arXiv:2503.14476): a loss over all tokens of a step, a higher upper clip, cut-off rollouts left out."""
+"""DAPO (arXiv:2503.14476): a loss over all tokens of a step, a higher upper clip, truncated rollouts left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .rl import GRPO
 
 @dataclass(frozen=True)
 class DAPOConfig(GRPOConfig):
-    """Sections 3.1, 3.3 and 3.4 of the paper. Dynamic sampling (3.2) is not in it: TRL has none."""
+    """Sections 3.1, 3.3 and 3.4 of the paper. Dynamic sampling (3.2) is left out: TRL does not have it."""
 
     loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = "dapo"
     clip_high: float = 0.28

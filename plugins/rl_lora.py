@@ -11,13 +11,13 @@ from .rl import GRPO
 
 @dataclass(frozen=True)
 class GRPOLoRAConfig(GRPOConfig):
-    """As `rl`; ten times its learning rate, as adapters want (Thinking Machines, "LoRA Without Regret", 2025)."""
+    """As `rl`, with ten times its learning rate for the adapter (Thinking Machines, "LoRA Without Regret", 2025)."""
 
     learning_rate: float = 1e-5
     lora_rank: int = 16
 
 
 class GRPOLoRA(GRPO):
-    """`GRPO` on all linear layers' adapters."""
+    """`GRPO` that trains a LoRA adapter on all linear layers."""
 
     Config: ClassVar[type] = GRPOLoRAConfig

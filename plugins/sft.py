@@ -22,7 +22,7 @@ class SFT:
     def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:
         """Train on `row.completion` until the budget is spent.
 
-        Raises ValueError where rows have no completion, too many are too long, or the template trains no end of turn.
+        Raises ValueError if a row has no completion, too many are too long, or the template has no end-of-turn token.
         """
         from .trl.sft import train_on_completions
 

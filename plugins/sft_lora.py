@@ -11,13 +11,13 @@ from .sft import SFT
 
 @dataclass(frozen=True)
 class LoRAConfig(SFTConfig):
-    """As `sft`; ten times its learning rate, as adapters want (Thinking Machines, "LoRA Without Regret", 2025)."""
+    """As `sft`, with ten times its learning rate for the adapter (Thinking Machines, "LoRA Without Regret", 2025)."""
 
     learning_rate: float = 2e-4
     lora_rank: int = 16
 
 
 class SFTLoRA(SFT):
-    """`SFT` on all linear layers' adapters."""
+    """`SFT` that trains a LoRA adapter on all linear layers."""
 
     Config: ClassVar[type] = LoRAConfig

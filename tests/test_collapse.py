@@ -79,5 +79,5 @@ def test_a_loss_that_doubles_is_a_collapse_and_one_that_falls_is_not():
 
 @pytest.mark.parametrize("kl", [11.0, float("nan"), float("inf")])
 def test_a_policy_too_far_from_its_start_is_a_collapse(kl):
-    with pytest.raises(Collapsed, match="nats per token away from its start, at most max_kl=10"):
+    with pytest.raises(Collapsed, match="nats per token away from its start, the limit is max_kl=10"):
         LossWatch(max_kl=10.0).see(1, None, kl)

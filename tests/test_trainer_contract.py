@@ -387,7 +387,7 @@ def test_rl_without_any_reward_variance_collapses_and_keeps_the_start(base, tmp_
 def test_a_policy_that_runs_away_from_its_reference_collapses(base, tmp_path):
     trained, _ = run("rl", base, tmp_path, kl_coef=1e-6, max_kl=1e-3)
     assert trained.status == "collapsed"
-    assert "nats per token away from its start, at most max_kl=0.001 may be" in trained.why
+    assert "nats per token away from its start, the limit is max_kl=0.001" in trained.why
 
 
 def test_a_budget_of_device_seconds_ends_a_stage(base, tmp_path):
@@ -478,7 +478,7 @@ def test_rollouts_that_cannot_be_judged_are_left_out_and_groups_without_variance
 def test_rl_that_can_judge_nothing_ends_as_collapsed_with_the_parents_weights(base, tmp_path):
     trained, _ = run("rl", base, tmp_path, judge=judged(lambda *_: None))
     assert trained.status == "collapsed"
-    assert trained.why == "none of the 32 rollouts of a step could be judged"
+    assert trained.why == "none of the 32 rollouts of a step could be graded"
     assert digest(trained) == open_checkpoint(base).digest
 
 
@@ -508,7 +508,9 @@ def test_a_reference_model_is_charged_for_what_it_reads(base, tmp_path):
 
 
 def test_rows_too_long_are_refused_above_a_small_share(base, tmp_path):
-    with pytest.raises(ValueError, match=r"trainer 'sft': 100\.0% of 60 rows are longer than max_tokens=20, at most 2"):
+    with pytest.raises(
+        ValueError, match=r"trainer 'sft': 100\.0% of 60 rows are longer than max_tokens=20, the limit is 2"
+    ):
         run("sft", base, tmp_path, max_tokens=20)
 
 

@@ -1,4 +1,4 @@
-"""When training cannot go on: why a stage ends before its budget, and what to change. Imports no torch."""
+"""Detects training that has collapsed or cannot learn: why a stage ends early, and what to change. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 NEARLY_ALL = 0.95
-SOLVED = 0.95  # mean reward above which silent groups are success
+SOLVED = 0.95  # mean reward above which groups without variance are solved, not stuck
 
 
 class Collapsed(Exception):
-    """Training went wrong. since: the last step before it began to; later weights are no good."""
+    """Training collapsed. since: the last step before it began; later weights are not used."""
 
     def __init__(self, why: str, since: int) -> None:
         super().__init__(why)
@@ -20,24 +20,24 @@ class Collapsed(Exception):
 
 
 class Refused(Exception):
-    """Nothing could be learnt from here, so no step was made."""
+    """Nothing can be learnt from the parent checkpoint, so no step was made."""
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """What one step sampled. Shares are of all rollouts, `silent` of all groups."""
+    """Statistics of the rollouts of one step. Shares are of all rollouts, `silent` is a share of all groups."""
 
     n: int
-    reward: float  # mean over those that could be judged
-    unread: float  # replies no answer could be read from
-    clipped: float  # cut off at max_tokens
-    silent: float  # groups whose rewards are all equal: they teach nothing
+    reward: float  # mean over those that could be graded
+    unread: float  # replies without a readable answer
+    clipped: float  # truncated at max_tokens
+    silent: float  # groups whose rewards are all equal: no gradient
 
 
 class RolloutWatch:
-    """Looks at each step's rollouts; `patience` steps in a row of one kind of failure are a collapse.
+    """Checks each step's rollouts; `patience` steps in a row with one kind of failure are a collapse.
 
-    The first step samples the parent, so it is the check that RL can learn from it at all, at no cost.
+    The first step samples the parent, so it also checks, at no extra cost, that RL can learn from it.
     """
 
     def __init__(self, trainer: str, patience: int, max_tokens: int, max_clipped: float) -> None:
@@ -47,7 +47,7 @@ class RolloutWatch:
         self.first: Rollouts | None = None
 
     def see(self, step: int, rollouts: Rollouts, sample: str = "") -> None:
-        """Judge the rollouts made before optimizer step `step` + 1. Raises `Refused` or `Collapsed`."""
+        """Check the rollouts of optimizer step `step` + 1. Raises `Refused` or `Collapsed`."""
         if self.first is None:
             self.first = rollouts
             self._refuse(rollouts, sample)
@@ -105,7 +105,7 @@ class RolloutWatch:
 
 
 class LossWatch:
-    """A loss that should fall, and a divergence that should stay small."""
+    """Checks that the loss does not rise and that the divergence from the reference stays small."""
 
     def __init__(self, patience: int = 10, max_kl: float = float("inf")) -> None:
         self.patience, self.max_kl = patience, max_kl
@@ -113,10 +113,10 @@ class LossWatch:
         self.recent: deque[float] = deque(maxlen=patience)
 
     def see(self, step: int, loss: float | None, kl: float | None) -> None:
-        """What step `step` reported. Raises `Collapsed`."""
+        """Check the metrics that step `step` logged. Raises `Collapsed`."""
         if kl is not None and not kl <= self.max_kl:
             raise Collapsed(
-                f"the policy is {kl:.3g} nats per token away from its start, at most max_kl={self.max_kl:g} may be",
+                f"the policy is {kl:.3g} nats per token away from its start, the limit is max_kl={self.max_kl:g}",
                 step - 1,
             )
         if loss is None:

@@ -45,7 +45,7 @@ def train_on_own_samples(training: Training[OnPolicyConfig]) -> Trained:
 
 
 def _trainer_class() -> Any:
-    """The metered DistillationTrainer, made late: what importing it costs depends on `rollouts.sampler`."""
+    """The metered DistillationTrainer; in a function because `rollouts.sampler` must run before TRL is imported."""
     from trl import DistillationTrainer
 
     class Trainer(MeteredSampler, DistillationTrainer):  # type: ignore[misc]

@@ -27,9 +27,9 @@ class RewardFunction:
 
     def __init__(self, data: TrainData, meter: Meter, group_size: int, pool: ThreadPoolExecutor) -> None:
         self.data, self.meter, self.group_size, self.pool = data, meter, group_size, pool
-        # of the last call: rollouts, those that could be judged, unread ones, those of silent groups
+        # of the last call: rollouts; of these graded, without an answer, in groups without variance
         self.n = self.rewarded = self.unread = self.silent = 0
-        self.sample = ""  # one of the last replies
+        self.sample = ""  # an example: one of the last replies
 
     def __call__(self, completions: list[Any], row: list[int], **_: Any) -> list[float | None]:
         asked = [(i, completion[0]["content"]) for i, completion in zip(row, completions, strict=True)]
@@ -52,7 +52,7 @@ class RewardFunction:
 
 
 def train_on_rewards(training: Training[GRPOConfig], teacher_coef: float = 0.0) -> Trained:
-    """See `GRPO.train`; with a teacher_coef `KDRL.train`."""
+    """The loop of `GRPO.train`, and with a teacher_coef of `KDRL.train`."""
     stage, config, parent, data = training.stage, training.config, training.parent, training.data
     meter, out = training.meter, training.out
     if (earlier := finished(meter, out)) is not None:
@@ -96,7 +96,7 @@ def train_on_rewards(training: Training[GRPOConfig], teacher_coef: float = 0.0) 
 
 
 def _trainer_class() -> Any:
-    """The metered GRPOTrainer, made late: what importing it costs depends on `rollouts.sampler`."""
+    """The metered GRPOTrainer; in a function because `rollouts.sampler` must run before TRL is imported."""
     from trl import GRPOTrainer
     from trl.trainer.utils import add_fused_lm_head
 
@@ -125,7 +125,7 @@ def _trainer_class() -> Any:
             self._check_engine()
             if not rewarded:
                 step = self.state.global_step
-                raise Collapsed(f"none of the {n} rollouts of a step could be judged", step)
+                raise Collapsed(f"none of the {n} rollouts of a step could be graded", step)
             metrics["unread"].append(unread / n)
             clipped = metrics["completions/clipped_ratio"][-1]
             reward = metrics["reward"][-1]
@@ -154,7 +154,7 @@ def _trainer_class() -> Any:
             push = out["advantages"].unsqueeze(1)
             metrics = self._metrics["train"]
             metrics["teacher_kl"].append(float(((ours - theirs) * mask).sum() / mask.sum()))
-            # the two terms' sizes: where one is a hundredth of the other, the row is of the other method alone
+            # log the sizes of the two terms: if one is a hundredth of the other, effectively one method alone trains
             metrics["teacher_advantage"].append(float(pull.abs().sum() / (pull.abs() + (push * mask).abs()).sum()))
             out["advantages"] = push + pull
 
@@ -163,7 +163,7 @@ def _trainer_class() -> Any:
             if gaps and not gaps[-1] <= self.max_logp_gap:
                 raise RuntimeError(
                     f"vLLM's log-probabilities are {gaps[-1]:.3g} nats per token off the trainer's at step "
-                    f"{self.state.global_step}, at most max_logp_gap={self.max_logp_gap} may be: the engine serves "
+                    f"{self.state.global_step}, the limit is max_logp_gap={self.max_logp_gap}: the engine serves "
                     "other weights, or its dtype is too coarse; try rollouts='transformers'"
                 )
 

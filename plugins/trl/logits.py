@@ -21,7 +21,7 @@ from .metering import BudgetCallback, Metered, finished, fit
 from .sft import prepare
 from .weights import load_teacher, write_json_whole
 
-_FORMAT = 1  # of the files kept; part of their key
+_FORMAT = 1  # version of the stored files; part of their key
 _BATCH = 16  # rows the teacher reads at once
 
 
@@ -58,7 +58,7 @@ def train_on_logprobs(training: Training[LogitsConfig]) -> Trained:
 
 
 class Collator:
-    """A batch as SFTTrainer makes it, with the teacher's scores of its trained positions, row after row."""
+    """Makes SFTTrainer's batch and adds the teacher's scores of its trained positions, row after row."""
 
     def __init__(self, inner: Any, scores: Scores) -> None:
         self.inner, self.scores = inner, scores
@@ -103,8 +103,8 @@ class _LogitsTrainer(Metered, _Logits):
 def tail_kl(logits: torch.Tensor, tokens: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
     """KL(teacher || student) in nats at each position, over the teacher's top-k tokens and one bucket for all others.
 
-    logits: (P, V) of the student; tokens: (P, k) ids; logprobs: (P, k) of the teacher in nats. Without the bucket the
-    student could move any mass outside the k tokens unseen.
+    logits: (P, V) of the student; tokens: (P, k) ids; logprobs: (P, k) of the teacher in nats. Without the bucket,
+    probability that the student moves outside the k tokens would cost nothing.
     """
     ours = torch.log_softmax(logits.float(), dim=-1).gather(1, tokens)
     known = (logprobs.exp() * (logprobs - ours)).sum(dim=1)
@@ -115,7 +115,7 @@ def tail_kl(logits: torch.Tensor, tokens: torch.Tensor, logprobs: torch.Tensor) 
 def score_once(
     teacher: Checkpoint, parent: Checkpoint, rows: Sequence[Sequence[int]], labels: Any, k: int, shared: Path
 ) -> Scores:
-    """The teacher's top-k log-probabilities of all rows: made by the first stage that asks, read by all others."""
+    """The teacher's top-k log-probabilities of all rows: computed by the first stage that needs them, then reused."""
     key = sha256_of([_FORMAT, teacher.digest, k, [list(row) for row in rows], [list(row) for row in labels]])[:16]
     folder = shared / f"logprobs-{key}"
     folder.mkdir(parents=True, exist_ok=True)

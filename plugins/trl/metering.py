@@ -1,7 +1,7 @@
-"""What the TRL trainers share: row order, metering, learning rate by budget, checkpoints on the way, the end.
+"""Shared by the TRL trainers: row order, metering, learning rate by budget, intermediate checkpoints, the final folder.
 
-Imports torch and TRL: import it inside `train` only. The budget rules everything: a step is charged when it is made,
-the learning rate is a function of the share spent, and the stage ends with the step that spends the last of it.
+Imports torch and TRL: import it inside `train` only. A step is charged to the budget when it is made, the learning rate
+is a function of the share spent, and the stage ends with the step that spends the rest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 SAVES = 10  # resumable checkpoints over a whole budget
 SNAPSHOTS = 4  # points of a learning curve, the end included
-_FOREVER = 2**40  # steps and rows no budget reaches: only the meter ends a stage
+_FOREVER = 2**40  # more steps and rows than any budget allows: only the meter ends a stage
 _LOGGED = {  # TRL's name -> ours
     "loss": "loss",
     "grad_norm": "grad_norm",
@@ -51,14 +51,14 @@ _LOGGED = {  # TRL's name -> ours
 
 
 class Watch(Protocol):
-    """What `BudgetCallback` saves and restores beside the meter."""
+    """State that `BudgetCallback` saves and restores beside the meter's."""
 
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
 class Adapter(Protocol):
-    """The part of a trainer's Config that says whether all weights are trained or a low-rank adapter."""
+    """The settings of a trainer's Config that choose between training all weights and a low-rank adapter."""
 
     @property
     def lora_rank(self) -> int: ...
@@ -67,10 +67,10 @@ class Adapter(Protocol):
 
 
 class Order(torch.utils.data.Sampler[int]):  # type: ignore[misc]
-    """Row indices without end: a fresh shuffle every epoch, a pure function of seed and epoch.
+    """An endless sequence of row indices: a new shuffle every epoch, a pure function of seed and epoch.
 
-    rows_per_step indices make a step; each is given `group` times in a row, and the whole step `repeat` times (TRL asks
-    again for each micro-batch). Unlike a sampler with epochs it is at the same place after a resume.
+    A step has rows_per_step indices; each is repeated `group` times in a row, and the whole step `repeat` times (TRL
+    reads it again for each micro-batch). Unlike a sampler with epochs, it continues at the same index after a resume.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class Order(torch.utils.data.Sampler[int]):  # type: ignore[misc]
         return _FOREVER
 
     def unique(self, steps: int) -> int:
-        """Different prompts used in the first `steps` steps."""
+        """Number of different prompts used in the first `steps` steps."""
         return self._unique[min(self.n, steps * self.rows_per_step)]
 
 
 def lr_share(position: float, warmup: float) -> float:
-    """Share of the peak learning rate at a share `position` of the budget: linear up to `warmup`, then cosine to 0."""
+    """Learning rate as a share of its peak at a share `position` of the budget: linear to `warmup`, cosine to 0."""
     position = min(max(position, 0.0), 1.0)
     if position < warmup:
         return position / warmup
@@ -111,10 +111,10 @@ def lr_share(position: float, warmup: float) -> float:
 
 
 class BudgetCallback(TrainerCallback):  # type: ignore[misc]
-    """Charges the meter for each step, sets that step's learning rate, stops at the budget's end, saves on the way.
+    """Charges the meter for each step, sets the step's learning rate, saves checkpoints, stops at the budget's end.
 
-    A step's learning rate is the schedule's value in the middle of the span of budget the step uses, so neither the
-    first step nor the last is lost to a rate of 0. Several processes agree on what the first one counts.
+    A step's learning rate is the schedule's value at the middle of the share of budget that the step uses, so neither
+    the first step nor the last has a rate of 0. If there are several processes, all use the counts of the first.
     """
 
     def __init__(self, meter: Meter, order: Order, warmup: float, losses: LossWatch | None = None) -> None:
@@ -132,21 +132,21 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc]
 
     @property
     def share(self) -> float:
-        """Share spent of what was left when the stage began; may pass 1 by the last step's overshoot."""
+        """Share spent of the budget that was left when the stage began; the last step may overshoot 1."""
         mine = 1 - (self.meter.budget.amount - self.meter.used) / self.free
         if self.meter.budget.unit != "device_s":
             return mine
         return float(self._agreed(mine))  # clocks differ from process to process
 
     def total(self, *counts: int) -> list[int]:
-        """Each count, added up over all processes."""
+        """The sum of each count over all processes."""
         if self.accelerator.num_processes == 1:
             return list(counts)
         local = torch.tensor(counts, device=self.accelerator.device)
         return [int(n) for n in self.accelerator.reduce(local, reduction="sum")]
 
     def _agreed(self, value: float) -> float:
-        """The first process's value, in all of them."""
+        """The value of the first process, in all processes."""
         if self.accelerator.num_processes == 1:
             return value
         from accelerate.utils import broadcast
@@ -159,7 +159,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc]
         return watches | ({"rollouts": self.rollouts} if self.rollouts else {})
 
     def restore(self, folder: Path) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         state = json.loads((folder / "meter.json").read_text())
         self.meter.restore(state["meter"])
         for name, watch in self._watches.items():
@@ -167,7 +167,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc]
         self.begun = self.saved = self.share
 
     def count(self, mask: torch.Tensor, trained: torch.Tensor) -> None:
-        """Note a micro-batch: real tokens, and those the loss counts."""
+        """Count a micro-batch: real tokens, and tokens in the loss."""
         self.tokens += int(mask.sum())
         self.trained += int(trained.sum())
 
@@ -222,16 +222,16 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc]
             return
         named = {_LOGGED[key]: value for key, value in logs.items() if key in _LOGGED}
         self.meter.report(lr=self.lr, **named)
-        # a policy's loss says nothing of how well it does
+        # the loss of a policy does not measure its quality
         self.losses.see(state.global_step, None if self.rollouts else logs["loss"], logs.get("kl"))
 
     def close(self) -> None:
-        """The loop has ended, in whatever way."""
+        """Clean up after the loop has ended, with or without an error."""
         self._step.close()
 
 
 class Metered:
-    """Mixed into a TRL trainer, before it in the base classes."""
+    """A mix-in for a TRL trainer that charges the meter; stands before the trainer in the base classes."""
 
     budget_callback: BudgetCallback
 
@@ -239,7 +239,7 @@ class Metered:
         return self.budget_callback.order
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
-        """No card: a checkpoint here is for going on, the final folder is the parent's with other weights."""
+        """Write no model card: checkpoints serve to resume, and the final folder keeps the parent's files."""
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         self.budget_callback.count(*self.masks(inputs))
@@ -250,12 +250,12 @@ class Metered:
         return loss
 
     def masks(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(real tokens, tokens the loss counts) of a micro-batch."""
+        """(mask of real tokens, mask of tokens in the loss) of a micro-batch."""
         return inputs["attention_mask"], inputs["labels"] != -100
 
 
 class MeteredSampler(Metered):
-    """As `Metered`, for trainers on replies they sample: TRL hands over prompts and completions apart."""
+    """`Metered` for trainers that sample replies: TRL passes prompts and completions separately."""
 
     def masks(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         trained = inputs["completion_mask"]
@@ -263,14 +263,14 @@ class MeteredSampler(Metered):
 
 
 def devices() -> int:
-    """How many processes train this stage together."""
+    """Number of processes that train this stage together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def arguments(
     stage: Stage, data: TrainData, out: Path, learning_rate: float, micro_batch: int, per_step: int
 ) -> dict[str, Any]:
-    """Settings every TRL config takes. per_step: sequences an optimizer step trains on, over all devices.
+    """Arguments that every TRL config takes. per_step: sequences an optimizer step trains on, over all devices.
 
     Raises ValueError unless micro_batch times the number of devices divides per_step.
     """
@@ -303,7 +303,7 @@ def arguments(
 
 
 def adapter(config: Adapter, meter: Meter) -> Any:
-    """The adapter to train on all linear layers, None where all weights are trained; sets what a step costs."""
+    """The adapter to train on all linear layers, None if all weights are trained; sets the meter's FLOPs per step."""
     if not config.lora_rank:
         return None
     from peft import LoraConfig
@@ -315,12 +315,12 @@ def adapter(config: Adapter, meter: Meter) -> Any:
 
 
 def fit(trainer: Any, callback: BudgetCallback, parent: Checkpoint, out: Path) -> Trained:
-    """Train until the budget is spent, going on from the newest sound checkpoint under `out`; the final folder."""
+    """The final folder, after training from the newest complete checkpoint under `out` until the budget is spent."""
     trainer.budget_callback = callback
     callback.accelerator, callback.parent, callback.out = trainer.accelerator, parent, out
     trainer.add_callback(callback)
     trainer.remove_callback(PrinterCallback)
-    # building a colocated vLLM engine resets the global seed; processes sample each for themselves
+    # building a colocated vLLM engine resets the global seed; each process must sample with its own
     transformers.set_seed(trainer.args.seed + 1000003 * trainer.accelerator.process_index)
     start = newest(out / "resume") if trainer.accelerator.is_main_process else None
     if devices() > 1:
@@ -360,7 +360,7 @@ def _sound(out: Path, since: int) -> Path | None:
 
 
 def finished(meter: Meter, out: Path) -> Trained | None:
-    """What an earlier call under `out` ended with, the meter restored; None where none ended."""
+    """The result of an earlier call under `out`, with the meter restored; None if no call has finished."""
     marker = out / "finished.json"
     if not marker.exists():
         return None

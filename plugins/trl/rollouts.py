@@ -1,4 +1,4 @@
-"""How a TRL trainer samples: vLLM in its process, or transformers. Call `sampler` before importing TRL's trainers."""
+"""Sampling inside a TRL trainer: vLLM or transformers. Call `sampler` before importing TRL's trainers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CPU_CACHE_BYTES = 1 << 28  # vLLM would take a share of the whole machine's mem
 
 
 def sampler(rollouts: Literal["auto", "vllm", "transformers"], vllm_memory: float) -> dict[str, Any]:
-    """What to tell a TRL config about sampling: at temperature 1 from the whole distribution.
+    """Sampling arguments for a TRL config: temperature 1, from the whole distribution.
 
     Anything else would bias the importance ratio.
     """
@@ -30,7 +30,7 @@ def sampler(rollouts: Literal["auto", "vllm", "transformers"], vllm_memory: floa
 
 
 def _leave_vllm_out() -> None:
-    """TRL imports vLLM wherever it is installed, used or not (6 s on a laptop core)."""
+    """Keep TRL from importing vLLM, which it does whenever vLLM is installed (6 s on a laptop core)."""
     import_utils.is_vllm_available = lambda *_, **__: False
 
 

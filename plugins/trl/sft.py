@@ -30,7 +30,7 @@ def train_on_completions(training: Training[SFTConfig]) -> Trained:
 
 
 def prepare(kind: type, training: Training[SFTConfig]) -> tuple[Any, Order]:
-    """A trainer of a kind of SFTTrainer over the usable rows, tokenised, and the order they are trained in."""
+    """A trainer of the given SFTTrainer class over the usable rows, tokenised, and the order of the rows."""
     stage, config, data = training.stage, training.config, training.data
     model, tokenizer = load_parent(training.parent)
     args = TRLConfig(
@@ -57,7 +57,7 @@ def _conversation(stage: Stage, row: TrainRow) -> dict[str, Any]:
 
 
 def _usable(stage: Stage, config: SFTConfig, dataset: Any, eos: set[int]) -> list[int]:
-    """Indices of the rows short enough; every row must train its end of turn and nothing of its prompt."""
+    """Indices of the rows that are short enough. Every row must train its end of turn and no token of its prompt."""
     who = f"trainer {stage.trainer!r}"
     kept = []
     for index, labels in enumerate(dataset["labels"]):
@@ -65,15 +65,15 @@ def _usable(stage: Stage, config: SFTConfig, dataset: Any, eos: set[int]) -> lis
             raise ValueError(f"{who}: the loss of row {index} covers its prompt; give rows a prompt and a completion")
         if eos.isdisjoint(labels):
             raise ValueError(
-                f"{who}: no end-of-turn token {sorted(eos)} among the tokens row {index} trains: {_tail(labels)}"
+                f"{who}: no end-of-turn token {sorted(eos)} among the trained tokens of row {index}: {_tail(labels)}"
             )
         if len(labels) <= config.max_tokens:
             kept.append(index)
     overlong = 1 - len(kept) / len(dataset)
     if overlong > config.max_overlong:
         raise ValueError(
-            f"{who}: {overlong:.1%} of {len(dataset)} rows are longer than max_tokens={config.max_tokens}, at most "
-            f"{config.max_overlong:.1%} may be: raise max_tokens or shorten the completions"
+            f"{who}: {overlong:.1%} of {len(dataset)} rows are longer than max_tokens={config.max_tokens}, the limit "
+            f"is {config.max_overlong:.1%}: raise max_tokens or shorten the completions"
         )
     return kept
 

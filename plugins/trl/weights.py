@@ -1,4 +1,4 @@
-"""Checkpoints of a trainer on TRL: load the parent, find the newest whole one, write the final folder.
+"""Checkpoints of a trainer on TRL: load the parent, find the newest complete one, write the final folder.
 
 Imports torch: import it inside `train` only.
 """
@@ -34,7 +34,7 @@ def load_parent(parent: Checkpoint) -> tuple[Any, Any]:
     unknown = tensor_names(parent.path) - model.state_dict().keys()
     if unknown:
         raise ValueError(
-            f"checkpoint {parent.path} holds {len(unknown)} tensors its model class does not know, such as "
+            f"checkpoint {parent.path} contains {len(unknown)} tensors that its model class does not have, such as "
             f"{min(unknown)!r}: give a full checkpoint (merge an adapter first)"
         )
     return model, AutoTokenizer.from_pretrained(parent.path, local_files_only=True)
@@ -48,8 +48,8 @@ def load_trainable(path: Path, dtype: Any) -> Any:
 def load_teacher(teacher: Checkpoint, parent: Checkpoint) -> Any:
     """The teacher, frozen, its output cut to the student's vocabulary: bfloat16 on CUDA, float32 on a CPU.
 
-    Models of one family pad the same vocabulary to different sizes; what is cut off are rows no token has. Raises
-    ValueError where the vocabularies differ in more than that.
+    Models of one family pad the same vocabulary to different sizes; only padding rows, which no token uses, are cut
+    off. Raises ValueError if the vocabularies differ in any other way.
     """
     student = AutoTokenizer.from_pretrained(parent.path, local_files_only=True)
     other = AutoTokenizer.from_pretrained(teacher.path, local_files_only=True)
@@ -80,7 +80,7 @@ def eos_ids(model: Any, tokenizer: Any) -> set[int]:
 
 
 def merged(model: Any) -> dict[str, torch.Tensor]:
-    """All weights under the names of the model without an adapter; the model itself is left as it is."""
+    """All weights with the adapter merged, under the names of the model without an adapter; `model` is unchanged."""
     if not hasattr(model, "peft_config"):
         return dict(model.state_dict())
     base = model.get_base_model()
@@ -94,7 +94,7 @@ def merged(model: Any) -> dict[str, torch.Tensor]:
 
 
 def save_weights(model: Any, parent: Checkpoint, folder: Path) -> Path:
-    """`folder`: the parent's folder, file for file, with the model's weights in float32 under the parent's names."""
+    """`folder`, written with the parent's files and the model's weights in float32 under the parent's tensor names."""
     partial = folder.with_name(folder.name + ".partial")
     for old in (partial, folder):
         shutil.rmtree(old, ignore_errors=True)
@@ -113,7 +113,7 @@ def save_weights(model: Any, parent: Checkpoint, folder: Path) -> Path:
 
 
 def restored(parent: Checkpoint, saved: Path | None) -> Any:
-    """The model a trainer saved in `saved` (whole, or an adapter on the parent); the parent's own for None."""
+    """The model that a trainer saved in `saved` (full, or an adapter on the parent); None: the parent's model."""
     if saved is None:
         return load_trainable(parent.path, torch.float32)
     if (saved / "adapter_config.json").exists():
@@ -124,18 +124,18 @@ def restored(parent: Checkpoint, saved: Path | None) -> Any:
 
 
 def newest(folder: Path, before: int | None = None) -> Path | None:
-    """The newest whole checkpoint under `folder`, of step `before` at most; newer ones are removed."""
+    """The newest complete checkpoint under `folder`, of step `before` at most; newer ones are removed."""
     steps = {int(checkpoint.name.split("-")[1]): checkpoint for checkpoint in folder.glob("checkpoint-*")}
     for step in sorted(steps, reverse=True):
         if (before is None or step <= before) and _whole(steps[step]):
             return steps[step]
-        log.warning("%s is half written or no good: removed", steps[step])
+        log.warning("%s is incomplete or later than the collapse: removed", steps[step])
         shutil.rmtree(steps[step])
     return None
 
 
 def _whole(folder: Path) -> bool:
-    """True if all a resume needs is there; `meter.json` is written last."""
+    """Whether a checkpoint has every file that resuming needs; `meter.json` is written last."""
     try:
         for name in ("meter.json", "trainer_state.json"):
             json.loads((folder / name).read_text())
@@ -155,7 +155,7 @@ def tensor_names(folder: Path) -> set[str]:
 
 
 def write_json_whole(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON whole or not at all."""
+    """Write a JSON file atomically."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(value, indent=1))
     partial.rename(path)
