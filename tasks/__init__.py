@@ -1,1 +1,1 @@
-"""The benchmarks: YAML files, their loader, suites, recipes and the embedded world."""
+"""The benchmarks: YAML files and their loader, suites, recipes, and two generated tasks with tiny models (`pico`)."""

@@ -1,4 +1,4 @@
-"""A task's YAML, read into frozen values. Every key is checked: an unknown one is an error that names it."""
+"""Reads a task's YAML into frozen values. Every key is checked: an unknown key is an error that names it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from harness.types import Split
 GRADERS = ("number", "math", "literal", "code")
 SPLITS = ("train", "dev", "test")
 
-# The keys of lm-eval's TaskConfig that mean the same here. Those that would change a prompt or a reply in stock lm-eval
-# only (description, gen_prefix, process_docs, fewshot_*, repeats, ...) are left out: the two would not ask the same.
+# The keys of lm-eval's TaskConfig that mean the same here. Keys that would change a prompt or a reply in stock lm-eval
+# only (description, gen_prefix, process_docs, fewshot_*, repeats, ...) are left out, so that the prompts stay equal.
 TASK_KEYS = frozenset(
     {
         *("task", "task_alias", "tag", "dataset_path", "dataset_name", "dataset_kwargs", "output_type"),
@@ -39,7 +39,7 @@ DEFECT_KEYS = frozenset({"items", "why"})
 
 @dataclass(frozen=True)
 class Hub:
-    """Where a split lies on the Hugging Face hub. columns: new column to Jinja expression over those of the hub."""
+    """Place of a split on the Hugging Face hub. columns: new column to Jinja expression over the hub's columns."""
 
     path: str
     name: str | None
@@ -49,14 +49,14 @@ class Hub:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the rows of a split come from, and which of them."""
+    """The file with the rows of a split, and which of its rows are used."""
 
     file: str  # below $HARNESS_DATA, or "package:<package>/<path>"
     hub: Hub
     rows: tuple[int, int | None] = (0, None)  # of the file, as a Python slice
-    columns: Mapping[str, str] = field(default_factory=dict)  # new column to Jinja expression over those of the file
+    columns: Mapping[str, str] = field(default_factory=dict)  # new column to Jinja expression over the file's columns
     where: str = ""  # Jinja expression over the columns; rows for which it is false are left out
-    unlike: tuple[str, ...] = ()  # rows that ask the same as a row of these splits are left out
+    unlike: tuple[str, ...] = ()  # rows with the same question as a row of these splits are left out
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_task_config(path: Path) -> Config:
-    """The task of a YAML file. Raises `BadConfig` naming the file and the key: unknown, missing, or of no use."""
+    """The task of a YAML file. Raises `BadConfig` naming the file and the key that is unknown, missing or invalid."""
     top = read_yaml(path)
     check_keys(path, "", top, TASK_KEYS)
     ours: Mapping[str, Any] = _needs(path, top, "metadata", dict)

@@ -1,4 +1,4 @@
-"""The rows of a benchmark's files: read completely or not at all. An error names the damaged file and line."""
+"""Reads the rows of a benchmark's files, all or none. An error names the damaged file and line."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PACKAGE = "package:"  # a data file inside an installed package: "package:human_
 
 @dataclass(frozen=True)
 class DataRow:
-    """One row and where it stands, for the user: "/data/test.jsonl, line 7"."""
+    """One row, and its place to show to the user: "/data/test.jsonl, line 7"."""
 
     place: str
     values: dict[str, Any]
 
 
 def package_file(place: str) -> Path:
-    """The file that "package:<package>/<path>" names. Raises `DataError` if the package is not installed."""
+    """The path of "package:<package>/<path>". Raises `DataError` if the package is not installed."""
     package, _, inside = place.removeprefix(PACKAGE).partition("/")
     try:
         return Path(str(files(package).joinpath(inside)))
@@ -35,7 +35,7 @@ def package_file(place: str) -> Path:
 
 
 def read_data_rows(path: Path) -> list[DataRow]:
-    """The objects of a .jsonl, .jsonl.gz or .json file (a list of them). Raises `DataError` for anything else."""
+    """The objects of a .jsonl, .jsonl.gz or .json file (a list of objects). Raises `DataError` for anything else."""
     text = _text(path)
     if path.suffix == ".json":
         values: Iterator[tuple[str, Any]] = _items(path, text)
@@ -47,19 +47,19 @@ def read_data_rows(path: Path) -> list[DataRow]:
             raise DataError(f"{place}: expected a JSON object, got {type(value).__name__}")
         rows.append(DataRow(place, value))
     if not rows:
-        raise DataError(f"{path} holds no rows: it is empty, expected one JSON object a line; copy it again")
+        raise DataError(f"{path} contains no rows, expected one JSON object per line; copy it again")
     return rows
 
 
 def check_ids(rows: Sequence[DataRow], column: str) -> None:
-    """Raise `DataError` naming both rows if two have one id."""
+    """Raise `DataError` if two rows have the same id; it names both."""
     first: dict[str, str] = {}
     for row in rows:
         if column not in row.values:
-            raise DataError(f"{row.place}: no field {column!r}, which names a row; it has {_listed(row.values)}")
+            raise DataError(f"{row.place}: no field {column!r}, the id of a row; the row has {_listed(row.values)}")
         name = str(row.values[column])
         if name in first:
-            raise DataError(f"{row.place}: {column} {name!r} was used before, in {first[name]}; a row may stand once")
+            raise DataError(f"{row.place}: {column} {name!r} was used before, in {first[name]}; ids must be unique")
         first[name] = row.place
 
 
@@ -78,7 +78,7 @@ def _text(path: Path) -> str:
     try:
         return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: cut off or damaged, gzip says: {error}; copy it again") from error
+        raise DataError(f"{path}: truncated or damaged, gzip reports: {error}; copy it again") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text at byte {error.start}; copy it again") from error
 
@@ -91,7 +91,8 @@ def _lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
                 yield place, json.loads(line)
             except json.JSONDecodeError as error:
                 raise DataError(
-                    f"{place}: no whole JSON object ({error.msg} at character {error.pos + 1}); the file may be cut off"
+                    f"{place}: not a complete JSON object ({error.msg} at character {error.pos + 1}); "
+                    "the file may be truncated"
                 ) from error
 
 
@@ -99,7 +100,9 @@ def _items(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     try:
         found = json.loads(text) if text.strip() else []
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: no whole JSON ({error.msg}); the file may be cut off") from error
+        raise DataError(
+            f"{path}, line {error.lineno}: not complete JSON ({error.msg}); the file may be truncated"
+        ) from error
     if not isinstance(found, list):
         raise DataError(f"{path}: expected a JSON list of objects, got {type(found).__name__}")
     for number, value in enumerate(found, 1):

@@ -1,6 +1,6 @@
-"""Benchmarks that one YAML file beside this one describes: `static.gsm8k()` is the task of gsm8k.yaml.
+"""Benchmarks described by one YAML file in this folder: `static.gsm8k()` is the task of gsm8k.yaml.
 
-The YAML is lm-eval task YAML, so stock lm-eval loads it too; what lm-eval has no field for stands under `metadata:`
+The YAML is lm-eval task YAML, so stock lm-eval loads it too; `metadata:` holds what lm-eval has no field for
 (README.md lists the keys, `config.py` checks them).
 """
 
@@ -38,7 +38,7 @@ VERSIONS = {
     "literal": LITERAL_VERSION,
     "code": CODE_VERSION,
 }
-# How a target is written as a reply that strict accepts, where no reference reply is published.
+# How to write a target as a reply that strict accepts, if no reference reply is published.
 _AS_REPLY = {"number": "#### {}", "math": "\\boxed{{{}}}", "literal": "#### {}", "code": "{}"}
 
 
@@ -63,7 +63,7 @@ class StaticTask(Task):
         self.stop = self.config.stop
 
     def describe(self) -> TaskInfo:
-        """As the file states it; no data is read."""
+        """The facts stated in the YAML; no data is read."""
         hub = self.config.sources["test"].hub
         return TaskInfo(
             licence=self.config.published.licence,
@@ -102,8 +102,8 @@ class StaticTask(Task):
     def samples(self, split: Split) -> Sequence[Sample]:
         """The items of a split, in the order of its file.
 
-        Raises `UnknownSplit`, and `DataError` where the items can be had neither from $HARNESS_DATA nor from the hub,
-        or where a file is damaged.
+        Raises `UnknownSplit`, and `DataError` if neither $HARNESS_DATA nor the hub has the items, or if a file is
+        damaged.
         """
         if split not in self.config.sources:
             known = ", ".join(self.config.sources)
@@ -133,7 +133,7 @@ class StaticTask(Task):
         return list(enumerate(self._rows(split)))
 
     def _sample(self, sample_id: str, row: DataRow) -> Sample:
-        """One item. metadata: the kept fields of the row, `solution`, a reply that is right, and `tolerance` if any."""
+        """One item. metadata: the kept fields of the row, `solution` (a right reply), and `tolerance` if any."""
         self._has(row, self.config.columns.keep)
         target = self._filled(self.config.templates.target, row)
         solution = self._filled(self.config.templates.solution, row) if self.config.templates.solution else ""
@@ -153,7 +153,7 @@ class StaticTask(Task):
         )
 
     def _filled(self, template: str, row: DataRow) -> str:
-        """A Jinja template filled from a row. Raises `DataError` naming the row and the field that is not there."""
+        """A Jinja template filled from a row. Raises `DataError` naming the row and the missing field."""
         self._has(row, _columns(template))
         try:
             return _compiled(template).render(**row.values)
@@ -161,19 +161,19 @@ class StaticTask(Task):
             raise DataError(f"{row.place}: cannot be read as an item of {self.name!r}: {error}") from error
 
     def _value(self, expression: str, row: DataRow) -> Any:
-        """What a Jinja expression says of a row. Raises `DataError` naming the row and the field that is not there."""
+        """The value of a Jinja expression for a row. Raises `DataError` naming the row and the missing field."""
         self._has(row, _columns(f"{{{{{expression}}}}}"))
         try:
             return _expression(expression)(**row.values)
         except (TemplateError, TypeError, ValueError, LookupError) as error:
-            raise DataError(f"{row.place}: {expression!r} cannot be told of this row: {error}") from error
+            raise DataError(f"{row.place}: {expression!r} cannot be evaluated for this row: {error}") from error
 
     def _with(self, row: DataRow, columns: Mapping[str, str]) -> DataRow:
         """The row with its added columns."""
         return replace(row, values={**row.values, **{name: self._value(e, row) for name, e in columns.items()}})
 
     def _has(self, row: DataRow, columns: Iterable[str]) -> None:
-        """Raise `DataError` unless the row has these columns; only an optional one may be null."""
+        """Raise `DataError` unless the row has these columns; only an optional column may be null."""
         for column in sorted(columns):
             if column not in row.values or (row.values[column] is None and column not in self.config.columns.optional):
                 raise missing(row.place, column, row.values)
@@ -202,7 +202,7 @@ class StaticTask(Task):
         return words_of(question)
 
     def _published(self, source: Source) -> tuple[list[DataRow], Mapping[str, str]]:
-        """The rows as published, from a package, from $HARNESS_DATA, else from the hub; and the columns to add."""
+        """The rows as published, from a package, from $HARNESS_DATA, else from the hub, and the columns to add."""
         if source.file.startswith(PACKAGE):
             return read_data_rows(package_file(source.file)), source.columns
         root = os.environ.get("HARNESS_DATA")
@@ -230,7 +230,7 @@ class StaticTask(Task):
 
 
 def _within(score: Score, target: str, tolerance: str) -> Score:
-    """Also right if the answer is one number within `tolerance` of the target."""
+    """The score, and right too if the answer is one number within `tolerance` of the target."""
     answer, gold = _number(score.answer or ""), _number(target)
     if score.value != 0.0 or answer is None or gold is None or abs(answer - gold) > Fraction(tolerance):
         return score
@@ -246,7 +246,7 @@ def _number(text: str) -> Fraction | None:
 
 @cache
 def _environment() -> Environment:
-    """Jinja with the settings and the filter that lm-eval uses; the others are ours, for what lm-eval does not read."""
+    """Jinja with lm-eval's settings and filter, and filters of our own for the fields that lm-eval does not read."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.filters["regex_replace"] = lambda text, pattern, new: re.sub(pattern, new, text)
     environment.filters["boxed"] = lambda text: extract_strict(text).answer or ""
@@ -255,7 +255,7 @@ def _environment() -> Environment:
 
 
 def _boxes(text: str) -> list[str]:
-    """What the boxes of a text hold, each content once, without empty ones."""
+    """The different contents of the boxes in a text, without empty ones."""
     held = {extract_strict(f"\\boxed{part}").answer for part in text.replace("\\fbox", "\\boxed").split("\\boxed")[1:]}
     return sorted(filter(None, held))
 

@@ -18,9 +18,9 @@ METADATA_KEYS = frozenset({"version", "why", "dev", "limit"})
 
 @dataclass(frozen=True)
 class Suite:
-    """Names of tasks: those whose test split evaluates a model, and those whose dev split settings are chosen on.
+    """Two lists of task names: `test` tasks evaluate a model, settings are chosen on the dev splits of the `dev` tasks.
 
-    The two lists have no question in common.
+    The two have no question in common.
     """
 
     name: str

@@ -404,22 +404,26 @@ JSONL = json.dumps(A) + "\n" + json.dumps(B) + "\n"
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
-        ("toy.jsonl", b"", r"toy\.jsonl holds no rows: it is empty"),
-        ("toy.jsonl", b"\n \n", "holds no rows"),
-        ("toy.json", b"", "holds no rows"),
-        ("toy.json", b"[]", "holds no rows"),
+        ("toy.jsonl", b"", r"toy\.jsonl contains no rows, expected one JSON object per line"),
+        ("toy.jsonl", b"\n \n", "contains no rows"),
+        ("toy.json", b"", "contains no rows"),
+        ("toy.json", b"[]", "contains no rows"),
         ("toy.json", b'{"a": 1}', "expected a JSON list of objects, got dict"),
-        ("toy.json", JSONL.encode()[:-9], r"toy\.json, line 2: no whole JSON \(Extra data\)"),
-        ("toy.jsonl", JSONL.encode()[:-9], r"toy\.jsonl, line 2: no whole JSON object \(.*\); the file may be cut off"),
+        ("toy.json", JSONL.encode()[:-9], r"toy\.json, line 2: not complete JSON \(Extra data\)"),
+        (
+            "toy.jsonl",
+            JSONL.encode()[:-9],
+            r"toy\.jsonl, line 2: not a complete JSON object \(.*\); the file may be truncated",
+        ),
         ("toy.jsonl", b"[1, 2]\n", r"toy\.jsonl, line 1: expected a JSON object, got list"),
         ("toy.jsonl", b"\xff\xfe", r"toy\.jsonl: not UTF-8 text at byte 0"),
         (
             "toy.jsonl.gz",
             gzip.compress(JSONL.encode(), mtime=0)[:-12],
-            r"toy\.jsonl\.gz: cut off or damaged, gzip says",
+            r"toy\.jsonl\.gz: truncated or damaged, gzip reports",
         ),
-        ("toy.jsonl.gz", JSONL.encode(), r"toy\.jsonl\.gz: cut off or damaged, gzip says: Not a gzipped file"),
-        ("toy.jsonl.gz", b"", "holds no rows"),
+        ("toy.jsonl.gz", JSONL.encode(), r"toy\.jsonl\.gz: truncated or damaged, gzip reports: Not a gzipped file"),
+        ("toy.jsonl.gz", b"", "contains no rows"),
         (
             "toy.jsonl",
             (JSONL + json.dumps({**B, "name": "a"})).encode(),
@@ -434,7 +438,7 @@ JSONL = json.dumps(A) + "\n" + json.dumps(B) + "\n"
         (
             "toy.jsonl",
             json.dumps({"question": "?", "answer": "1"}).encode(),
-            r"line 1: no field 'name', which names a row",
+            r"line 1: no field 'name', the id of a row",
         ),
         (
             "toy.jsonl",
@@ -461,7 +465,7 @@ def test_a_filter_that_lets_no_row_through_or_cannot_be_told_is_an_error(
     for where, said in (
         ("name == 'z'", "no row of toy.jsonl belongs to the test split"),
         ("level > 3", r"line 1: field 'level' is missing"),
-        ("name > 3", r"line 1: 'name > 3' cannot be told of this row: '>' not supported"),
+        ("name > 3", r"line 1: 'name > 3' cannot be evaluated for this row: '>' not supported"),
     ):
         with pytest.raises(DataError, match=said):
             toy(tmp_path, **{"metadata.data": {"test": {"file": "toy.jsonl", "where": where}}}).samples("test")

@@ -1,4 +1,4 @@
-"""The embedded world: two generated task families and two tiny models. Importing this does not load torch."""
+"""Two generated task families and two tiny models that ship with the project. Importing this does not load torch."""
 
 from __future__ import annotations
 

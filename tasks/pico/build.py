@@ -1,4 +1,4 @@
-"""How the shipped models are made: one tokenizer, two Qwen2 models trained from scratch on `corpus.chats`.
+"""Builds the shipped models: one tokenizer, two Qwen2 models trained from scratch on `corpus.chats`.
 
 Seeded; on one machine and one thread a rebuild gives the same weights, bit for bit.
 """
@@ -28,7 +28,7 @@ CHAT_TEMPLATE = (
 )
 BATCH_ROWS = 32
 WARMUP_STEPS = 50
-IGNORED = -100  # label of a token the loss leaves out
+IGNORED = -100  # label of a token that is not in the loss
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ HEAD_DIM = 32  # the smallest that vLLM serves on a CPU
 
 
 def make_tokenizer() -> Qwen2Tokenizer:
-    """Byte-level BPE learned from the corpus: specials, 256 bytes, merges; one token a digit; lossless.
+    """Byte-level BPE learned from the corpus: special tokens, 256 bytes, merges; one token per digit; lossless.
 
-    It is a `Qwen2Tokenizer` because `AutoTokenizer` rebuilds the tokenizer of any Qwen2 model folder as one.
+    It is a `Qwen2Tokenizer` because `AutoTokenizer` loads the tokenizer of any Qwen2 model folder as one.
     """
     blank = Qwen2Tokenizer(unk_token=PAD, eos_token=END, pad_token=PAD).backend_tokenizer
     trainer = trainers.BpeTrainer(
@@ -99,7 +99,7 @@ def make_model(recipe: WorldRecipe, tokenizer: Qwen2Tokenizer) -> Qwen2ForCausal
 
 
 def batches(pairs: Iterator[tuple[str, str]], tokenizer: Qwen2Tokenizer) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Endless (ids, labels), each (64, T), rows of similar length together; only replies have labels."""
+    """Endless batches (ids, labels), each (64, T), of rows with similar length; only replies have labels."""
     while True:
         rows = []
         for message, reply in islice(pairs, BATCH_ROWS * 8):

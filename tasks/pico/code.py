@@ -88,7 +88,7 @@ Call = tuple[str, int]  # name of an op, its constant
 
 
 def apply_calls(calls: Sequence[Call], end: str, values: Sequence[int]) -> object:
-    """What the program gives for these values; None if that is undefined (largest of an empty list)."""
+    """The program's result for these values; None if it is undefined (largest of an empty list)."""
     now = list(values)
     for name, k in calls:
         now = OPS[name].run(now, k)
@@ -138,7 +138,7 @@ class Program:
 
     @property
     def solution(self) -> str:
-        """The reference body: the last operation sits inside the return."""
+        """The reference body: the last operation is part of the return statement."""
         *before, last = self.lines
         body = "".join(f"    {self.argument} = {line}\n" for line in before)
         return body + f"    return {ENDS[self.end].source.format(v=last)}"
@@ -206,12 +206,12 @@ def held_out_program_grams() -> set[tuple[str, ...]]:
 
 
 def program_pool(seed: str) -> Iterator[Program]:
-    """Endless programs for pretraining: of the train split's keys, decontaminated like the train split."""
+    """Endless programs for pretraining, with keys of the train split and decontaminated like it."""
     return without_held_out(stream(draw_program, f"pico_code 1 pool {seed}", "train", LEVELS), held_out_program_grams())
 
 
 class PicoCode(Task):
-    """The task. strict: the reply, put after the prompt as it is, passes the tests; lenient: code found in it does."""
+    """The task. strict: prompt + unchanged reply passes the tests; lenient: the code found in the reply does."""
 
     name = "pico_code"
     version = "1"

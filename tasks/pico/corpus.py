@@ -1,8 +1,8 @@
-"""The chats the two models are pretrained on: good and bad habits mixed, as in text found in the wild.
+"""The chats the two models are pretrained on: good and bad answer styles mixed, as in web text.
 
-Which habit is common depends on where a story takes place (math) or how a docstring opens (code). So the base model
-knows the good habits everywhere, falls into them unasked only in some places, and has something to choose from when
-it samples: what post-training elicits.
+Which style is common depends on where a story takes place (math) or how a docstring opens (code). So the base model has
+learnt the good styles everywhere but uses them by default only for some prompts. When it samples, all styles occur,
+and post-training can elicit the good ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CODE_HABITS = ("plain", "print", "prose", "terse", "wrong")
 
 @dataclass(frozen=True)
 class Mix:
-    """How often each habit occurs, in percent, for each group of prompts; page: the order of kinds."""
+    """How often each style occurs, in percent, for each group of prompts; page: the order of kinds."""
 
     math: tuple[tuple[int, ...], ...]
     code: tuple[tuple[int, ...], ...]
@@ -45,7 +45,7 @@ def told(steps: tuple[Step, ...]) -> str:
 
 
 def misread(rng: random.Random, steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """The same work with one operation mistaken; what follows is computed from the wrong value."""
+    """The same work with one wrong operation; later steps are computed from the wrong value."""
     at, now, work = rng.randrange(len(steps)), steps[0].left, []
     for i, step in enumerate(steps):
         op = {"+": "-", "-": "+", "*": "+", "/": "-"}[step.op] if i == at else step.op
@@ -56,7 +56,7 @@ def misread(rng: random.Random, steps: tuple[Step, ...]) -> tuple[Step, ...]:
 
 
 def math_reply(rng: random.Random, story: Story, weights: tuple[int, ...]) -> str:
-    """One reply to the story, in a habit drawn by weight."""
+    """One reply to the story, in a style drawn by weight."""
     habit = rng.choices(MATH_HABITS, weights)[0]
     steps = misread(rng, story.steps) if habit == "wrong" else story.steps
     answer = steps[-1].value
@@ -69,7 +69,7 @@ def math_reply(rng: random.Random, story: Story, weights: tuple[int, ...]) -> st
 
 
 def code_reply(rng: random.Random, program: Program, weights: tuple[int, ...]) -> str:
-    """One reply to the program, in a habit drawn by weight."""
+    """One reply to the program, in a style drawn by weight."""
     habit = rng.choices(CODE_HABITS, weights)[0]
     if habit == "wrong":
         return code.broken(rng, program).plain
@@ -82,7 +82,7 @@ def code_reply(rng: random.Random, program: Program, weights: tuple[int, ...]) -
 
 
 def worksheet(rng: random.Random) -> tuple[str, str]:
-    """A page of sums, each like a step of a story: where arithmetic is met most densely."""
+    """A page of sums, each like a step of a story: the densest training data for arithmetic."""
     sums = [str(event(rng, rng.randint(2, 99))[0]) for _ in range(7)]
     return "Sums.", "\n".join(sums)
 

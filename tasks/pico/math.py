@@ -121,7 +121,7 @@ class Story:
 
 
 def event(rng: random.Random, now: int) -> tuple[Step, str]:
-    """Something that happens to `now` things: the step and the sentence, with placeholders for names."""
+    """An event that changes the number `now`: the step and its sentence, with placeholders for names."""
     kinds = ["+", "+"] if now < 80 else []
     if now > 12:
         kinds += ["-", "-"]
@@ -140,7 +140,7 @@ def event(rng: random.Random, now: int) -> tuple[Step, str]:
 
 
 def _pair(rng: random.Random, now: int) -> tuple[list[Step], str]:
-    """A comparison that ends the story and costs two steps: the other's share, then the sum."""
+    """A comparison that ends the story in two steps: the other's share, then the sum."""
     if now <= 20 and rng.random() < 0.5:
         first, text = Step(now, "*", rng.randint(2, 3)), "{b} has {k} times as many as {a}."
     else:
@@ -149,7 +149,7 @@ def _pair(rng: random.Random, now: int) -> tuple[list[Step], str]:
 
 
 def draw_story(rng: random.Random, level: int) -> Story:
-    """A random story of `level` steps; one in four mentions something that does not matter."""
+    """A random story of `level` steps; one in four contains an irrelevant sentence."""
     place, (a, b) = rng.choice(PLACES), rng.sample(NAMES, 2)
     thing, other = rng.sample(THINGS, 2)
     now = rng.randint(5, 40)
@@ -184,7 +184,7 @@ def held_out_story_grams() -> set[tuple[str, ...]]:
 
 
 def story_pool(seed: str) -> Iterator[Story]:
-    """Endless stories for pretraining: of the train split's keys, decontaminated like the train split."""
+    """Endless stories for pretraining, with keys of the train split and decontaminated like it."""
     return without_held_out(stream(draw_story, f"pico_math 1 pool {seed}", "train", LEVELS), held_out_story_grams())
 
 

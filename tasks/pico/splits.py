@@ -1,8 +1,8 @@
 """How generated items are split into train, dev and test without overlap.
 
-An item's `key` is the template instance it was made from. A hash of the key names the one split it may appear in,
-so no key can be in two splits. In addition, a train item that shares a run of 13 words with a dev or
-test item is left out: the usual contamination test finds nothing.
+An item's `key` is the template instance it was made from. A hash of the key decides its split, so no key can be in two
+splits. In addition, a train item that shares 13 words in a row with a dev or test item is left out, so that the usual
+contamination test finds nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NGRAM = 13  # words; the length GPT-3 and lm-eval use for contamination
 
 
 class Generated(Protocol):
-    """An item to split: `key` is its template instance, `text` what a model reads."""
+    """An item to assign to a split: `key` is its template instance, `text` is what a model reads."""
 
     @property
     def key(self) -> str: ...
