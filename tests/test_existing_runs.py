@@ -254,7 +254,7 @@ def test_the_command_prints_and_writes_a_board_that_can_be_checked(two, tmp_path
     assert len(json.loads(out.with_suffix(".json").read_text())["against"][0]["outcomes"].replace("g", "")) == 50
     wrong = harness(*command, "--seeds", "1,2")
     assert wrong.returncode == 2
-    assert "--seeds is about training, and RUNS are compared as they are" in wrong.stderr
+    assert "--seeds is an option for training; with RUNS only --reference and --out can be used" in wrong.stderr
     wrong = harness(*command, "--out", "b.json")
     assert wrong.returncode == 2
     assert "a board is a .md file" in wrong.stderr

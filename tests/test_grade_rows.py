@@ -188,7 +188,7 @@ def test_rows_that_cannot_be_judged_are_kept_and_make_the_exit_code_one(tmp_path
     code, said, rows = run(tmp_path, samples, "--problems", str(problems))
     assert code == 1
     assert [row["verdict"] for row in rows] == ["passed", *["refused"] * 5, "passed"]
-    assert "5 of 7 samples were not judged; their rows say why" in said
+    assert "5 of 7 samples were not graded; the reason is in their rows" in said
     assert [row["why"][:30] for row in rows[1:4]] == [
         "line 2 is not JSON: JSONDecode",
         "line 3 is not a JSON object bu",
@@ -235,8 +235,8 @@ def test_a_kill_at_any_moment_loses_no_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((), "say what to judge by"),
-        (("--task", "humaneval", "--grader", "math"), "say what to judge by"),
+        ((), "give one of --task NAME, --problems FILE, --grader math"),
+        (("--task", "humaneval", "--grader", "math"), "give one of --task NAME, --problems FILE, --grader math"),
         (("--task", "humanevil"), "did you mean 'humaneval'"),
     ],
 )

@@ -93,7 +93,7 @@ def test_settings_are_tried_in_all_combinations():
 @pytest.mark.parametrize(
     ("tried", "error", "message"),
     [
-        (["sft.learning_rate"], BadConfig, "--try wants TRAINER.KEY=VALUE,VALUE .* got 'sft.learning_rate'"),
+        (["sft.learning_rate"], BadConfig, "--try must be TRAINER.KEY=VALUE,VALUE .* got 'sft.learning_rate'"),
         (["learning_rate=1"], BadConfig, "--try wants"),
         (["sff.learning_rate=1"], UnknownName, "did you mean 'sft'"),
         (["sft.learnin_rate=1"], BadConfig, "did you mean 'learning_rate'"),

@@ -1,1 +1,1 @@
-"""The `harness` command: click only; imports of heavy modules stay inside the commands."""
+"""The `harness` command. Only click is imported at the top; heavy modules are imported inside the commands."""

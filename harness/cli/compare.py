@@ -15,14 +15,12 @@ _SAID = click.core.ParameterSource.COMMANDLINE
 
 
 def _compare_runs(context: click.Context, options: dict[str, Any]) -> None:
-    """Compare what is there; nothing is trained or generated."""
+    """Compare existing runs; nothing is trained or generated."""
     from harness.board import against_reference, existing_runs, files
 
     given = [p for p in context.command.params if context.get_parameter_source(p.name or "") is _SAID]
     if odd := [p.opts[0] for p in given if p.name not in ("runs", "reference", "out")]:
-        raise BadConfig(
-            f"{odd[0]} is about training, and RUNS are compared as they are; they go with --reference and --out"
-        )
+        raise BadConfig(f"{odd[0]} is an option for training; with RUNS only --reference and --out can be used")
     title = "Comparison of " + ", ".join(path.name for path in options["runs"])
     entries = existing_runs.read_runs(options["runs"])
     facts = against_reference.compare_to_reference(
@@ -44,31 +42,29 @@ _OF_A_PLAN = (
     click.option("--recipe", default="pico", show_default=True, help="Installed recipe, or a .toml file."),
     click.option("--base", help="Base model: a folder or a Hugging Face name (default: the recipe's)."),
     click.option("--teacher", help="Teacher model for distillation (default: the recipe's)."),
-    click.option("--tasks", help="Comma-separated tasks or suites to be judged by (default: the recipe's)."),
+    click.option("--tasks", help="Comma-separated tasks or suites to evaluate on (default: the recipe's)."),
     click.option("--train-tasks", help="Comma-separated tasks to train on (default: the recipe's, else --tasks)."),
     click.option(
         "--train-data",
         type=click.Path(dir_okay=False, path_type=Path),
         help="JSONL train set instead of the tasks' own.",
     ),
-    click.option(
-        "--budget", type=float, help="What every strategy may spend, in --budget-unit (default: the recipe's)."
-    ),
+    click.option("--budget", type=float, help="Budget of every strategy, in --budget-unit (default: the recipe's)."),
     click.option(
         "--budget-unit",
         type=click.Choice(["flops", "tokens", "generated", "device_s"]),
-        help="The enforced unit; all are recorded (default: the recipe's).",
+        help="Unit of the budget; all units are recorded (default: the recipe's).",
     ),
     click.option("--set", "settings", multiple=True, metavar="TRAINER.KEY=VALUE", help="Change a training setting."),
     click.option("--engine", default="auto", show_default=True, help="vllm, transformers, or auto."),
     click.option("--limit", type=click.IntRange(min=1), help="Evaluate only the first N items of each task."),
     click.option(
-        "--jobs", type=click.IntRange(min=1), help="Stages trained at once (default: 1 with a GPU, else one a core)."
+        "--jobs", type=click.IntRange(min=1), help="Stages trained at once (default: 1 with a GPU, else one per core)."
     ),
     click.option(
         "--run", "folder", type=click.Path(file_okay=False, path_type=Path), help="Run folder [default: runs/<recipe>]."
     ),
-    click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even where no real isolation can be had."),
+    click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even without strong isolation."),
     click.option(
         "--devices", type=click.IntRange(min=1), help="Devices that train one stage together (accelerate launch)."
     ),
@@ -76,7 +72,7 @@ _OF_A_PLAN = (
         "--report-to",
         default="tensorboard",
         show_default=True,
-        help="Where to watch training: tensorboard, wandb, mlflow, trackio, ..., comma-separated, or none.",
+        help="Where to log training: tensorboard, wandb, mlflow, trackio, ..., comma-separated, or none.",
     ),
     click.option("--keep-checkpoints", is_flag=True, help="Keep the weights of checkpoints that were not chosen."),
 )
@@ -95,7 +91,7 @@ _OF_A_PLAN = (
     "--strategies",
     default="sft,kd,rl,kd+rl",
     show_default=True,
-    help="Comma-separated: a+b a sequence, a:0.3+b:0.7 with shares, a&b both in one loop (quote it), a.x a variant.",
+    help="Comma-separated: a+b is a sequence, a:0.3+b:0.7 has shares, a&b is one loop (quote it), a.x a variant.",
 )
 @click.option("--seeds", default="1", show_default=True, help="Training seeds, comma-separated: 1,2,3,4.")
 @click.option(
@@ -104,9 +100,11 @@ _OF_A_PLAN = (
     callback=board_file,
     help="Write the leaderboard here too [default: only leaderboard.md in the run folder; with RUNS: printed only].",
 )
-@click.option("--reference", help="With RUNS: the entry all others are compared with [default: base, else the first].")
+@click.option(
+    "--reference", help="With RUNS: the row that all others are compared with [default: base, else the first]."
+)
 @with_options(_OF_A_PLAN)
-@click.option("--dry-run", is_flag=True, help="Print what would be done, cost and find out, then stop.")
+@click.option("--dry-run", is_flag=True, help="Print stages, cost and detectable difference, then stop.")
 @click.pass_context
 def compare(context: click.Context, /, **options: Any) -> None:
     """Train every strategy from one base and write a leaderboard, or compare finished RUNs.
@@ -120,7 +118,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
       harness compare --base Qwen/Qwen2.5-0.5B --recipe my.toml --dry-run
       harness compare runs/eval-a runs/eval-b --reference model-a     (no training: any runs that exist)
 
-    Everything is kept in the run folder: the same command goes on where it stopped and never trains a stage twice.
+    Everything is kept in the run folder: the same command continues an interrupted run and never trains a stage twice.
     """
     from dataclasses import asdict
 
@@ -160,23 +158,28 @@ def compare(context: click.Context, /, **options: Any) -> None:
     click.echo(
         f"\nleaderboard: {out} (facts: {out.with_suffix('.json')}, .csv); records and checkpoints: {plan.folder}"
     )
-    click.echo(f"page to sort, filter and read replies in: {own.with_suffix('.html')}")
+    click.echo(f"page to sort and filter rows and to read replies: {own.with_suffix('.html')}")
     if "tensorboard" in plan.report_to:
         click.echo(f"training curves: {plan.folder / 'curves'}, or: tensorboard --logdir {plan.folder / 'stages'}")
 
 
 @click.command()
 @click.option(
-    "--try", "tried", multiple=True, required=True, metavar="TRAINER.KEY=VALUE,VALUE", help="What to try; repeatable."
+    "--try",
+    "tried",
+    multiple=True,
+    required=True,
+    metavar="TRAINER.KEY=VALUE,VALUE",
+    help="Setting with the values to try; repeatable.",
 )
 @click.option("--seeds", default="0", show_default=True, help="Training seeds of every trial, comma-separated.")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="File of trials [default: tuning.json in the run]."
 )
 @with_options(_OF_A_PLAN)
-@click.option("--dry-run", is_flag=True, help="Print what would be tried and how long it may take, then stop.")
+@click.option("--dry-run", is_flag=True, help="Print the trials and an estimate of their time, then stop.")
 def tune(**options: Any) -> None:
-    """Try settings, the same number for every trainer, each for the whole budget, and judge them on dev items.
+    """Try settings, the same number for every trainer, each with the whole budget, and score them on dev items.
 
     \b
     Examples:
@@ -224,7 +227,7 @@ def tune(**options: Any) -> None:
     for line in trials.warnings(found):
         click.echo(line, err=True)
     click.echo("\n" + "\n".join(trials.toml(found)))
-    click.echo(f"\ntrials: {out}; for boards to list them, the recipe says: tuning = {str(out.resolve())!r}")
+    click.echo(f"\ntrials: {out}; to list them on boards, add to the recipe: tuning = {str(out.resolve())!r}")
 
 
 def _plan(options: dict[str, Any], with_tuning: bool = True) -> Any:
@@ -253,7 +256,7 @@ def _plan(options: dict[str, Any], with_tuning: bool = True) -> Any:
     if options["budget"] is not None or options["budget_unit"]:
         if options["budget"] is None and options["budget_unit"] != recipe.budget.unit:
             raise BadConfig(
-                f"--budget-unit {options['budget_unit']} needs --budget: how many {options['budget_unit']}?"
+                f"--budget-unit {options['budget_unit']} needs --budget, the amount of {options['budget_unit']}"
             )
         amount = options["budget"] if options["budget"] is not None else recipe.budget.amount
         values = {"amount": amount, "unit": options["budget_unit"] or recipe.budget.unit}
@@ -279,7 +282,7 @@ def _plan(options: dict[str, Any], with_tuning: bool = True) -> Any:
 def _setting(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or "." not in name:
-        raise BadConfig(f"--set wants TRAINER.KEY=VALUE like rl.learning_rate=2e-4, got {text!r}")
+        raise BadConfig(f"--set must be TRAINER.KEY=VALUE, such as rl.learning_rate=2e-4, got {text!r}")
     return name.strip(), value.strip()
 
 
@@ -287,9 +290,9 @@ def _seeds(text: str) -> tuple[int, ...]:
     try:
         seeds = tuple(int(part) for part in split_commas(text))
     except ValueError:
-        raise BadConfig(f"--seeds wants whole numbers like 1,2,3, got {text!r}") from None
+        raise BadConfig(f"--seeds must be whole numbers, such as 1,2,3, got {text!r}") from None
     if not seeds or len(set(seeds)) < len(seeds):
-        raise BadConfig(f"--seeds wants different whole numbers like 1,2,3, got {text!r}")
+        raise BadConfig(f"--seeds must be different whole numbers, such as 1,2,3, got {text!r}")
     return seeds
 
 

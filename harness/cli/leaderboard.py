@@ -22,7 +22,7 @@ _OUT = click.option(
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
     callback=board_file,
-    help="The .md file to write; the other formats go beside it.",
+    help="The .md file to write; the other formats go into the same folder.",
 )
 
 
@@ -47,8 +47,8 @@ def leaderboard_build(runs: tuple[Path, ...], out: Path, title: str | None, refe
       harness leaderboard build lm_eval_output/* --out board.md
       harness leaderboard build runs/recorded --out leaderboards/recorded.md --reading lenient
 
-    Runs over the same items, prompts and settings are ranked together; the others are listed separately. Beside the
-    board go its facts (.json), a table (.csv), pictures, and a page for reading replies (.html).
+    Runs over the same items, prompts and settings are ranked together; the others are listed separately. The board is
+    written with its facts (.json), a table (.csv), plots, and a page for reading replies (.html).
     """
     _build_board(out, title or f"Board of {', '.join(path.name for path in runs)}", runs, reference, reading)
 
@@ -89,7 +89,7 @@ def _targets(
     required=True,
     metavar="ROW[@SEED]=OWNER/MODEL",
     callback=_targets,
-    help="A row, or one seed of it, and the model repository of its checkpoint; repeatable.",
+    help="A row, or one seed of it, and the model repository with its checkpoint; repeatable.",
 )
 @click.option(
     "--format",
@@ -154,7 +154,7 @@ def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]],
         date=options["date"] and f"{options['date']:%Y-%m-%d}",
         evaluator=Evaluator(options["evaluator"], options["relationship"]) if options["evaluator"] else None,
         datastore=options["datastore"],
-        created=int(board.stat().st_mtime),  # not now: the same board gives the same files
+        created=int(board.stat().st_mtime),  # not the current time, so that the same board gives the same files
         **(_replies(facts, [pick for _, pick in found], options["replies"]) if options["replies"] else {}),
     )
     token = get_token()
@@ -166,7 +166,7 @@ def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]],
 
 
 def _replies(facts: dict[str, Any], picks: list[Any], run: Path) -> dict[str, Any]:
-    """The records behind the published rows, and their items."""
+    """The records of the published rows, and their items."""
     from harness.evaluation.task_lookup import open_task
     from harness.publish.every_eval_ever import recorded
 

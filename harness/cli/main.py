@@ -1,4 +1,4 @@
-"""The `harness` command. Heavy imports stay inside the commands; only this folder prints."""
+"""The `harness` command. Heavy modules are imported inside the commands; only this folder prints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.errors import HarnessError
 
 
 class _Commands(click.Group):
-    """Commands in the order users need them."""
+    """A group that lists its commands in the order users need them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.commands)
@@ -30,7 +30,7 @@ def cli() -> None:
     """Find out which way of training a small reasoning language model really works.
 
     \b
-      harness compare                        train sft, kd, rl and kd+rl on the embedded world, write a leaderboard
+      harness compare                        train sft, kd, rl and kd+rl on two small tasks, write a leaderboard
       harness compare --dry-run              show what would be trained, and its cost
       harness tune --try rl.learning_rate=1e-5,1e-4   compare settings on dev items
       harness eval --model DIR --task gsm8k  evaluate one model
@@ -46,7 +46,7 @@ for _command in (compare, tune, eval, grade, leaderboard, gate, tasks, trainers,
 
 
 def main() -> None:
-    """Entry point: a failure the user can mend is one paragraph and an exit code, never a traceback."""
+    """Entry point. A failure that the user can fix is one paragraph and an exit code, never a traceback."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
         cli.main(standalone_mode=False)
@@ -54,10 +54,10 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except HarnessError as error:
-        click.echo("error: " + str(error).replace("\n::", "\n ::"), err=True)  # no line of it is a command to a CI
+        click.echo("error: " + str(error).replace("\n::", "\n ::"), err=True)  # no workflow command for a CI
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\ninterrupted: everything finished is kept; run the same command again to go on", err=True)
+        click.echo("\ninterrupted: everything finished is kept; run the same command again to continue", err=True)
         sys.exit(130)
 
 

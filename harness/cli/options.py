@@ -1,4 +1,4 @@
-"""What several commands share: checks of options, and how boards are written."""
+"""Shared by several commands: checks of options, and writing of boards."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class TwoWays(click.Command):
-    """A command with two ways to use it: a usage line for each, and the options by the way that takes them."""
+    """A command with two ways to use it: a usage line for each, and options grouped by the way they belong to."""
 
     def __init__(self, *args: Any, ways: Mapping[str, str], groups: Mapping[str, Sequence[str]], **more: Any) -> None:
-        """ways: a usage line -> what it does. groups: a heading -> names of its options; all others come last."""
+        """ways: usage line -> what it does. groups: heading -> names of its options; all others come last."""
         super().__init__(*args, **more)
         self._ways, self._groups = ways, groups
 
@@ -39,9 +39,9 @@ class TwoWays(click.Command):
 
 
 def board_file(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
-    """The facts lie beside a board under the same name."""
+    """The path of a board, which must end in .md: its facts are in the same folder under the same name."""
     if path is not None and path.suffix != ".md":
-        raise click.BadParameter(f"a board is a .md file, its facts lie beside it as .json; got {path}")
+        raise click.BadParameter(f"a board is a .md file with its facts in a .json file beside it; got {path}")
     return path
 
 
@@ -69,7 +69,7 @@ def split_commas(text: str) -> list[str]:
 
 
 def write_board(facts: dict[str, Any], text: str, out: Path) -> None:
-    """The board, and its facts beside it under the same name."""
+    """Write the board, and its facts in the same folder under the same name."""
     from harness.records.serialization import write_json, write_text
 
     write_json(out.with_suffix(".json"), facts)
@@ -79,5 +79,5 @@ def write_board(facts: dict[str, Any], text: str, out: Path) -> None:
 def engine_option(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise BadConfig(f"--engine-arg wants KEY=VALUE like base_url=http://localhost:8000/v1, got {text!r}")
+        raise BadConfig(f"--engine-arg must be KEY=VALUE, such as base_url=http://localhost:8000/v1, got {text!r}")
     return name.strip(), value.strip()

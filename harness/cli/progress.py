@@ -26,13 +26,13 @@ class ShellProgress:
         self._last_log = self._start
 
     def say(self, text: str) -> None:
-        """Print one line that stays."""
+        """Print one line above the bar."""
         with self._lock:
             tqdm.write(text, file=sys.stderr)
 
     @contextmanager
     def step(self, name: str, weight: float) -> Iterator[Callable[[float, str], None]]:
-        """A step of the plan; the callable takes (fraction done, what to show)."""
+        """Report a step of the plan; the callable takes (fraction done, text to show)."""
         start = time.monotonic()
 
         def tick(fraction: float, text: str) -> None:

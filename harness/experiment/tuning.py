@@ -39,7 +39,7 @@ def grids(tried: Sequence[str], base: Mapping[str, Settings]) -> dict[str, list[
         name, equals, values = text.partition("=")
         trainer, dot, key = name.strip().rpartition(".")
         if not (equals and dot and values.strip()):
-            raise BadConfig(f"--try wants TRAINER.KEY=VALUE,VALUE like rl.learning_rate=3e-5,1e-4, got {text!r}")
+            raise BadConfig(f"--try must be TRAINER.KEY=VALUE,VALUE, such as rl.learning_rate=3e-5,1e-4, got {text!r}")
         registry.check_installed("trainer", trainer)
         if key in axes.get(trainer, {}):
             raise BadConfig(f"--try {trainer}.{key} is given twice; put all values into one, separated by commas")

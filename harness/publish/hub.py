@@ -84,7 +84,7 @@ def planned(
             files[f"{NAME}-badge.json"] = score_badge(facts, pick)
         if "every-eval-ever" in ask.formats:
             if ask.evaluator is None:
-                raise UsageError("Every Eval Ever wants to know who evaluated; name the organisation or person")
+                raise UsageError("Every Eval Ever needs the evaluator: name the organisation or person")
             made = every_eval_ever(
                 facts,
                 pick,
