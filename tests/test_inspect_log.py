@@ -453,7 +453,7 @@ def test_a_file_that_is_no_log_is_refused_by_name(tmp_path):
     text.write_text('{"samples": 1}')
     for path, message in (
         (empty, "no rows"),
-        (other, "a zip, but no Inspect log"),
+        (other, "a zip, but not an Inspect log"),
         (cut, "expected a .eval file"),
         (text, "not an Inspect log with samples"),
         (tmp_path / "none.eval", "none.eval"),

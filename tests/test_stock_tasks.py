@@ -772,16 +772,18 @@ def test_what_cannot_be_served_is_said(tmp_path: Path, monkeypatch: pytest.Monke
         StockTask("ai2_arc")
     with pytest.raises(UsageError, match=r"'mmlu' is a group.*: mmlu_stem, mmlu_other"):
         StockTask("mmlu")
-    with pytest.raises(UsageError, match="'lm_eval/wikitext' wants the log-probability of whole texts"):
+    with pytest.raises(UsageError, match="'lm_eval/wikitext' needs the log-probability of whole texts"):
         StockTask("wikitext")
-    with pytest.raises(UsageError, match=r"draws replies with repetition_penalty=1\.1, which no engine here can do"):
+    with pytest.raises(
+        UsageError, match=r"samples replies with repetition_penalty=1\.1, which no engine here supports"
+    ):
         StockTask("gsm8k", gen_kwargs={"repetition_penalty": 1.1})
     with pytest.raises(UnknownSplit, match="'lm_eval/gsm8k' has no split 'dev'"):
         StockTask("gsm8k").samples("dev")
     rows = [{"sentence": "The cat ate the _.", "option1": "fish", "option2": "sky", "answer": "1"}] * 2
     write_data(tmp_path, {"allenai/winogrande/winogrande_xl": {"train": rows, "validation": rows}})
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
-    with pytest.raises(UsageError, match="'lm_eval/winogrande' compares continuations of different texts"):
+    with pytest.raises(UsageError, match="'lm_eval/winogrande' compares continuations of different prompts"):
         StockTask("winogrande").samples("test")
     write_data(tmp_path, {"openai/gsm8k/main": {"test": GSM8K["test"]}})
     with pytest.raises(DataError, match=r"needs the split 'train' of 'openai/gsm8k'.* openai/gsm8k/main/train\.jsonl"):
@@ -789,8 +791,8 @@ def test_what_cannot_be_served_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(DataError) as caught:
         StockTask("arc_challenge").samples("test")
     said = str(caught.value)
-    assert said.startswith("lm-eval task 'arc_challenge': dataset 'allenai/ai2_arc' (ARC-Challenge) cannot be had: ")
-    assert f"HARNESS_DATA='{tmp_path}' holds no allenai/ai2_arc/ARC-Challenge/<split>.jsonl; the hub: " in said
+    assert said.startswith("lm-eval task 'arc_challenge': dataset 'allenai/ai2_arc' (ARC-Challenge) cannot be loaded: ")
+    assert f"HARNESS_DATA='{tmp_path}' contains no allenai/ai2_arc/ARC-Challenge/<split>.jsonl; the hub: " in said
     assert "unset HF_HUB_OFFLINE (it is '1')" in said
 
 

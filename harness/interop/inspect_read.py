@@ -14,14 +14,14 @@ from typing import IO, Any
 
 from harness.errors import DataError
 
-_ZSTD = 93  # how Inspect compresses; Python's zipfile can read it from 3.14 on
+_ZSTD = 93  # Zstandard, Inspect's compression; Python's zipfile can read it from 3.14 on
 _READ = ("id", "epoch", "input", "target", "output", "scores", "metadata", "error", "attachments")
 
 
 def read_inspect_samples(path: Path) -> Iterator[Mapping[str, Any]]:
-    """The samples of a log less their events, by epoch and then in the order of the file; a `.eval` is read as it goes.
+    """The samples of a log without their events, by epoch, then in the order of the file; a `.eval` is read lazily.
 
-    Raises `DataError` for a file that is damaged or no log.
+    Raises `DataError` for a file that is damaged or is not an Inspect log.
     """
     if path.suffix == ".json":
         yield from _read_json(path)
@@ -30,7 +30,7 @@ def read_inspect_samples(path: Path) -> Iterator[Mapping[str, Any]]:
         with zipfile.ZipFile(path) as archive, path.open("rb") as content:
             names = [info for info in archive.infolist() if re.match(r"samples/.*_epoch_[0-9]+\.json$", info.filename)]
             if "header.json" not in archive.namelist() and "_journal/start.json" not in archive.namelist():
-                raise DataError(f"{path} is a zip, but no Inspect log: it holds no header.json")
+                raise DataError(f"{path} is a zip, but not an Inspect log: it contains no header.json")
             for info in sorted(names, key=lambda info: int(info.filename.rpartition("_epoch_")[2][:-5])):
                 sample = json.loads(_member(archive, content, info))
                 yield {key: sample[key] for key in _READ if key in sample}
@@ -70,7 +70,7 @@ def _member(archive: zipfile.ZipFile, content: IO[bytes], info: zipfile.ZipInfo)
 
 
 def last_answer(sample: Mapping[str, Any]) -> str | None:
-    """What the model answered last; None if the sample ended in an error before any reply."""
+    """The model's last answer; None if the sample ended in an error before any reply."""
     choices = sample["output"].get("choices") or []
     if not choices:
         return sample["output"].get("completion") or (None if sample.get("error") else "")
@@ -78,13 +78,13 @@ def last_answer(sample: Mapping[str, Any]) -> str | None:
 
 
 def was_cut(sample: Mapping[str, Any]) -> bool:
-    """Whether the reply ended at a limit on tokens."""
+    """Whether the reply was truncated at a token limit."""
     choices = sample["output"].get("choices") or [{}]
     return choices[0].get("stop_reason") in ("max_tokens", "model_length")
 
 
 def asked_text(sample: Mapping[str, Any]) -> str:
-    """The question as the data set has it, else the last thing the user said in the sample's input."""
+    """The question as in the data set, else the last user message in the sample's input."""
     metadata = sample.get("metadata") or {}
     named = (metadata.get(name) for name in ("question", "prompt", "problem", "Problem"))
     question = next((text for text in named if isinstance(text, str)), None)
@@ -97,7 +97,7 @@ def asked_text(sample: Mapping[str, Any]) -> str:
 
 
 def content_text(content: Any, sample: Mapping[str, Any]) -> str:
-    """The text of a message: of several parts the text ones; what was stored apart is put in."""
+    """The text of a message: all its text parts, with attachments that were stored separately put in."""
     if isinstance(content, list):
         return "\n".join(content_text(part["text"], sample) for part in content if part.get("type") == "text")
     text = str(content)
@@ -106,7 +106,7 @@ def content_text(content: Any, sample: Mapping[str, Any]) -> str:
 
 
 def verdict(sample: Mapping[str, Any]) -> tuple[bool | None, str | None]:
-    """Whether the log's first scorer found the reply right, and the answer it read. None: neither right nor wrong."""
+    """Whether the log's first scorer graded the reply right, and the answer it read. None: neither right nor wrong."""
     score = next(iter((sample.get("scores") or {}).values()), None)
     if score is None:
         return None, None

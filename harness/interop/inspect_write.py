@@ -1,8 +1,8 @@
-"""Writes logs that Inspect (inspect_ai), its viewer and its readers open.
+"""Writes logs that Inspect (inspect_ai) and its viewer can open.
 
-A `.eval` file is a zip: `_journal/start.json`, `samples/<id>_epoch_<n>.json` (an id may hold "/", there as here),
-`summaries.json` (what the viewer lists) and `header.json`. Format version 2, as inspect_ai 0.3.285 writes it, whose
-`log/_log.py` names every field; nothing of it is needed here. A `.json` log is one object with all samples in it.
+A `.eval` file is a zip: `_journal/start.json`, `samples/<id>_epoch_<n>.json` (an id may contain "/", as in Inspect),
+`summaries.json` (the viewer's list) and `header.json`. Format version 2, as written by inspect_ai 0.3.285, whose
+`log/_log.py` names every field; inspect_ai itself is not imported. A `.json` log is one object with all samples in it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _STOP_REASONS = {"stop": "stop", "length": "max_tokens", "error": "unknown"}
 
 @dataclass(frozen=True)
 class InspectRun:
-    """What a log says of a run as a whole. created, started, completed: ISO 8601 with its offset; no clock is read."""
+    """The facts of a whole run in a log. created, started, completed: ISO 8601 with offset, given by the caller."""
 
     task: str
     task_version: str
     model: str  # "org/name", or a strategy's name
     created: str
     n_items: int
-    graders: tuple[str, ...] = ("strict", "lenient")  # the first is the headline
+    graders: tuple[str, ...] = ("strict", "lenient")  # the first is shown as the main score
     repeats: int = 1
     started: str = ""
     completed: str = ""
@@ -52,22 +52,22 @@ class InspectRun:
 
     @property
     def id(self) -> str:
-        """22 characters that stand for this run: equal runs, equal id."""
+        """The run's id of 22 characters; equal runs have equal ids."""
         what = (self.task, self.task_version, self.split, self.model, self.checkpoint, self.strategy, self.seed)
         return _short_id([*what, dict(self.sampling), self.repeats, self.created])
 
     @property
     def file_name(self) -> str:
-        """The name Inspect would give the file, so that its listing shows the time and the task."""
+        """The file name that Inspect would use, so that its list shows the time and the task."""
         parts = (re.sub(r"[^\w-]+", "-", part) for part in (self.created, self.task))
         return f"{'_'.join(parts)}_{self.id}.eval"
 
 
 @contextlib.contextmanager
 def inspect_log(path: Path, run: InspectRun) -> Iterator[InspectLog]:
-    """A log to add replies to, written whole when the block ends, or not at all; the same input gives the same bytes.
+    """A log to add replies to, written atomically when the block ends; the same input gives the same bytes.
 
-    The results are per grader the mean over items (of an item's mean over its repeats) and its standard error, as
+    The results are, per grader, the mean over items (of an item's mean over its repeats) and its standard error, as
     Inspect computes them; a verdict of None is unscored, not wrong.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ class InspectLog:
 
 
 def _spec(run: InspectRun) -> dict[str, Any]:
-    """Inspect's EvalSpec: what was run."""
+    """Inspect's EvalSpec: the task, the model and their settings."""
     tags = [tag for tag in (run.strategy, f"seed {run.seed}" if run.seed is not None else "", *run.tags) if tag]
     about = {"checkpoint": run.checkpoint, "strategy": run.strategy, "seed": run.seed}
     metrics = [{"name": "inspect_ai/accuracy", "options": {}}, {"name": "inspect_ai/stderr", "options": {}}]
@@ -168,7 +168,7 @@ def _spec(run: InspectRun) -> dict[str, Any]:
 
 
 def _generate_config(sampling: Mapping[str, Any]) -> dict[str, Any]:
-    """Sampling parameters by Inspect's names; those it has no name for are left to the samples' metadata."""
+    """Sampling parameters by Inspect's names; parameters without such a name are in the samples' metadata."""
     named = {"max_tokens": "max_tokens", "temperature": "temperature", "top_p": "top_p", "seed": "seed"}
     config = {theirs: sampling[ours] for ours, theirs in named.items() if sampling.get(ours) is not None}
     if sampling.get("top_k"):
@@ -241,9 +241,9 @@ def _chat_message(message: Message, place: int, run: InspectRun, sample: Sample)
 
 
 def _score(score: Score) -> dict[str, Any]:
-    """Inspect's Score. "C" and "I" for right and wrong; None is NaN, its own mark for "unscored".
+    """Inspect's Score. "C" and "I" for right and wrong; None is NaN, Inspect's mark for "unscored".
 
-    Its "N" would not do: Inspect counts that as wrong.
+    Inspect's "N" cannot be used: it counts as wrong.
     """
     value: Any = {None: math.nan, 1.0: "C", 0.0: "I"}.get(score.value, score.value)
     found = {"value": value, "answer": score.answer, "explanation": score.why or None}
@@ -251,7 +251,7 @@ def _score(score: Score) -> dict[str, Any]:
 
 
 def _summary(whole: Mapping[str, Any]) -> dict[str, Any]:
-    """Inspect's EvalSampleSummary: what its list of samples shows, long texts cut."""
+    """Inspect's EvalSampleSummary for the list of samples, with long texts shortened."""
     same = ("id", "epoch", "model_usage", "role_usage", "total_time", "working_time", "uuid", "turn_count")
     metadata = {k: v for k, v in whole["metadata"].items() if not isinstance(v, str | dict) or len(str(v)) < _THIN}
     return {
@@ -276,7 +276,7 @@ def _thin(value: Any) -> Any:
 
 
 class _Totals:
-    """What the header says of all samples: per grader a sum and a count for each item, and tokens."""
+    """Totals over all samples for the header: per grader a sum and a count for each item, and tokens."""
 
     def __init__(self, run: InspectRun) -> None:
         self._run = run
@@ -321,7 +321,7 @@ class _Totals:
 
 
 def mean_and_stderr(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and its standard error, sample deviation / sqrt(n); NaN for no values, error 0.0 for one, as Inspect has."""
+    """Mean and standard error (sample deviation / sqrt(n)); as in Inspect, NaN for no values, error 0.0 for one."""
     n = len(values)
     if n == 0:
         return math.nan, math.nan
@@ -330,7 +330,7 @@ def mean_and_stderr(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _member_name(sample_id: str, epoch: int) -> str:
-    """The name by which Inspect looks a sample up. Raises `DataError` for an id that would leave the folder."""
+    """The file name by which Inspect finds a sample. Raises `DataError` for an id that would leave the folder."""
     parts = sample_id.split("/")
     if not sample_id or "" in parts or ".." in parts or "." in parts or re.search(r"[\\\x00-\x1f]", sample_id):
         raise DataError(f"item id {sample_id!r} cannot name a file in a log: give the item an id like 'task/test/0001'")
@@ -350,7 +350,7 @@ def _info(name: str) -> zipfile.ZipInfo:
 
 
 def _json(value: Any) -> bytes:
-    """JSON, with NaN as Inspect writes it; a lone surrogate in a reply becomes "?"."""
+    """The value as JSON bytes, with NaN as Inspect writes it; a lone surrogate in a reply becomes "?"."""
     return json.dumps(value, ensure_ascii=False).encode(errors="replace")
 
 

@@ -15,7 +15,7 @@ from harness.graders.problems import BadProblem, Problem, read_problem
 from harness.protocols import CodeResult, CodeRunner
 from harness.types import Score
 
-CODE_TIMEOUT_S = 3.0  # of the metric `code_eval`; there of wall-clock time, here of CPU time
+CODE_TIMEOUT_S = 3.0  # default of the metric `code_eval`, which counts wall-clock time; here it is CPU time
 
 
 def not_scored(why: str) -> dict[str, Score]:
@@ -36,7 +36,7 @@ _JUDGING: ContextVar[_Judging | None] = ContextVar("_JUDGING", default=None)
 
 @contextlib.contextmanager
 def judging_code(runner: CodeRunner | None, doc: Mapping[str, Any]) -> Iterator[list[CodeResult]]:
-    """Programs run by `runner` inside; the list grows with each."""
+    """A context in which `code_eval` runs programs by `runner`; their verdicts are appended to the list it yields."""
     judging = _Judging(runner, doc)
     token = _JUDGING.set(judging)
     try:
@@ -46,13 +46,13 @@ def judging_code(runner: CodeRunner | None, doc: Mapping[str, Any]) -> Iterator[
 
 
 class CodeEval:
-    """In place of the hub's metric `code_eval`: the same numbers, from programs that run in the sandbox.
+    """Replaces the hub's metric `code_eval`: the same numbers, from programs that run in the sandbox.
 
-    There, candidate and test are one program that passes if it runs to its end. Here the test reaches the candidate
-    from outside, so what is right by honest means passes, and what tampers with the test does not.
+    In the original, candidate and test are one program, which passes if it runs to its end. Here the test calls the
+    candidate from another process, so a program that tampers with the test does not pass.
     """
 
-    tried = False  # lm-eval computes something when it loads the task, before there is anything to judge
+    tried = False  # lm-eval calls the metric once when it loads the task, before there is anything to grade
 
     def compute(
         self, references: Sequence[str], predictions: Sequence[Sequence[str]], k: Sequence[int] = (1, 10, 100)
@@ -80,7 +80,7 @@ class CodeEval:
 
 
 def _run(program: str, test: str, runner: CodeRunner, doc: Mapping[str, Any]) -> CodeResult:
-    """The verdict on a program by `test`, which is run after it. Raises `SandboxError`."""
+    """The verdict on a program by the code in `test`, which runs after it. Raises `SandboxError`."""
     parts = [doc.get("code")] if doc.get("code") else [doc.get(k) for k in ("prompt", "canonical_solution", "suffix")]
     reference = "".join(part for part in parts if isinstance(part, str))
     result = run_program(_problem(test, reference), program, runner, CODE_TIMEOUT_S)
@@ -91,7 +91,7 @@ def _run(program: str, test: str, runner: CodeRunner, doc: Mapping[str, Any]) ->
 
 @functools.lru_cache(maxsize=4096)
 def _problem(test: str, reference: str) -> Problem:
-    """The test as a problem; the reference tells which names of it the program must define."""
+    """The test as a problem; from the reference follow the names that the program must define."""
     for code in (reference, ""):
         with contextlib.suppress(BadProblem):
             return read_problem({"test": test, "code": code})

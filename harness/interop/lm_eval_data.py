@@ -17,7 +17,7 @@ from harness.errors import DataError
 
 @dataclass(frozen=True)
 class _File:
-    """Where the rows of a split lie below HARNESS_DATA, with the hub's columns in the hub's order. keep: which rows."""
+    """The file of a split below HARNESS_DATA, with the hub's columns in the hub's order. keep: which rows to use."""
 
     place: str
     columns: tuple[str, ...]
@@ -59,7 +59,7 @@ def _of_type(row: Mapping[str, Any], subject: str) -> bool:
 
 
 # hub dataset and configuration -> split -> file. The order of the rows of EleutherAI/hendrycks_math is that of our
-# copy, which is not known to be the hub's.
+# copy, which may differ from the hub's.
 _KNOWN: dict[tuple[str, str], dict[str, _File]] = {
     ("openai/gsm8k", "main"): {s: _File(f"math/gsm8k/{s}.jsonl.gz", _GSM8K) for s in ("train", "test")},
     ("HuggingFaceH4/MATH-500", "default"): {"test": _File("math/math/math500.jsonl", _MATH500)},
@@ -77,7 +77,7 @@ _KNOWN: dict[tuple[str, str], dict[str, _File]] = {
 
 
 def dataset(task: str, root: str, config: Mapping[str, Any], **_: Any) -> Any:
-    """The data of a task: from the folder `root`, a package, or the hub. Raises `DataError` saying what was tried.
+    """The data of a task, from the folder `root`, a package, or the hub. Raises `DataError` with all places tried.
 
     config: the task's YAML. root: the value of HARNESS_DATA; "" if there is none.
     """
@@ -102,9 +102,9 @@ def dataset(task: str, root: str, config: Mapping[str, Any], **_: Any) -> Any:
     try:
         return datasets.load_dataset(path=name, name=kind, **kwargs)
     except Exception as cause:
-        here = f"HARNESS_DATA={root!r} holds no {folder}/<split>.jsonl" if root else "no HARNESS_DATA"
+        here = f"HARNESS_DATA={root!r} contains no {folder}/<split>.jsonl" if root else "no HARNESS_DATA"
         raise DataError(
-            f"lm-eval task {task!r}: dataset {name!r} ({kind or 'default'}) cannot be had: {here}; the hub: "
+            f"lm-eval task {task!r}: dataset {name!r} ({kind or 'default'}) cannot be loaded: {here}; the hub: "
             f"{type(cause).__name__}: {str(cause)[:200]}. Put its rows as JSON lines, one file a split, into "
             f"{folder}/ of a folder that HARNESS_DATA names, or unset HF_HUB_OFFLINE (it is "
             f"{os.environ.get('HF_HUB_OFFLINE', 'unset')!r}) and check the network"
@@ -112,7 +112,7 @@ def dataset(task: str, root: str, config: Mapping[str, Any], **_: Any) -> Any:
 
 
 def _local_rows(root: str, folder: str, known: Mapping[str, _File]) -> dict[str, tuple[Path, list[dict[str, Any]]]]:
-    """File and rows by split: from the hub's layout below `root`, else from the files of this project's own layout."""
+    """File and rows by split, from the hub's layout below `root`, else from this project's own layout."""
     mirror = [p for e in ("jsonl", "jsonl.gz") for p in sorted((Path(root) / folder).glob(f"*.{e}"))] if root else []
     if mirror:
         return {path.name.partition(".jsonl")[0]: (path, _read_rows(path)) for path in mirror}
@@ -141,7 +141,7 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _as_dataset(path: Path, rows: list[dict[str, Any]]) -> Any:
-    """The rows as `datasets` holds them, with every column that any row has."""
+    """The rows as a `datasets` data set, with every column that any row has."""
     import datasets
 
     columns = dict.fromkeys(column for row in rows for column in row)

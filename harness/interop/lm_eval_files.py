@@ -1,8 +1,8 @@
 """Writes result files in lm-eval's format, so that tools for lm-eval's output read ours.
 
 `<folder>/<model>/results_<stamp>.json` and `samples_<task>_<stamp>.jsonl`: names, keys, order and bytes are those of
-`lm_eval/loggers/evaluation_tracker.py` (0.4.13). The rows and scores of its own tasks pass through; those of our tasks
-are made here from records: one metric, `exact_match`, under one filter for each grader.
+`lm_eval/loggers/evaluation_tracker.py` (0.4.13). Rows and scores of lm-eval's own tasks are written unchanged; those of
+our tasks are made from records: one metric, `exact_match`, with one filter per grader.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from harness.types import Record, Sample
 SampleRow = Mapping[str, Any]
 METRIC = "exact_match"
 GRADERS = ("strict", "lenient")
-INVALID = "[invalid]"  # lm-eval's word for a reply that a filter reads no answer from
+INVALID = "[invalid]"  # lm-eval's mark for a reply in which a filter finds no answer
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -36,11 +36,11 @@ INVALID = "[invalid]"  # lm-eval's word for a reply that a filter reads no answe
 def write_lm_eval(
     folder: Path, model_name: str, stamp: str, results: Mapping[str, Any], samples: Mapping[str, Iterable[SampleRow]]
 ) -> list[Path]:
-    """The files written: one of samples for each task, then the results. Rows are read one at a time, and only once.
+    """The paths of the files: one of samples for each task, then the results. Rows are read one at a time, once.
 
-    stamp: the time of the run, ISO 8601 ("2026-11-20T09:30:00.000000"). results: what `simple_evaluate` returns, less
-    its samples, or `results_file`; the task hashes and the model's name are put in here. A file of the same name is
-    replaced whole. Raises `DataError` for a task name that no file can have.
+    stamp: the time of the run, ISO 8601 ("2026-11-20T09:30:00.000000"). results: the return value of
+    `simple_evaluate` without its samples, or of `results_file`; the task hashes and the model's name are added here.
+    A file of the same name is replaced atomically. Raises `DataError` for a task name that cannot be a file name.
     """
     place = folder / sanitised(model_name)
     stamp = stamp.replace(":", "-")
@@ -59,7 +59,7 @@ def write_lm_eval(
 
 
 def _write_rows(path: Path, rows: Iterable[SampleRow]) -> str:
-    """Writes a file of samples whole or not at all; its task hash: equal ones had equal items, prompts and targets."""
+    """The task hash of a file of samples, written atomically. Equal hash: equal items, prompts and targets."""
     task_hash = hashlib.sha256()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -74,7 +74,7 @@ def _write_rows(path: Path, rows: Iterable[SampleRow]) -> str:
 
 
 def _as_logged(row: SampleRow) -> dict[str, Any]:
-    """A row of `simple_evaluate` as it is written: arguments named, replies as text. A row so made stays as it is."""
+    """A row of `simple_evaluate` in the form of the file: arguments named, replies as text. Idempotent."""
     arguments = row["arguments"]
     if not isinstance(arguments, Mapping):
         arguments = {
@@ -93,14 +93,14 @@ def _dumped(value: Any, indent: int | None = None) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What lm-eval writes for a value that JSON has no form for: numpy numbers as numbers, sets as lists, else text."""
+    """A value that JSON cannot represent, as lm-eval writes it: numpy numbers as numbers, sets as lists, else text."""
     if type(value).__module__ == "numpy" and hasattr(value, "item") and not getattr(value, "ndim", 0):
         return value.item()
     return list(value) if isinstance(value, set) else str(value)
 
 
 def _about_model(model_name: str, results: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that lm-eval puts last, in its order; what `results` says of them holds, else null."""
+    """The keys that lm-eval puts last, in its order, with the values in `results`, else null."""
     system, template = results.get("system_instruction"), results.get("chat_template")
     return {
         "model_source": results.get("model_source"),
@@ -129,11 +129,11 @@ def sha256_text(text: str) -> str:
 
 
 def sample_rows(sample: Sample, records: Sequence[Record], prompt: str, doc_id: int | None = None) -> list[SampleRow]:
-    """The rows of one item: one for each grader, as lm-eval writes one for each filter.
+    """The rows of one item: one per grader, as lm-eval writes one per filter.
 
     records: one for each repeat, in order. prompt: the text that the model read. doc_id: the item's position in its
-    split; default: the number that its id ends in. exact_match is the mean verdict over the repeats, null where none
-    could be judged. Raises ValueError for records of another item, or for no number.
+    split; default: the number at the end of its id. exact_match is the mean verdict over the repeats, null if none
+    could be graded. Raises ValueError for records of another item, or for an id without a number.
     """
     if not records or any(record.sample_id != sample.id for record in records):
         raise ValueError(f"item {sample.id!r} needs its own records, got {[r.sample_id for r in records]}")
@@ -167,14 +167,14 @@ def sample_rows(sample: Sample, records: Sequence[Record], prompt: str, doc_id: 
 
 
 def _doc(sample: Sample) -> dict[str, Any]:
-    """The item as a row of a data set: its metadata, with its question by a name that readers look for."""
+    """The item as a row of a data set: its metadata, and its question under a name that other tools read."""
     named = any(isinstance(sample.metadata.get(name), str) for name in ("question", "prompt", "problem"))
     question = {} if named else {"question": sample.messages[-1].content}
     return {"id": sample.id, **question, **sample.metadata, "target": sample.target}
 
 
 def _filtered(sample: Sample, records: Sequence[Record], grader: str) -> list[Any]:
-    """What the grader read out of each reply; of a program the reply as it is. One reply: no list in the list."""
+    """The answer that the grader extracted from each reply; for code, the whole reply. One reply: not nested."""
     if "test" in sample.metadata or "test_list" in sample.metadata:  # a program
         read = [record.text for record in records]
     else:
@@ -184,7 +184,7 @@ def _filtered(sample: Sample, records: Sequence[Record], grader: str) -> list[An
 
 
 def gen_kwargs(sampling: Mapping[str, Any]) -> dict[str, Any]:
-    """lm-eval's `generation_kwargs` for our sampling parameters; what is not ours (a replay's) stays as it is."""
+    """lm-eval's `generation_kwargs` for our sampling parameters; parameters of a replay are copied unchanged."""
     if "max_tokens" not in sampling:
         return dict(sampling)
     kwargs: dict[str, Any] = {
@@ -199,7 +199,7 @@ def gen_kwargs(sampling: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TaskScores:
-    """What a results file says of one of our tasks. row: its entry under "results"."""
+    """One of our tasks in a results file. row: its entry under "results"."""
 
     row: Mapping[str, Any]
     version: str
@@ -209,8 +209,8 @@ class TaskScores:
 def task_scores(task: str, version: str, columns: Columns, n_items: int | None = None) -> TaskScores:
     """The scores of one task from the columns of its records. Raises ValueError for no records, or other tasks' ones.
 
-    An item's value is the mean verdict over its repeats; the score is the mean over items, its standard error the
-    items' sample deviation / sqrt(n), "N/A" for one item, as lm-eval has it. Items without a verdict are left out.
+    An item's value is the mean verdict over its repeats. The score is the mean over items; its standard error is the
+    sample deviation over items / sqrt(n), and "N/A" for one item, as in lm-eval. Items without a verdict are left out.
     """
     if columns.tasks != (task,):
         raise ValueError(f"task {task!r} needs its own records, got those of {', '.join(columns.tasks) or 'no task'}")
@@ -232,11 +232,10 @@ def mean_stderr(values: Sequence[float]) -> float:
 def results_file(
     tasks: Mapping[str, TaskScores], configs: Mapping[str, Any], config: Mapping[str, Any], **more: Any
 ) -> dict[str, Any]:
-    """A whole results file of our own tasks, for `write_lm_eval`.
+    """The content of a results file of our own tasks, for `write_lm_eval`.
 
-    configs: by task, how it asks and judges. config: the model and how it ran. more: further keys of lm-eval's
-    `result_schema.py` ("git_hash", "date", "model_source", "total_evaluation_time_seconds", ...), as the caller knows
-    them: nothing is looked up here.
+    configs: by task, its prompts and its grading. config: the model and its settings. more: further keys of lm-eval's
+    `result_schema.py` ("git_hash", "date", "model_source", "total_evaluation_time_seconds", ...), given by the caller.
     """
     return {
         "results": {task: dict(scores.row) for task, scores in tasks.items()},

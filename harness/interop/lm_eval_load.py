@@ -26,7 +26,7 @@ _RANDOM_SEED, OTHER_SEED = 0, 1234  # of `simple_evaluate`
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """All that decides what a process loads."""
+    """All options that change what a process loads."""
 
     name: str
     path: str  # of the YAML
@@ -87,7 +87,7 @@ def load_task(options: LoadOptions) -> LoadedTask:
 
 
 def _once(process: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """`process_docs` that is run once for each split, as if its result were in the cache on the disk."""
+    """`process_docs`, run only once per split, as if its result were in the cache on disk."""
     done: dict[int, tuple[Any, Any]] = {}
 
     @functools.wraps(process)
@@ -100,9 +100,9 @@ def _once(process: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def name_aggregations(task: Any, metrics: set[str]) -> None:
-    """Note how metrics are summed that a function names only in its result ("pass@1" of "pass_at_k").
+    """Register the aggregation of metrics that a function names only in its result ("pass@1" of "pass_at_k").
 
-    lm-eval notes it when it judges the first item, which other processes do here.
+    lm-eval registers it when it grades the first item, which happens in other processes here.
     """
     sums, better = task.aggregation(), task.higher_is_better()
     sources = [source for source in sums if source not in metrics]
@@ -113,7 +113,7 @@ def name_aggregations(task: Any, metrics: set[str]) -> None:
 
 @contextlib.contextmanager
 def preserved_random_state(state: tuple[Any, Any] | None = None) -> Iterator[None]:
-    """Random numbers of its own inside, from `state` on; outside nothing changes."""
+    """Random numbers continue from `state` inside the context; the global state is restored afterwards."""
     import numpy as np
 
     outside = random.getstate(), np.random.get_state()
@@ -129,7 +129,7 @@ def preserved_random_state(state: tuple[Any, Any] | None = None) -> Iterator[Non
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """No warnings, log lines and bars of lm-eval and datasets. Changes the process: use it under `LOAD_LOCK`."""
+    """Silences warnings, logs and bars of lm-eval and datasets. Changes the process, so use it under `LOAD_LOCK`."""
     import datasets
     import lm_eval.api.task
 
@@ -151,7 +151,7 @@ def quietly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def compiled_templates() -> Iterator[None]:
-    """lm-eval compiles a task's templates once inside, not once for each text: a tenth of the time."""
+    """Inside the context lm-eval compiles a template once, not once for each text: a tenth of the time."""
     from lm_eval.utils import env
 
     env.from_string = functools.lru_cache(maxsize=64)(env.from_string)

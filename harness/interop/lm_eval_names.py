@@ -1,4 +1,4 @@
-"""lm-eval's tasks by name, found in the texts of their YAML files: lm-eval itself is not imported."""
+"""Finds lm-eval's tasks by name in the text of their YAML files, without importing lm-eval."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _CLASS = re.compile(rb"""^(["']?)class\1[ \t]*:""", re.MULTILINE)
 
 
 def find(name: str) -> Path:
-    """The YAML of a task, by its name. Raises `UnknownName`, and `UsageError` for a group or tag, naming its members.
+    """The YAML file of a task. Raises `UnknownName`, and `UsageError` for a group or tag, with its members.
 
-    lm-eval itself parses all its 13,000 tasks for this, in many seconds.
+    Faster than lm-eval, which parses all its 13,000 tasks for this.
     """
     root = _root()
     plain = re.sub("[^a-z0-9]", "", name.lower())
@@ -43,7 +43,7 @@ def find(name: str) -> Path:
 
 
 def read_stock_config(path: Path) -> dict[str, Any]:
-    """The YAML of a task with what it includes, functions as the text that names them."""
+    """The YAML of a task with its includes; functions stay the text that names them."""
 
     class Loader(yaml.CSafeLoader):
         pass
@@ -58,7 +58,7 @@ def read_stock_config(path: Path) -> dict[str, Any]:
 
 
 def _root() -> Path:
-    """The folder of lm-eval's tasks; lm-eval itself is not imported."""
+    """The folder of lm-eval's tasks, found without importing lm-eval."""
     spec = find_spec("lm_eval")
     if spec is None or not spec.submodule_search_locations:
         raise UsageError("lm-eval's tasks need lm-eval: pip install 'lm-eval>=0.4.13,<0.5'")
@@ -67,7 +67,7 @@ def _root() -> Path:
 
 @functools.lru_cache(maxsize=64)
 def _tasks_below(folder: str) -> dict[str, Path]:
-    """Task name -> YAML, read from the texts; of two that have the same name, lm-eval takes the first path."""
+    """Task name -> YAML file, by searching the texts; of two with the same name, lm-eval takes the first path."""
     found: dict[str, Path] = {}
     for path in _yaml_files(folder):
         text = Path(path).read_bytes()
@@ -86,7 +86,7 @@ def _yaml_files(folder: str) -> list[str]:
 
 
 def _members(name: str) -> list[str]:
-    """The members of a group, or the tasks that have a tag; none if there is no such group or tag."""
+    """The members of a group, or the tasks with a tag; empty if there is no such group or tag."""
     tagged, word = [], re.compile(rb"(?<![\w-])" + re.escape(name.encode()) + rb"(?![\w-])")
     for path in map(Path, _yaml_files(str(_root()))):
         text = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Replies on which the verdict in a file and ours differ, and why."""
+"""Replies whose verdict in a file differs from ours, and why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CODE = {"test", "test_list"}  # and by these the tests of a program
 
 @dataclass(frozen=True)
 class Difference:
-    """A reply with different verdicts in the file and here. kind: a class to count by; why: the reason, by rule."""
+    """A reply with different verdicts in the file and here. kind: the class to count it in; why: the rule's reason."""
 
     sample_id: str
     repeat: int
@@ -32,7 +32,7 @@ class Difference:
 def differences(
     records: Iterable[Record], samples: Iterable[Sample], matched: Matched, grader: str = "lenient"
 ) -> list[Difference]:
-    """Every record whose verdict by `grader` is not the file's own. Replies without a recorded verdict are left out."""
+    """Every record whose verdict by `grader` differs from the file's. Replies without one there are left out."""
     by_id = {sample.id: sample for sample in samples}
     found = []
     for record in records:
@@ -72,7 +72,7 @@ def _why_code(reply: Reply, text: str, score: Score, strict: Score, sample: Samp
 
 
 def _why_number(reply: Reply, text: str, score: Score, target: str, rule: str) -> tuple[str, str]:
-    """Which number each of the two took, told from the text that the file's rule kept as the answer."""
+    """The numbers that the two graders read, from the text that the file's rule kept as the answer."""
     kept = reply.answer or ""
     kept_right = score_number(kept, target)["lenient"].value == 1.0
     why = f"the file ({rule}) kept {kept[:80]!r}; we read {score.answer!r} {score.why}"

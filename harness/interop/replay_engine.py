@@ -1,6 +1,6 @@
 """The engine that replays recorded generations, for grading and statistics of runs made elsewhere.
 
-It renders no prompt and counts no tokens, and what the reply was sampled with is whatever the file's makers used.
+It renders no prompt and counts no tokens; the sampling parameters of the replies are unknown.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.interop.recorded_read import read_generations
 from harness.protocols import Task
 from harness.types import Checkpoint, EngineInfo, Generation, Request, Sample, Split
 
-REPLAY_VERSION = "3"  # raised whenever another text of a file is taken as the reply
+REPLAY_VERSION = "3"  # raised whenever another text of a file is read as the reply
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ReplayConfig:
 class ReplayEngine:
     """Replies of one file to the items of one task's split. field: the column, if the file has several models.
 
-    Raises `DataError` for a file that cannot be read, or that answers no item of the split.
+    Raises `DataError` for a file that cannot be read, or that has no reply to any item of the split.
     """
 
     name: ClassVar[str] = "replay"
@@ -59,19 +59,19 @@ class ReplayEngine:
 
     @property
     def digest(self) -> str:
-        """What stands for a weights digest in the records: "recorded:<sha256>"."""
+        """The checkpoint in the records, in place of a weights digest: "recorded:<sha256>"."""
         return self.file.digest
 
     @property
     def n_repeats(self) -> int:
-        """Replies that every covered item has."""
+        """Number of replies that every covered item has."""
         return self.matched.n_repeats
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Nothing to do: the replies are there already."""
+        """Nothing to do: the replies are already loaded."""
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
-        """The recorded reply for each "<sample id>#<repeat>", in the file's order; "error" where the file has none."""
+        """The recorded reply for each "<sample id>#<repeat>", in the file's order; "error" if the file has none."""
         wanted: dict[str, set[int]] = {}
         for request in checked(requests):
             if request.continuation is not None:
