@@ -1,6 +1,6 @@
-"""Grades replies that are, complete or contain a program, by running them against a problem's tests.
+"""Grades replies that are a program, complete one or contain one, by running a problem's tests.
 
-strict reads the reply exactly as it stands; lenient also looks for the code in a chatty or badly indented reply.
+strict reads the reply exactly as it is; lenient also finds the code in a chatty or badly indented reply.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ CODE_VERSION = "code-3"  # raised whenever a verdict can change
 
 _FENCE = re.compile(r"^[ \t]*```[ \t]*(?:python|py|python3)?[ \t]*\r?\n(.*?)(?:^[ \t]*```|\Z)", re.M | re.S | re.I)
 _CODE_START = re.compile(r"^(?:async def|def|import|from|class|@)(?=[\s\w])", re.M)
-# A line at the margin that may belong to the code after its first line; prose, print(...), asserts and a main block
-# may not.
+# An unindented line that may belong to the code after its first line; prose, print(...), asserts and a main block do
+# not belong to it.
 _CODE_LINE = re.compile(
     r"(?:async\s+def|def|class|import)\s+\w|from\s+[\w.]+\s+import\b|@\w|#|[)\]}]|[A-Za-z_]\w*\s*(?::[^=]+)?=[^=]|\s|$"
 )
@@ -30,16 +30,16 @@ _CODE_LINE = re.compile(
 
 @dataclass(frozen=True)
 class CodeVerdict:
-    """A program that was read out of a reply, and the verdict on it."""
+    """A program that was extracted from a reply, and its verdict."""
 
     program: str
     result: CodeResult
 
 
 def score_code(sample: Sample, text: str, runner: CodeRunner) -> dict[str, Score]:
-    """Verdicts "strict" and "lenient" on one reply; 1.0 passed, 0.0 failed, None if the sandbox failed.
+    """Scores "strict" and "lenient" of one reply: 1.0 passed, 0.0 failed, None if the sandbox failed.
 
-    sample.metadata is a row `problems.read_problem` knows. Score.answer is the program that was run.
+    sample.metadata is a row that `problems.read_problem` can read. Score.answer is the program that was run.
     """
     row = {k: v for k, v in sample.metadata.items() if k != "level"}
     try:
@@ -66,7 +66,7 @@ def _score(judged: CodeVerdict) -> Score:
 def run_both_readings(
     problem: Problem, text: str, runner: CodeRunner, timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> tuple[CodeVerdict, CodeVerdict]:
-    """The strict and the lenient reading of a reply, and the verdicts. Lenient never runs what strict has passed."""
+    """The verdicts on a reply, (strict, lenient). A reply that passes strict is not run again for lenient."""
 
     def run(program: str) -> CodeVerdict:
         return CodeVerdict(program, run_program(problem, program, runner, timeout_s))
@@ -85,7 +85,7 @@ def run_both_readings(
 
 
 def run_program(problem: Problem, program: str, runner: CodeRunner, timeout_s: float = DEFAULT_TIMEOUT_S) -> CodeResult:
-    """The verdict on a whole program: of its first run that does not pass, else of all together."""
+    """The verdict on a whole program: that of its first run that fails, else that of all runs together."""
     result = _run(problem, program, runner, timeout_s, copy_back=False)
     if result.verdict in ("failed", "refused") and not result.why.startswith("sandbox:"):
         reference = _reference(problem, runner, timeout_s)
@@ -109,10 +109,10 @@ def _run(problem: Problem, program: str, runner: CodeRunner, timeout_s: float, c
 
 
 def _reference(problem: Problem, runner: CodeRunner, timeout_s: float) -> str:
-    """What becomes of the problem's own solution: "passes", "passes in place", "fails", or "" if there is none.
+    """The result of the problem's own solution: "passes", "passes in place", "fails", or "" if there is none.
 
-    "in place": the tests can only be passed by changing the arguments. Only then may a program's changes reach the
-    tests: elsewhere they would be a way to change what it is compared with.
+    "in place": the tests can only be passed by changing the arguments. Only then are a program's changes passed back to
+    the tests; otherwise a program could change the values it is compared with.
     """
     key = (problem, timeout_s)
     if not problem.reference or problem.stdio:
@@ -129,15 +129,15 @@ _REFERENCES: dict[tuple[Problem, float], str] = {}
 
 
 def _best_failure(strict: CodeVerdict, lenient: CodeVerdict) -> CodeVerdict:
-    """Of two failures the one that says more: a program that ran and was wrong, rather than one that did not parse."""
+    """The more informative of two failures: a program that ran and was wrong, rather than one that did not parse."""
     said = lenient.result.why
     return strict if said.startswith(("SyntaxError", "IndentationError", "NameError")) else lenient
 
 
 def _program(problem: Problem, text: str) -> str:
-    """The reply as a program: alone behind the prompt's imports and helpers if it is whole, else behind the prompt.
+    """The reply as a program: after the prompt's imports and helpers if it is a whole program, else after the prompt.
 
-    By pattern, not by parsing: an untrusted text can crash or stall the parser.
+    By pattern, not by parsing, since an untrusted text can crash or stall the parser.
     """
     if not problem.head:
         return text
@@ -157,7 +157,7 @@ def _defines(text: str, entry_point: str) -> bool:
 
 
 def _preamble(prompt: str, entry_point: str) -> str:
-    """What stands in the (trusted) prompt before the function that is asked for: imports and helpers."""
+    """The part of the (trusted) prompt before the function to complete: imports and helpers."""
     for node in ast.parse(prompt).body:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
@@ -168,7 +168,7 @@ def _preamble(prompt: str, entry_point: str) -> str:
 
 
 def _lenient_programs(problem: Problem, text: str) -> Iterator[str]:
-    """Programs the reply may have meant, most literal first."""
+    """Programs that the reply may have meant, the most literal first."""
     prompt, entry_point = problem.prompt, problem.entry_point
     for source in _sources(text, entry_point):
         if not problem.head:
@@ -186,7 +186,7 @@ def _lenient_programs(problem: Problem, text: str) -> Iterator[str]:
             continue
         code = _until_prose(source)
         yield prompt + code
-        if "\t" in code:  # indented by tabs, where the prompt has blanks
+        if "\t" in code:  # indented by tabs, while the prompt has blanks
             yield prompt + code.expandtabs(4)
         stripped = source.strip("\r\n")
         if not stripped[:1].isspace():
@@ -195,7 +195,7 @@ def _lenient_programs(problem: Problem, text: str) -> Iterator[str]:
 
 
 def _sources(text: str, entry_point: str) -> list[str]:
-    """The last fenced block that defines the entry point, or else the first fenced block; the whole reply without."""
+    """The last fenced block that defines the entry point, else the first fenced block, else the whole reply."""
     blocks = [m.group(1) for m in _FENCE.finditer(text)]
     defining = [b for b in blocks if entry_point and _defines(b, entry_point)]
     if blocks:
@@ -204,7 +204,7 @@ def _sources(text: str, entry_point: str) -> list[str]:
 
 
 def _until_prose(code: str) -> str:
-    """The code up to the first later line at the margin that is not a definition, import, comment or assignment."""
+    """The code up to the first later unindented line that is not a definition, import, comment or assignment."""
     lines = code.splitlines(keepends=True)
     started = False
     for i, line in enumerate(lines):

@@ -1,8 +1,8 @@
 r"""Grades replies whose answer is one Python literal: CRUXEval and similar.
 
-`strict` accepts the form the task asks for, a line `#### V`. `lenient` looks for the value wherever models put it.
+`strict` accepts the format the task asks for, a line `#### V`. `lenient` finds the value wherever models put it.
 Nothing is evaluated: a value is what `ast.literal_eval` reads from at most `MAX_LITERAL` characters, so `"a" * 3` and
-`len(x)` are no values. Equality is Python's `==`, as in the benchmark's own `assert f(x) == V`: `1` is `True`.
+`len(x)` are not values. Equality is Python's `==`, as in the benchmark's own `assert f(x) == V`: `1` is `True`.
 Patterns run in linear time, over the last `MAX_TEXT` characters at most.
 """
 
@@ -46,7 +46,7 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 @dataclass(frozen=True)
 class LiteralRead:
-    """What was read. text None: nothing there. value _NOTHING: no literal. bare: may be a string without its quotes."""
+    """The answer that was read. text None: nothing found. value _NOTHING: not a literal. bare: maybe without quotes."""
 
     text: str | None
     where: str
@@ -57,8 +57,8 @@ class LiteralRead:
 def score_literal(text: str, target: str) -> dict[str, Score]:
     """{"strict": ..., "lenient": ...} for a reply whose answer should be the literal `target`.
 
-    answer None: nothing readable (scored 0.0). value None: the target itself is no literal.
-    A reply that `strict` can read has the same reading under `lenient`.
+    answer None: no readable answer (scored 0.0). value None: the target itself is not a literal.
+    If `strict` can read a reply, `lenient` reads the same answer.
     """
     gold = read_literal(target)
     if gold is _NOTHING:
@@ -71,20 +71,20 @@ def score_literal(text: str, target: str) -> dict[str, Score]:
 
 
 def read_literal(text: str) -> Any:
-    """The value of a literal; `_NOTHING` where the text is none, or is too long or too deep to be read."""
+    """The value of a literal; `_NOTHING` if the text is not a literal, or is too long or too deeply nested."""
     text = text.strip()
     if not text or len(text) > MAX_LITERAL or _deep(text):
         return _NOTHING
     try:
         with _WARNINGS, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "invalid escape sequence": the model's business
+            warnings.simplefilter("ignore")  # "invalid escape sequence": a fault of the model, not ours
             return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return _NOTHING
 
 
 def _deep(text: str) -> bool:
-    """Whether brackets or signs nest deeper than any answer does; those inside strings count too."""
+    """Whether brackets or signs nest deeper than in any real answer; those inside strings count too."""
     depth = most = 0
     for char in text:
         depth += (char in "([{") - (char in ")]}")
@@ -115,14 +115,14 @@ def _after_thoughts(text: str) -> str:
 
 
 def _read_strict(text: str) -> LiteralRead:
-    """The literal on the last `####` line, which must hold nothing else."""
+    """The literal on the last `####` line, which must contain nothing else."""
     at = text.rfind("####")
     if at < 0:
         return LiteralRead(None, "no line '#### V'")
     start = text.rfind("\n", 0, at) + 1
     end = text.find("\n", at)
     line = text[start : len(text) if end < 0 else end]
-    first = line.find("####")  # a string may hold one too
+    first = line.find("####")  # a string may contain one too
     match = _STRICT.fullmatch(line) if first >= 0 and len(line) <= MAX_LITERAL + 200 else None
     value = read_literal(match[1]) if match else _NOTHING
     if match is None or value is _NOTHING:
@@ -131,12 +131,12 @@ def _read_strict(text: str) -> LiteralRead:
 
 
 def _read_lenient(text: str, words: bool) -> LiteralRead:
-    """The value a reply gives: the marked one, else the whole reply, code in it, its last line.
+    """The value in a reply: after a marker, else the whole reply, else code in it, else its last line.
 
-    words: a string is asked for, so a JSON field or an [ANSWER] tag may hold its text without quotes.
+    words: the target is a string, so a JSON field or an [ANSWER] tag may contain it without quotes.
     """
     markers = list(_MARKER.finditer(text))[: -MAX_MARKERS - 1 : -1]
-    formal = [m for m in markers if m["json"] or m["tag"] or m["hash"]]  # a form the model was given beats prose
+    formal = [m for m in markers if m["json"] or m["tag"] or m["hash"]]  # have priority over prose
     for marker in [*formal, *(m for m in markers if m not in formal)]:
         reading = _stated(text, marker, words)
         if reading is not None:
@@ -152,7 +152,7 @@ def _read_lenient(text: str, words: bool) -> LiteralRead:
 
 
 def _stated(text: str, marker: re.Match[str], words: bool) -> LiteralRead | None:
-    """The value stated after a marker; None if that place states none."""
+    """The value stated after a marker; None if there is no value there."""
     after = text[marker.end() : marker.end() + MAX_LITERAL + 200]
     where = f"after {marker[0].strip()[:40]!r}"
     if marker["json"]:
@@ -169,7 +169,7 @@ def _stated(text: str, marker: re.Match[str], words: bool) -> LiteralRead | None
 
 
 def _json_values(after: str) -> list[str]:
-    """What a JSON field may hold: what JSON reads, and, since it may be badly written, all to the end of the line."""
+    """Possible values of a JSON field: as JSON reads it, and, if it is malformed, everything to the end of the line."""
     line = after.partition("\n")[0].rstrip(" ,}\r`").removeprefix('"').removesuffix('"').replace("\\'", "'")
     try:
         value, _ = json.JSONDecoder().raw_decode(after)
@@ -179,7 +179,7 @@ def _json_values(after: str) -> list[str]:
 
 
 def _literal(text: str, where: str) -> LiteralRead | None:
-    """The text as one literal, without the marks that writers put round it."""
+    """The text as one literal, without quotes, backticks and punctuation around it."""
     for shown in (text.strip(), text.strip(" \t\r\n`*$"), text.strip(" \t\r\n`*$.")):
         value = read_literal(shown)
         if value is not _NOTHING:
@@ -188,13 +188,13 @@ def _literal(text: str, where: str) -> LiteralRead | None:
 
 
 def _leading(text: str, where: str) -> LiteralRead | None:
-    """The literal a text begins with, whatever follows it: "[1, 2]. So ..." is [1, 2]."""
+    """The literal at the beginning of a text, whatever follows it: "[1, 2]. So ..." is [1, 2]."""
     end = _literal_end(text)
     return _literal(text[:end], where) if end else None
 
 
 def _literal_end(text: str) -> int:
-    """Where the literal that a text begins with ends; 0 if none begins there."""
+    """The end of the literal at the beginning of a text; 0 if there is none."""
     prefix = re.match(r"(?:[bB]?[rR]?)(?=['\"])", text)
     start = prefix.end() if prefix else 0
     if text[start : start + 1] in ("'", '"'):
@@ -219,7 +219,7 @@ def _string_end(text: str, start: int, quote: str) -> int:
 
 
 def _bracket_end(text: str) -> int:
-    """The end of the bracket a text begins with; brackets inside strings do not count."""
+    """The end of the bracket at the beginning of a text; brackets inside strings do not count."""
     awaited: list[str] = []
     i = 0
     while i < len(text):
@@ -242,7 +242,7 @@ def _bracket_end(text: str) -> int:
 
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:
-    """Parts of an unmarked reply that may be the value, the likeliest first."""
+    """Parts of an unmarked reply that may be the value, the most likely first."""
     yield text, "the whole reply"
     for block in reversed(_FENCE.findall(text)):
         yield block, "last code block"

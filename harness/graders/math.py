@@ -1,8 +1,8 @@
 r"""Grades replies whose answer is a mathematical expression: MATH and similar. Plain numbers: `number.score_number`.
 
-`strict` accepts the form the task asks for, the last `\boxed{}`. `lenient` looks for the answer wherever models put it.
-Reading (`math_extract`) and equality (`math_equal`) are apart, and `why` says both: where the answer was found, and
-what decided. Hostile text costs at most `math_equal.WALL_S` seconds a verdict.
+`strict` accepts the format the task asks for, the last `\boxed{}`. `lenient` finds the answer wherever models put it.
+Extraction (`math_extract`) and equality (`math_equal`) are separate, and `why` reports both: where the answer was
+found, and what decided. Hostile text costs at most `math_equal.WALL_S` seconds per verdict.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LETTER = re.compile(r"[\s$\\(]*(?:\\?text(?:bf)?\{)?\(?([A-J])\)?[\s.$)}\\]*")
 def score_math(text: str, target: str) -> dict[str, Score]:
     """{"strict": ..., "lenient": ...} for a reply whose answer should be `target` (an answer, or a text that boxes it).
 
-    answer None: nothing readable (scored 0.0). value None: the target itself cannot be read.
+    answer None: no readable answer (scored 0.0). value None: the target itself cannot be read.
     """
     gold = (extract_lenient(target).answer if _STATED.search(target) else None) or target
     strict = extract_strict(text)

@@ -1,4 +1,4 @@
-"""Whether two mathematical answers are equal: by their forms, part by part."""
+"""Compares two mathematical answers by their forms, part by part."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harness.graders.math_forms import (
 
 
 def alike(gold: str, pred: str, leaf: Leaf) -> tuple[bool, str]:
-    """Whether two answers are the same, and what decided it. Whatever `leaf` raises comes through."""
+    """Whether two answers are the same, and what decided it. Exceptions of `leaf` are not caught."""
     if plain_text(gold) == plain_text(pred) != "":
         return True, "same string"
     golds, preds = list(_readings(gold)), list(_readings(pred))
@@ -54,7 +54,7 @@ def _decide(gold: Form, pred: Form, leaf: Leaf) -> tuple[bool, str]:
 
 
 def same(gold: Form, pred: Form, leaf: Leaf) -> bool:
-    """Whether `pred` states what `gold` states."""
+    """Whether `pred` states the same answer as `gold`."""
     if gold.text == pred.text and gold.unit == pred.unit:
         return True
     choice = _choice(gold), _choice(pred)
@@ -99,7 +99,7 @@ def _compare(gold: Form, pred: Form, leaf: Leaf) -> bool:
 
 
 def close(gold: Fraction, pred: Fraction) -> bool:
-    """Whether a decimal is as good as the number: right to six digits, before and after the point."""
+    """Whether a decimal approximates the number to six digits, counted before and after the point."""
     size = abs(gold)
     allowed = max(TOLERANCE * size if size < 1 else TOLERANCE, NOISE * size)
     return abs(gold - pred) <= allowed
@@ -149,7 +149,7 @@ def _units_agree(gold: Form, pred: Form) -> bool:
 
 
 def _unnamed(gold: Form, pred: Form) -> tuple[Form, Form]:
-    """Both without the name the answer is given to, where one of them has none; chains of equals cut to their end."""
+    """Both without the name on the left, if one of them has no name; chains of equals reduced to their end."""
     gold, pred = _end_of_chain(gold), _end_of_chain(pred)
     named = [_assigned(f) for f in (gold, pred)]
     if named[0] and named[1]:
@@ -170,7 +170,7 @@ def _name_of(text: str) -> str:
 
 
 def _assigned(form: Form) -> Form | None:
-    r"""What is assigned: B of "A = B", "A \in B" and "A \approx B"; None if the left side is no name."""
+    r"""The assigned value: B of "A = B", "A \in B" and "A \approx B"; None if the left side is not a name."""
     if form.kind == "relation" and form.mark in ("=", r"\in", r"\approx") and is_name(form.parts[0].text):
         return form.parts[1]
     return None
@@ -213,7 +213,7 @@ def _same_relation(gold: Form, pred: Form, leaf: Leaf) -> bool:
 
 
 def _shares_names(gold: Form, pred: Form) -> bool:
-    """Whether each left side's name appears in the other equation: y = 2x against x = y/2."""
+    """Whether the name on each left side appears in the other equation, as in y = 2x and x = y/2."""
     return _name_of(gold.parts[0].text) in _name_of(pred.text) and _name_of(pred.parts[0].text) in _name_of(gold.text)
 
 
@@ -247,7 +247,7 @@ def _as_set(form: Form) -> Form | None:
 
 
 def _relation_against_set(gold: Form, pred: Form, leaf: Leaf) -> bool:
-    """An inequality states the interval it describes; an equation states no number."""
+    """Whether a relation equals a set: an inequality states an interval, an equation does not state a number."""
     sets = _as_set(gold), _as_set(pred)
     if sets[0] is None or sets[1] is None:
         relation, other = (gold, pred) if gold.kind == "relation" else (pred, gold)
@@ -286,7 +286,7 @@ def _same_items(gold: Form, pred: Form, leaf: Leaf) -> bool:
 
 
 def _ordered(gold: Form, pred: Form) -> bool:
-    """Sets and plain lists have no order; brackets, matrices and names on one side give one."""
+    """Whether order counts: sets and plain lists have none; brackets, matrices and names on one side have one."""
     marks = {f.mark for f in (gold, pred)}
     if "{}" in marks:
         return False
@@ -296,21 +296,21 @@ def _ordered(gold: Form, pred: Form) -> bool:
 
 
 def _one(form: Form) -> Form:
-    """What is in a bracket around a single thing: [73] is 73."""
+    """The content of a bracket around a single item: [73] is 73."""
     if form.kind == "bracket" and len(form.parts) == 1 and form.mark in ("[]", "{}", "()"):
         return form.parts[0]
     return form
 
 
 def _distinct(form: Form) -> Form:
-    """A set, or a list of points, without what it says twice."""
+    """A set, or a list of points, without duplicates."""
     if form.mark == "{}" or (form.kind == "list" and all(p.kind == "bracket" for p in form.parts)):
         return replace(form, parts=tuple({re.sub(r"\s", "", p.text): p for p in form.parts}.values()))
     return form
 
 
 def _match(gold: Sequence[Form], pred: Sequence[Form], leaf: Leaf) -> bool:
-    """Whether the items pair off. Greedy: equality does not hold of three things in two ways."""
+    """Whether the items can be paired, each with an equal one. Greedy, since equality is transitive."""
     left = list(pred)
     for g in gold:
         found = next((i for i, p in enumerate(left) if same(g, p, leaf)), None)
@@ -321,7 +321,7 @@ def _match(gold: Sequence[Form], pred: Sequence[Form], leaf: Leaf) -> bool:
 
 
 def _decimal_comma(listed: Form, number: Form) -> bool:
-    """1000,99 for 1000.99: the same digits, a comma for the point."""
+    """Whether one is 1000,99 for 1000.99: the same digits, with a comma for the point."""
     return number.decimal and len(listed.parts) == 2 and listed.text.replace(",", ".") == number.text
 
 
@@ -343,7 +343,7 @@ def _same_union(gold: Form, pred: Form, leaf: Leaf) -> bool:
 
 
 def _same_ratio(gold: Form, pred: Form) -> bool:
-    """a : b is a/b."""
+    """Whether they are the same ratio: a : b is a/b."""
     values = []
     for form in (gold, pred):
         match = re.fullmatch(r"(\d{1,9}) ?: ?(\d{1,9})", form.text)

@@ -1,8 +1,8 @@
 r"""Equality of answers by computer algebra, in child processes with hard limits on time and memory.
 
-`equal(gold, pred)` may be called from any number of threads, also with torch loaded: nothing is forked here. What needs
-no algebra (same string, plain numbers, text, brackets of such) is decided on the spot; the rest goes to a worker,
-one a core, each started on first use (0.5 s) and ended with this process, however that ends.
+`equal(gold, pred)` may be called from any number of threads, also with torch loaded: this process does not fork.
+Answers that need no algebra (same string, plain numbers, text, brackets of these) are compared here; the others go to a
+worker. There is one worker per core, started on first use (0.5 s); it ends with this process, even after a crash.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from harness.graders.math_compare import alike
 from harness.graders.math_forms import MAX_ANSWER, deep, plain_text
 from harness.graders.math_worker import receive, send
 
-WALL_S = 5.0  # of one comparison. Of 1,986 answers of MATH, each altered a little, the slowest took 0.7 s
+WALL_S = 5.0  # per comparison. The slowest of 1,986 answers of MATH, each altered a little, took 0.7 s
 MEMORY_BYTES = 1 << 30  # of address space; the worker itself takes 0.1 GB
 START_S = 60.0  # for a worker to import math-verify
-TRIES = 3  # a worker that died, rather than ran out of time, is replaced and asked again
+TRIES = 3  # a worker that died, without running out of time, is replaced and the comparison repeated
 
 
 @dataclass(frozen=True)
 class Equality:
-    """equal None: the gold cannot be read, so nobody can be right or wrong. why: what decided."""
+    """Result of a comparison. equal None: the gold cannot be read, so no reply can be graded. why: what decided."""
 
     equal: bool | None
     why: str
@@ -51,9 +51,9 @@ def equal(gold: str, pred: str) -> Equality:
 
 
 def default_pool() -> Pool:
-    """The pool of this process. A forked child gets its own, and leaves its parent's alone when it ends."""
+    """The pool of this process. A forked child gets its own and does not close its parent's."""
     pid = os.getpid()
-    return _POOLS.get(pid) or _POOLS.setdefault(pid, Pool())  # threads may race here: a pool unused starts nothing
+    return _POOLS.get(pid) or _POOLS.setdefault(pid, Pool())  # two threads may race: harmless
 
 
 @atexit.register
@@ -64,17 +64,17 @@ def _close_default() -> None:
 
 
 class Pool:
-    """Workers that compare answers, one a core unless told otherwise. Close it, or let the process end."""
+    """Workers that compare answers, by default one per core. Close it, or let the process end."""
 
     def __init__(self, workers: int | None = None, wall_s: float = WALL_S, memory_bytes: int = MEMORY_BYTES) -> None:
         self.wall_s = wall_s
         self.workers = [MathWorker(memory_bytes) for _ in range(workers or len(os.sched_getaffinity(0)))]
-        self._idle: queue.LifoQueue[MathWorker] = queue.LifoQueue()  # last in, first out: few callers start few workers
+        self._idle: queue.LifoQueue[MathWorker] = queue.LifoQueue()  # last in, first out: few callers use few workers
         for worker in self.workers:
             self._idle.put(worker)
 
     def equal(self, gold: str, pred: str) -> Equality:
-        """Whether `pred` is the same answer as `gold`. Whatever the strings are, this raises nothing about them."""
+        """Whether `pred` is the same answer as `gold`. No string makes it raise an exception."""
         if not plain_text(gold):
             return Equality(None, "the gold is empty")
         if len(gold) > MAX_ANSWER or deep(gold):
@@ -136,7 +136,7 @@ class MathWorker:
         return self._server.pid if self._server else None
 
     def ready(self) -> None:
-        """Have a child to ask: start the server or a fresh child if there is none. Raises OSError if it cannot."""
+        """Start the server, or a new child, if there is none. Raises OSError if that fails."""
         if self._child is not None:
             return
         for last in (False, True):
@@ -182,7 +182,7 @@ class MathWorker:
             return None
 
     def drop_child(self) -> None:
-        """Have the child killed: at once if the server is well, with the server if not."""
+        """Kill the child through the server, or together with the server if that does not respond."""
         if self._child is not None:
             self._child.close()
             self._child = None

@@ -1,9 +1,9 @@
 r"""Extracts the answer from a reply, as written. Text in, text out; `math_equal` decides whether it is right.
 
-`extract_strict` takes what the task asks for: the last `\boxed{}`. `extract_lenient` looks where models put answers:
+`extract_strict` reads the format the task asks for: the last `\boxed{}`. `extract_lenient` also reads other formats:
 boxes (several that belong together are one answer), "Final Answer: ... I hope it is correct", `####`, a JSON field,
-"the answer is", "Answer:", and if nothing is marked the whole of a short reply, display maths, bold, the last
-maths, the last number. The last statement counts. Patterns run in linear time, over the last 100,000 characters.
+"the answer is", "Answer:"; if there is no such marker, the whole of a short reply, display maths, bold, the last maths,
+the last number. The last statement counts. Patterns run in linear time, over the last 100,000 characters.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from harness.graders.reasoning import after_thoughts
 
 MAX_TEXT = 100_000  # characters, from the end, that are read
 MAX_MARKERS = 100  # markers tried, from the last one back
-MAX_BOXES = 300  # opened boxes looked at, the last ones
+MAX_BOXES = 300  # only so many boxes are searched, the last ones
 MAX_STATEMENT = 2_000  # characters after a marker that may hold the answer
 MAX_BARE = 300  # characters of a reply that may be an answer as a whole
 
 
 @dataclass(frozen=True)
 class Found:
-    """What was read. answer None: nothing there. where: for the user, "last \\boxed{}"."""
+    """The answer that was read; None: nothing found. where: its place, shown to the user: "last \\boxed{}"."""
 
     answer: str | None
     where: str
@@ -71,7 +71,7 @@ _LAYOUT = " \t\r\n*_`"
 
 
 def extract_strict(text: str) -> Found:
-    r"""What the last `\boxed{}` of the reply holds, thoughts left out."""
+    r"""The content of the last `\boxed{}` of the reply, without its reasoning part."""
     boxes = list(_boxes(_reply(text)))
     if not boxes:
         return Found(None, r"no \boxed{}")
@@ -79,7 +79,7 @@ def extract_strict(text: str) -> Found:
 
 
 def extract_lenient(text: str, choice: bool = False) -> Found:
-    """The answer wherever the reply states it. choice: a letter is asked for (A to J)."""
+    """The answer, wherever the reply states it. choice: the answer is a letter (A to J)."""
     reply = _before_next_turn(_reply(text))
     found = _concluded(reply) or _boxed_together(reply) or _tagged(reply)
     if found:
@@ -97,12 +97,12 @@ def extract_lenient(text: str, choice: bool = False) -> Found:
 
 
 def _reply(text: str) -> str:
-    """The reply after its last `</think>`, or all of it if nothing follows; its end where it is long."""
+    """The reply after its last `</think>`, or all of it if nothing follows; only the end of a long reply."""
     return after_thoughts(text[-MAX_TEXT:])
 
 
 def _before_next_turn(text: str) -> str:
-    """The reply up to where it goes on to speak for the user or to ask itself another question."""
+    """The reply up to the point at which it continues with a user turn or another question."""
     answered = _ANSWERED.search(text)
     further = _NEXT_TURN.search(text, answered.end()) if answered else None
     further = further or next((m for m in _NEXT_TURN.finditer(text) if m[0].startswith("<|") and m.start()), None)
@@ -129,7 +129,7 @@ def _boxes(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _braced(text: str, start: int) -> str | None:
-    """What the brace at `start` holds; None if it does not close within MAX_STATEMENT characters."""
+    """The content of the brace at `start`; None if it does not close within MAX_STATEMENT characters."""
     depth = 0
     for i in range(start, min(len(text), start + MAX_STATEMENT)):
         depth += (text[i] == "{") - (text[i] == "}")
@@ -139,7 +139,7 @@ def _braced(text: str, start: int) -> str | None:
 
 
 def _boxed_together(text: str) -> Found | None:
-    r"""The last box, joined with those before it that only "and", commas or names part from it."""
+    r"""The last box, joined with the boxes before it that are separated only by "and", commas or names."""
     boxes = list(_boxes(text))
     if not boxes:
         return None
@@ -156,7 +156,7 @@ def _boxed_together(text: str) -> Found | None:
 
 
 def _concluded(text: str) -> Found | None:
-    """What a closing line in a fixed form says after the last box: the box was a step then."""
+    """The answer in a closing line of a fixed form after the last box, which was only a step then."""
     last_box = text.rfind("\\boxed{")
     for marker in list(_MARKER.finditer(text, last_box))[::-1][:MAX_MARKERS] if last_box >= 0 else []:
         stated = _stated(text, marker) if marker["minerva"] or marker["hash"] else None
@@ -171,7 +171,7 @@ def _tagged(text: str) -> Found | None:
 
 
 def _letter(text: str) -> Found:
-    """The letter chosen: after the last marker that has one, at the start, bold, or the last that stands alone."""
+    """The chosen letter: after the last marker that has one, at the start, in bold, or the last single letter."""
     for marker in list(_MARKER.finditer(text))[: -MAX_MARKERS - 1 : -1]:
         letter = _LETTER.search(text[marker.end() : marker.end() + 200])
         if letter:
@@ -189,7 +189,7 @@ def _letter(text: str) -> Found:
 
 
 def _stated(text: str, marker: re.Match[str]) -> str | None:
-    """The answer stated after a marker; None if that place states none."""
+    """The answer stated after a marker; None if there is no answer there."""
     after = text[marker.end() : marker.end() + MAX_STATEMENT].lstrip(_LAYOUT)
     if marker["json"]:
         quoted = re.match(r"""(["'])((?:\\.|(?!\1)[^\\]){0,2000})\1""", after, re.DOTALL)
@@ -210,12 +210,12 @@ def _stated(text: str, marker: re.Match[str]) -> str | None:
         and rest.strip(_LAYOUT + "}")
         and re.match(r"(?:step|first|let|we)\b|\d+[.)]\s", line, re.I)
     ):
-        return None  # "Answer:" opens the working
+        return None  # "Answer:" begins the working
     return _statement(line)
 
 
 def _statement(line: str) -> str | None:
-    """The answer of one line: its first sentence, or what maths or number that has."""
+    """The answer in one line: its first sentence, or the maths or number in that sentence."""
     sentence = re.split(r"[.!?](?=\s+[A-Z\"]|\s*$)(?<!\d!)", line, maxsplit=1)[0].strip(_LAYOUT + ",;")
     sentence = _AFTERTHOUGHT.split(sentence, maxsplit=1)[0]
     if not re.search(r"\w", sentence):
@@ -239,7 +239,7 @@ def _statement(line: str) -> str | None:
 
 
 def _bare(text: str) -> str | None:
-    """The reply as a whole, where it is an answer and no prose; or the end of its calculation."""
+    """The whole reply, if it is an answer without prose, or the end of its calculation."""
     line = text.strip(_LAYOUT)
     if not line or len(line) > MAX_STATEMENT:
         return None
@@ -258,7 +258,7 @@ def _bare(text: str) -> str | None:
 
 
 def _last(text: str) -> Found:
-    """What the end of an unmarked reply shows: display maths, bold, inline maths or a number, whichever is last."""
+    """The answer at the end of an unmarked reply: display maths, bold, inline maths or a number, whichever is last."""
     ending = text.strip()[-MAX_STATEMENT:]
     if _NO_ANSWER.search(ending[-300:]):
         return Found(None, "the reply says that it has no answer")

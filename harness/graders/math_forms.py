@@ -1,11 +1,11 @@
-r"""What kind of answer a string is, and when two answers of a kind are the same. Pure functions, no computer algebra.
+r"""Reads the form of an answer and compares two answers by their forms. Pure functions, no computer algebra.
 
 `read_form` turns "x = (1, \frac{\pi}{2}]" into a `Form`: number, text, list, bracket, union, matrix, relation or
 expression.
-`same` compares two forms part by part; what only algebra can tell it asks of `leaf(gold, pred)`.
-The rules: order counts in brackets, not in sets and plain lists; the kind of bracket counts; a name is dropped from
-"x = 5" where the other side has none, a left side that is not a name is not; units, percent and currency may be missing
-on one side, but not differ; text is compared as text; a decimal stands for an exact number from six digits on.
+`same` compares two forms part by part, and calls `leaf(gold, pred)` for parts that need algebra.
+The rules: order counts in brackets, not in sets and plain lists; the kind of bracket counts; the name in "x = 5" is
+dropped if the other answer has none, but a left side that is not a name is kept; units, percent and currency may be
+missing on one side but must not differ; text is compared as text; a decimal equals an exact number from six digits on.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from fractions import Fraction
 from typing import Literal
 
 MAX_ANSWER = 2_000  # characters of one answer; longer ones are compared as strings
-MAX_DEPTH = 60  # open brackets
+MAX_DEPTH = 60  # of nested brackets
 MAX_ITEMS = 200  # of a list that is matched in any order
-TOLERANCE = Fraction(1, 10**6)  # absolute and relative: from the sixth digit on, a decimal is as good as the number
-NOISE = Fraction(1, 10**12)  # relative: what floating point does to large numbers
+TOLERANCE = Fraction(1, 10**6)  # absolute and relative: a decimal equals the number if it agrees in six digits
+NOISE = Fraction(1, 10**12)  # relative: rounding error of large floating point numbers
 FormKind = Literal["nothing", "text", "list", "bracket", "union", "matrix", "relation", "number", "expression"]
 Leaf = Callable[[str, str], bool]
 
 
 @dataclass(frozen=True)
 class Form:
-    """One answer as read. text: the cleaned string, what `leaf` gets."""
+    """One parsed answer. text: the cleaned string, which is passed to `leaf`."""
 
     kind: FormKind
     text: str
@@ -72,7 +72,7 @@ _SPELLINGS = (
     (re.compile(r"\\mp(?![a-zA-Z])"), r"\\pm "),
     (re.compile(r"\\(?:d?q?quad|hspace\{[^{}]*\}|thinspace|enspace|phantom\{[^{}]*\})(?![a-zA-Z])"), " "),
     (re.compile(r"\^\s*\{?\s*\\(?:circ|degree)(?![a-zA-Z])\s*\}?|\\degree(?![a-zA-Z])|\\circ(?![a-zA-Z])"), "°"),
-    (re.compile(r",\\!\s*|\{,\}(?=\d)"), "\x01"),  # a comma that can only part thousands
+    (re.compile(r",\\!\s*|\{,\}(?=\d)"), "\x01"),  # a comma that can only separate thousands
     (re.compile(r"(?<=\d)\\[,;:]\s*(?=\d{3}(?!\d))"), ""),
     (re.compile(r"(?<!\\)\\[,;:!> ]|~"), " "),
     (re.compile(r"\\%"), "%"),
@@ -96,7 +96,7 @@ _SPELLINGS = (
     (re.compile(r"\\frac\s*([0-9a-zA-Z])\s*\{"), r"\\frac{\1}{"),
     (re.compile(r"(\\frac\s*\{[^{}]{0,200}\})\s*([0-9a-zA-Z])"), r"\1{\2}"),
     (re.compile(r"\s+"), " "),
-)  # each runs in linear time but for bounded repeats, on MAX_ANSWER characters at most
+)  # each runs in linear time except for bounded repeats, on MAX_ANSWER characters at most
 _THOUSANDS = re.compile(r"(?<![\d.,\x01])\d{1,3}(?:[,\x01]\d{3})+(?![\d\x01]|,\d)")
 _THOUSANDS_BLANK = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")
 _REALS = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?(?!\s*[\^_+*])|\b[Aa]ll real numbers\b")
@@ -111,7 +111,7 @@ def clean_latex(text: str) -> str:
     text = text.strip().strip("`").strip()
     text = re.sub(r"^(?:\*\*|__+|\"|')(.*?)(?:\*\*|__+|\"|')$", r"\1", text, flags=re.DOTALL)
     text = _REALS.sub(r" (-\\infty,\\infty) ", text)
-    for _ in range(3):  # wrappers nest a little
+    for _ in range(3):  # wrappers may be nested a few levels deep
         text = _WRAPPER.sub(_unwrap, text)
     for pattern, spelling in _SPELLINGS:
         text = pattern.sub(spelling, text)
@@ -135,7 +135,7 @@ def _trimmed(text: str) -> str:
 
 
 def _balanced(text: str) -> str:
-    """`text` without braces that close nothing, and without braces around all of it."""
+    """`text` without unmatched braces, and without braces around all of it."""
     depth, kept = 0, []
     for i, char in enumerate(text):
         escaped = i > 0 and text[i - 1] == "\\"
@@ -153,13 +153,13 @@ def _balanced(text: str) -> str:
 
 
 def plain_text(text: str) -> str:
-    """`text` as one string without blanks, text wrappers, grouping braces or case of words: for equality at sight."""
+    """`text` without blanks, text wrappers and grouping braces, words in lower case: if equal, the answers are."""
     text = clean_latex(text)
     return re.sub(r"[\s{}\x02\x03]|\\text", "", _joined_thousands(text)).replace("°", "")
 
 
 def _joined_thousands(text: str) -> str:
-    """Thousands joined where a comma cannot part a list: outside brackets, or written as `{,}` or `,\\!`."""
+    """Thousands joined if the comma cannot separate a list: outside brackets, or written as `{,}` or `,\\!`."""
     depths = _depths(text)
 
     def join(match: re.Match[str]) -> str:
@@ -170,7 +170,7 @@ def _joined_thousands(text: str) -> str:
 
 
 def _depths(text: str) -> list[int]:
-    """For each character, how many round, square or set brackets are open there."""
+    """For each character, the number of round, square or set brackets open there."""
     depths, depth = [], 0
     for i, char in enumerate(text):
         escaped = i > 0 and text[i - 1] == "\\"
@@ -183,7 +183,7 @@ def _depths(text: str) -> list[int]:
 
 
 def deep(text: str) -> bool:
-    """Whether brackets are nested beyond what any answer needs."""
+    """Whether brackets are nested more deeply than in any real answer."""
     depth = 0
     for char in text:
         depth += (char in "([{") - (char in ")]}")
@@ -299,7 +299,7 @@ def _without_functions(text: str) -> str:
 
 
 def _all_words(text: str) -> bool:
-    """Whether it is prose only: words, no digit and no LaTeX command."""
+    """Whether the text is prose only: words, no digit and no LaTeX command."""
     bare = text.replace("\x02", " ").replace("\x03", " ")
     if "\x02" in text and re.fullmatch(r"[\s\W]*[^\W\d_]{2,3}[\s\W]*", bare):
         return True
@@ -330,7 +330,7 @@ def _top_split(text: str, parting: re.Pattern[str]) -> list[str]:
 
 
 def _all_depths(text: str) -> list[int]:
-    """For each character, how many brackets of any kind, or environments, are open there."""
+    """For each character, the number of brackets of any kind, or environments, open there."""
     depths, depth = [], 0
     for i, char in enumerate(text):
         if char in ")]}" or text.startswith(r"\end{", i):
@@ -386,7 +386,7 @@ _OPEN = {"(": ")", "[": "]", r"\{": r"\}", r"\langle": r"\rangle"}
 
 
 def _bracket(text: str, depth: int) -> Form | None:
-    """A bracket around all of it: tuple, interval, set. Round brackets around one thing only group."""
+    """A bracket around the whole text: tuple, interval, set. Round brackets around one item only group it."""
     opened = next((o for o in _OPEN if text.startswith(o)), None)
     if opened is None:
         return None
@@ -411,7 +411,7 @@ def _bracket(text: str, depth: int) -> Form | None:
 
 
 def _closing(text: str, start: int) -> int:
-    """Where the bracket that opens at `start` closes (any kind closes any: intervals are half open); -1: nowhere."""
+    """The end of the bracket that opens at `start`; -1 if it does not close. Any kind closes any: [0, 1) is one."""
     if text.startswith(r"\langle", start):
         return len(text) - 1
     depth = 0
@@ -464,7 +464,7 @@ def _without_unit(text: str) -> tuple[str, str]:
 
 
 def _mathematical(text: str) -> bool:
-    """Whether it has a value and no prose."""
+    """Whether the text has a value and no prose."""
     return bool(re.search(r"\d|\\[a-z]", text)) and "\x02" not in text and not _WORD.search(_without_functions(text))
 
 
@@ -507,7 +507,7 @@ def _number(text: str) -> Form | None:
 
 
 def time_of_day(text: str) -> tuple[int, bool] | None:
-    """Seconds since midnight, and whether the half of the day is known; None: no time."""
+    """Seconds since midnight, and whether a.m. or p.m. is known; None: not a time."""
     match = _TIME.fullmatch(text)
     if not match or not (match[2] or match[4]) or int(match[2] or 0) > 59:
         return None

@@ -1,9 +1,9 @@
 r"""A fork server that compares answers with math-verify, and the children that do it. Runs in processes of its own.
 
-`main` imports math-verify once and then, whenever it is asked over standard input, kills the child it had and forks a
-fresh one, sending the socket the child answers on. The child reads {"gold", "pred", "cpu_s"} and writes {"gold": true}
-once it could read the gold, then {"equal", "why"}: whoever waits can tell on which of the two it hangs. A child may
-hang, eat memory up to its limit or crash; its maker kills it, and the next is there in milliseconds.
+`main` imports math-verify once. On each request over standard input it kills its child and forks a new one, and sends
+back the socket on which the child answers. The child reads {"gold", "pred", "cpu_s"} and writes {"gold": true} when it
+has read the gold, then {"equal", "why"}, so the caller knows on which of the two it hangs. If a child hangs, uses all
+its memory or crashes, the server kills it, and the next one is ready in milliseconds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Serve the pool until it hangs up. One byte in: the child is killed, a new one forked, its socket sent back."""
+    """Serve the pool until it disconnects. One byte in: the child is killed, a new one forked, its socket sent back."""
     memory_bytes = int(sys.argv[1])
     control = socket.socket(fileno=_CONTROL)
     _warm_up()
@@ -55,13 +55,13 @@ def main() -> None:
 
 
 def _warm_up() -> None:
-    """Import math-verify and build its grammars, so that no child pays for it."""
+    """Import math-verify and build its grammars, so that no child has to."""
     logging.disable(logging.CRITICAL)
     equal_by_algebra(r"\frac{1}{2}+\sqrt{2}x", r"x\sqrt{2}+0.5")
 
 
 def _serve(channel: socket.socket, memory_bytes: int) -> None:
-    """Answer requests until the pool hangs up or a limit ends it. Never returns."""
+    """Answer requests until the pool disconnects or a limit ends the process. Never returns."""
     server = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != server:
@@ -83,7 +83,7 @@ def _serve(channel: socket.socket, memory_bytes: int) -> None:
 
 
 def _answer(channel: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
-    """The verdict; MemoryError and RecursionError are verdicts too: a string that costs so much equals nothing."""
+    """The verdict. On MemoryError and RecursionError it is "not equal": a string that costs so much equals nothing."""
     with contextlib.suppress(Exception):
         _parse(read_form(request["gold"]).text)
     send(channel, {"gold": True})
@@ -95,13 +95,13 @@ def _answer(channel: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def send(channel: socket.socket, message: dict[str, Any]) -> None:
-    """Send one message: length, then JSON. Raises OSError if nobody listens."""
+    """Send one message: length, then JSON. Raises OSError if the other end is closed."""
     data = json.dumps(message).encode()
     channel.sendall(struct.pack("!I", len(data)) + data)
 
 
 def receive(channel: socket.socket) -> dict[str, Any] | None:
-    """The next message; None if the other end is gone. Raises TimeoutError by the socket's timeout, ValueError."""
+    """The next message; None if the other end is closed. Raises TimeoutError, and ValueError for a bad message."""
     data = b""
     wanted = 4
     while len(data) < wanted:
@@ -112,7 +112,7 @@ def receive(channel: socket.socket) -> dict[str, Any] | None:
         if wanted == 4 == len(data):
             wanted += struct.unpack("!I", data)[0]
             if wanted > MAX_MESSAGE:
-                raise ValueError(f"a message may have {MAX_MESSAGE} bytes, this one announces {wanted}")
+                raise ValueError(f"a message may have at most {MAX_MESSAGE} bytes, this one announces {wanted}")
     message = json.loads(data[4:])
     if not isinstance(message, dict):
         raise ValueError(f"a message is an object, this is {message!r:.80}")
@@ -121,8 +121,8 @@ def receive(channel: socket.socket) -> dict[str, Any] | None:
 
 # --- algebra -----------------------------------------------------------------------------------------------------
 
-# What a string may consist of if algebra is to judge it: math-verify drops a rest it cannot read, and then compares
-# what is left. A string with anything else in it equals only itself.
+# A string is compared by algebra only if it consists of these parts: math-verify silently drops a part that it cannot
+# read and compares the remainder. A string with any other part equals only itself.
 _READABLE = re.compile(
     r"""(?: [\s\d.,+\-*/^_()\[\]{}|=<>!:&'] | \\[{}|,;!\\] | \\(?:begin|end)\{[pbvBV]?matrix\}
     | (?:arc|arg)?(?:sin|cos|tan|cot|sec|csc)h? | [a-zA-Z](?![a-zA-Z]{3})
@@ -143,7 +143,7 @@ def equal_by_algebra(gold: str, pred: str) -> bool:
     from sympy import Basic, Eq, Expr
 
     if _primes(gold) != _primes(pred):
-        return False  # math-verify drops them: f' would be f
+        return False  # math-verify drops primes: f' would be f
     if any(deep(s) or not _READABLE.fullmatch(s) for s in (gold.replace("°", ""), pred.replace("°", ""))):
         return False
     golds, preds = _parse(gold), _parse(pred)
@@ -157,7 +157,7 @@ def equal_by_algebra(gold: str, pred: str) -> bool:
 
 
 def _parse(text: str) -> Any:
-    """The sympy object of a cleaned string; None if math-verify reads none, or leaves letters out."""
+    """The sympy object of a cleaned string; None if math-verify cannot read it, or leaves letters out."""
     from latex2sympy2_extended import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse
     from sympy import I
@@ -175,7 +175,7 @@ def _parse(text: str) -> Any:
     )
     if len(found) != 1:
         return None
-    if not re.search(r"_\{?i|\\sum|\\prod|i\s*=", written):  # else i counts something
+    if not re.search(r"_\{?i|\\sum|\\prod|i\s*=", written):  # otherwise i is an index
         imaginary = {s: I for s in found[0].free_symbols if s.name == "i"}
         found = [found[0].subs(imaginary)] if imaginary else found
     letters = set(re.findall(r"[a-z]", re.sub(r"\\(?:begin|end)\{\w*\}|\\[a-zA-Z]+", "", written).lower())) - set("ei")
@@ -198,7 +198,7 @@ def _same_equation(gold: Any, pred: Any) -> bool:
 
 
 def _provably_equal(gold: Any, pred: Any) -> bool:
-    """Whether algebra can show what math-verify's own attempts did not."""
+    """Whether algebra can prove an equality that math-verify's own attempts did not."""
     from sympy import Float
 
     if not gold.free_symbols or gold.free_symbols != pred.free_symbols or gold.has(Float) or pred.has(Float):

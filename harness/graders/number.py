@@ -1,8 +1,8 @@
 r"""Grades replies whose answer is one number: GSM8K and similar.
 
-`strict` accepts the form the task asks for, a line `#### N`. `lenient` looks for the answer wherever models put it.
+`strict` accepts the format the task asks for, a line `#### N`. `lenient` finds the answer wherever models put it.
 Both read text only: nothing is evaluated, so "600 - 198" is 600 and "2 dozen" is 2. Numbers are compared exactly, as
-fractions, except that a reply's number may miss the target by 1e-9 (float noise of programs: 18.000000000000004).
+fractions, except that a reply's number may miss the target by 1e-9 (rounding of programs: 18.000000000000004).
 Cost is bounded for hostile text: patterns run in linear time, over the last 100,000 characters at most.
 """
 
@@ -42,14 +42,14 @@ _MARKER = re.compile(
 _ANSWERED = re.compile(r"####|\\boxed\{|[\"']answer[\"']\s{0,20}:|\banswer is\b", re.IGNORECASE)
 _NEXT_QUESTION = re.compile(r"^[#*> \t]{0,9}(?:Question|Q)[* ]{0,3}:", re.MULTILINE)
 _BOLD = re.compile(r"\*\*[ ]?(?![0-9]{1,3}[.):](?![0-9]))(?=[-$€£¥₹]?[-0-9.])([^*\n]{1,80})\*\*")
-_LIST_ITEM = re.compile(r"[0-9]{1,3}[.)](?:\s|\*)")  # "1. First, ..." is no answer
+_LIST_ITEM = re.compile(r"[0-9]{1,3}[.)](?:\s|\*)")  # "1. First, ..." is not an answer
 _FRACTION = re.compile(r"(?P<whole>[0-9]?)\\[dt]?frac\{(?P<above>-?[0-9.]{1,99})\}\{(?P<below>[0-9.]{1,99})\}")
 _LATEX = {"{,}": ",", "\\,": "", "\\!": "", "\\$": "$", "\\%": "%", "−": "-", "\u00a0": " ", "\u202f": " "}
 
 
 @dataclass(frozen=True)
 class NumberRead:
-    """What was read. value None: no number there, `why` says so. text: as the reply writes it."""
+    """The number that was read. value None: no number, `why` gives the reason. text: as the reply writes it."""
 
     value: Fraction | None
     text: str | None
@@ -59,8 +59,8 @@ class NumberRead:
 def score_number(text: str, target: str) -> dict[str, Score]:
     """{"strict": ..., "lenient": ...} for a reply whose answer should be the number `target`.
 
-    answer None: nothing readable (scored 0.0). value None: the target itself is not a number.
-    A reply that `strict` can read has the same reading under `lenient`.
+    answer None: no readable answer (scored 0.0). value None: the target itself is not a number.
+    If `strict` can read a reply, `lenient` reads the same answer.
     """
     gold = _first(_plain(target)).value
     if gold is None:
@@ -80,14 +80,14 @@ def _judge(reading: NumberRead, gold: Fraction, target: str) -> Score:
 
 
 def _before_next_question(text: str) -> str:
-    """The reply up to where, having answered, it goes on to ask itself another question, as base models do."""
+    """The reply up to the point at which it continues with another question, as base models do after an answer."""
     answered = _ANSWERED.search(text)
     further = _NEXT_QUESTION.search(text, answered.end()) if answered else None
     return text[: further.start()] if further else text
 
 
 def _read_strict(text: str) -> NumberRead:
-    """The number on the last `####` line, which must hold nothing else."""
+    """The number on the last `####` line, which must contain nothing else."""
     at = text.rfind("####")
     if at < 0:
         return NumberRead(None, None, "no line '#### N'")
@@ -102,7 +102,7 @@ def _read_strict(text: str) -> NumberRead:
 
 
 def read_number(text: str) -> NumberRead:
-    """The number a reply gives as its answer: at the last marker that states one, else bold, else the last number.
+    """The number that a reply gives as its answer: after the last marker, else the last in bold, else the last one.
 
     Markers: `#### N`, `\\boxed{}`, an "answer" field of JSON, "the answer is", "Answer:", a line "A: N".
     Reading stops at a JSON field that states something other than a number, but not at an empty one ("___").
@@ -122,7 +122,7 @@ def read_number(text: str) -> NumberRead:
 
 
 def _stated(text: str, marker: re.Match[str]) -> NumberRead:
-    """The number stated after a marker; value None if that place states none."""
+    """The number stated after a marker; value None if there is no number there."""
     after = text[marker.end() : marker.end() + MAX_STATEMENT].lstrip(" \t\r\n*_`")
     where = f"after {marker[0].strip()[:40]!r}"
     if marker["json"]:
@@ -138,13 +138,13 @@ def _stated(text: str, marker: re.Match[str]) -> NumberRead:
 
 
 def _json_value(after: str) -> str:
-    """The value of a JSON field that may be badly written: to the closing quote, else to the end of the line."""
+    """The value of a JSON field, which may be malformed: up to the closing quote, else to the end of the line."""
     quoted = re.match(r"""(["'])((?:\\.|(?!\1)[^\\]){0,2000})""", after, re.DOTALL)
     return quoted[2] if quoted else after.partition("\n")[0].rstrip(' }",`')
 
 
 def _short_answer(after: str) -> str:
-    """The line after "Answer:", unless it only opens a longer working ("Answer: Step 1: ...")."""
+    """The line after "Answer:", unless it only begins a longer working ("Answer: Step 1: ...")."""
     line, _, rest = after.partition("\n")
     if not rest.strip(" \t\r\n`}*"):
         return line
@@ -155,7 +155,7 @@ def _short_answer(after: str) -> str:
 
 
 def _braced(after: str) -> str:
-    r"""What `\boxed{` holds, up to its closing brace."""
+    r"""The content of `\boxed{`, up to its closing brace."""
     depth = 1
     for i, char in enumerate(after):
         depth += (char == "{") - (char == "}")
@@ -179,7 +179,7 @@ def _first(text: str, where: str = "") -> NumberRead:
 
 
 def _value(number: re.Match[str], where: str) -> NumberRead:
-    """The match as an exact fraction; value None for what has no value (too long, divided by zero)."""
+    """The match as an exact fraction; value None if it has no value (too long, divided by zero)."""
     shown = number[0].strip()
     if len(shown) > MAX_NUMBER:
         return NumberRead(None, None, f"{where}: a number of {len(shown)} characters cannot be read")

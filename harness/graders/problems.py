@@ -1,4 +1,4 @@
-"""Programming problems in the formats of the field, read into one form.
+"""Reads programming problems in the common formats into one form.
 
 Known forms of a row (first match):
 
@@ -26,8 +26,8 @@ from harness.protocols import CodeJob
 
 DEFAULT_TIMEOUT_S = 5.0  # CPU seconds of one run
 
-# How outputs are compared, run beside the tests. Lines are compared without the blanks at their ends, all of them and
-# as many as expected; where a line differs, token by token, as numbers if both are.
+# How outputs are compared; runs with the tests. All lines are compared, without blanks at their ends, and their number
+# must be as expected; lines that differ are compared token by token, as numbers if both are numbers.
 _COMPARE_OUTPUT = """
 def _same_token(a, b):
     if a == b: return True
@@ -61,17 +61,17 @@ class BadProblem(DataError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem. Exactly one of `test` and `stdio` says how a program is tested."""
+    """One problem. Exactly one of `test` and `stdio` is set and tests a program."""
 
-    prompt: str  # what the model saw; source code where `entry_point` is given and the prompt holds its head
-    entry_point: str  # the function asked for; "" if the program is run as one
+    prompt: str  # the prompt; source code if `entry_point` is given and the prompt contains its head
+    entry_point: str  # the function to write; "" if the whole program is run
     test: str = ""
-    names: tuple[str, ...] = ()  # names the test takes from the program, beside `check(candidate)` or instead
+    names: tuple[str, ...] = ()  # names that the test uses from the program, with or without `check(candidate)`
     stdio: tuple[tuple[str, str], ...] = ()  # standard input, expected output
-    prelude: str = ""  # the prompt, where the test needs what it defines
+    prelude: str = ""  # the prompt, if the test uses its definitions
     calls_check: bool = False  # whether the test defines `check(candidate)`, to be called with the entry point
-    reference: str = ""  # a whole program that is right; "" if the row has none
-    head: str = ""  # the prompt, closed to be a whole program, where a reply may go on where it ends
+    reference: str = ""  # a whole right program; "" if the row has none
+    head: str = ""  # the prompt, closed to be a whole program, if a reply may continue at its end
 
     def jobs(self, program: str, timeout_s: float, copy_back: bool = False) -> list[CodeJob]:
         """The runs that must all pass for `program` to be right."""
@@ -85,7 +85,7 @@ class Problem:
 
 
 def read_problem(row: Mapping[str, Any]) -> Problem:
-    """The problem a row states. Raises `BadProblem` saying what is missing."""
+    """The problem in a row. Raises `BadProblem`, which names what is missing."""
     name = str(row.get("task_id", row.get("id", row.get("question_id", ""))))
     try:
         return _read(row)
@@ -174,7 +174,7 @@ _WARNINGS = threading.Lock()  # catch_warnings changes the state of all threads
 
 
 def _tree(source: str) -> ast.Module:
-    """The parsed source; without the warnings it earns (invalid escapes), which nobody here can mend."""
+    """The parsed source, without warnings about it (invalid escapes), which cannot be fixed here."""
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(source)
@@ -189,7 +189,7 @@ def _parses(source: str) -> bool:
 
 
 def _closed(prompt: str) -> str:
-    """The prompt as a program: as it stands (a docstring is a body), or with a body for what it opens; or ""."""
+    """The prompt as a program: unchanged (a docstring is a body), or with a body added; "" if neither parses."""
     if _parses(prompt):
         return prompt
     last = prompt.rstrip().rpartition("\n")[2]
@@ -215,9 +215,9 @@ def _defined(source: str) -> set[str]:
 
 
 def _taken_names(test: str, reference: str, known: Set[str] = frozenset()) -> tuple[str, ...]:
-    """Names the tests use that the program must define, in the order of use.
+    """Names used by the tests that the program must define, in the order of use.
 
-    By the reference where there is one, since a program may be asked to define what is also a builtin ("sum").
+    If there is a reference, its names decide, since a program may have to define a name that is a builtin ("sum").
     """
     top = _scopes(test)
     own = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()} | known
@@ -236,13 +236,13 @@ def _scopes(source: str) -> symtable.SymbolTable:
 
 
 def _imported(source: str) -> set[str]:
-    """Names that a program imports at its top level; "*" if it does not say which."""
+    """Names that a program imports at its top level; "*" for a star import."""
     imports = [node for node in _tree(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
     return {(a.asname or a.name).partition(".")[0] for node in imports for a in node.names}
 
 
 def _has_classes(prompt: str) -> bool:
-    """Whether instances of the prompt's own classes may travel between the program and its tests."""
+    """Whether instances of the prompt's own classes may be passed between the program and its tests."""
     return any(isinstance(node, ast.ClassDef) for node in _tree(prompt).body)
 
 
@@ -254,7 +254,7 @@ def _global_names(table: symtable.SymbolTable) -> set[str]:
 
 
 def _imports(reference: str) -> str:
-    """The reference's own imports: tests use them (MBPP/596 needs `sys`)."""
+    """The imports of the reference, which tests use too (MBPP/596 needs `sys`)."""
     if not reference:
         return ""
     return "\n".join(ast.unparse(n) for n in _tree(reference).body if isinstance(n, ast.Import | ast.ImportFrom))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_END = "</think>"  # Qwen3, DeepSeek-R1 and their kin; the opening tag may be part of the prompt
+_END = "</think>"  # Qwen3, DeepSeek-R1 and similar models; the opening tag may be part of the prompt
 
 
 def after_thoughts(text: str) -> str:
