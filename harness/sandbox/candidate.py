@@ -1,6 +1,6 @@
-"""The untrusted half of a sample: isolates itself, runs the program, answers calls until the socket closes.
+"""The untrusted process of a sample: isolates itself, runs the program, answers calls until the socket closes.
 
-Everything here runs beside the program and may be changed by it: nothing it says is believed, it is only data.
+The program can change everything in this process, so its messages are treated as data only and never trusted.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 from harness.sandbox import kernel
 from harness.sandbox.wire import Channel, Closed, pack, unpack
 
-_FRAMES = 16  # our own below the program's: it may recurse as deep as in a script
-_PIPE_BYTES = 65536  # a pipe takes this much before anybody reads
+_FRAMES = 16  # stack frames of this module, so that the program may recurse as deep as in a script
+_PIPE_BYTES = 65536  # a pipe holds this much before it is read
 
 
 def be_candidate(cage: kernel.Cage, far: int, output: int) -> None:
-    """Play the candidate on the socket with the descriptor `far`.
+    """Be the candidate on the socket with the descriptor `far`.
 
-    output: a file that becomes the standard output of a program that is run as one; -1 for others.
+    output: a file that becomes the standard output if the whole program is run, else -1.
     """
     try:
         cage.shut([far, output] if output >= 0 else [far])
@@ -49,7 +49,7 @@ def be_candidate(cage: kernel.Cage, far: int, output: int) -> None:
 
 
 def _redirect(stdin: str) -> None:
-    """Standard input from a pipe that holds `stdin`, standard output to descriptor 4, the file the driver reads."""
+    """Connect standard input to a pipe with `stdin`, and standard output to descriptor 4, which the driver reads."""
     inner, outer = os.pipe()
     os.dup2(inner, 0)
     os.dup2(4, 1)
@@ -67,7 +67,7 @@ def _redirect(stdin: str) -> None:
 
 
 class _Candidate:
-    """What the driver may ask of the program, and the objects it was told about."""
+    """Answers the driver's requests to the program, and keeps the objects that the driver has handles for."""
 
     def __init__(self, channel: Channel, module: types.ModuleType, classes: list[str]) -> None:
         self._channel = channel
@@ -75,7 +75,7 @@ class _Candidate:
         self._classes = frozenset(classes)  # of the prompt: their instances travel by value
         self._objects: list[Any] = []
         self._numbers: dict[int, int] = {}
-        self._calling = RLock()  # one thread at a time may ask, and be asked in between
+        self._calling = RLock()  # one thread at a time may send a request and receive calls meanwhile
         self._raised: dict[int, Exception] = {}  # by an iterator, after items that are on their way
 
     def load(self, program: str, entry_point: str) -> None:
@@ -86,7 +86,7 @@ class _Candidate:
             raise NameError(f"name {head!r} is not defined")
 
     def run(self, program: str) -> None:
-        """Run the program to its end, with its output to where the driver reads it."""
+        """Run the whole program, with its output to the file that the driver reads."""
         ours = sys.stdout
         try:
             exec(_compiled(program), self._module.__dict__)
@@ -102,12 +102,12 @@ class _Candidate:
                     output.flush()
 
     def serve(self) -> None:
-        """Answer until the driver hangs up."""
+        """Answer requests until the driver disconnects."""
         while True:
             self._answer(self._channel.receive())
 
     def reply(self, act: Callable[[], Any]) -> None:
-        """Send what `act` returns or raises."""
+        """Send the return value or the exception of `act`."""
         try:
             message = ["ok", self.pack(act())]
         except Closed:
@@ -156,7 +156,7 @@ class _Candidate:
         setattr(value, name, self.unpack(payload))
 
     def _next(self, iterator: Iterator[Any], n: int) -> list[Any]:
-        """[at most n items, whether it has ended]. An error is raised by itself, after the items before it."""
+        """[at most n items, whether the iterator has ended]. An error is raised alone, after the items before it."""
         items: list[Any] = []
         try:
             if id(iterator) in self._raised:
@@ -224,7 +224,7 @@ class _Candidate:
         raise ValueError(f"unknown tag {tag!r}")
 
     def _callback(self, number: int) -> Callable[..., Any]:
-        """A function of the test's: calling it asks the driver, which may ask back before it answers."""
+        """A function of the test: a call is a request to the driver, which may call back before it answers."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             with self._calling:
@@ -244,14 +244,14 @@ class _Candidate:
 
 
 class _AsObject:
-    """Something that is also plain data, but was made for what it can do."""
+    """Marks a value that could be sent as plain data but is sent as an object, because the test needs its methods."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
 
 def _has_methods(kind: type) -> bool:
-    """Whether a class derived from a built-in one adds methods that its plain data would lose."""
+    """Whether a subclass of a built-in class adds methods, which would be lost as plain data."""
     own = [c for c in kind.__mro__ if c.__module__ != "builtins"]
     return any(callable(v) and not name.startswith("__") for c in own for name, v in c.__dict__.items())
 
@@ -259,7 +259,7 @@ def _has_methods(kind: type) -> bool:
 def _compiled(program: str) -> types.CodeType:
     try:
         return compile(program, "<solution>", "exec", dont_inherit=True)
-    except MemoryError:  # what the parser says where its stack ends
+    except MemoryError:  # raised by the parser when its stack is full
         raise SyntaxError("too large or too deeply nested for the parser") from None
 
 

@@ -1,7 +1,7 @@
-"""The trusted half of a sample: runs the tests against a candidate it reaches only by messages of plain data.
+"""The trusted process of a sample: runs the tests on a candidate, which it reaches only by messages of plain data.
 
-The verdict is "passed" where the test program ran to its end. What the candidate returns arrives as plain data, or as
-a `Remote`: an object of its own that can be called, read and walked through, but is equal only to itself.
+The verdict is "passed" if the test program ran to its end. A result of the candidate arrives as plain data or as a
+`Remote`, an object of the candidate that can be called, read and iterated, but is equal only to itself.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from harness.sandbox import kernel
 from harness.sandbox.wire import Channel, Closed, pack, unpack
 
 MAX_OUTPUT = 16 << 20  # bytes of standard output that are compared
-_SPENT_BYTES = 400 << 20  # a driver that ever grew past this is not used again
+_SPENT_BYTES = 400 << 20  # a driver that ever exceeded this is not used again
 _MAX_SAMPLES = 500
-_CHUNK = 256  # most items fetched at once from a candidate's iterator
+_CHUNK = 256  # at most this many items are fetched at once from a candidate's iterator
 
 
 def drive(cage: kernel.Cage, link_fd: int) -> None:
-    """Run samples that arrive over a socket until the worker closes it, or until this process is no longer clean."""
+    """Run samples that arrive over a socket, until the worker closes it or this process must not be used again."""
     cage.shut([link_fd])
     link = socket(fileno=3)
     gc.enable()
@@ -54,24 +54,24 @@ def drive(cage: kernel.Cage, link_fd: int) -> None:
 
 
 def _fingerprint() -> tuple[object, ...]:
-    """What a test program could change for those after it."""
+    """The state of this process that a test program could change for later ones."""
     return sys.getrecursionlimit(), tuple(map(id, builtins.__dict__.values())), tuple(sys.path), sys.stdout, sys.stdin
 
 
 class CandidateError(Exception):
-    """What the candidate raised, if the tests must not see that exception itself."""
+    """Replaces an exception of the candidate that the tests must not see itself."""
 
 
 class CandidateGone(BaseException):
-    """The candidate's process ended, or sent something that is not an answer. No test can catch it by mistake."""
+    """The candidate's process ended or sent an invalid answer. No test can catch it by mistake."""
 
 
 class TestBroken(BaseException):
-    """The trusted test program asks for something no candidate could do."""
+    """The trusted test program requires something that no candidate can do."""
 
 
 def _verdict(job: dict[str, Any], channel: Channel, output: list[int]) -> tuple[bool, list[str]]:
-    """Whether this process may run another sample, and [verdict, why, the line of the test that failed]."""
+    """Whether this process may run another sample, and [verdict, why, the failed line of the test]."""
     namespace: dict[str, Any] = {"__name__": "tests"}
     try:
         exec(_compiled(job["prelude"], "<prelude>"), namespace)
@@ -106,7 +106,7 @@ def _verdict(job: dict[str, Any], channel: Channel, output: list[int]) -> tuple[
     except TestBroken as e:
         usable, verdict, why = False, "refused", str(e)
     except AssertionError as e:
-        why = "assertion failed"  # not its text: it may hold the expected value
+        why = "assertion failed"  # not its text, which may contain the expected value
         line = _failing_line(e, job["test"])
     except MemoryError as e:
         usable, verdict = False, "memory" if link.raised(e) else "failed"
@@ -116,7 +116,7 @@ def _verdict(job: dict[str, Any], channel: Channel, output: list[int]) -> tuple[
         verdict = "error" if link.raised(e) else "failed"
         why = str(e) if isinstance(e, CandidateError) else f"{type(e).__name__}: {e}"
         line = _failing_line(e, job["test"])
-    if link.gone:  # whatever the tests made of it
+    if link.gone:  # even if the tests handled it
         usable, verdict, why = False, "error", link.gone
     return usable, [verdict, "".join(c if c.isprintable() else " " for c in why[:1000])[:300], line]
 
@@ -127,7 +127,7 @@ def _compiled(source: str, name: str) -> types.CodeType:
 
 
 def _failing_line(e: BaseException, source: str) -> str:
-    """The line of the test program that was running last when `e` was raised."""
+    """The innermost line of the test program in the traceback of `e`."""
     number, trace = 0, e.__traceback__
     while trace:
         if trace.tb_frame.f_code.co_filename == "<test>":
@@ -148,7 +148,7 @@ _NOT_REBUILT = (AssertionError, StopIteration, StopAsyncIteration)
 
 
 class _Link:
-    """Asks the candidate, serves its callbacks, and makes values of what it says."""
+    """Sends requests to the candidate, serves its callbacks, and rebuilds values from its answers."""
 
     def __init__(self, channel: Channel, classes: dict[str, type], copy_back: bool) -> None:
         self.gone = ""
@@ -160,13 +160,13 @@ class _Link:
         self._last_raised: BaseException | None = None
 
     def raised(self, e: BaseException) -> bool:
-        """Whether `e` is what the candidate raised last."""
+        """Whether `e` is the last exception that the candidate raised."""
         return e is self._last_raised
 
     def load(self, program: str, entry_point: str, stdin: str | None) -> None:
-        """Have the program run. As a program of its own (stdin given) it may end its process when it likes."""
+        """Let the candidate run the program. If stdin is given, the program may end its process at any time."""
         try:
-            ready, *why = self._channel.receive()  # sent before the program runs, so it is to be believed
+            ready, *why = self._channel.receive()  # sent before the program runs, so it can be trusted
             if ready != "ready":
                 raise TestBroken(f"the candidate's process could not be shut in: {why}")
             self._channel.send([program, entry_point, list(self._classes), stdin])
@@ -192,7 +192,7 @@ class _Link:
         return result
 
     def ask(self, verb: str, target: str | int, *more: Any) -> Any:
-        """The candidate's answer to one request; raises what it raised."""
+        """The candidate's answer to one request; raises the exception that it raised."""
         self.asked = True
         if self.gone:
             raise CandidateGone(self.gone)
@@ -201,7 +201,7 @@ class _Link:
         except Closed:
             raise self._lost(_ENDED) from None
         except ValueError as e:
-            if self._channel.received > 1 << 20:  # what the program answered may be what is too long
+            if self._channel.received > 1 << 20:  # maybe because of the program's earlier answers
                 raise self._lost("the program made the test's arguments too long") from e
             raise TestBroken(f"the test's arguments are too long: {e}") from e
         return self._answer()
@@ -229,7 +229,7 @@ class _Link:
         raise self._last_raised
 
     def _serve(self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> None:
-        """Call a function of the test's for the candidate."""
+        """Call a function of the test for the candidate."""
         try:
             message = ["returned", self.pack(function(*args, **kwargs))]
         except Exception as e:
@@ -240,7 +240,7 @@ class _Link:
             raise self._lost(_ENDED) from None
 
     def _rebuilt(self, names: list[str], text: str, args: list[Any]) -> Exception:
-        """The exception the tests meet: of the prompt's class, of a built-in one, else CandidateError."""
+        """The exception for the tests: of the prompt's class, of a built-in class, else CandidateError."""
         blocked = {e.__name__ for e in _NOT_REBUILT}
         if names and not blocked.intersection(names):
             for name in names:
@@ -250,7 +250,7 @@ class _Link:
                         break
                     with contextlib.suppress(Exception):
                         return known(*args)
-                    if name in self._classes:  # of the prompt, with an __init__ that wants something else
+                    if name in self._classes:  # a class of the prompt with another signature of __init__
                         e = known.__new__(known, *args)
                         e.args = tuple(args)
                         return e
@@ -291,7 +291,7 @@ _ENDED = "the program ended before the tests did"
 
 
 def _copy_into(ours: Any, theirs: Any) -> None:
-    """Make our argument what the candidate made of its copy."""
+    """Apply the candidate's changes of its copy to our argument."""
     if type(ours) is not type(theirs):
         return
     if isinstance(ours, list | bytearray):
@@ -310,7 +310,7 @@ def _copy_into(ours: Any, theirs: Any) -> None:
 
 
 def _remote_items(link: _Link, number: int) -> Iterator[Any]:
-    """The items of an iterator of the candidate's, fetched as they are needed."""
+    """The items of the candidate's iterator, fetched when needed."""
     n = 1
     while True:
         answer = link.ask("next", number, n)
@@ -323,11 +323,11 @@ def _remote_items(link: _Link, number: int) -> Iterator[Any]:
 
 
 class Remote:
-    """An object of the candidate's, or a name of its program (target: number or name).
+    """An object of the candidate, or a name in its program (target: number or name).
 
-    Equal only to itself. What it answers to a question is plain data, compared on this side: it may say what it
-    contains, but never whether it equals, contains or exceeds something. Arithmetic with another `Remote` is the
-    candidate's own business; with a value of the test's it would be a way to answer a comparison.
+    Equal only to itself. Its answers are plain data, compared in this process: it can report its content, but never
+    whether it equals, contains or exceeds something. Arithmetic with another `Remote` runs in the candidate; with a
+    value of the test it is refused, since the candidate could use it to answer a comparison.
     """
 
     __slots__ = ("__name__", "_link", "_target")
@@ -369,7 +369,7 @@ class Remote:
         return len(range(_link(self).ask("len", _target(self))))
 
     def __bool__(self) -> bool:
-        return True  # whatever the object says of itself
+        return True  # the object's own __bool__ is not called
 
     def __str__(self) -> str:
         return str(_link(self).ask("str", _target(self)))

@@ -1,7 +1,7 @@
 """The Linux calls that isolate a process: namespaces, Landlock, seccomp, limits. ctypes only, no root needed.
 
-`enter(tier, ...)` shuts the worker in once and hands back a `Cage`; its `clone` and `shut` do the rest per sample.
-Every call raises OSError with the name of what was refused. x86-64 and aarch64.
+`enter(tier, ...)` isolates the worker once and returns a `Cage`; its `clone` and `shut` isolate each sample.
+Every call raises OSError that names the refused call. x86-64 and aarch64.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _FS_BITS_BY_ABI = (0, 13, 14, 15, 15, 16)
 
 # fmt: off
-# name: (x86-64, aarch64); -1 where the architecture has no such call
+# name: (x86-64, aarch64); -1 if the architecture has no such call
 _NR: dict[str, tuple[int, int]] = {
-    # a sample is one process: with fork it could pass any per-process limit
+    # a sample is one process: with fork it could exceed any per-process limit
     "fork": (57, -1), "vfork": (58, -1), "execve": (59, 221), "execveat": (322, 281), "clone": (56, 220),
     "clone3": (435, 435),
     # namespaces and mounts
@@ -53,7 +53,7 @@ _NR: dict[str, tuple[int, int]] = {
     "sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119), "sched_setattr": (314, 274),
     "sched_setparam": (142, 118), "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131),
     "prlimit64": (302, 261), "prctl": (157, 167), "fcntl": (72, 25), "ioctl": (16, 29),
-    # large kernel surface nothing here needs
+    # large kernel interfaces that nothing here needs
     "bpf": (321, 280), "perf_event_open": (298, 241), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427), "userfaultfd": (323, 282), "keyctl": (250, 219), "add_key": (248, 217),
     "request_key": (249, 218), "kexec_load": (246, 104), "kexec_file_load": (320, 294), "init_module": (175, 105),
@@ -66,20 +66,20 @@ _NR: dict[str, tuple[int, int]] = {
     "ioperm": (173, -1), "modify_ldt": (154, -1), "uselib": (134, -1), "nfsservctl": (180, 42),
     # network (socketpair stays: asyncio needs it)
     "socket": (41, 198), "bind": (49, 200), "listen": (50, 201), "connect": (42, 203),
-    # memory that RLIMIT_AS does not see
+    # memory that RLIMIT_AS does not count
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "semget": (64, 190),
     "msgget": (68, 186), "mq_open": (240, 180), "shmat": (30, 196), "shmctl": (31, 195), "semop": (65, 193),
     "semctl": (66, 191), "semtimedop": (220, 192), "msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187),
     "mq_unlink": (241, 181),
-    # what Landlock does not guard: watching folders, datagrams to a name, descriptors in flight (counted by user)
+    # not covered by Landlock: watching folders, datagrams to a name, descriptors in flight (counted by user)
     "inotify_add_watch": (254, 27), "sendto": (44, 206), "sendmsg": (46, 211), "sendmmsg": (307, 269),
-    # file metadata, which Landlock leaves open
+    # file metadata, not covered by Landlock
     "chmod": (90, -1), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, -1),
     "fchown": (93, 55), "lchown": (94, -1), "fchownat": (260, 54), "utime": (132, -1), "utimes": (235, -1),
     "futimesat": (261, -1), "utimensat": (280, 88), "setxattr": (188, 5), "lsetxattr": (189, 6),
     "fsetxattr": (190, 7), "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
     "truncate": (76, 45), "setxattrat": (463, 463), "removexattrat": (466, 466), "file_setattr": (469, 469),
-    # writing by name, denied where nothing else guards files
+    # writing by name, denied if nothing else protects files
     "open": (2, -1), "openat": (257, 56), "openat2": (437, 437), "creat": (85, -1), "unlink": (87, -1),
     "unlinkat": (263, 35), "rename": (82, -1), "renameat": (264, 38), "renameat2": (316, 276), "link": (86, -1),
     "linkat": (265, 37), "symlink": (88, -1), "symlinkat": (266, 36), "mkdir": (83, -1), "mkdirat": (258, 34),
@@ -145,7 +145,7 @@ def _mount(source: str, target: str, kind: str | None, flags: int, options: str 
 
 
 def _mount_attributes(path: str, attributes: int, recursive: bool = True) -> None:
-    """Add mount attributes at (and below) `path`; unlike a remount this keeps what a user namespace locked."""
+    """Add mount attributes at (and below) `path`; unlike a remount, keeps those locked by a user namespace."""
     at_fdcwd, flags = -100, 0x8000 if recursive else 0
     wanted = struct.pack("QQQQ", attributes, 0, 0, 0)
     _syscall("mount_setattr", at_fdcwd, ctypes.c_char_p(path.encode()), flags, ctypes.c_char_p(wanted), 32)
@@ -160,7 +160,7 @@ def _stop(code: int, value: int, jump_true: int = 0, jump_false: int = 0) -> byt
 
 _LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _JUMP, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x05, 0x06
 _ALLOW, _KILL = _stop(_RETURN, 0x7FFF0000), _stop(_RETURN, 0x80000000)
-_SPARE_THREADS = 100  # of a sample, and what else this user may start within a second
+_SPARE_THREADS = 100  # threads of a sample, and other threads that this user may start within a second
 _OWN_PID = 0xFEDCBA98  # stands for the sample's own pid until `Cage.shut` knows it
 
 
@@ -169,7 +169,7 @@ def _refuse(code: int = errno.EPERM) -> bytes:
 
 
 def _on(arg: int, tests: Iterable[bytes]) -> bytes:
-    """Instructions that apply `tests` to the low word of argument `arg` of a system call, and else allow it."""
+    """Instructions that apply `tests` to the low word of argument `arg` of a system call, and allow it otherwise."""
     return _stop(_LOAD, 16 + 8 * arg) + b"".join(tests) + _ALLOW
 
 
@@ -187,7 +187,7 @@ def _refuse_unless(value: int) -> list[bytes]:
 
 
 def _worker_filter(denied: Iterable[str], no_writing: bool) -> bytes:
-    """The first cBPF program, for the worker and all it forks: what neither needs, and nothing on a foreign ABI."""
+    """The first cBPF program, for the worker and its forks: denies calls that none of them needs, and foreign ABIs."""
     bodies = {_number(name): _refuse() for name in denied}
     # ENOSYS makes glibc fall back to clone, whose flags a filter can read
     bodies[_number("clone3")] = _refuse(errno.ENOSYS)
@@ -203,7 +203,7 @@ def _worker_filter(denied: Iterable[str], no_writing: bool) -> bytes:
 
 
 def _child_filter() -> bytes:
-    """The second cBPF program, for each child: what only the worker needs. Small, since each child pays for it."""
+    """The second cBPF program, for each child: denies calls that only the worker needs. Small: every child loads it."""
     new_namespaces = NEWNS | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET | 0x02000080
     bodies = {_number(name): _refuse() for name in _WORKERS_OWN}
     bodies[_number("clone")] = _on(
@@ -217,12 +217,12 @@ def _child_filter() -> bytes:
 
 
 def _program(bodies: dict[int, bytes]) -> bytes:
-    """Kill on a foreign architecture, else do what `bodies` say by call number, and allow the rest.
+    """A program that kills on a foreign architecture, else runs the body of the call number, and allows other calls.
 
-    A search tree: the kernel tries a program on every call there is when it is installed, and on every call made.
+    It is a search tree, since the kernel runs it on every possible call when it is installed, and on every call made.
     """
     assert _ARCH is not None
-    bodies.pop(-1, None)  # calls this architecture has not
+    bodies.pop(-1, None)  # calls that this architecture does not have
     head = _stop(_LOAD, 4) + _stop(_EQUAL, _AUDIT_ARCH[_ARCH], 1, 0) + _KILL + _stop(_LOAD, 0)
     if _ARCH == 0:
         head += _stop(_AT_LEAST, 0x40000000, 0, 1) + _KILL  # the x32 calls
@@ -230,13 +230,13 @@ def _program(bodies: dict[int, bytes]) -> bytes:
 
 
 def _tree(cases: list[tuple[int, bytes]]) -> bytes:
-    """Instructions that find the case of the call number in the accumulator; each case returns, and so does none."""
+    """Instructions that find the case of the call number in the accumulator; every path returns, even without one."""
     if len(cases) == 1:
         ((number, body),) = cases
         return _stop(_EQUAL, number, 0, len(body) // 8) + body + _ALLOW
     half = len(cases) // 2
     low, high = _tree(cases[:half]), _tree(cases[half:])
-    # a jump beside the test reaches 255 instructions, the unconditional one any
+    # a conditional jump reaches 255 instructions, an unconditional one any number
     return _stop(_AT_LEAST, cases[half][0], 0, 1) + _stop(_JUMP, len(low) // 8) + low + high
 
 
@@ -254,7 +254,7 @@ def _confinement(program: ctypes.Array[ctypes.c_char]) -> tuple[object, ...]:
 
 
 def landlock_abi() -> int:
-    """The Landlock version of the running kernel; 0 if it has none or it is off."""
+    """The Landlock version of the running kernel; 0 if Landlock is missing or off."""
     try:
         return _syscall("landlock_create_ruleset", 0, 0, 1)
     except OSError:
@@ -262,7 +262,7 @@ def landlock_abi() -> int:
 
 
 def _ruleset(abi: int, rules: Sequence[tuple[int, int]]) -> int:
-    """A descriptor that stands for: only `rules` (an open path, the rights below it), no TCP, no signals to outside."""
+    """A descriptor of a ruleset: only `rules` (an open path, the rights below it), no TCP, no signals to outside."""
     handled = (1 << _FS_BITS_BY_ABI[min(abi, 5)]) - 1
     size = 8 if abi < 4 else 16 if abi < 6 else 24
     attributes = struct.pack("QQQ", handled, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)[:size]
@@ -276,10 +276,10 @@ def _ruleset(abi: int, rules: Sequence[tuple[int, int]]) -> int:
 
 
 class Cage:
-    """A worker that is shut in, and what it has prepared for its children.
+    """An isolated worker, with everything it has prepared for its children.
 
-    A plain class, as each module a worker imports makes its forks dearer; and a child copies every page it touches,
-    so whatever can be done once, or by the worker, is not done in the child.
+    A plain class, since each module that a worker imports makes its forks slower. A child copies every page that it
+    writes, so work that can be done once, in the worker, is not done in the child.
     """
 
     def __init__(
@@ -287,7 +287,7 @@ class Cage:
     ) -> None:
         """abi: Landlock version, 0 for none; proc: an open /proc; paths: Landlock rules (open path, rights).
 
-        filter: what is forbidden to the worker already; limits: for it and its children, by RLIMIT_*.
+        filter: calls that the worker is denied already; limits: for it and its children, by RLIMIT_*.
         """
         assert _ARCH is not None
         self.tier = tier
@@ -297,7 +297,7 @@ class Cage:
         self._paths = tuple(paths)
         self._ruleset = -1
         self._folder: tuple[object, ...] = ()
-        # A user's limit of threads counts all that runs, so a child gets one that stands above what runs now.
+        # A user's limit of threads counts all running threads, so a child's limit is above the number running now.
         self._shares_user = resource.RLIMIT_NPROC not in limits
         self._threads, self._count_again = 0, 0.0
         # Not os.fork after unshare: that needs a second fork for the pid namespace and would nest the worker's own.
@@ -334,8 +334,8 @@ class Cage:
     def clone(self, shared_folder: bool = True) -> int:
         """Fork, in T1 into fresh user, pid, mount and IPC namespaces with a private, empty /tmp.
 
-        No id is mapped into the user namespace, so inside everybody is nobody. Returns the child's pid, and 0 in the
-        child, which must call `shut` next. The worker must have one thread: nothing is set right for others.
+        No id is mapped into the user namespace, so every user is "nobody" inside. Returns the child's pid, and 0 in the
+        child, which must call `shut` next. The worker must have one thread only.
         """
         if not self._namespaces:
             if self._shares_user and time.monotonic() >= self._count_again:
@@ -345,13 +345,13 @@ class Cage:
         self._renew_folder()
         pid = _do("clone", self._clone)
         if not shared_folder:
-            self._folder = (None,)  # not new for anybody else
+            self._folder = (None,)  # used from now on
         return pid
 
     def _renew_folder(self) -> None:
-        """A new /tmp, and the rules that allow it, for the next child, which takes a copy of this process' mounts.
+        """Make a new /tmp, and the rules that allow it, for the next child, which copies the mounts of this process.
 
-        One that nobody has touched is new.
+        A /tmp that was not changed is used again.
         """
         if self._folder:
             if _state("/tmp") == self._folder:
@@ -368,7 +368,7 @@ class Cage:
             os.close(folder)
 
     def _allow(self, paths: Sequence[tuple[int, int]]) -> None:
-        """Have `shut` leave a child these paths."""
+        """Let a child keep access to these paths after `shut`."""
         if self._ruleset >= 0:
             os.close(self._ruleset)
         self._ruleset = _ruleset(self._abi, paths)
@@ -382,7 +382,7 @@ class Cage:
         if self._ruleset >= 0:
             _do("landlock_restrict_self", self._restrict)
         for i, fd in enumerate(keep):
-            os.dup2(fd, 60 + i)  # out of the way of one another
+            os.dup2(fd, 60 + i)  # so that they do not overwrite one another
         for i in range(len(keep)):
             os.dup2(60 + i, 3 + i)
         os.closerange(3 + len(keep), 65536)
@@ -397,7 +397,7 @@ class Cage:
             struct.pack_into("I", self._filter, offset, pid)
 
     def waited_s(self, pid: int) -> float | None:
-        """Seconds the threads of a child were ready to run but given no core; None if the kernel does not tell."""
+        """Seconds that the threads of a child waited for a core; None if the kernel does not report it."""
         total = 0
         try:
             tasks = os.open(f"{pid}/task", os.O_RDONLY, dir_fd=self._proc)
@@ -418,12 +418,12 @@ class Cage:
 
 
 def trim_heap() -> None:
-    """Give back what starting up has left free: a fork pays for every page."""
+    """Return memory freed during start-up to the system, since a fork copies the table of every page."""
     _LIBC.malloc_trim(0)
 
 
 def _state(path: str) -> tuple[object, ...]:
-    """What differs once anybody has changed a folder or left something in it, though the clock be coarse."""
+    """A value that differs after any change in a folder, even if the clock is coarse."""
     stat, usage = os.stat(path), os.statvfs(path)  # noqa: PTH116 - pathlib is large
     return stat.st_ctime_ns, stat.st_mode, usage.f_ffree, usage.f_bfree, *os.listxattr(path)
 
@@ -434,9 +434,9 @@ def cpu_clock(pid: int) -> int:
 
 
 def enter(tier: str, read_only: Sequence[str], memory_bytes: int) -> Cage:
-    """Shut the worker itself in for `tier` ("T1", "T2", "T3"); samples may read below `read_only` and nowhere else.
+    """Isolate the worker itself for `tier` ("T1", "T2", "T3"); samples may read below `read_only` and nowhere else.
 
-    As root it becomes an unused user first or on the way. Raises OSError naming the first thing that was refused.
+    Root becomes an unused user before or during that. Raises OSError that names the first refused call.
     """
     abi = landlock_abi()
     proc = os.open("/proc", os.O_PATH)
@@ -452,7 +452,7 @@ def enter(tier: str, read_only: Sequence[str], memory_bytes: int) -> Cage:
     if tier == "T2" and not abi:
         raise OSError(errno.EOPNOTSUPP, "Landlock: not in this kernel, or switched off")
     filter = _seccomp(*_METADATA) if tier == "T2" else _seccomp(*_METADATA, *_BY_NAME, no_writing=True)
-    if _become_nobody():  # else the limit counts all this user runs: see `Cage.clone`
+    if _become_nobody():  # otherwise the limit counts all processes of this user: see `Cage.clone`
         limits[resource.RLIMIT_NPROC] = 64
     if tier == "T2":
         return Cage("T2 landlock+seccomp", abi, proc, rules, filter, limits)
@@ -471,7 +471,7 @@ def _seccomp(*more: str, no_writing: bool = False) -> bytes:
 
 
 def _enter_namespaces(proc: int, read_only: Sequence[str]) -> None:
-    """A root that holds only `read_only`, three devices and an empty /tmp; no network; no longer root."""
+    """Enter a root folder with only `read_only`, three devices and an empty /tmp; no network; no longer root."""
     uid, gid = os.geteuid(), os.getegid()
     private = NEWNS | NEWNET | NEWIPC | NEWUTS
     as_root = False
@@ -479,7 +479,7 @@ def _enter_namespaces(proc: int, read_only: Sequence[str]) -> None:
         try:
             _unshare(private)
             as_root = True
-        except PermissionError:  # root without CAP_SYS_ADMIN: go on as anybody else would
+        except PermissionError:  # root without CAP_SYS_ADMIN: continue like any other user
             _become_nobody()
             uid, gid = os.geteuid(), os.getegid()
     if not as_root:
@@ -487,7 +487,7 @@ def _enter_namespaces(proc: int, read_only: Sequence[str]) -> None:
         _map_ids(proc, uid, gid, uid)
     _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
     _build_root("/proc", read_only)
-    if as_root:  # no longer root, but the master of its own mounts
+    if as_root:  # no longer root, but may change its own mounts
         _become_nobody()
         uid, gid = os.geteuid(), os.getegid()
         _unshare(NEWUSER | NEWNS)
@@ -513,7 +513,7 @@ def _map_ids(proc: int, uid: int, gid: int, inside: int) -> None:
 
 
 def placed(path: str) -> str:
-    """Where a folder lies in the root of T1: in its own place, unless the samples' own /tmp would hide it there."""
+    """The path of a folder in the root of T1: its own, unless the samples' own /tmp would hide it there."""
     return f"/outside{path}" if path.startswith("/tmp/") else path
 
 
@@ -523,7 +523,7 @@ def _build_root(staging: str, read_only: Sequence[str]) -> None:
     for source in (*read_only, *_DEVICES):
         target = staging + placed(source)
         os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
-        if os.path.islink(source):  # noqa: PTH114 - /lib, where it is a link to usr/lib
+        if os.path.islink(source):  # noqa: PTH114 - /lib may be a link to usr/lib
             os.symlink(os.readlink(source), target)  # noqa: PTH115, PTH211
             continue
         if os.path.isdir(source):  # noqa: PTH112
@@ -535,13 +535,13 @@ def _build_root(staging: str, read_only: Sequence[str]) -> None:
     os.makedirs(staging + "/tmp", exist_ok=True)  # noqa: PTH103
     os.chdir(staging)
     _syscall("pivot_root", ctypes.c_char_p(b"."), ctypes.c_char_p(b"."))
-    _syscall("umount2", ctypes.c_char_p(b"."), _MNT_DETACH)  # the old root, which lies over the new one
+    _syscall("umount2", ctypes.c_char_p(b"."), _MNT_DETACH)  # the old root, which is mounted over the new one
     os.chdir("/")
     _mount_attributes("/", _ATTR_RDONLY, recursive=False)  # the devices stay writable
 
 
 def _threads_of(uid: int) -> int:
-    """How many threads a user runs now."""
+    """The number of threads that a user runs now."""
     count = 0
     for process in os.listdir("/proc"):  # noqa: PTH208
         if process.isdigit():
@@ -552,22 +552,22 @@ def _threads_of(uid: int) -> int:
 
 
 def _become_nobody() -> bool:
-    """As root, become a user nobody else is; False if the process was no real root. Raises OSError if it cannot.
+    """Become an unused user if this is root; False if the process is not a real root. Raises OSError if it cannot.
 
     RLIMIT_NPROC does not count for kernel uid 0, and files of root would be open to the sample.
     """
     if os.geteuid() != 0:
         return False
-    uid = 60578 + os.getpid() % 600  # a range that distributions and systemd leave alone
+    uid = 60578 + os.getpid() % 600  # a range that distributions and systemd do not use
     try:
         os.setresgid(uid, uid, uid)
     except OSError as e:
-        if e.errno == errno.EINVAL:  # the uid is not mapped here: "root" of somebody's user namespace
+        if e.errno == errno.EINVAL:  # the uid is not mapped here: "root" of another user namespace
             return False
         raise type(e)(e.errno, f"running as root, and cannot become another user: {e.strerror}") from e
     os.setgroups([])
     os.setresuid(uid, uid, uid)
-    _prctl(_PR_SET_DUMPABLE, 1, "dumpable")  # else /proc/self/uid_map belongs to root
+    _prctl(_PR_SET_DUMPABLE, 1, "dumpable")  # otherwise /proc/self/uid_map belongs to root
     return True
 
 
@@ -588,7 +588,7 @@ _LIMITS = {
 
 
 def _thread_id_address() -> int:
-    """Where glibc caches this thread's id; 0 if the kernel does not tell."""
+    """The address at which glibc caches this thread's id; 0 if the kernel does not report it."""
     address = ctypes.c_ulong(0)
     try:
         _prctl(_PR_GET_TID_ADDRESS, ctypes.byref(address), "tid address")

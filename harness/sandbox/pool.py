@@ -1,4 +1,4 @@
-"""The workers of a sandbox, seen from the process that uses them. See the package's docstring for the tiers."""
+"""`Sandbox`: manages the worker processes from the process that uses them. Tiers: see the package's docstring."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _BOOT = (
 # Fixed hash seed: the order of a set of strings, and with it a verdict, would otherwise change between workers.
 _ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 _START_S = 30.0
-_GRACE_S = 5.0  # a worker that is this late past its own wall limit hangs
+_GRACE_S = 5.0  # a worker that exceeds its own wall limit by this much hangs
 MAX_PROGRAM = 500_000  # characters
 OUTER = "HARNESS_SANDBOX_OUTER"
 _NEVER_NEEDED = shutil.ignore_patterns("test", "tests", "site-packages", "idlelib", "lib2to3", "ensurepip", "config-*")
@@ -74,11 +74,11 @@ class _WorkerDied(Exception):
 class Sandbox:
     """A `CodeRunner`: runs programs in `workers` processes; `run` may be called from any thread.
 
-    tier None takes the strongest of T1 and T2 this machine allows; naming one takes it or raises. T3, where files of
-    this user can be read, is only taken with allow_weak. Raises `SandboxError` saying what each tier was refused.
-    memory_bytes bounds the address space of one program. packages: what programs may import beside the standard
-    library, where this interpreter has it. outer: a command that starts another in a shell of its own, put before
-    each worker's ("bwrap --dev-bind / / --unshare-net"); default: $HARNESS_SANDBOX_OUTER.
+    tier None: the strongest of T1 and T2 that works on this machine; a named tier is used or raises. T3, in which this
+    user's files can be read, needs allow_weak. Raises `SandboxError` with the reason why each tier was refused.
+    memory_bytes limits the address space of one program. packages: packages that programs may import beside the
+    standard library, if this interpreter has them. outer: a command that isolates another command, put before that of
+    each worker ("bwrap --dev-bind / / --unshare-net"); default: $HARNESS_SANDBOX_OUTER.
     """
 
     tier: str
@@ -108,7 +108,7 @@ class Sandbox:
 
     @staticmethod
     def probe() -> tuple[str, str]:
-        """The tier this machine gives ("none" if it needs allow_weak) and, for the user, why no stronger one."""
+        """The tier of this machine ("none" if it needs allow_weak), and the reason why no stronger one is used."""
         try:
             with Sandbox(1) as sandbox:
                 return sandbox.tier, sandbox.why
@@ -116,10 +116,10 @@ class Sandbox:
             return "none", str(e)
 
     def run(self, job: CodeJob) -> CodeResult:
-        """The verdict on one program; blocks while all workers are busy. Never raises for what the program does.
+        """The verdict on one program; blocks while all workers are busy. No program makes it raise.
 
-        A doubtful verdict (only the clock stopped the program, on a machine too busy to say why) is reached once more,
-        with no other program beside.
+        After a doubtful verdict (the wall clock stopped the program, maybe because the machine is busy) the program is
+        run once more, with no other program beside it.
         """
         if self._closed:
             raise SandboxError("this sandbox is closed: make a new Sandbox")
@@ -145,9 +145,9 @@ class Sandbox:
         return result
 
     def _judge(self, worker: _WorkerHandle | None, job: CodeJob) -> tuple[CodeResult, bool, _WorkerHandle | None]:
-        """The verdict, whether it is doubtful (see `_result`), and the worker to go on with."""
+        """The verdict, whether it is doubtful (see `_result`), and the worker to use next."""
         why = ""
-        for _ in range(2):  # a worker that died takes no sample with it
+        for _ in range(2):  # if a worker died, its sample is run again by another
             try:
                 worker = worker or _WorkerHandle(self._settings)
                 return *worker.judge(job), worker
@@ -159,7 +159,7 @@ class Sandbox:
         return CodeResult("refused", f"sandbox: {why}"), False, None
 
     def close(self) -> None:
-        """End the workers, after the samples they are judging now."""
+        """End the workers, after their current samples."""
         if self._closed:
             return
         self._closed = True
@@ -178,7 +178,7 @@ class Sandbox:
 
 @dataclass(frozen=True)
 class _Settings:
-    """What all workers of a sandbox have in common."""
+    """The settings shared by all workers of a sandbox."""
 
     level: str  # "T1", "T2", "T3"
     library: _Library
@@ -189,7 +189,7 @@ class _Settings:
 def _strongest(
     tier: str | None, allow_weak: bool, packages: Sequence[str], memory_bytes: int, outer: tuple[str, ...]
 ) -> tuple[_WorkerHandle, str]:
-    """A first worker of the strongest tier allowed, proven by a program that tries to get out; and why no stronger."""
+    """A worker of the strongest allowed tier, tested with a program that tries to escape; and why no stronger one."""
     if tier not in (None, *TIERS):
         raise SandboxError(f"tier must be one of {', '.join(TIERS)}, got {tier!r}")
     if tier == "T3" and not allow_weak:
@@ -235,7 +235,7 @@ class _WorkerHandle:
                     [*settings.outer, *command],
                     stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
                     cwd="/",
-                    start_new_session=True,  # Ctrl-C is for us, not for the workers
+                    start_new_session=True,  # Ctrl-C reaches this process only, not the workers
                 )  # fmt: skip
             except OSError as e:
                 self._control.close()
@@ -273,7 +273,7 @@ class _WorkerHandle:
         return _result(said, ENDED.unpack(end), job.timeout_s, time.monotonic() - started)
 
     def check_itself(self) -> None:
-        """Raises SandboxError naming what a program could do that it must not."""
+        """Raise SandboxError if a test program could do something forbidden; the error names it."""
         result, _ = self.judge(_SELF_CHECK)
         if not result.passed:
             raise SandboxError(result.why)
@@ -287,13 +287,13 @@ class _WorkerHandle:
             self._process.wait()
 
     def kill(self) -> None:
-        """End a worker that may hang; what it was running dies with it."""
+        """Kill a worker that may hang, with the sample that it runs."""
         self._process.kill()
         self.close()
 
 
 def _exchange(driver: Channel, job: CodeJob) -> tuple[ProgramVerdict, str, str] | None:
-    """Hand the job to the driver and read what it says; None if it says nothing."""
+    """Send the job to the driver and return its message; None if there is none."""
     asked = {
         "program": job.program,
         "entry_point": job.entry_point,
@@ -318,7 +318,7 @@ def _result(
 ) -> tuple[CodeResult, bool]:
     """The result from the driver's message and the worker's observations, and whether it is doubtful.
 
-    That is where only the clock's backstop stopped the program, or its driver died, which others can cause too.
+    It is doubtful if the wall-clock backstop stopped the program or its driver died: other processes can cause both.
     """
     verdict, why, test = said or ("error", "", "")
     doubtful = False
@@ -348,13 +348,13 @@ def _result(
 
 
 def _python() -> str:
-    """The interpreter itself: a virtual environment's link would bring its packages in."""
+    """The interpreter itself, since the link of a virtual environment would make its packages importable."""
     return str(Path(getattr(sys, "_base_executable", sys.executable) or sys.executable).resolve())
 
 
 @dataclass(frozen=True)
 class _Library:
-    """Where programs import from. path: sys.path; readable: folders that holds; home: PYTHONHOME, "" for the usual."""
+    """Folders that programs import from. path: sys.path; readable: its folders; home: PYTHONHOME; "": the default."""
 
     path: list[str]
     readable: list[str]
@@ -362,7 +362,7 @@ class _Library:
     copy: tempfile.TemporaryDirectory[str] | None = None
 
     def close(self) -> None:
-        """Remove what was copied."""
+        """Remove the copied files."""
         if self.copy:
             self.copy.cleanup()
 
@@ -377,7 +377,7 @@ class _Library:
             copy = None
             if folders and level == "T1":  # only these folders are mounted there
                 path += sorted({f.parent for f in folders})
-            elif folders:  # the folder they lie in holds others, which Landlock would have to show
+            elif folders:  # their folder contains other packages, which Landlock would have to allow too
                 copy = tempfile.TemporaryDirectory(prefix="harness-packages-")
                 links = Path(copy.name)
                 links.chmod(0o755)
@@ -388,7 +388,7 @@ class _Library:
             return cls([str(p) for p in path], _read_only(readable), copy=copy)
         copy = tempfile.TemporaryDirectory(prefix="harness-stdlib-")
         Path(copy.name).chmod(0o755)
-        home = Path(copy.name, "lib", stdlib.name)  # laid out so that the folder can be PYTHONHOME
+        home = Path(copy.name, "lib", stdlib.name)  # in the layout of PYTHONHOME
         shutil.copytree(stdlib, home, ignore=_NEVER_NEEDED, copy_function=_link_or_copy)
         if not dynload.is_relative_to(stdlib):
             shutil.copytree(dynload, home / "lib-dynload", copy_function=_link_or_copy)
@@ -399,7 +399,7 @@ class _Library:
 
 
 def _folders(package: str) -> list[Path]:
-    """The folders of an installed package and of the shared libraries it brought; none if it is not installed."""
+    """The folders of an installed package and of its shared libraries; empty if it is not installed."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return []
@@ -419,14 +419,14 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def _must_copy(level: str, folders: Sequence[Path]) -> bool:
-    """Whether a folder lies where the user that root becomes cannot go (pyenv below /root) and nothing binds it."""
+    """Whether a folder must be copied, as the user that root becomes cannot read it (pyenv below /root)."""
     if level == "T1" or os.geteuid() != 0:
         return False
     return not all(p.stat().st_mode & stat.S_IXOTH for f in folders for p in (f, *f.parents))
 
 
 def _read_only(folders: Sequence[Path]) -> list[str]:
-    """`folders`, and where shared libraries live. Folders inside others are left out."""
+    """`folders` and the folders of shared libraries, without folders inside others."""
     shared = [Path(p) for p in ("/usr/lib", "/usr/lib64", "/lib", "/lib64") if Path(p).exists()]
     with contextlib.suppress(OSError):
         mapped = [line.split(maxsplit=5)[-1] for line in Path("/proc/self/maps").read_text().splitlines()]

@@ -1,8 +1,8 @@
-"""Plain data over a socket: what the tests and the candidate say to each other. Nothing here can carry code.
+"""Plain data over a socket: the messages between the tests and the candidate. They cannot contain code.
 
 JSON with tags: scalars and lists are themselves, everything else is `{"tag": ...}`. Values of built-in types arrive as
 exactly these types; instances of subclasses are flattened with the base class's own methods, so an operator the
-candidate overrode never reaches the tests. What is no plain data is left to each side (`other`, `resolve`).
+candidate overrode never reaches the tests. Values that are not plain data are left to each side (`other`, `resolve`).
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ def _refuse(value: object) -> None:
     raise TypeError(f"{type(value).__name__} cannot be JSON")
 
 
-# The C halves of json.dumps and json.loads alone: the rest of these touches memory that every fork would copy.
+# Only the C parts of json.dumps and json.loads: the rest writes to memory that every fork would copy.
 _WRITE = c_make_encoder(None, _refuse, encode_basestring_ascii, None, ":", ",", False, False, True)
 _READ = c_make_scanner(JSONDecoder())
 _PREFIX = struct.Struct("!I")
-_SMALL = 1 << 4096  # larger integers travel as hexadecimal digits: decimal ones cost quadratic time to read
+_SMALL = 1 << 4096  # larger integers are sent as hexadecimal digits: reading decimal digits takes quadratic time
 ATOMS = frozenset({str, float, bool, type(None)})
 NESTED = frozenset({list, dict})
 _KINDS = (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, object)
-TYPES: dict[str, Any] = {kind.__name__: kind for kind in _KINDS}  # types that travel by name
+TYPES: dict[str, Any] = {kind.__name__: kind for kind in _KINDS}  # types that are sent by name
 
 
 class Closed(Exception):
-    """The other end is gone."""
+    """The other end of the socket is closed."""
 
 
 class Channel:
     """Length-prefixed JSON messages over a connected stream socket, given by its descriptor. Each waits for its answer.
 
-    timeout_s: how long to wait for a message; None: for ever.
+    timeout_s: how long to wait for a message; None: no limit.
     """
 
     def __init__(self, fd: int, timeout_s: float | None = None) -> None:
@@ -54,7 +54,7 @@ class Channel:
         self.received = 0  # bytes
 
     def send(self, message: Any) -> None:
-        """Send one message. Raises ValueError if it is too long, Closed if nobody listens."""
+        """Send one message. Raises ValueError if it is too long, Closed if the other end is closed."""
         data = "".join(_WRITE(message, 0)).encode()
         if len(data) > MAX_BYTES:
             raise ValueError(f"a message may have {MAX_BYTES} bytes, this one has {len(data)}")
@@ -164,8 +164,9 @@ _CONTAINERS = ("t", "s", "f", "r", "d", "q", "C", "k")
 def _clock(x: Any, offset: Any) -> list[Any]:
     return [x.hour, x.minute, x.second, x.microsecond, None if offset is None else offset.total_seconds()]
 
+    # Such a value can exist only if its module is loaded, and only then is this check made.
 
-# Only where the module is loaded can there be such a value, and only then does it cost anything.
+
 _FROM_MODULES: tuple[tuple[str, str, str, Callable[[Any], Any]], ...] = (
     ("decimal", "Decimal", "D", str),
     ("fractions", "Fraction", "F", lambda x: [x.numerator, x.denominator]),
@@ -179,9 +180,9 @@ _FROM_MODULES: tuple[tuple[str, str, str, Callable[[Any], Any]], ...] = (
 
 
 def decode(wire: Any, resolve: Callable[[str, Any], Any]) -> Any:
-    """The value `wire` stands for; `resolve` is asked for tags that are not plain data.
+    """The value that `wire` encodes; `resolve` is called for tags that are not plain data.
 
-    Raises ValueError or TypeError for what `encode` would not have written.
+    Raises ValueError or TypeError for data that `encode` would not have written.
     """
     if type(wire) is list:
         if NESTED.isdisjoint(map(type, wire)):
@@ -251,7 +252,7 @@ _MAKE: dict[str, Callable[[Any], Any]] = {
     "t": tuple,
     "d": _dict,
     "i": _integer,
-    "s": lambda items: set(frozenset(items)),  # as a literal is built, so that it is walked in the same order
+    "s": lambda items: set(frozenset(items)),  # as for a literal, so that iteration has the same order
     "f": frozenset,
     "b": bytes.fromhex,
     "a": bytearray.fromhex,
@@ -271,10 +272,10 @@ _MAKE: dict[str, Callable[[Any], Any]] = {
 
 
 def pack(value: Any, by_value: Callable[[Any], bool], other: Callable[[Any], Any]) -> list[Any]:
-    """`value` as [data, instances]: objects for which `by_value` holds travel as [name of the class, attributes].
+    """`value` as [data, instances]: objects for which `by_value` is true become [name of the class, attributes].
 
-    Members of an Enum travel as its name and theirs, named tuples as its name and their items. Instances may refer to
-    one another, in circles too. `other` tags the rest.
+    Members of an Enum become [its name, theirs], named tuples [its name, items]. Instances may refer to one another,
+    also in cycles. `other` tags the rest.
     """
     if type(value) in ATOMS:
         return [value, []]
@@ -284,7 +285,7 @@ def pack(value: Any, by_value: Callable[[Any], bool], other: Callable[[Any], Any
     def tagged(v: Any) -> Any:
         if isinstance(v, type) and v in TYPES.values():
             return {"T": v.__name__}
-        named = isinstance(v, tuple)  # with names for its fields, or it would not have come here
+        named = isinstance(v, tuple)  # has names for its fields, else it would not be here
         if named or isinstance(v, Enum):
             if by_value(v):
                 return {"y": [type(v).__name__, encode(list(tuple.__iter__(v)), tagged) if named else v.name]}
@@ -298,15 +299,15 @@ def pack(value: Any, by_value: Callable[[Any], bool], other: Callable[[Any], Any
 
     wire = encode(value, tagged)
     table = []
-    for v in instances:  # grows while it is walked: an attribute may be another instance
+    for v in instances:  # grows during the loop: an attribute may be another instance
         table.append([type(v).__name__, encode(_attributes(v), tagged)])
     return [wire, table]
 
 
 def unpack(packed: Any, classes: Mapping[str, Any], resolve: Callable[[str, Any], Any]) -> Any:
-    """The value `packed` stands for, its instances made from `classes`; `resolve` is asked for other tags.
+    """The value that `packed` encodes, with instances of `classes`; `resolve` is called for other tags.
 
-    Raises ValueError, TypeError, LookupError or AttributeError for what `pack` would not have written.
+    Raises ValueError, TypeError, LookupError or AttributeError for data that `pack` would not have written.
     """
     wire, table = packed
     if not table and (type(wire) not in NESTED or (type(wire) is list and NESTED.isdisjoint(map(type, wire)))):

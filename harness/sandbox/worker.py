@@ -1,13 +1,13 @@
 """A worker: a small, long-lived fork server that runs one sample at a time in two forked processes.
 
-* The **driver** (`driver`) is trusted: it alone reads the job, runs the tests, compares, and says the verdict. It
-  serves sample after sample, each in a fresh namespace, and is thrown away after anything but an ordinary verdict.
-* The **candidate** (`candidate`) is not, and lives for one sample: it gets its program from the driver, then answers
-  calls. It never holds a test, an expected value or a way to the verdict, so there is nothing to forge; its exit code
-  and its output mean nothing.
+* The **driver** (`driver`) is trusted: it alone reads the job, runs the tests, compares, and gives the verdict. It
+  runs many samples, each in a fresh namespace, and is replaced after anything except an ordinary verdict.
+* The **candidate** (`candidate`) is untrusted and lives for one sample: it gets its program from the driver, then
+  answers calls. It never has a test, an expected value or access to the verdict, so it cannot forge one; its exit code
+  and its output are ignored.
 
-The worker itself never reads a job, so its memory, which the candidate inherits, holds none. It starts as a fresh
-interpreter with few modules: what a fork costs grows with the memory that is forked.
+The worker itself never reads a job, so the memory that the candidate inherits contains none. It starts as a fresh
+interpreter with few modules, since the cost of a fork grows with the memory of the process.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from harness.sandbox import kernel
 from harness.sandbox.candidate import be_candidate
 from harness.sandbox.driver import drive
 
-# Imported once here instead of once per sample; the rest of the standard library is read from disk when asked for.
+# Imported once here instead of once per sample; the rest of the standard library is read from disk when needed.
 _PRELOAD = ("bisect", "copy", "functools", "heapq", "itertools", "math", "operator", "re", "string", "typing")
-ASKED = struct.Struct("dd?")  # CPU seconds, wall seconds, whether the program is run as one
+ASKED = struct.Struct("dd?")  # CPU seconds, wall seconds, whether the whole program is run
 ENDED = struct.Struct("8siid")  # how (see `_watch`), exit code or errno of the driver, of the candidate, CPU seconds
 _CONTROL = 0  # the worker's standard input is its socket to `Sandbox`
 _DRIVER_SPARE_S = 1.0  # CPU seconds a driver may use beyond the candidate's own limit
-_PAUSE_S = 0.05  # between two looks at a candidate that sleeps
-_SLACK_S = 0.1  # how far the kernel's count of waiting may lag behind
+_PAUSE_S = 0.05  # between two checks of a sleeping candidate
+_SLACK_S = 0.1  # possible lag of the kernel's count of waiting time
 
 
 def main(tier: str, read_only: list[str], library: list[str], memory_bytes: int) -> None:
-    """Serve `Sandbox` over standard input until it hangs up. library: where modules may be imported from."""
-    control = socket(fileno=os.dup(_CONTROL))  # out of the way: 0, 1 and 2 become /dev/null
+    """Serve `Sandbox` over standard input until it disconnects. library: folders to import modules from."""
+    control = socket(fileno=os.dup(_CONTROL))  # moved, since 0, 1 and 2 become /dev/null
     os.environ.clear()
-    os.putenv("OPENBLAS_NUM_THREADS", "1")  # else numpy reserves memory for a thread per core
+    os.putenv("OPENBLAS_NUM_THREADS", "1")  # otherwise numpy reserves memory for a thread per core
     try:
         sys.path[:] = library
         sys.argv[:] = [""]
@@ -59,7 +59,7 @@ def main(tier: str, read_only: list[str], library: list[str], memory_bytes: int)
         del sys.modules[name]  # no program needs to find them
     gc.collect()
     kernel.trim_heap()
-    gc.disable()  # a collection would touch, and so copy, every page the children share
+    gc.disable()  # a collection would write to, and so copy, every page that the children share
     gc.freeze()
     worker = _Worker(control, cage)
     while True:
@@ -72,7 +72,7 @@ def main(tier: str, read_only: list[str], library: list[str], memory_bytes: int)
 
 
 def _preload() -> None:
-    """Import what samples use most. `random` gets one state for all: a program that draws numbers draws the same."""
+    """Import the modules that samples use most. `random` has the same state in every sample, so results repeat."""
     register, os.register_at_fork = os.register_at_fork, lambda **_: None  # random would reseed itself in every fork
     import random
 
@@ -91,12 +91,12 @@ class _Worker:
         self._cage = cage
         self._driver: _Driver | None = None
         self._poll = select.poll()
-        self._poll.register(control, 0)  # a hang-up is always reported
+        self._poll.register(control, 0)  # a disconnect is always reported
 
     def judge(self, job: int, cpu_s: float, wall_s: float, stdio: bool) -> tuple[bytes, int, int, float]:
-        """Run one sample to its end, or to the end of its time: how it ended, as in `ENDED`.
+        """Run one sample until it ends or its time is over; returns how it ended, as in `ENDED`.
 
-        The verdict itself goes from the driver to `job`.
+        The driver sends the verdict itself to `job`.
         """
         near, far = socketpair()
         output = os.memfd_create("output") if stdio else -1  # standard output of a program that is run as such
@@ -111,7 +111,7 @@ class _Worker:
         driver.start(job, near, output)
         _close(job, near, far, output)
         end = self._watch(driver, candidate, cpu_s, time.monotonic() + wall_s)
-        if end != b"done":  # first: else it would judge what the candidate left when it was killed
+        if end != b"done":  # first, or it would grade the remains of a killed candidate
             os.kill(driver.pid, kernel.SIGKILL)
         os.kill(candidate, kernel.SIGKILL)  # not reaped yet, so the number is still its own
         _, status, used = os.wait4(candidate, 0)
@@ -123,7 +123,7 @@ class _Worker:
         return end, died, os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
 
     def _ready_driver(self) -> _Driver:
-        """The driver of the sample before, if it is still there, else a new one."""
+        """The driver of the previous sample if it can be used again, else a new one."""
         if self._driver is not None and os.waitpid(self._driver.pid, os.WNOHANG)[0]:
             self._poll.unregister(self._driver.link)
             self._driver.link.close()
@@ -134,22 +134,22 @@ class _Worker:
         return self._driver
 
     def _watch(self, driver: _Driver, candidate: int, cpu_s: float, deadline: float) -> bytes:
-        """Wait for the end of a sample, and say which.
+        """Wait for the end of a sample, and return how it ended.
 
-        "done": an ordinary verdict; "spent": the driver said a verdict but must not be used again; "died": it said
-        none; "over": it used its own time. "cpu": the candidate used its time; "asleep": it let that time pass, working
-        or not; "wall": the clock's backstop, which on a busy machine says nothing about the candidate.
+        "done": an ordinary verdict; "spent": a verdict, but the driver must not be used again; "died": the driver gave
+        none; "over": the driver used up its own time. "cpu": the candidate used up its CPU time; "asleep": it used up
+        that time working or sleeping; "wall": the wall-clock backstop, which may be due to a busy machine.
         """
         clock = kernel.cpu_clock(candidate)
         began = time.monotonic()
-        look = began + cpu_s + _SLACK_S  # no candidate can have let its time pass before
+        look = began + cpu_s + _SLACK_S  # no candidate can have used up its time before
         left = cpu_s
         while True:
             ready = [fd for fd, _ in self._poll.poll(left * 1000 + 1)]
             if driver.link.fileno() in ready:
                 said = driver.link.recv(16)
                 return said or b"died"
-            if ready:  # nobody waits for an answer any more
+            if ready:  # no answer is expected any more
                 os.kill(driver.pid, kernel.SIGKILL)
                 os.kill(candidate, kernel.SIGKILL)
                 os._exit(0)
@@ -183,7 +183,7 @@ class _Driver:
         self.clock = kernel.cpu_clock(self.pid)
 
     def start(self, job: int, near: socket, output: int) -> None:
-        """Hand over the sockets of one sample. A driver that is gone is noticed by `_Worker._watch`."""
+        """Pass on the sockets of one sample. `_Worker._watch` notices a driver that has ended."""
         self.started_s = time.clock_gettime(self.clock)
         try:
             fds = (
@@ -194,7 +194,7 @@ class _Driver:
             os.kill(self.pid, kernel.SIGKILL)
 
     def end(self) -> int:
-        """Kill it; its exit code."""
+        """Kill the driver; returns its exit code."""
         os.kill(self.pid, kernel.SIGKILL)
         _, status = os.waitpid(self.pid, 0)
         self.link.close()
@@ -210,7 +210,7 @@ def _close(job: int, near: socket, far: socket, output: int) -> None:
 
 
 def _play(role: Callable[[], None]) -> NoReturn:
-    """Play a role in a forked child and never return into the worker's code."""
+    """Run as driver or candidate in a forked child, and never return into the worker's code."""
     try:
         role()
     finally:
