@@ -1,4 +1,4 @@
-"""The meter: what a stage has spent, in one enforced unit, with everything else recorded beside it.
+"""The meter: the cost of a stage in the budget's unit, which is enforced, and in all others, which are recorded.
 
 FLOPs by formula (2 per weight and token forward, twice that backward; attention scores and recomputation left out):
 training 6·N per token (4·N with an adapter: no gradient of frozen weights), reading or sampling 2·N per token, N =
@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from harness.types import Budget, Cost
 
-OVERSHOOT = 0.02  # share of the budget by which the last step may overshoot it
+OVERSHOOT = 0.02  # the last step may overshoot the budget by this share
 FULL, ADAPTER = 6.0, 4.0  # FLOPs per weight and token of a training step
 
 Phase = Literal["train", "generate", "reward", "score"]
@@ -53,7 +53,7 @@ class Meter:
         self._phase: Phase | None = None
 
     def train(self, tokens: int, trained: int) -> None:
-        """An optimizer step over `tokens` real tokens, of which the loss counted `trained`."""
+        """Charge an optimizer step over `tokens` real tokens, `trained` of them in the loss."""
         c = self.cost
         self.cost = replace(
             c,
@@ -67,7 +67,7 @@ class Meter:
         self._stepped = self.used
 
     def generate(self, prompt_tokens: int, tokens: int, rollouts: int = 0, zero_advantage: int = 0) -> None:
-        """The student read `prompt_tokens` and sampled `tokens`."""
+        """Charge that the student read `prompt_tokens` and sampled `tokens`."""
         c = self.cost
         self.cost = replace(
             c,
@@ -79,7 +79,7 @@ class Meter:
         )
 
     def score(self, tokens: int) -> None:
-        """The teacher scored `tokens` (log-probabilities) in the training loop."""
+        """Charge that the teacher scored `tokens` (log-probabilities) in the training loop."""
         c = self.cost
         self.cost = replace(
             c,
@@ -88,9 +88,9 @@ class Meter:
         )
 
     def charge_once(self, prompt_tokens: int = 0, tokens: int = 0, scored: int = 0, seconds: float = 0.0) -> None:
-        """Teacher work done once before the loop: tokens read, sampled (rejected traces too), scored, and its seconds.
+        """Charge teacher work done once before the loop: tokens read, sampled (rejected traces too), scored; seconds.
 
-        Every stage that uses it is charged for all of it, so a strategy's cost does not depend on what else was run.
+        Every stage that uses it is charged for all of it, so a strategy's cost does not depend on the other strategies.
         """
         c = self.cost
         writing, scoring = (0.0, seconds) if scored else (seconds, 0.0)
@@ -134,7 +134,7 @@ class Meter:
 
     @property
     def used(self) -> float:
-        """Spent so far, in the budget's unit."""
+        """The amount spent so far, in the budget's unit."""
         return self.cost.spent(self.budget.unit)
 
     @property

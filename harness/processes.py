@@ -37,7 +37,7 @@ class Child:
         self.folder.cleanup()
 
     def last_words(self) -> str:
-        """How the process ended, with the last lines of its output; waits for the end."""
+        """A sentence on how the process ended, with the last lines of its output; waits for the end."""
         code = self.popen.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         hint = " (out of memory?)" if code == -signal.SIGKILL else ""

@@ -45,7 +45,7 @@ LOGGED: Mapping[str, str] = {  # what a progress line may hold -> label of its a
     "lr": "learning rate",
 }
 IN_PERCENT = {"clipped"}
-LOG_SPAN = 100  # a cost axis is logarithmic where its largest cost is more than so many times its smallest above 0
+LOG_SPAN = 100  # a cost axis is logarithmic if its largest cost is more than this many times its smallest above 0
 MARKS_PER_LINE = 8  # on the long lines of a training log
 
 
