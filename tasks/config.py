@@ -69,11 +69,11 @@ class Defect:
 
 @dataclass(frozen=True)
 class Templates:
-    """What an item is made of: Jinja templates over the columns of a row."""
+    """The Jinja templates over the columns of a row that make an item."""
 
     text: str  # the prompt
     target: str  # the right answer
-    solution: str  # a reply that strict accepts; "": the target in the form that strict wants
+    solution: str  # a reply that strict accepts; "": the target in the format that strict accepts
     tolerance: str  # how far a number may be from the target; "": it must be equal
 
 
@@ -81,18 +81,18 @@ class Templates:
 class ColumnNames:
     """The columns of a row that have a meaning beyond the templates."""
 
-    question: str  # the column that asks
-    id: str  # the column that names a row; "" if the benchmark has none
-    keep: tuple[str, ...]  # columns that an item's metadata holds
+    question: str  # the column with the question
+    id: str  # the column with the id of a row; "" if the benchmark has none
+    keep: tuple[str, ...]  # columns that go into the item's metadata
     optional: tuple[str, ...]  # columns that may be null
 
 
 @dataclass(frozen=True)
 class Published:
-    """What is known of the benchmark beyond its items."""
+    """Published facts about the benchmark, apart from its items."""
 
     licence: str
-    source: str  # paper or home of the benchmark; "" if the file does not say
+    source: str  # paper or home page of the benchmark; "" if the file does not state it
     sizes: Mapping[Split, int]  # items by split, as published
     benchmark: str  # the hub's own board of this dataset; "": none
 

@@ -164,7 +164,7 @@ def test_log_probabilities_are_those_of_a_plain_forward_pass(model_engine: Engin
 
 def test_what_cannot_be_scored_is_said(engine: Engine) -> None:
     if engine.name not in ("vllm", "transformers"):
-        with pytest.raises(EngineError, match=f"'{engine.name}' cannot tell the log-probability"):
+        with pytest.raises(EngineError, match=f"'{engine.name}' cannot compute the log-probability"):
             list(engine.generate([given("a", "x", " y")]))
         return
     replies = by_key(engine.generate([given("none", "x", ""), given("long", "x" * 1100, " y"), given("ok", "", "y")]))

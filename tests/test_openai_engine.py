@@ -428,7 +428,7 @@ def test_a_busy_server_is_asked_again_after_the_pause_it_wants_and_that_is_told_
     assert (generation.text, generation.finish, len(stub.bodies)) == ("ok", "stop", 4)
     assert 1.5 + 1.5 + 1.5 < time.monotonic() - began < 8
     assert generation.wall_s < 1, "waiting is not the reply's time"
-    assert notices == [f"engine 'openai': {stub.url} does not answer (HTTP 503: loading); asking again, 3 times"]
+    assert notices == [f"engine 'openai': {stub.url} does not answer (HTTP 503: loading); repeating up to 3 times"]
 
 
 def test_leaving_hangs_up_on_the_server_and_waits_for_nothing(stub: Stub) -> None:
@@ -475,7 +475,7 @@ def test_whatever_may_pass_is_asked_again(stub: Stub, status: int) -> None:
 def test_a_pause_that_is_too_long_is_an_error_at_once(stub: Stub) -> None:
     for value in ("3600", formatdate(time.time() + 3605, usegmt=True)):
         stub.answer = lambda _n, value=value: (429, {"retry-after": value}, {"error": {"message": "out of credit"}})
-        with pytest.raises(EngineError, match=r"wants a pause of 360\d s; model 'm'\): HTTP 429: out of credit"):
+        with pytest.raises(EngineError, match=r"asks for a pause of 360\d s; model 'm'\): HTTP 429: out of credit"):
             list(stub.engine().generate([ask("a", "x")]))
 
 
@@ -518,7 +518,7 @@ def test_a_wrong_key_or_model_is_an_error_at_once_that_does_not_show_the_key(
         list(engine.generate([ask("a", "x")]))
     message = str(failure.value)
     assert (
-        f"{stub.url} says for the model 'm': HTTP {status}: {said.replace('sk-secret!', '***')}. It offers m; {hint}"
+        f"{stub.url} answered for the model 'm': HTTP {status}: {said.replace('sk-secret!', '***')}. It offers m; {hint}"
         in message
     )
     assert (len(stub.bodies), notices) == (1, [])
@@ -596,7 +596,7 @@ def test_a_list_of_models_that_makes_no_sense_is_an_engine_error(stub: Stub) -> 
         with pytest.raises(EngineError, match=r"it sent no (JSON|list of models)"):
             stub.engine(0)
     stub.models = (302, {"location": "/"}, b"")
-    with pytest.raises(EngineError, match=r"says for the model 'm': HTTP 302: Found\. It offers no list of models"):
+    with pytest.raises(EngineError, match=r"answered for the model 'm': HTTP 302: Found\. It offers no list of models"):
         stub.engine(0)
 
 
@@ -614,7 +614,7 @@ def test_weights_that_cannot_be_verified_are_refused(stub: Stub, tmp_path: Path)
 
 def test_log_probabilities_and_requests_that_are_none_are_refused(stub: Stub) -> None:
     scored = Request("a", (Message(RAW, "x"),), SamplingParams(1), continuation="y")
-    with pytest.raises(EngineError, match=r"cannot tell the log-probability .* --engine vllm or transformers"):
+    with pytest.raises(EngineError, match=r"cannot compute the log-probability .* --engine vllm or transformers"):
         list(stub.engine().generate([scored]))
     with pytest.raises(EngineError, match="two requests have the key 'a'"):
         list(stub.engine().generate([ask("a", "x"), ask("a", "y")]))
@@ -632,7 +632,7 @@ def test_address_and_key_come_from_the_environment_and_must_make_sense(monkeypat
     for address in ("localhost:8000", "http://", "ftp://x/v1", "http://x:99999/v1"):
         with pytest.raises(UsageError, match=f"such as http://localhost:8000/v1, got '{address.rstrip('/')}'"):
             OpenAIEngine(OpenAIConfig(address))
-    with pytest.raises(UsageError, match="a key belongs into OPENAI_API_KEY") as failure:
+    with pytest.raises(UsageError, match="put the key into OPENAI_API_KEY") as failure:
         OpenAIEngine(OpenAIConfig("http://me:secret@host/v1"))
     assert "secret" not in str(failure.value)
     monkeypatch.setenv("OPENAI_API_KEY", "two\nlines")

@@ -391,7 +391,7 @@ def test_recorded_replies_keep_the_promises_of_every_engine(tmp_path: Path) -> N
     assert [g.key for g in engine.generate(asked[2:3])] == [keys[2]]
     with pytest.raises(EngineError, match="two requests have the key"):
         list(engine.generate([asked[0], asked[0]]))
-    with pytest.raises(EngineError, match="'replay' cannot tell the log-probability"):
+    with pytest.raises(EngineError, match="'replay' cannot compute the log-probability"):
         list(engine.generate([Request("a#0", (Message(RAW, "x"),), PARAMS, " y")]))
     assert engine.describe().engine == "replay"
     engine.sleep()

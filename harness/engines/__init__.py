@@ -1,1 +1,1 @@
-"""Engines turn requests into generations: vLLM, transformers, a server, or a script."""
+"""Engines that turn requests into generations: vLLM, transformers, a server, or scripted replies."""

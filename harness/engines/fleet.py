@@ -1,4 +1,4 @@
-"""Data parallel: several engines, each with the whole model, that share the requests of one call."""
+"""Data parallelism: several engines, each with the whole model, share the requests of one call."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class _Shared:
     """An iterator that several threads may take from."""
 
     def __init__(self, requests: Iterator[Request]) -> None:
-        self.left = threading.Event()  # the caller wants no more
+        self.left = threading.Event()  # the caller needs no more
         self._requests = requests
         self._lock = threading.Lock()
 

@@ -1,9 +1,9 @@
-"""Any server that speaks the OpenAI protocol: vLLM serve, SGLang, llama.cpp, a hosted model.
+"""The engine for any server with the OpenAI API: vLLM serve, SGLang, llama.cpp, a hosted model.
 
-The server renders the chat template and does not show the result, so the `prompt` of a chat is its messages as JSON,
-marked as such, and `prompt_hash` is of that text. Nobody can verify a server's weights: where a digest of weights
-belongs, records say "served:" and a hash of the address and the model's name. A server that splits the thinking of a
-reasoning model off gets it put back in front of the reply as "<think>...</think>", so no part of a reply is lost.
+The server renders the chat template and does not return the result, so the `prompt` of a chat is its messages as JSON,
+marked as such, and `prompt_hash` is the hash of that text. A server's weights cannot be verified: in place of a weights
+digest, records have "served:" and a hash of the address and the model's name. If the server returns the reasoning of a
+model separately, it is put back in front of the reply as "<think>...</think>", so that no part of a reply is lost.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ from harness.types import RAW, Checkpoint, EngineInfo, Finish, Generation, Reque
 T = TypeVar("T")
 _Work = Callable[[httpx.AsyncClient], Coroutine[Any, Any, T]]
 
-SERVED = "served:"  # what the digest of a checkpoint begins with that a server holds
+SERVED = "served:"  # prefix of the digest of a server's checkpoint
 _DEFAULT_URL = "http://localhost:8000/v1"
 _NO_KEY = "EMPTY"
-_REFUSED = {400, 413, 422}  # the server will not answer this one request
-_BUSY = {408, 409, 429}  # and 5xx: worth asking again
+_REFUSED = {400, 413, 422}  # statuses for which this one request fails
+_BUSY = {408, 409, 429}  # and 5xx: the request is repeated
 _CHECK = {
     401: "check the key in OPENAI_API_KEY",
     403: "check the key in OPENAI_API_KEY",
     404: "check the model's name, and the address: most end in /v1",
 }
 
-# What a request leaves out, these servers take from the checkpoint's generation_config.json or from their own defaults
-# (a repetition penalty, a top_k), which must not leak into the replies. They name themselves in their list of models.
+# For parameters that a request leaves out, these servers use the checkpoint's generation_config.json or their own
+# defaults (a repetition penalty, a top_k), which must not affect the replies. Their list of models has their names.
 _PLAIN: dict[str, dict[str, float]] = {
     "vllm": {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
     "sglang": {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
@@ -61,15 +61,15 @@ _PLAIN: dict[str, dict[str, float]] = {
 
 
 class _Refused(Exception):
-    """The server will not answer this request, however often it is asked."""
+    """The server refuses this request, and repeating it would not help."""
 
 
 class _ServerError(EngineError):
-    """The server will not answer any request."""
+    """The server does not answer any request."""
 
 
 def served(base_url: str, model: str) -> Checkpoint:
-    """What stands for the checkpoint of a model that a server holds; an empty address is found as the engine does."""
+    """The checkpoint that represents a server's model; an empty address has the same default as in the engine."""
     return Checkpoint(Path(model), SERVED + sha256_of([_address(base_url), model]), tokenizer_digest="")
 
 
@@ -112,10 +112,10 @@ class OpenAIEngine:
         self._key = _key(config.api_key)
         self._retries = config.retries
         self._timeout_s = config.timeout_s
-        self._model = ""  # as the server spells it
+        self._model = ""  # in the server's spelling
         self._loaded = False
         self._plain: dict[str, float] = {}
-        self._version: str | None = None  # None: the server could not be asked yet
+        self._version: str | None = None  # None: the server did not answer yet
 
     @classmethod
     def open(cls, config: OpenAIConfig, notify: Callable[[str], None]) -> OpenAIEngine:
@@ -140,7 +140,7 @@ class OpenAIEngine:
         )
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Use the model that `served` names, which the server must offer; weights cannot be put into a server."""
+        """Use the model that `served` names, which the server must offer; a server cannot load other weights."""
         if not checkpoint.digest.startswith(SERVED):
             raise EngineError(
                 f"engine 'openai' was given the checkpoint {checkpoint.path}, and the weights that a server uses "
@@ -167,10 +167,10 @@ class OpenAIEngine:
         self._loaded, self._model, self._plain = True, model, _PLAIN.get(offered[model], {})
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
-        """As `Engine` has it. Raises `EngineError` if the server stops answering, after yielding the replies so far.
+        """See `Engine`. Raises `EngineError` if the server stops answering, after yielding the replies so far.
 
-        At most 2 * concurrency requests are taken ahead of the replies; those in flight when the caller leaves are
-        cancelled. A request that the server refuses is a generation with finish "error".
+        At most 2 * concurrency requests are read ahead of the replies; those in flight when the caller stops are
+        cancelled. A request that the server refuses becomes a generation with finish "error".
         """
         if not self._loaded:
             raise EngineError("engine 'openai' has no checkpoint; call load(checkpoint) first")
@@ -205,15 +205,15 @@ class OpenAIEngine:
                 raise EngineError(f"{cause} ({n_replies} replies came in before)") from cause
 
     def sleep(self) -> None:
-        """Nothing is held here."""
+        """Nothing to free."""
 
     def close(self) -> None:
-        """Forget the model; the server goes on."""
+        """Forget the model; the server keeps running."""
         self._loaded = False
 
     @contextmanager
     def _client(self) -> Iterator[Callable[[_Work[T]], Future[T]]]:
-        """What starts a piece of work in an event loop of its own thread; what still runs at the end is cancelled."""
+        """A function that starts a coroutine in the event loop of another thread; unfinished ones are cancelled."""
         self._told = False
         client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {self._key}"},
@@ -266,7 +266,7 @@ class OpenAIEngine:
                 return _failed(request, str(cause))
 
     def _body(self, request: Request) -> dict[str, Any]:
-        """What is sent: the prompt or the chat, and nothing of the sampling that the server could choose otherwise."""
+        """The body of a request: the prompt or the chat, with all sampling parameters set."""
         params = request.params
         body: dict[str, Any] = {"model": self._model, "max_tokens": params.max_tokens, **self._plain}
         body |= {"temperature": params.temperature, "top_p": params.top_p}
@@ -283,10 +283,10 @@ class OpenAIEngine:
     async def _ask(
         self, path: str, body: dict[str, Any] | None, read: Callable[[httpx.Response], T], client: httpx.AsyncClient
     ) -> T:
-        """What `read` finds in the server's answer; asked again while there is none. POST if there is a body.
+        """The result of `read` on the server's answer; repeated if there is none. POST if there is a body.
 
-        read: raises ValueError for an answer that is not what was asked for.
-        Raises `_Refused` for this request alone, `_ServerError` where every other would fare the same.
+        read: raises ValueError for an invalid answer. Raises `_Refused` if only this request fails, `_ServerError` if
+        all others would fail too.
         """
         method = "GET" if body is None else "POST"
         began = time.monotonic()
@@ -309,21 +309,21 @@ class OpenAIEngine:
                 why = f"it sent {self._hide(str(cause))}"
             if n_asked > self._retries or pause > self._timeout_s:
                 asked = f"asked {n_asked} times in {time.monotonic() - began:.0f} s"
-                wait = f", and it wants a pause of {pause:.0f} s" if pause > self._timeout_s else ""
+                wait = f", and it asks for a pause of {pause:.0f} s" if pause > self._timeout_s else ""
                 raise _ServerError(
                     f"engine 'openai': no answer from {self.base_url} ({asked}{wait}; model {self._model!r}): {why}. "
-                    f"See that the server runs, then give the same command again: replies that came in are kept"
+                    f"Make sure the server runs, then repeat the command: replies received so far are kept"
                 )
             if not self._told:
                 self._told = True
                 self._notify(
-                    f"engine 'openai': {self.base_url} does not answer ({why}); asking again, {self._retries} times"
+                    f"engine 'openai': {self.base_url} does not answer ({why}); repeating up to {self._retries} times"
                 )
             await asyncio.sleep(max(pause, min(8.0, 2.0 ** (n_asked - 2)) * random.uniform(0.75, 1.0)))
         raise AssertionError("unreachable")
 
     async def _unusable(self, client: httpx.AsyncClient, status: int, why: str) -> _ServerError:
-        """What to raise for a wrong key, model or address; names the models that there are."""
+        """The error for a wrong key, model or address; lists the models that the server offers."""
         try:
             response = await client.get(f"{self.base_url}/models")
             offers = _listed(_offered(response)) if response.is_success else "no list of models"
@@ -331,11 +331,11 @@ class OpenAIEngine:
             offers = "no list of models"
         hint = f"; {_CHECK[status]}" if status in _CHECK else ""
         return _ServerError(
-            f"engine 'openai': {self.base_url} says for the model {self._model!r}: {why}. It offers {offers}{hint}"
+            f"engine 'openai': {self.base_url} answered for the model {self._model!r}: {why}. It offers {offers}{hint}"
         )
 
     def _said(self, response: httpx.Response) -> str:
-        """The server's own words about an error."""
+        """The server's own error message."""
         try:
             value = _json(response)
             error = value.get("error", value)
@@ -345,11 +345,11 @@ class OpenAIEngine:
         return self._hide(_clean(str(said)))[:500]
 
     def _hide(self, text: str) -> str:
-        """The text without the key, should the server repeat that."""
+        """The text without the key, in case the server repeats it."""
         return text if self._key == _NO_KEY else text.replace(self._key, "***")
 
     def _ask_version(self) -> str | None:
-        """What /version beside /v1 says; "": nothing of use; None: nobody was there to say it."""
+        """The version from /version beside /v1; "": no usable answer; None: the server did not answer."""
         try:
             response = httpx.get(self.base_url.removesuffix("/v1") + "/version", timeout=5.0)
             version = _json(response)["version"] if response.is_success else ""
@@ -361,7 +361,7 @@ class OpenAIEngine:
 
 
 def _address(base_url: str) -> str:
-    """The address in full, without a slash at its end. Raises `UsageError` if it is not an address, or holds a key."""
+    """The full address, without a slash at its end. Raises `UsageError` if it is not an address, or contains a key."""
     address = (base_url or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_URL).strip().rstrip("/")
     try:
         parts = urlsplit(address)
@@ -369,8 +369,8 @@ def _address(base_url: str) -> str:
         httpx.URL(address)
     except (ValueError, httpx.InvalidURL):
         usable = False
-    if "@" in address or "?" in address:  # not shown: it may hold a password
-        raise UsageError("engine 'openai': base_url must be an address alone; a key belongs into OPENAI_API_KEY")
+    if "@" in address or "?" in address:  # not shown: it may contain a password
+        raise UsageError("engine 'openai': base_url must be an address only; put the key into OPENAI_API_KEY")
     if not usable:
         raise UsageError(f"engine 'openai': base_url must be an address such as {_DEFAULT_URL}, got {address!r}")
     return address
@@ -380,12 +380,12 @@ def _key(api_key: str) -> str:
     """The key, from the environment if none is given; else "EMPTY", as some servers require any key."""
     key = (api_key or os.environ.get("OPENAI_API_KEY") or "").strip() or _NO_KEY
     if not (key.isascii() and key.isprintable()):
-        raise UsageError("engine 'openai': the key has characters that no key has; look at OPENAI_API_KEY")
+        raise UsageError("engine 'openai': the key has invalid characters; check OPENAI_API_KEY")
     return key
 
 
 def _prompt(request: Request) -> str:
-    """The text that stands for the prompt and that prompt_hash is of; real for RAW alone."""
+    """The text that represents the prompt and is hashed to prompt_hash; the exact prompt only for RAW."""
     if request.messages[0].role == RAW:
         return _raw_text(request)
     chat = [{"role": m.role, "content": m.content} for m in request.messages]
@@ -403,7 +403,7 @@ def _failed(request: Request, why: str, n_prompt_tokens: int = 0, n_tokens: int 
 
 
 def _generation(request: Request, response: httpx.Response) -> Generation:
-    """The reply that the server sent. Raises ValueError if that is not a completion, or one the server broke off."""
+    """The server's reply. Raises ValueError if it is not a completion, or if the server aborted it."""
     try:
         answer = _json(response)
         choice, usage = answer["choices"][0], answer["usage"]
@@ -429,14 +429,14 @@ def _generation(request: Request, response: httpx.Response) -> Generation:
 
 
 def _joined(thinking: str, content: str, reason: str) -> str:
-    """A reply in one text; thinking that was cut off stays open."""
+    """The reply as one text; reasoning that was truncated has no closing tag."""
     if not thinking:
         return content + ""  # raises TypeError for anything but text
     return f"<think>{thinking}" if reason == "length" and not content else f"<think>{thinking}</think>{content}"
 
 
 def _offered(response: httpx.Response) -> dict[str, str]:
-    """The models a server offers, and who it says owns each: vLLM and others name themselves there."""
+    """The models that a server offers, with the owner of each: vLLM and other servers put their own name there."""
     try:
         return {str(model["id"]): str(model.get("owned_by")) for model in _json(response)["data"]}
     except (LookupError, TypeError, AttributeError) as cause:
@@ -450,7 +450,7 @@ def _listed(models: Iterable[str]) -> str:
 
 
 def _json(response: httpx.Response) -> Any:
-    """The JSON in an answer, broken UTF-8 replaced. Raises ValueError if there is none."""
+    """The JSON in an answer, with invalid UTF-8 replaced. Raises ValueError if there is none."""
     text = response.content.decode(errors="replace")
     try:
         return json.loads(text)
@@ -459,18 +459,18 @@ def _json(response: httpx.Response) -> Any:
 
 
 def _clean(text: str) -> str:
-    """The text with half characters, which JSON can hold and UTF-8 cannot, replaced."""
+    """The text with lone surrogates replaced, which JSON can contain but UTF-8 cannot."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds to wait as told by the server; 0 if it does not say."""
+    """Seconds to wait according to the server; 0 if it does not state any."""
     value = response.headers.get("retry-after", "")
     try:
         seconds = float(value)
     except ValueError:
         try:
             seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):  # no date, or one without a zone
+        except (ValueError, TypeError):  # not a date, or a date without a zone
             return 0.0
     return max(0.0, seconds) if math.isfinite(seconds) else 0.0

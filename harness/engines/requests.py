@@ -1,4 +1,4 @@
-"""What every engine shares: requests that can be told apart and repeated, and its typed failures."""
+"""Shared by all engines: checks that requests are unique and repeatable, and typed failures."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from harness.types import RAW, Request
 
 
 class StartError(EngineError):
-    """The engine could not be started at all: nothing is known about the checkpoint."""
+    """The engine could not be started at all, which may have nothing to do with the checkpoint."""
 
 
 def checked(requests: Iterable[Request]) -> Iterator[Request]:
-    """The requests; raises `EngineError` at one whose reply could not be told apart or not be repeated."""
+    """The requests; raises `EngineError` at a request with a duplicate key or a reply that could not be repeated."""
     seen: set[str] = set()
     for request in requests:
         if request.key in seen:
@@ -29,8 +29,8 @@ def checked(requests: Iterable[Request]) -> Iterator[Request]:
 
 
 def no_likelihoods(engine: str, request: Request) -> EngineError:
-    """What an engine raises that generates only, for a request that brings its own reply."""
+    """The error of an engine that can only generate, for a request to score a given text."""
     return EngineError(
-        f"engine {engine!r} cannot tell the log-probability of a given text (request {request.key!r}); "
+        f"engine {engine!r} cannot compute the log-probability of a given text (request {request.key!r}); "
         f"multiple-choice tasks need --engine vllm or transformers"
     )

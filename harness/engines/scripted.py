@@ -24,8 +24,8 @@ class ScriptedConfig:
 class ScriptedEngine:
     """Replies from a mapping (content of the last message -> reply) or from a function of the request.
 
-    A reply is cut before the first stop string and at `max_tokens` words; words stand for tokens. A prompt that the
-    mapping lacks gives finish "error".
+    A reply is cut before the first stop string and at `max_tokens` words; words count as tokens. A prompt that is not
+    in the mapping gives finish "error".
     """
 
     name: ClassVar[str] = "scripted"
@@ -67,7 +67,7 @@ class ScriptedEngine:
             yield self._reply(request)
 
     def sleep(self) -> None:
-        """Nothing is held."""
+        """Nothing to free."""
 
     def close(self) -> None:
         self._loaded = False

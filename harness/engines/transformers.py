@@ -1,7 +1,7 @@
 """The engine that runs everywhere: Hugging Face `generate` in this process. The reference for vLLM.
 
-Greedy replies in float32 equal vLLM's token for token. A sampled reply depends on its own seed, whatever else is in the
-batch (up to float rounding); it is another draw than vLLM's, which turns seeds into noise in another way.
+Greedy replies in float32 equal vLLM's token for token. A sampled reply depends only on its own seed, not on the rest of
+the batch (up to float rounding); it differs from vLLM's, which derives its random numbers from the seed differently.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.engines.requests import checked
 from harness.errors import EngineError
 from harness.types import RAW, Checkpoint, EngineInfo, Finish, Generation, Message, Request, SamplingParams
 
-_WINDOW = 16  # batches of requests that are sorted by length together
+_WINDOW = 16  # number of batches whose requests are sorted by length together
 
 
 @dataclass(frozen=True)
@@ -44,26 +44,26 @@ def load_tokenizer(path: Path) -> Any:
 
 
 def load_model(path: Path, dtype: str, device: str = "cpu") -> Any:
-    """The model of a folder, ready to run; raises `EngineError` if the folder leaves a weight unset."""
+    """The model of a folder, ready to run; raises `EngineError` if a weight is missing in the folder."""
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # the shell shows a bar of its own
+    logging.disable_progress_bar()  # the command line shows its own progress bar
     model, found = AutoModelForCausalLM.from_pretrained(
         path, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True
     )
     if unset := sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]])):
         raise EngineError(f"{path}: {len(unset)} weights are missing or of another shape, first {unset[0]}")
-    model.generation_config = GenerationConfig()  # a checkpoint's own penalties and temperatures must not leak in
+    model.generation_config = GenerationConfig()  # a checkpoint's own penalties and temperatures must not be used
     return model.to(device).eval()
 
 
 def render(tokenizer: Any, messages: Sequence[Message]) -> Prompt:
-    """The chat after the checkpoint's template, with the opening of the reply; tokenized without further tokens.
+    """The chat rendered by the checkpoint's template, with the generation prompt; tokenized without special tokens.
 
-    A RAW message is taken as it stands, with the tokens that the tokenizer puts around any text, as lm-eval does it.
-    Raises ValueError if the tokenizer has no template and one is needed.
+    A RAW message is used unchanged, with the special tokens that the tokenizer adds to any text, as in lm-eval. Raises
+    ValueError if a template is needed and the tokenizer has none.
     """
     if messages[0].role == RAW:
         text = "".join(m.content for m in messages)
@@ -77,15 +77,15 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> Prompt:
 
 
 def tokenize(tokenizer: Any, text: str) -> list[int]:
-    """A plain text as token ids, with those that the tokenizer puts around any text unless it begins so already."""
+    """A plain text as token ids, with the special tokens that the tokenizer adds, unless it begins with them."""
     begun = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
     return list(tokenizer(text, add_special_tokens=not begun, verbose=False)["input_ids"])
 
 
 def render_pair(tokenizer: Any, context: str, continuation: str) -> tuple[Prompt, list[int]]:
-    """The context as the model reads it, and the token ids of the continuation; blanks between belong to the latter.
+    """The context as the model reads it, and the token ids of the continuation, which includes blanks between the two.
 
-    As lm-eval 0.4.13 does it (api/model.py, `TemplateLM.loglikelihood`), so that the numbers are the same.
+    Same as in lm-eval 0.4.13 (api/model.py, `TemplateLM.loglikelihood`), so that the numbers are equal.
     """
     if not context:
         first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
@@ -108,33 +108,33 @@ def stop_ids(path: Path, tokenizer: Any) -> list[int]:
 
 
 def special_stops(tokenizer: Any, stop: Sequence[str]) -> list[int]:
-    """Stop strings that are special tokens, as ids: the text of a reply does not show them."""
+    """Stop strings that are special tokens, as ids, since the text of a reply does not contain special tokens."""
     special = {token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return [special[text] for text in stop if text in special]
 
 
 def context_length(path: Path) -> int | None:
-    """Positions the model was made for; None if config.json does not say."""
+    """The model's number of positions; None if config.json does not state it."""
     value = json.loads((path / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
     return value if isinstance(value, int) else None
 
 
 def reply_text(tokenizer: Any, ids: Sequence[int], stop: Sequence[str]) -> tuple[str, bool]:
-    """The text of sampled tokens without special tokens, cut before the stop string that ends first; was there one?"""
+    """The text of sampled tokens without special tokens, cut before the first stop string; whether there was one."""
     text = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     ends = [(text.index(s) + len(s), text.index(s)) for s in stop if s in text]
     return (text[: min(ends)[1]], True) if ends else (text, False)
 
 
 def too_long(n_prompt: int, limit: int | None) -> str:
-    """Why a prompt cannot be served, or ""."""
+    """Why a prompt is too long, or ""."""
     if limit is None or n_prompt < limit:
         return ""
     return f"prompt has {n_prompt} tokens, and the model reads at most {limit}, one of them sampled"
 
 
 def cannot_score(prompt: Prompt, given: list[int], limit: int | None) -> str:
-    """Why the log-probability of a given reply cannot be told, or ""."""
+    """Why the log-probability of a given reply cannot be computed, or ""."""
     if not given:
         return "the continuation has no token of its own"
     if limit is not None and len(prompt.ids) + len(given) > limit + 1:  # the last token is only predicted, never read
@@ -145,13 +145,13 @@ def cannot_score(prompt: Prompt, given: list[int], limit: int | None) -> str:
 
 
 def failed(request: Request, why: str, prompt: Prompt | None = None) -> Generation:
-    """The generation of a request that got no reply."""
+    """The generation for a request without a reply: finish "error"."""
     ids, text, digest = (prompt.ids, prompt.text, prompt.hash) if prompt else ([], "", "")
     return Generation(request.key, "", len(ids), 0, "error", digest, 0, why, text)
 
 
 def scored(request: Request, prompt: Prompt, n_tokens: int, logprob: float, greedy: bool, wall_s: float) -> Generation:
-    """The generation of a request that brought its own reply."""
+    """The generation for a request to score a given reply."""
     text = request.continuation or ""
     return Generation(
         request.key,
@@ -169,15 +169,15 @@ def scored(request: Request, prompt: Prompt, n_tokens: int, logprob: float, gree
 
 @dataclass
 class _Row:
-    """One reply in the making."""
+    """One reply being generated."""
 
     request: Request
     prompt: Prompt
-    max_tokens: int  # the request's, or fewer where the context ends earlier
-    given: list[int] | None = None  # the reply, where only its log-probability is wanted
-    stop_ids: Sequence[int] = ()  # tokens that end this reply besides those that end all
+    max_tokens: int  # the request's, or fewer if the context ends earlier
+    given: list[int] | None = None  # the reply, if only its log-probability is computed
+    stop_ids: Sequence[int] = ()  # tokens that end this reply, in addition to those that end all
     n_tokens: int = 0
-    finish: Finish | None = None  # None: still going
+    finish: Finish | None = None  # None: not finished
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ class TransformersEngine:
         return _Row(request, prompt, min(request.params.max_tokens, left), stop_ids=stops)
 
     def _batches(self, rows: list[_Row]) -> Iterator[list[_Row]]:
-        """Rows of similar prompt length; none is carried past the end of the context by a longer-running neighbour."""
+        """Batches of similar prompt length, in which no row exceeds the context because another one takes longer."""
         batch: list[_Row] = []
         for row in sorted(rows, key=lambda row: len(row.prompt.ids)):
             longest = len(row.prompt.ids) + max(r.max_tokens for r in [*batch, row])
@@ -286,13 +286,13 @@ class TransformersEngine:
             yield batch
 
     def _batch(self, rows: list[_Row]) -> Iterator[Generation]:
-        """Replies of one padded batch. Rows choose and stop for themselves, whatever the others do."""
+        """Replies of one padded batch. Each row samples and stops independently of the others."""
         import torch
         from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
         began = time.monotonic()
         width = max(len(row.prompt.ids) for row in rows)
-        pad = self._stop_ids[0] if self._stop_ids else 0  # masked, and cut off by n_tokens: any token serves
+        pad = self._stop_ids[0] if self._stop_ids else 0  # masked, and cut off by n_tokens: any token will do
         padding = [width - len(row.prompt.ids) for row in rows]
         ids = [[pad] * n + row.prompt.ids for n, row in zip(padding, rows, strict=True)]
         mask = [[0] * n + [1] * (width - n) for n in padding]
@@ -333,7 +333,7 @@ class TransformersEngine:
             yield scored(row.request, row.prompt, len(given), logprob, greedy, time.monotonic() - began)
 
     def _stopper(self, rows: list[_Row], width: int) -> Callable[..., Any]:
-        """Marks the rows that are done, after every token."""
+        """A stopping criterion that marks the finished rows after every token."""
         import torch
 
         def done(input_ids: torch.Tensor, _scores: torch.Tensor, **_: object) -> torch.Tensor:
@@ -355,7 +355,7 @@ class TransformersEngine:
 
 
 class _Choose:
-    """Logits in, logits out whose argmax is each row's token: greedy, or a draw under the row's own seed.
+    """Returns logits whose argmax is each row's token: greedy, or sampled with the row's own seed.
 
     argmax(log p + Gumbel noise) is an exact draw from p (Gumbel-max trick, arXiv:1611.01144 section 2), so one greedy
     `generate` serves rows of different temperature and seed. logits: (B, V).

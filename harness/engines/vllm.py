@@ -1,7 +1,7 @@
-"""vLLM in one long-lived child process. Checkpoints are swapped into it; a reply counts after the swap is verified.
+"""vLLM in one long-lived child process. Checkpoints are swapped into it, and every swap is verified.
 
-A swap can be silently wrong (kept prefixes, packed copies of the weights), so after every load the worker compares the
-engine's log-probabilities with a transformers forward pass of the same folder. If they differ, a fresh engine is
+A swap can be silently wrong (cached prefixes, packed copies of old weights), so after every load the worker compares
+the engine's log-probabilities with a transformers forward pass of the same folder. If they differ, a new engine is
 started, with a warning; if that differs too, `load` raises.
 """
 
@@ -32,8 +32,8 @@ from harness.types import Checkpoint, EngineInfo, Generation, Request
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 # Largest mean difference of log-probabilities (nats) that rounding explains: float32 shows 1e-7 to 3e-6, bfloat16 0.04
-# (a 4-layer model, on text far from what it was trained on). In 16 bit a swap that changes the model by less than the
-# limit is not told from none at all.
+# (a 4-layer model, on text far from its training data). In 16 bit, a swap that changes the model by less than the limit
+# cannot be distinguished from no swap.
 TOLERANCE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.15}
 
 _FORCED = {
@@ -43,12 +43,12 @@ _FORCED = {
     "PYTHONUNBUFFERED": "1",
 }
 _DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}  # GiB; the user's environment wins
-_AHEAD = 4  # requests at the worker, in units of those it decodes at a time
-_TINY = 20_000_000  # weights; threads do not speed such a model up, and wait for each other on a busy machine
+_AHEAD = 4  # requests at the worker, as a multiple of those that it decodes at a time
+_TINY = 20_000_000  # weights; threads do not make such a small model faster, and wait for each other on a busy machine
 
 
 def problem() -> str | None:
-    """Why vLLM cannot run here, or None. Looks at the machine and the installed packages; imports neither."""
+    """Why vLLM cannot run here, or None. Checks the machine and the installed packages without importing them."""
     if sys.platform != "linux":
         return f"vLLM runs on Linux only, this is {sys.platform}"
     if importlib.util.find_spec("vllm") is None:
@@ -113,7 +113,7 @@ class VLLMEngine:
         resolved = config.dtype if config.dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
         self.notices: list[str] = []
         self._notify = notify
-        self.swaps = 0  # checkpoints loaded without a new start
+        self.swaps = 0  # checkpoints loaded without a new engine
         self.gap = float("nan")  # of the last verification, in nats
         self._options = Options(
             resolved,
@@ -126,7 +126,7 @@ class VLLMEngine:
         self._rank = rank
         self._process: Child | None = None
         self._served: object = None  # what the running engine was built for
-        self._verified = ""  # digests of the weights and tokenizer that are proven to be in use
+        self._verified = ""  # digests of the verified weights and tokenizer
         self._generating = False
 
     @classmethod
@@ -176,7 +176,7 @@ class VLLMEngine:
         if self._process is None:
             raise EngineError("engine 'vllm' has no checkpoint; call load(checkpoint) first")
         if self._generating:
-            raise EngineError("engine 'vllm': one generate at a time; the one before is not finished")
+            raise EngineError("engine 'vllm': generate was called again before the previous call finished")
         self._generating = True
         n_done, finished = 0, False
         doing = "generating"
@@ -193,14 +193,14 @@ class VLLMEngine:
             _unwrap(message, doing)
         finally:
             feeder.leave()
-            if not finished and self._process is not None:  # the caller had enough, or was interrupted
+            if not finished and self._process is not None:  # the caller stopped early, or was interrupted
                 self._send(("stop",), doing)
                 while isinstance(self._receive(doing), Generation):
                     pass
             self._generating = False
 
     def sleep(self) -> None:
-        """Give a GPU's memory back to whoever trains; the next `load` wakes the engine."""
+        """Free a GPU's memory, for training; the next `load` wakes the engine."""
         if self._process is not None and self._options.device == "cuda":
             self._verified = ""
             try:
@@ -245,7 +245,7 @@ class VLLMEngine:
             self._say(f"engine 'vllm': memory for {limit} of the model's {own} tokens of context; longer ones are cut")
 
     def _gpus(self) -> dict[str, str]:
-        """The GPUs of this rank, if there are several engines."""
+        """The environment with the GPUs of this rank, if there are several engines."""
         each = self._options.tensor_parallel_size
         first = self._rank * each
         if self._options.device == "cpu" or not first:
@@ -257,7 +257,7 @@ class VLLMEngine:
         return {"CUDA_VISIBLE_DEVICES": ",".join(ours)}
 
     def command(self) -> list[str]:
-        """How the worker is started; its socket and our process id are added."""
+        """The command that starts the worker; its socket and our process id are appended."""
         return python_module("harness.engines.vllm_worker")
 
     def _sound(self) -> bool:
@@ -288,22 +288,22 @@ class VLLMEngine:
             return self._process.connection.recv()
         except (EOFError, ConnectionResetError):
             raise self._died(doing) from None
-        except BaseException:  # Ctrl-C, maybe in the middle of a message: what follows could not be understood
+        except BaseException:  # Ctrl-C, maybe in the middle of a message: the rest could not be read
             self.close()
             raise
 
     def _died(self, doing: str) -> EngineError:
-        """What to raise for a worker that is gone; also forgets it."""
+        """The error for a worker that has ended; also forgets the worker."""
         assert self._process is not None
         words = self._process.last_words()
         self.close()
-        return EngineError(f"engine 'vllm': the worker is gone while {doing}; load the checkpoint again. It {words}")
+        return EngineError(f"engine 'vllm': the worker ended while {doing}; load the checkpoint again. It {words}")
 
 
 class _Feeder:
-    """Sends requests from a thread of its own, so many that the worker always has some waiting, and no more.
+    """Sends requests from its own thread, just enough that the worker always has some waiting.
 
-    The thread that receives can never wait for a worker that waits to be read from.
+    This avoids a deadlock in which the receiving thread waits for a worker that waits for its output to be read.
     """
 
     def __init__(self, connection: Connection, requests: Iterable[Request], window: int) -> None:
@@ -325,7 +325,7 @@ class _Feeder:
             raise self._failure
 
     def leave(self) -> None:
-        """Send no more. May be called at any time."""
+        """Stop sending. May be called at any time."""
         self._leaving.set()
         self.room.release()
         if self._thread.is_alive():
@@ -338,14 +338,14 @@ class _Feeder:
             if not self._leaving.is_set():
                 self._connection.send(("end",))
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the worker is gone: who reads from it says so
+            pass  # the worker has ended: the receiving thread reports it
         except BaseException as cause:
             self._failure = cause
             with contextlib.suppress(OSError):
                 self._connection.send(("stop",))
 
     def _next(self) -> list[Request]:
-        """The next few requests, as many as there is room for; waits only for the first of them."""
+        """The next requests, as many as there is room for; waits only for the first of them."""
         batch: list[Request] = []
         while len(batch) < self._chunk and self.room.acquire(blocking=not batch) and not self._leaving.is_set():
             request = next(self._requests, None)

@@ -36,15 +36,15 @@ _PROBES = (
     "A train leaves at 9:40 and arrives at 11:05. How long does the journey take?",
     "She sells seashells by the seashore; the shells she sells are seashells, I'm sure.",
 )
-_LONG_PROBE = " ".join(str(n * n) for n in range(150))  # more than one block (128 tokens on a CPU) of the prefix cache
+_LONG_PROBE = " ".join(str(n * n) for n in range(150))  # more than one block (128 tokens on a CPU) of prefix cache
 
 
 @dataclass(frozen=True)
 class Options:
-    """How the engine is built. max_model_len None: the checkpoint's own context, or what memory allows."""
+    """Options to build the engine with. max_model_len None: the checkpoint's own context, or what fits into memory."""
 
     dtype: str
-    device: str  # "cpu" or "cuda"; the engine must end up there
+    device: str  # "cpu" or "cuda"; the engine must run there
     max_model_len: int | None
     max_num_seqs: int
     gpu_memory_utilization: float
@@ -53,7 +53,7 @@ class Options:
 
 @dataclass(frozen=True)
 class _Running:
-    """A request at the engine. at: when it was handed over, monotonic seconds."""
+    """A request at the engine. at: time at which it was sent, in monotonic seconds."""
 
     request: Request
     prompt: Prompt
@@ -65,7 +65,7 @@ class VLLMWorker:
     """One engine and the tokenizer of the checkpoint it serves."""
 
     def start(self, path: Path, options: Options) -> int:
-        """Build the engine; the tokens of context it has room for."""
+        """Build the engine; returns its context length in tokens."""
         from vllm import EngineArgs
         from vllm.platforms import current_platform
         from vllm.usage.usage_lib import UsageContext
@@ -84,14 +84,14 @@ class VLLMWorker:
                 gpu_memory_utilization=options.gpu_memory_utilization,
                 tensor_parallel_size=options.tensor_parallel_size,
                 enable_sleep_mode=not on_cpu,
-                generation_config="vllm",  # the checkpoint's own temperatures and penalties must not leak in
+                generation_config="vllm",  # the checkpoint's own temperatures and penalties must not be used
                 seed=0,
                 enable_prefix_caching=True,
                 # on a CPU, vLLM 0.32 cannot rewind a seeded request's generator after a prompt that was cut in two
                 enable_chunked_prefill=not on_cpu,
                 disable_log_stats=True,
             ),
-            usage_context=UsageContext.LLM_CLASS,  # decides how many tokens a step may hold: as in offline use
+            usage_context=UsageContext.LLM_CLASS,  # sets the number of tokens of a step, as in offline use
         )
         self.on_cpu = on_cpu
         self._serve(path)
@@ -114,7 +114,7 @@ class VLLMWorker:
         self.engine.sleep(level=2)
 
     def reload(self, path: Path) -> None:
-        """Read the weights in place, and repack what vLLM 0.32 forgets on a CPU: the tied output head."""
+        """Read the weights in place, and repack the tied output head, which vLLM 0.32 does not do on a CPU."""
         from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
         self.engine.collective_rpc("reload_weights", kwargs={"weights_path": str(path)})
@@ -124,7 +124,7 @@ class VLLMWorker:
                     dispatch_cpu_unquantized_gemm(module, remove_weight=False)
 
     def drop_prefixes(self) -> None:
-        """Forget the keys and values that the weights before computed."""
+        """Clear the prefix cache, which the previous weights computed."""
         if not self.engine.reset_prefix_cache():
             raise RuntimeError("vLLM did not clear its prefix cache")
 
@@ -133,10 +133,10 @@ class VLLMWorker:
         return self.engine.apply_model(lambda model: model)[0]
 
     def verify(self) -> float:
-        """How far the engine is from a float32 transformers forward pass of the checkpoint it should serve.
+        """Distance of the engine from a float32 transformers forward pass of the checkpoint that it should serve.
 
-        In nats: mean absolute difference of log-probabilities over one probe, of the worst probe. Short probes compare
-        every prompt token. Those requests bypass the prefix cache, so a long one compares the likeliest next tokens.
+        In nats: the mean absolute difference of log-probabilities over a probe, for the worst probe. Short probes
+        compare every prompt token. They bypass the prefix cache, so a long probe compares the most likely next tokens.
         """
         import torch
 
@@ -177,7 +177,7 @@ class VLLMWorker:
             self.engine.abort_request(list(running))
 
     def _begin(self, name: str, request: Request) -> _Running | Generation:
-        """Hand a request to the engine; a `Generation` at once if it cannot be served."""
+        """Send a request to the engine; returns a `Generation` at once if the request cannot be served."""
         from jinja2 import TemplateError
 
         prompt, given = None, None
@@ -244,13 +244,13 @@ class VLLMWorker:
         return [(ids[:limit], False) for ids in short] + [(long[:limit], True)]
 
     def _prompt_tokens(self, ids: list[int]) -> list[tuple[int, int, float]]:
-        """(place that predicts it, token, log-probability) of each prompt token but the first."""
+        """(position that predicts it, token, log-probability) of each prompt token except the first."""
         output = self._run(ids, prompt_logprobs=0)
         tokens = list(output.prompt_logprobs)[1:]
         return [(i, ids[i + 1], entry[ids[i + 1]].logprob) for i, entry in enumerate(tokens)]
 
     def _next_tokens(self, ids: list[int]) -> list[tuple[int, int, float]]:
-        """The same for the likeliest tokens after the prompt."""
+        """The same for the most likely tokens after the prompt."""
         (entry,) = self._run(ids, logprobs=10).outputs[0].logprobs
         return [(len(ids) - 1, token, value.logprob) for token, value in entry.items()]
 
@@ -266,7 +266,7 @@ class VLLMWorker:
 
 
 def serve(worker: VLLMWorker, connection: Connection) -> None:
-    """Answer commands until the other side hangs up. Replies: ("done", value) or ("failed", type and message)."""
+    """Answer commands until the other side disconnects. Replies: ("done", value) or ("failed", type and message)."""
     while True:
         try:
             command, *arguments = connection.recv()
@@ -285,7 +285,7 @@ def serve(worker: VLLMWorker, connection: Connection) -> None:
 
 
 def main(worker: VLLMWorker) -> None:
-    """Serve whoever started this process, and end with it."""
+    """Serve the process that started this one, and end with it."""
     serve(worker, attach())
 
 
