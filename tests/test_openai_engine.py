@@ -518,8 +518,8 @@ def test_a_wrong_key_or_model_is_an_error_at_once_that_does_not_show_the_key(
         list(engine.generate([ask("a", "x")]))
     message = str(failure.value)
     assert (
-        f"{stub.url} answered for the model 'm': HTTP {status}: {said.replace('sk-secret!', '***')}. It offers m; {hint}"
-        in message
+        f"{stub.url} answered for the model 'm': HTTP {status}: {said.replace('sk-secret!', '***')}. "
+        f"It offers m; {hint}" in message
     )
     assert (len(stub.bodies), notices) == (1, [])
     assert stub.keys == {"Bearer sk-secret!"}

@@ -122,7 +122,7 @@ def read_number(text: str) -> NumberRead:
 
 
 def _stated(text: str, marker: re.Match[str]) -> NumberRead:
-    """The number stated after a marker; value None if there is no number there."""
+    """The number stated after a marker; value None if no number follows."""
     after = text[marker.end() : marker.end() + MAX_STATEMENT].lstrip(" \t\r\n*_`")
     where = f"after {marker[0].strip()[:40]!r}"
     if marker["json"]:
