@@ -13,7 +13,7 @@ import pytest
 from factories import record, refuse_unlike_schema, written
 
 from harness.board import against_reference, build, collection, existing_runs, files, render
-from harness.board.entries import Entry, Run
+from harness.board.entries import Entry, Ranking, Run
 from harness.board.facts import BoardFacts
 from harness.records.columns import Columns
 from harness.rendering import tables
@@ -27,7 +27,7 @@ NEAR = [1, 0, 0, 0] * 24 + [1, 1, 0, 0]
 
 def run(values, digest, seed=None, status="done", why="", cost=None):
     records = [record(f"t/test/{i:03d}", v, checkpoint=digest * 64) for i, v in enumerate(values)]
-    return Run(digest * 64, Columns.of(records), seed, cost, status, why)
+    return Run(digest * 64, Columns.of(records), seed=seed, cost=cost, status=status, why=why)
 
 
 def board(*entries, **more):
@@ -95,7 +95,7 @@ def test_what_is_not_told_apart_says_from_where_it_would_be_seen():
 
 
 def test_any_row_can_be_the_reference():
-    made = board(strategy("sft", BETTER, "a"), reference="sft")
+    made = board(strategy("sft", BETTER, "a"), ranking=Ranking("sft"))
     assert made.reference == "sft"
     assert "Δ vs sft" in render.board_markdown(made)
     base = next(row for row in made.rows if row["name"] == "base")
@@ -106,7 +106,7 @@ def test_any_row_can_be_the_reference():
 def test_rows_that_collapsed_or_lack_verdicts_stand_apart():
     unjudged = {name: Score(None) for name in ("strict", "lenient")}
     records = [record(f"t/test/{i:03d}", float(v)) for i, v in enumerate(BASE)]
-    lost = Run("d" * 64, Columns.of([replace(records[0], scores=unjudged), *records[1:]]), 1)
+    lost = Run("d" * 64, Columns.of([replace(records[0], scores=unjudged), *records[1:]]), seed=1)
     made = board(
         strategy("sft", BETTER, "a"),
         strategy("rl", BASE, "c", status="collapsed", why="loss | <NaN>"),

@@ -21,7 +21,7 @@ BOARDS = sorted((ROOT / "leaderboards").glob("*.json"))
 
 def run(values, seed=None, cost=None, status="done"):
     records = [record(f"t/test/{i}", value) for i, value in enumerate(values)]
-    return Run("d" * 64, Columns.of(records), seed, cost, status, "")
+    return Run("d" * 64, Columns.of(records), seed=seed, cost=cost, status=status)
 
 
 def entries():

@@ -31,7 +31,14 @@ def table(columns):
 
 def entry(name, share, seeds=4, status="done"):
     runs = [
-        Run("d" * 64, Columns.of(record(i, v) for i, v in scores.items()), seed, Cost(steps=1), status, "NaN")
+        Run(
+            "d" * 64,
+            Columns.of(record(i, v) for i, v in scores.items()),
+            seed=seed,
+            cost=Cost(steps=1),
+            status=status,
+            why="NaN",
+        )
         for seed, scores in enumerate(arm(name, share, seeds), 1)
     ]
     return Entry(name, "strategy", tuple(runs))

@@ -9,7 +9,7 @@ from factories import harness, record, refuse_unlike_schema, written
 from test_existing_runs import samples
 
 from harness.board import against_reference, collection, existing_runs, render
-from harness.board.entries import Entry, Run
+from harness.board.entries import DevSelection, Entry, Run
 from harness.errors import DataError
 from harness.records.columns import Columns
 from harness.statistics import intervals
@@ -144,12 +144,11 @@ def trained(name, dev, flops, reward=None):
     run = Run(
         name[0] * 64,
         Columns.of(record(f"t/test/{i}", float(i % 2)) for i in range(20)),
-        1,
-        Cost(flops_train=flops),
-        dev=dict(zip(("050", "100"), dev, strict=True)),
-        spent={"050": flops / 2, "100": flops},
-        chosen="100",
-        reward=reward,
+        seed=1,
+        cost=Cost(flops_train=flops),
+        selection=DevSelection(
+            "100", dict(zip(("050", "100"), dev, strict=True)), {"050": flops / 2, "100": flops}, reward
+        ),
     )
     return Entry(name, "strategy", (run,))
 

@@ -10,7 +10,7 @@ import pytest
 from factories import Quiet, graded, harness, refuse_unlike_schema, written
 
 from harness.board import against_reference, collection, existing_runs
-from harness.board.entries import Entry, Run
+from harness.board.entries import DevSelection, Entry, RecordFiles, Run
 from harness.errors import DataError, NotComparable, UsageError
 from harness.evaluation import eval_models
 from harness.records.columns import Columns
@@ -102,15 +102,15 @@ def test_other_items_are_refused(tmp_path):
 def test_a_comparison_is_read_back_as_it_was_ranked(tmp_path):
     folder = tmp_path / "run"
     one, two, base = (
-        Run(d * 64, Columns.of(graded(d * 64, values)), seed,
-            cost, files=(f"{d}.jsonl",), dev={"100": 0.5}, chosen="100")
+        Run(d * 64, Columns.of(graded(d * 64, values)), seed=seed, cost=cost,
+            selection=DevSelection("100", {"100": 0.5}), records=RecordFiles((f"{d}.jsonl",)))
         for d, values, seed, cost in (("1", A, 1, Cost(steps=3)), ("2", B, 2, Cost(steps=4)), ("f", B, None, None))
     )  # fmt: skip
     fallen = replace(two, status="collapsed", why="loss is not finite")
     entries = [Entry("kd+rl", "strategy", (one, fallen)), Entry("noop", "strategy", (replace(base, seed=1),)),
                Entry("base", "base", (base,))]  # fmt: skip
     for run, values in ((one, A), (two, B), (base, B)):
-        write_lines(folder / run.files[0], map(record_to_json, graded(run.digest, values)))
+        write_lines(folder / run.records.files[0], map(record_to_json, graded(run.digest, values)))
     existing_runs.write_entries(folder, entries)
     found = existing_runs.read_runs([folder])
     assert found == entries
@@ -127,12 +127,12 @@ def test_a_comparison_is_read_back_as_it_was_ranked(tmp_path):
 def test_comparisons_from_one_base_share_it(tmp_path):
     for name, values in (("sft", A), ("rl", [*A[1:], 1])):
         ours, base = (
-            Run(d * 64, Columns.of(graded(d * 64, of)), seed,
-                files=(f"{d}.jsonl",))
+            Run(d * 64, Columns.of(graded(d * 64, of)), seed=seed,
+                records=RecordFiles((f"{d}.jsonl",)))
             for d, of, seed in ((name[0], values, 1), ("f", B, None))
         )  # fmt: skip
         for run, of in ((ours, values), (base, B)):
-            write_lines(tmp_path / name / run.files[0], map(record_to_json, graded(run.digest, of)))
+            write_lines(tmp_path / name / run.records.files[0], map(record_to_json, graded(run.digest, of)))
         existing_runs.write_entries(tmp_path / name, [Entry("base", "base", (base,)), Entry(name, "strategy", (ours,))])
     entries = existing_runs.read_runs([tmp_path / "sft", tmp_path / "rl"])
     assert [entry.name for entry in entries] == ["base", "sft", "rl"]

@@ -10,7 +10,7 @@ import pytest
 from factories import graded, record, written
 
 import harness
-from harness.board.entries import Entry, Run
+from harness.board.entries import Entry, RecordFiles, Run
 from harness.board.existing_runs import write_entries
 from harness.errors import DataError
 from harness.records.columns import Columns
@@ -37,7 +37,9 @@ def test_a_comparison_has_its_rows_and_seeds(tmp_path):
         written(tmp_path / "run", values, str(seed) * 64, f"rl-{seed}")
         file = next((tmp_path / "run" / "evals").glob(f"t-{str(seed) * 4}-*/records-*.jsonl"))
         columns = Columns.of(graded(str(seed) * 64, values))
-        runs.append(Run(str(seed) * 64, columns, seed=seed, files=(str(file.relative_to(tmp_path / "run")),)))
+        runs.append(
+            Run(str(seed) * 64, columns, seed=seed, records=RecordFiles((str(file.relative_to(tmp_path / "run")),)))
+        )
     write_entries(tmp_path / "run", [Entry("rl", "strategy", tuple(runs))])
     frame = harness.load(tmp_path / "run")
     assert set(frame["name"]) == {"rl"}

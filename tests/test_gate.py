@@ -14,7 +14,7 @@ import pytest
 from factories import Quiet, graded, harness, harness_process, record, written
 from scipy import stats as scipy_stats
 
-from harness.board.entries import Run
+from harness.board.entries import RecordFiles, Run
 from harness.errors import DataError, NotComparable, UsageError
 from harness.evaluation import eval_models
 from harness.gate import lock as locks
@@ -433,6 +433,16 @@ def test_trying_again_until_it_passes_does_not_help(tmp_path):
     assert attempts.candidates() == 3  # two weights, and the name
 
 
+def test_a_decision_and_its_report_compute_the_scores_once(tmp_path):
+    comparison = accepted(tmp_path, per_item("base", BASE), settings(5.0))
+    one, other = per_item("new", dropped(BASE, 5, 5), "d"), per_item("new", dropped(BASE, 9, 5), "d")
+    decision = comparison.decided([one])
+    scores = comparison.scores([one])
+    comparison.report(one, [one], decision, 1)
+    assert comparison.scores([one]) is scores
+    assert comparison.scores([other])[1]["t"].mean() < scores[1]["t"].mean(), "of other attempts others"
+
+
 def test_so_many_attempts_are_tested_at_so_small_a_part_of_alpha(tmp_path):
     comparison = accepted(tmp_path, per_item("base", BASE), settings(5.0))
     one = per_item("new", dropped(BASE, 5, 5), "d")
@@ -829,7 +839,14 @@ def test_a_run_that_collapsed_is_no_candidate(three):
     from harness.board import existing_runs
     from harness.board.entries import Entry
 
-    run = Run("f" * 64, Columns.of(graded("f" * 64, BASE)), 1, status="collapsed", why="NaN", files=("r.jsonl",))
+    run = Run(
+        "f" * 64,
+        Columns.of(graded("f" * 64, BASE)),
+        seed=1,
+        status="collapsed",
+        why="NaN",
+        records=RecordFiles(("r.jsonl",)),
+    )
     (three / "dead").mkdir()
     (three / "dead" / "r.jsonl").write_text("".join(record_to_json(r) + "\n" for r in graded("f" * 64, BASE)))
     existing_runs.write_entries(

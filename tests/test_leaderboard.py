@@ -18,7 +18,7 @@ from harness.types import Cost, Score
 
 def run(values, *, seed=None, cost=None, status="done", why="", **changes):
     records = [record(f"t/test/{i}", value, **changes) for i, value in enumerate(values)]
-    return Run("d" * 64, Columns.of(records), seed, cost, status, why)
+    return Run("d" * 64, Columns.of(records), seed=seed, cost=cost, status=status, why=why)
 
 
 BASE = Entry("base", "base", (run([1, 0, 0, 0] * 25),))

@@ -21,7 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from harness.board.entries import Board
 from harness.board.facts import BoardFacts, Decoding, EngineFacts, TaskFacts
 from harness.errors import DataError, HarnessError, HubError, UsageError
-from harness.publish.every_eval_ever import every_eval_ever, recorded
+from harness.publish.every_eval_ever import Origin, Replies, every_eval_ever, recorded
 from harness.publish.hub import Question, Upload, planned, publish, read_file
 from harness.publish.hub_texts import eval_results, model_index, score_badge
 from harness.publish.results import DATASETS, Dataset, Evaluator, Pick, without_benchmark
@@ -365,9 +365,9 @@ def small(n=4, right=3):
     return facts, records, samples
 
 
-def exported(facts, pick=Pick("kd"), **more):  # noqa: B008 - a frozen value
-    given = {"model": "me/model", "created": 1_700_000_000, "evaluator": Evaluator("me", "first_party")}
-    return every_eval_ever(facts, pick, **given, **more)
+def exported(facts, records=(), samples=None, pick=Pick("kd")):  # noqa: B008 - a frozen value
+    origin = Origin(Evaluator("me", "first_party"), 1_700_000_000)
+    return every_eval_ever(facts, pick, model="me/model", origin=origin, replies=Replies(records, samples or {}))
 
 
 def test_every_eval_ever_has_all_its_schema_requires_with_the_uncertainty_of_each_task():
@@ -395,7 +395,7 @@ def test_every_eval_ever_has_all_its_schema_requires_with_the_uncertainty_of_eac
 def test_each_judged_reply_lies_beside_it_under_a_checksum():
     facts, records, samples = small()
     unjudged = record("t/0", None, task="t", repeat=1, sample_hash=samples["t/0"].hash, checkpoint="a" * 64)
-    files = exported(facts, records=[*records, unjudged], samples=samples)
+    files = exported(facts, [*records, unjudged], samples)
     (path, text), (companion, lines) = sorted(files.items())
     found = json.loads(text)
     detail = found["detailed_evaluation_results"]
@@ -416,7 +416,7 @@ def test_each_judged_reply_lies_beside_it_under_a_checksum():
 def test_the_same_facts_and_records_give_the_same_files():
     facts, records, samples = small()
     again = copy.deepcopy(facts)
-    assert exported(facts, records=records, samples=samples) == exported(again, records=records, samples=samples)
+    assert exported(facts, records, samples) == exported(again, records, samples)
     facts["rows"][0]["runs"][0]["digest"] = "b" * 64
     assert exported(facts).keys() != exported(again).keys()
 
@@ -438,7 +438,7 @@ def test_records_that_are_not_the_rows_are_refused(change, why):
     facts, records, samples = small()
     records, samples = change(records, samples)
     with pytest.raises(DataError, match=why):
-        exported(facts, records=records, samples=samples)
+        exported(facts, records, samples)
 
 
 def test_records_are_found_in_the_run_folder_that_the_board_was_made_of(tmp_path):
@@ -457,7 +457,7 @@ def test_records_are_found_in_the_run_folder_that_the_board_was_made_of(tmp_path
 def test_half_the_records_with_the_same_mean_are_refused():
     facts, records, samples = small(4, 2)
     with pytest.raises(DataError, match=r"0\.500000 over 4 items, the records 0\.500000 over 2"):
-        exported(facts, records=records[1:3], samples=samples)
+        exported(facts, records[1:3], samples)
 
 
 def test_the_records_of_all_seeds_belong_to_a_mean():
@@ -467,11 +467,11 @@ def test_the_records_of_all_seeds_belong_to_a_mean():
     wrong = {name: replace(s, value=0.0) for name, s in records[0].scores.items()}
     other = [replace(r, checkpoint="b" * 64, scores=wrong) for r in records[:2]]
     other += [replace(r, checkpoint="b" * 64) for r in records[2:]]
-    given = {"model": "me/model", "created": 1, "evaluator": Evaluator("me"), "samples": samples}
-    files = every_eval_ever(facts, Pick("kd", mean=True), records=[*records, *other], **given)
+    mean = Pick("kd", mean=True)
+    files = exported(facts, [*records, *other], samples, pick=mean)
     assert sum(text.count("\n") for path, text in files.items() if path.endswith("_samples.jsonl")) == 8
     with pytest.raises(DataError, match=r"the records 0\.000000 over 0; give all record files"):
-        every_eval_ever(facts, Pick("kd", mean=True), records=records, **given)
+        exported(facts, records, samples, pick=mean)
 
 
 # ------------------------------------------------------------------------------------------------ what goes where
@@ -484,8 +484,7 @@ def test_a_plan_puts_each_format_where_it_belongs():
         ("badge", "every-eval-ever"),
         evaluator=Evaluator("me"),
         datastore="me/evals",
-        records=tuple(records),
-        samples=samples,
+        replies=Replies(records, samples),
     )
     model, store = planned(facts, ask)
     assert (model.kind, model.repository, [*model.files]) == ("model", "me/model", ["srlm-harness-badge.json"])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.board import build, render
-from harness.board.entries import SCHEMA, Entry, Run, board_from_json, runs_of_task
+from harness.board.entries import SCHEMA, Entry, Ranking, Run, board_from_json, runs_of_task
 from harness.board.recorded_facts import recorded_facts
 from harness.errors import NotComparable, UsageError
 from harness.records.columns import Columns
@@ -36,7 +36,7 @@ def compare_to_reference(
     if chosen not in names:
         raise UsageError(f"--reference {chosen!r} is none of the entries: {', '.join(names)}")
     facts = recorded_facts(entries, sources)
-    board = build.build_board(title, entries, facts, reference=chosen)
+    board = build.build_board(title, entries, facts, ranking=Ranking(reference=chosen))
     base = entries[names.index(chosen)]
     rows = [row for entry in entries if entry is not base for row in _against(entry, base, board.tasks)]
     corrected = intervals.holm([row["strict"]["p"] for row in rows])
@@ -60,7 +60,8 @@ def _side(entry: Entry, base: Entry) -> dict[str, Any]:
     strict, lenient = (np.concatenate([c.verdicts[reading] for c in columns]) for reading in ("strict", "lenient"))
     judged = ~np.isnan(strict) & ~np.isnan(lenient)
     counts = build.counts(columns)
-    rewards = [run.reward - run.dev[run.chosen] for run in entry.runs if run.reward is not None and run.chosen]
+    chosen = [run.selection for run in entry.runs if run.selection.chosen]
+    rewards = [of.reward - of.dev[of.chosen] for of in chosen if of.reward is not None]
     return {
         "name": entry.name,
         "form_only": float((lenient > strict)[judged].mean()) if judged.any() else None,
@@ -109,9 +110,9 @@ def _cost_at_equal_score(entry: Entry, base: Entry) -> dict[str, float | bool] |
 
 def _dev_curve(entry: Entry) -> list[tuple[float, float]]:
     """(FLOPs, dev score) of the checkpoints that were judged, means over seeds."""
-    runs = [run for run in entry.runs if run.spent]
-    names = sorted(set.intersection(*(set(run.spent) for run in runs)), key=float) if runs else []
-    return [(fmean(run.spent[name] for run in runs), fmean(run.dev[name] for run in runs)) for name in names]
+    of = [run.selection for run in entry.runs if run.selection.spent]
+    names = sorted(set.intersection(*(set(one.spent) for one in of)), key=float) if of else []
+    return [(fmean(one.spent[name] for one in of), fmean(one.dev[name] for one in of)) for name in names]
 
 
 def _against(entry: Entry, base: Entry, tasks: Sequence[str]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 
 from harness.board import claims
-from harness.board.entries import RANKED, Board, Entry, Run, runs_of_task, score_table
+from harness.board.entries import RANKED, STRICT_RANKING, Board, Entry, Ranking, Run, runs_of_task, score_table
 from harness.board.facts import BoardFacts, Note
 from harness.errors import NotComparable
 from harness.records.columns import COMPARED, Columns
@@ -26,14 +26,13 @@ def build_board(
     facts: BoardFacts,
     notes: Sequence[Note] = (),
     defects: Mapping[str, Mapping[str, str]] | None = None,
-    reference: str = "",
-    reading: str = "strict",
+    ranking: Ranking = STRICT_RANKING,
 ) -> Board:
     """The board of these entries, best strict score first. Raises `NotComparable` naming the field that differs.
 
-    defects: for each task, items that are known to be faulty (id -> why); a second score leaves them out. reference:
-    the entry all others are compared with; "": the base, where there is one. reading: see `Board`.
+    defects: for each task, items that are known to be faulty (id -> why); a second score leaves them out.
     """
+    reference, reading = ranking.reference, ranking.reading
     refuse_mixed(entries)
     base = next((e for e in entries if e.name == reference or (not reference and e.role == "base")), None)
     first = entries[0].runs[0].columns
@@ -234,11 +233,11 @@ def _run(run: Run, tasks: Sequence[str]) -> dict[str, Any]:
         **scores(run),
         "tasks": {task: scores(*runs_of_task([run], task)) for task in tasks},
         "cost": _cost(run.cost) if run.cost else None,
-        "records": run.content,
-        "files": list(run.files),
-        "dev": dict(run.dev),
-        "chosen": run.chosen,
-        "reward": run.reward,
+        "records": run.records.content,
+        "files": list(run.records.files),
+        "dev": dict(run.selection.dev),
+        "chosen": run.selection.chosen,
+        "reward": run.selection.reward,
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.board import against_reference, build, existing_runs, fact_sentences, published_scores, render
 from harness.board.board_json import read_board_json
-from harness.board.entries import SCHEMA, Board, Entry, board_from_json
+from harness.board.entries import SCHEMA, Board, Entry, Ranking, board_from_json
 from harness.board.facts import BoardFacts, Note, facts_from_json
 from harness.board.recorded_facts import recorded_facts
 from harness.errors import DataError
@@ -38,7 +38,8 @@ def collect_runs(
     boards = [asdict(_board(_title(group), group, reference, reading)) for group in ranked]
     recorded = _recorded(paths)
     single = [
-        asdict(build.build_board(entry.name, [entry], recorded_facts([entry]), reading=reading)) for entry in entries
+        asdict(build.build_board(entry.name, [entry], recorded_facts([entry]), ranking=Ranking(reading=reading)))
+        for entry in entries
     ]
     rows = [
         {"facts": board["facts"], "recorded": recorded.get(board["rows"][0]["name"]), **board["rows"][0]}
@@ -72,7 +73,7 @@ def _board(title: str, entries: Sequence[Entry], reference: str, reading: str, s
     names = [entry.name for entry in entries]
     chosen = reference if reference in names else "base" if "base" in names else names[0]
     notes = [Note("prompts not recorded")] if "" in entries[0].runs[0].columns.places.compared["prompt"] else []
-    return build.build_board(title, entries, recorded_facts(entries, sources), notes, reference=chosen, reading=reading)
+    return build.build_board(title, entries, recorded_facts(entries, sources), notes, ranking=Ranking(chosen, reading))
 
 
 def _title(group: Sequence[Entry]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,27 +18,46 @@ RANKED = ("strategy", "model")  # roles of rows that have a place; the others ar
 
 
 @dataclass(frozen=True)
-class Run:
-    """One checkpoint's records as columns. content: the digest of the whole ones, with texts.
+class DevSelection:
+    """Which checkpoint of a run was chosen on dev. Checkpoints are named by the percentage of the last stage done.
 
-    seed None: no training seed (base, teacher, recorded generations). dev: strict share on dev of each checkpoint that
-    could be chosen, by the share of the last stage done; spent: FLOPs up to each; chosen: the one that was. reward:
-    mean over the last tenth. files: where the whole records lie, seen from the run folder; home: that folder.
+    dev: strict share on dev of each that could be chosen; spent: FLOPs up to each. reward: mean train reward over the
+    last tenth; None: the run had no reward.
     """
+
+    chosen: str = ""
+    dev: Mapping[str, float] = field(default_factory=dict)
+    spent: Mapping[str, float] = field(default_factory=dict)
+    reward: float | None = None
+
+
+@dataclass(frozen=True)
+class RecordFiles:
+    """Where the records of a run are. files: relative to the run folder; home: that folder; content: their digest."""
+
+    files: tuple[str, ...] = ()
+    content: str = ""
+    home: str = field(default="", compare=False)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files as paths from here."""
+        return [Path(self.home) / file for file in self.files]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One checkpoint's records as columns. seed None: not trained here (base, teacher, recorded generations)."""
 
     digest: str
     columns: Columns = field(compare=False)
+    _: KW_ONLY
     seed: int | None = None
     cost: Cost | None = None
     status: str = "done"
     why: str = ""
-    content: str = ""
-    dev: Mapping[str, float] = field(default_factory=dict)
-    spent: Mapping[str, float] = field(default_factory=dict)
-    chosen: str = ""
-    reward: float | None = None
-    files: tuple[str, ...] = ()
-    home: str = field(default="", compare=False)
+    selection: DevSelection = DevSelection()
+    records: RecordFiles = RecordFiles()
 
 
 @dataclass(frozen=True)
@@ -48,6 +68,20 @@ class Entry:
     role: str  # "strategy", "base", "teacher", "model"
     runs: tuple[Run, ...]
     tried: int | None = None  # settings that were tried on dev before these were chosen; None: not recorded
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How the rows of a board are compared.
+
+    reference: the entry all others are compared with; "": the base if there is one. reading: the scores to rank by.
+    """
+
+    reference: str = ""
+    reading: str = "strict"
+
+
+STRICT_RANKING = Ranking()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from harness.board.entries import Entry, Run
+from harness.board.entries import DevSelection, Entry, RecordFiles, Run
 from harness.errors import DataError, UsageError
 from harness.interop import recorded_read
 from harness.records.columns import Columns, Reader
@@ -38,8 +38,14 @@ def write_entries(folder: Path, entries: Iterable[Entry]) -> None:
 
 
 def _note(run: Run) -> dict[str, Any]:
-    values = {field.name: getattr(run, field.name) for field in fields(run) if field.name not in ("columns", "home")}
-    return values | {"cost": asdict(run.cost) if run.cost else None}
+    known = ("digest", "seed", "status", "why")
+    return {
+        **{name: getattr(run, name) for name in known},
+        "cost": asdict(run.cost) if run.cost else None,
+        **asdict(run.selection),
+        "content": run.records.content,
+        "files": run.records.files,
+    }
 
 
 def read_runs(paths: Sequence[Path]) -> list[Entry]:
@@ -110,9 +116,14 @@ def _compared(folder: Path, reader: Reader) -> list[Entry]:
 
 def _run(folder: Path, values: Mapping[str, Any], reader: Reader) -> Run:
     files = tuple(values["files"])
-    columns = _columns(reader, folder, files)
-    cost = cost_from_json(values["cost"]) if values["cost"] else None
-    return Run(**{**values, "columns": columns, "cost": cost, "files": files, "home": str(folder)})
+    return Run(
+        values["digest"],
+        _columns(reader, folder, files),
+        **{name: values[name] for name in ("seed", "status", "why")},
+        cost=cost_from_json(values["cost"]) if values["cost"] else None,
+        selection=DevSelection(**{field.name: values[field.name] for field in fields(DevSelection)}),
+        records=RecordFiles(files, values["content"], str(folder)),
+    )
 
 
 def _evaluated(folder: Path, reader: Reader) -> list[Entry]:
@@ -120,7 +131,7 @@ def _evaluated(folder: Path, reader: Reader) -> list[Entry]:
         Entry(
             name,
             "model",
-            (Run(digest, _columns(reader, folder, files), files=tuple(files), home=str(folder)),),
+            (Run(digest, _columns(reader, folder, files), records=RecordFiles(tuple(files), home=str(folder))),),
         )
         for name, (digest, files) in _evaluated_files(folder).items()
     ]

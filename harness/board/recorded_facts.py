@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from harness.board.entries import Entry, Run
@@ -44,6 +43,6 @@ def _task(places: ReplyIndex, key: dict[str, Any]) -> TaskFacts:
 
 def _keys(run: Run) -> dict[str, dict[str, Any]]:
     """For each task the key of its evaluation; none for runs of other tools."""
-    paths = [(Path(run.home) / file).with_name(KEY_FILE) for file in run.files]
+    paths = [path.with_name(KEY_FILE) for path in run.records.paths]
     keys = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
     return {key["task"]: key for key in keys}

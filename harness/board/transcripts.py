@@ -1,4 +1,4 @@
-"""What rows of a board answered, item by item, read back from the records: for the page that shows them."""
+"""The answers in the rows of a board, item by item, read back from the records: for the page that shows them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ MOST_REPLIES = 700_000  # rows x items above which texts are left out: no page o
 
 
 def answers(entries: Sequence[Entry], reading: str) -> tuple[dict[str, list[PageItem]], dict[str, dict[str, Answers]]]:
-    """(items by task, answers by row and task). Texts: the first sample of a row's first run, where it was kept.
+    """(items by task, answers by row and task). Texts: the first sample of a row's first run, if it was kept.
 
-    Questions are the prompts as the model read them, where the engine saw them.
+    Questions are the prompts as the model read them, if the engine saw them.
     """
     first = entries[0].runs[0].columns
     items: dict[str, list[PageItem]] = {}
@@ -29,22 +29,22 @@ def answers(entries: Sequence[Entry], reading: str) -> tuple[dict[str, list[Page
     asked: Texts = {}  # of the first entry; the others' are the same
     texts: dict[str, Texts] = {entry.name: {} for entry in entries}
     for number, entry in enumerate(entries if with_texts else ()):
-        for file in entry.runs[0].files:
-            _read(Path(entry.runs[0].home) / file, texts[entry.name], asked if number == 0 else None)
+        for path in entry.runs[0].records.paths:
+            _read(path, texts[entry.name], asked if number == 0 else None)
     for task in first.tasks:
         part = first.of_task(task)
         ids = list(dict.fromkeys(part.places.ids))
         items[task] = [PageItem(id_, asked.get((task, id_), "")) for id_ in ids]
         for entry in entries:
             shares = _means([run.columns.of_task(task).scores(reading) for run in entry.runs])
-            said = texts[entry.name]
-            replies = [said.get((task, id_), "") for id_ in ids] if said else []
+            of = texts[entry.name]
+            replies = [of.get((task, id_), "") for id_ in ids] if of else []
             found[entry.name][task] = Answers([None if np.isnan(v) else float(v) for v in shares], replies)
     return items, found
 
 
 def outcomes(entry: Entry, reading: str) -> tuple[str, list[float | None]]:
-    """What to call a row's first run, and its scores item by item; None where there is no verdict."""
+    """What to call a row's first run, and its scores item by item; None: no verdict."""
     name = entry.name if len(entry.runs) == 1 else f"{entry.name}, seed {entry.runs[0].seed}"
     return name, [None if np.isnan(v) else float(v) for v in score_table(entry.runs[:1], reading)[0]]
 

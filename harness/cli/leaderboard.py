@@ -155,7 +155,7 @@ def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]],
         evaluator=Evaluator(options["evaluator"], options["relationship"]) if options["evaluator"] else None,
         datastore=options["datastore"],
         created=int(board.stat().st_mtime),  # not the current time, so that the same board gives the same files
-        **(_replies(facts, [pick for _, pick in found], options["replies"]) if options["replies"] else {}),
+        replies=_replies(facts, [pick for _, pick in found], options["replies"]) if options["replies"] else None,
     )
     token = get_token()
     uploads = planned(facts, ask, lambda repository: read_file(repository, "README.md", token))
@@ -165,14 +165,14 @@ def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]],
         click.echo("\n".join(outcome.lines))
 
 
-def _replies(facts: dict[str, Any], picks: list[Any], run: Path) -> dict[str, Any]:
+def _replies(facts: dict[str, Any], picks: list[Any], run: Path) -> Any:
     """The records of the published rows, and their items."""
     from harness.evaluation.task_lookup import open_task
-    from harness.publish.every_eval_ever import recorded
+    from harness.publish.every_eval_ever import Replies, recorded
 
     records = tuple(record for pick in picks for record in recorded(facts, pick, run))
     tasks = dict.fromkeys(record.task for record in records)
-    return {"records": records, "samples": {s.id: s for task in tasks for s in open_task(task).samples("test")}}
+    return Replies(records, {s.id: s for task in tasks for s in open_task(task).samples("test")})
 
 
 def _build_board(out: Path, title: str, runs: tuple[Path, ...], reference: str, reading: str) -> None:

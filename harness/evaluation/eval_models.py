@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.board.build import build_board
-from harness.board.entries import Board, Entry, Run
+from harness.board.entries import Board, Entry, RecordFiles, Run
 from harness.board.facts import BoardFacts, EngineFacts
 from harness.checkpoints import open_checkpoint, resolve_model
 from harness.errors import EngineError, UsageError
@@ -295,7 +295,7 @@ def _write(asked: EvalRequest, name: str, found: Sequence[Evaluation], more: dic
         engine=EngineFacts.of(engine),
         sandbox=tuple(sorted({evaluation.sandbox for evaluation in found})),
     )
-    run = Run(found[0].checkpoint.digest, columns, content=content)
+    run = Run(found[0].checkpoint.digest, columns, records=RecordFiles(content=content))
     board = build_board(name, [Entry(name, "model", (run,))], facts, defects=known_defects(jobs))
     measured = {e.job.task.name: _measured(e, asked.metrics) for e in found} if asked.metrics else {}
     stock = {e.job.task.name: _stock(e.job.task, e) for e in found if isinstance(e.job.task, ItemTask)}

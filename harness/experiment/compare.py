@@ -11,7 +11,7 @@ from statistics import fmean
 
 from harness.board import existing_runs as entries_file
 from harness.board.build import build_board
-from harness.board.entries import Board, Entry, Run
+from harness.board.entries import Board, DevSelection, Entry, RecordFiles, Run
 from harness.evaluation.evaluate import evaluate, summarised
 from harness.evaluation.job import known_defects
 from harness.experiment.checkpoint_choice import choose
@@ -58,13 +58,11 @@ def compare_strategies(plan: Experiment, progress: Progress) -> tuple[Board, lis
 def _references(context: RunContext) -> list[Entry]:
     """Rows for teacher and base, the teacher first: the engine it needs differs from all others'."""
     references = [("teacher", context.teacher), ("base", context.base)]
-    entries, home = [], str(context.plan.folder)
+    entries = []
     for role, checkpoint in references:
         if checkpoint is not None:
-            columns, content, files = _evaluate(context, role, checkpoint)
-            entries.append(
-                Entry(role, role, (Run(checkpoint.digest, columns, content=content, files=files, home=home),))
-            )
+            columns, records = _evaluate(context, role, checkpoint)
+            entries.append(Entry(role, role, (Run(checkpoint.digest, columns, records=records),)))
     return entries
 
 
@@ -72,21 +70,22 @@ def _evaluate_all(context: RunContext, finished: Sequence[TrainedRun]) -> list[E
     runs: dict[str, list[Run]] = {}
     for trained in finished:
         chosen, last = choose(trained.candidates), trained.stages[-1]
-        columns, content, files = _evaluate(context, trained.strategy_run.label, chosen.checkpoint)
+        columns, records = _evaluate(context, trained.strategy_run.label, chosen.checkpoint)
+        selection = DevSelection(
+            chosen=chosen.name,
+            dev={candidate.name: candidate.dev for candidate in trained.candidates},
+            spent={candidate.name: candidate.cost.flops for candidate in trained.candidates},
+            reward=_last_reward(last),
+        )
         run = Run(
             chosen.checkpoint.digest,
             columns,
-            trained.seed,
-            trained.candidates[-1].cost,
-            last.status,
-            last.why,
-            content,
-            dev={candidate.name: candidate.dev for candidate in trained.candidates},
-            spent={candidate.name: candidate.cost.flops for candidate in trained.candidates},
-            chosen=chosen.name,
-            reward=_last_reward(last),
-            files=files,
-            home=str(context.plan.folder),
+            seed=trained.seed,
+            cost=trained.candidates[-1].cost,
+            status=last.status,
+            why=last.why,
+            selection=selection,
+            records=records,
         )
         runs.setdefault(trained.strategy.name, []).append(run)
     return [Entry(name, "strategy", tuple(of_name), _tried(context, name)) for name, of_name in runs.items()]
@@ -107,8 +106,8 @@ def _last_reward(stage: StageResult) -> float | None:
     return fmean(rewards) if rewards else None
 
 
-def _evaluate(context: RunContext, label: str, checkpoint: Checkpoint) -> tuple[Columns, str, tuple[str, ...]]:
-    """The columns of the suite, the digest of their contents, and their files, seen from the run folder."""
+def _evaluate(context: RunContext, label: str, checkpoint: Checkpoint) -> tuple[Columns, RecordFiles]:
+    """The columns of the suite, and where the records are."""
     found = []
     with context.progress.step(f"evaluate {label}", 1.0) as tick:
         for number, part in enumerate(context.suite):
@@ -121,7 +120,8 @@ def _evaluate(context: RunContext, label: str, checkpoint: Checkpoint) -> tuple[
     ]
     context.test_set_log.add(evaluations)
     files = tuple(str(evaluation.records_path.relative_to(context.plan.folder)) for evaluation in found)
-    return *summarised(found), files
+    columns, content = summarised(found)
+    return columns, RecordFiles(files, content, str(context.plan.folder))
 
 
 def _draw(context: RunContext, finished: Sequence[TrainedRun], base_dev: float) -> None:

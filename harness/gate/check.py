@@ -94,6 +94,7 @@ class Comparison:
             if name not in locks.MUST_AGREE:
                 raise UnknownName("field", name, locks.MUST_AGREE)
         self.path, self.allowed = path, allowed
+        self._scored: tuple[tuple[PerItem, ...], tuple[dict[str, Scores], Scores]] | None = None
         self.lock = locks.read_lock(path)
         self.baselines = {
             name: locks.read_per_item(path, name, baseline) for name, baseline in self.lock.baselines.items()
@@ -128,7 +129,16 @@ class Comparison:
         return found
 
     def scores(self, attempts: Sequence[PerItem]) -> tuple[dict[str, Scores], Scores]:
-        """(baselines, candidate) scores per item; the candidate's are means over its attempts."""
+        """(baselines, candidate) scores per item; the candidate's are means over its attempts.
+
+        Kept for the attempts asked for last: a decision and the report on it need the same.
+        """
+        key = tuple(attempts)
+        if self._scored is None or self._scored[0] != key:
+            self._scored = key, self._scores(key)
+        return self._scored[1]
+
+    def _scores(self, attempts: Sequence[PerItem]) -> tuple[dict[str, Scores], Scores]:
         baselines: dict[str, Scores] = {}
         for attempt in attempts:
             locks.refuse_failed(attempt, self.settings, self.lock.items)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.board.entries import Run
+from harness.board.entries import RecordFiles, Run
 from harness.errors import NotComparable
 from harness.evaluation import task_lookup
 from harness.evaluation.eval_models import checkpoint_of, sandbox_for, shown_by
@@ -63,7 +63,7 @@ def evaluated(asked: CheckRequest, comparison: Comparison, progress: Progress) -
                         shown = shown_by(tick)
                         found.append(evaluate(batch, engine, checkpoint, graders, asked.folder / "evals", shown))
             columns, content = summarised(found)
-            candidate = PerItem.of(asked.name, Run(checkpoint.digest, columns, content=content))
+            candidate = PerItem.of(asked.name, Run(checkpoint.digest, columns, records=RecordFiles(content=content)))
             decision = comparison.decided([candidate], in_part=share != fractions[-1])
             progress.say(f"after {decision.n_used:,} of {decision.n:,} items: {decision.verdict}")
             if decision.over:

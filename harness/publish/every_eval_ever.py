@@ -11,6 +11,7 @@ import re
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,24 @@ from harness.records.record_files import read_records
 from harness.types import Record, Sample, canonical_json, sha256_of
 
 SCHEMA = "0.3.0"
-_WHERE = {"strict": "in the format the task asks for", "lenient": "anywhere in the reply"}
+_PLACE = {"strict": "in the format the task asks for", "lenient": "anywhere in the reply"}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a file comes from. created: seconds since 1970, of the file; source: url of the data behind the numbers."""
+
+    evaluator: Evaluator
+    created: int
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Replies:
+    """Graded replies to publish; those of other rows may be among them. samples: id -> item, for every record."""
+
+    records: Sequence[Record] = ()
+    samples: Mapping[str, Sample] = field(default_factory=dict)
 
 
 def recorded(facts: Mapping[str, Any], row: Pick, run: Path) -> Iterator[Record]:
@@ -37,50 +55,45 @@ def every_eval_ever(
     row: Pick,
     *,
     model: str,
-    created: int,
-    evaluator: Evaluator,
-    records: Sequence[Record] = (),
-    samples: Mapping[str, Sample] | None = None,
-    source: str = "",
+    origin: Origin,
+    replies: Replies | None = None,
 ) -> dict[str, str]:
-    """Path -> text: the JSON of the row, and with records one line a judged reply beside it.
+    """Path -> text: the JSON of the row, and with replies one line for each graded one beside it.
 
-    model: "owner/name" on the hub; created: seconds since 1970, of this file, not of the evaluation. samples: id ->
-    item, for the records' questions and targets; records may hold those of other rows too. Raises `DataError` where
-    they do not give the row's score.
+    model: "owner/name" on the hub. Raises `DataError` if the replies do not give the row's score.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
         raise UsageError(f"a model is named like owner/name, got {model!r}")
     found = result(facts, row)
     title = found.board["title"]
-    judged = _judged(found, records, samples or {})
+    graded = _graded(found, replies or Replies())
     same = [model, title, row.row, found.digests, [[task.name, dict(task.score)] for task in found.tasks]]
     ids = {"schema_version": SCHEMA, "evaluation_id": f"{NAME}/{model.replace('/', '_')}/{sha256_of(same)[:16]}"}
     path = f"data/{NAME}/{model}/{uuid.UUID(bytes=bytes.fromhex(sha256_of(same))[:16], version=4)}"
     whole: dict[str, Any] = {
         **ids,
-        "retrieved_timestamp": str(created),
+        "retrieved_timestamp": str(origin.created),
         "source_metadata": {
             "source_name": title,
             "source_type": "evaluation_run",
-            "source_organization_name": evaluator.organisation,
-            **({"source_organization_url": source} if source else {}),
-            "evaluator_relationship": evaluator.relationship,
+            "source_organization_name": origin.evaluator.organisation,
+            **({"source_organization_url": origin.source} if origin.source else {}),
+            "evaluator_relationship": origin.evaluator.relationship,
         },
         "eval_library": {"name": NAME, "version": found.facts.versions.get(NAME, "unknown")},
         "model_info": _model_info(found, model),
         "evaluation_results": [_evaluation(found, task) for task in found.tasks],
     }
     files = {}
-    if judged:
-        said = [canonical_json({**ids, "model_id": model, **_instance(found, *pair)}) for pair in judged]
-        files[f"{path}_samples.jsonl"] = text = "".join(f"{line}\n" for line in said)
+    if graded:
+        lines = [canonical_json({**ids, "model_id": model, **_instance(found, *pair)}) for pair in graded]
+        files[f"{path}_samples.jsonl"] = text = "".join(f"{line}\n" for line in lines)
         whole["detailed_evaluation_results"] = {
             "format": "jsonl",
             "file_path": f"{path}_samples.jsonl",
             "hash_algorithm": "sha256",
             "checksum": hashlib.sha256(text.encode()).hexdigest(),
-            "total_rows": len(said),
+            "total_rows": len(lines),
         }
     return {f"{path}.json": json.dumps(whole, indent=2, ensure_ascii=False) + "\n", **files}
 
@@ -125,7 +138,7 @@ def _evaluation(found: PublishedResult, task: TaskScore) -> dict[str, Any]:
         "evaluation_name": task.name,
         "source_data": source | {"additional_details": details},
         "metric_config": {
-            "evaluation_description": f"Share of items answered right, {_WHERE[reading]}",
+            "evaluation_description": f"Share of items answered right, {_PLACE[reading]}",
             "metric_id": f"{NAME}.{reading}_accuracy",
             "metric_name": f"{reading.capitalize()} accuracy",
             "metric_kind": "accuracy",
@@ -145,25 +158,23 @@ def _evaluation(found: PublishedResult, task: TaskScore) -> dict[str, Any]:
     }
 
 
-def _judged(
-    found: PublishedResult, records: Sequence[Record], samples: Mapping[str, Sample]
-) -> list[tuple[Record, Sample]]:
+def _graded(found: PublishedResult, replies: Replies) -> list[tuple[Record, Sample]]:
     """Those that are of the row and have a verdict, with their items. Raises `DataError` unless they give its score."""
-    judged = []
+    graded = []
     values: dict[str, dict[tuple[str, str], list[float]]] = {task.name: defaultdict(list) for task in found.tasks}
-    for record in records:
+    for record in replies.records:
         value = record.scores[found.reading].value
         if record.checkpoint not in found.digests or record.task not in values or value is None:
             continue
-        sample = samples.get(record.sample_id)
+        sample = replies.samples.get(record.sample_id)
         if sample is None or sample.hash != record.sample_hash:
             raise DataError(
                 f"what was asked as item {record.sample_id!r} is not known: it is not among the items given, or the "
                 "task was changed since"
             )
         values[record.task][record.checkpoint, record.sample_id].append(value)
-        judged.append((record, sample))
-    for task in found.tasks if records else ():
+        graded.append((record, sample))
+    for task in found.tasks if replies.records else ():
         n, mean = _mean(values[task.name], found.digests)
         if n != task.score["n"] or abs(mean - task.score["value"]) > 1e-9:
             raise DataError(
@@ -171,7 +182,7 @@ def _judged(
                 f"{task.score['value']:.6f} over {task.score['n']} items, the records {mean:.6f} over {n}; give all "
                 "record files of the row"
             )
-    return judged
+    return graded
 
 
 def _mean(values: Mapping[tuple[str, str], Sequence[float]], digests: Sequence[str]) -> tuple[int, float]:

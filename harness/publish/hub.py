@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from harness.errors import HarnessError, HubError, UnknownName, UsageError
-from harness.publish.every_eval_ever import every_eval_ever
+from harness.publish.every_eval_ever import Origin, Replies, every_eval_ever
 from harness.publish.hub_texts import eval_results, model_index, score_badge
 from harness.publish.results import NAME, Evaluator, Pick, publishable_board
-from harness.types import Record, Sample
 
 FORMATS = ("eval-results", "model-index", "every-eval-ever", "badge")
 _SHOWN_LINES = 200  # of each file, in a dry run
@@ -47,8 +46,8 @@ class Outcome:
 class Question:
     """What is to be published of a board. targets: (model repository, what of the board).
 
-    datastore: the dataset repository for Every Eval Ever; "": beside the model. created, records and samples are its
-    too; records hold those of all targets.
+    datastore: the dataset repository for Every Eval Ever; "": beside the model. created and replies are its too;
+    replies hold those of all targets.
     """
 
     targets: tuple[tuple[str, Pick], ...]
@@ -58,8 +57,7 @@ class Question:
     evaluator: Evaluator | None = None
     datastore: str = ""
     created: int = 0
-    records: tuple[Record, ...] = ()
-    samples: Mapping[str, Sample] | None = None
+    replies: Replies | None = None
 
 
 def planned(
@@ -89,11 +87,8 @@ def planned(
                 facts,
                 pick,
                 model=repository,
-                created=ask.created,
-                evaluator=ask.evaluator,
-                records=ask.records,
-                samples=ask.samples,
-                source=ask.source,
+                origin=Origin(ask.evaluator, ask.created, ask.source),
+                replies=ask.replies,
             )
             (uploads["dataset", ask.datastore] if ask.datastore else files).update(made)
     return [Upload(name, files, title, kind) for (kind, name), files in uploads.items() if files]

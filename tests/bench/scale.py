@@ -39,7 +39,7 @@ def main():
         found = evaluate(of, engine, Checkpoint(Path("."), engine.digest, ""), graders, Path(sys.argv[2]))
     judged = time.monotonic() - began
     records, digest = summarised([found])
-    board = build("t", [Entry("t", "model", (Run(engine.digest, records, content=digest),))], {{}})
+    board = build("t", [Entry("t", "model", (Run(engine.digest, records, records=RecordFiles(content=digest)),))], {{}})
     row = board.rows[0]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     summed = time.monotonic() - began - judged
