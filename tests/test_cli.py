@@ -37,7 +37,10 @@ def refused(run, code, *parts):
             ("--strategies", "sft", "--budget", "1e5", "--budget-unit", "generated"),
             ("trainer 'sft' samples nothing, so a budget of generated tokens would never end it",),
         ),
-        (("--teacher", "", "--strategies", "kd&rl"), ("trainer 'kd&rl' distils from a teacher, and none is named",)),
+        (
+            ("--teacher", "", "--strategies", "kd&rl"),
+            ("trainer 'kd&rl' distils from a teacher, and no teacher is given",),
+        ),
         (("--engine", "vlm"), ("unknown engine 'vlm': did you mean 'vllm'?",)),
         (("--recipe", "pic"), ("unknown recipe 'pic': did you mean 'pico'?",)),
         (("--recipe", "none.toml"), ("none.toml: No such file",)),
@@ -147,7 +150,7 @@ def test_a_tracker_that_cannot_be_used_is_refused_before_any_work(tmp_path):
     unknown = harness("compare", "--report-to", "tensorbord", cwd=tmp_path)
     refused(unknown, 2, "unknown tracker 'tensorbord': did you mean 'tensorboard'?")
     missing = harness("compare", "--report-to", "tensorboard,swanlab", cwd=tmp_path)
-    refused(missing, 2, "--report-to swanlab needs a package that is not here: pip install swanlab")
+    refused(missing, 2, "--report-to swanlab needs a package that is not installed: pip install swanlab")
 
 
 def test_a_search_says_what_it_would_take_and_refuses_unequal_trials(tmp_path):
@@ -155,7 +158,7 @@ def test_a_search_says_what_it_would_take_and_refuses_unequal_trials(tmp_path):
     run = harness("tune", *tried, "--budget", "1e10", "--dry-run", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert "try 2 settings of rl, 1e+10 flops each" in run.stdout
-    assert "judge them on 200 dev items (pico_math 100, pico_code 100); no test item is looked at" in run.stdout
+    assert "score them on 200 dev items (pico_math 100, pico_code 100); no test item is evaluated" in run.stdout
     assert list(tmp_path.iterdir()) == []
     refused(harness("tune", *tried[:2], "--try", "kd.warmup=0.1", cwd=tmp_path), 2, "got sft 2, kd 1; add or drop")
 

@@ -40,7 +40,7 @@ def test_defaults_are_filled_and_models_beside_the_file_are_found(tmp_path):
             GOOD.replace("amount = 1e9", "amount = 1e9, unit = 'steps'"),
             "budget.unit must be one of flops, tokens, generated, device_s, got 'steps'",
         ),
-        (GOOD.replace('base = "b"\n', ""), "base is missing or no str, got None"),
+        (GOOD.replace('base = "b"\n', ""), "base must be of type str, got None"),
         (
             GOOD + "[trainers.rl]\nlearnig_rate = 1.0\n",
             "unknown rl setting 'learnig_rate': did you mean 'learning_rate'",
@@ -65,7 +65,7 @@ def test_a_recipe_takes_over_what_it_does_not_say_itself(tmp_path):
         recipes.read_recipe(str(tmp_path / "mine.toml"))
     with pytest.raises(BadConfig, match=r"recipe .*none\.toml: No such file"):
         recipes.read_recipe(write(tmp_path, 'extends = "none.toml"\n'))
-    with pytest.raises(BadConfig, match=r"extends must name a file beside it, got '\.\./a\.toml'"):
+    with pytest.raises(BadConfig, match=r"extends must name a file in the same folder, got '\.\./a\.toml'"):
         recipes.read_recipe(write(tmp_path, 'extends = "../a.toml"\n'))
 
 

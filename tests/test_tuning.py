@@ -61,7 +61,7 @@ def test_trials_are_gathered_over_calls_and_those_made_again_count_once():
     edge = FOUND.plus(Tuning("d", "m", FOUND.budget, {}, tuple(trial("kd.lora", r, 0, 0.3) for r in (3e-5, 2e-5))))
     assert "kd.lora: the best learning_rate, 3e-05, lies" not in " ".join(trials.warnings(edge))
     lowest = FOUND.plus(Tuning("d", "m", FOUND.budget, {}, (trial("kd.lora", 3e-5, 0, 0.3),)))
-    assert "kd.lora: the best learning_rate, 3e-05, lies at the edge of what was tried" in trials.warnings(lowest)
+    assert "kd.lora: the best learning_rate, 3e-05, is at the edge of the values tried" in trials.warnings(lowest)
     assert FOUND.other_than("d" * 64, "m", FOUND.budget, {"pico_math": 10}) == []
     assert FOUND.other_than("e", "x", Budget(2e9, "flops"), {}) == [
         "base", "material", "budget", "dev items",
@@ -168,5 +168,5 @@ def test_a_learning_rate_that_teaches_beats_one_that_does_not(tmp_path):
     assert not (tmp_path / "test-looks.jsonl").exists()
     assert not (tmp_path / "run" / "evals").exists()
     assert tuning.tune_strategies(plan, tried, Quiet(), found) == found
-    with pytest.raises(BadConfig, match=r"holds earlier ones of a budget of 1 flops; name another with --out"):
+    with pytest.raises(BadConfig, match=r"has earlier ones of a budget of 1 flops; name another file with --out"):
         tuning.tune_strategies(plan, tried, Quiet(), replace(found, budget=Budget(1.0, "flops")))

@@ -1,1 +1,1 @@
-"""Strategies × seeds: recipes, the comparison, tuning, dry runs."""
+"""Experiments over strategies and seeds: recipes, the comparison, tuning, dry runs."""

@@ -1,4 +1,4 @@
-"""Which checkpoint of a run counts: the best on dev among a few on the way and the last, never by looking at test."""
+"""Chooses the checkpoint of a run: the best on dev among a few intermediate ones and the last; never by test scores."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Candidate:
 
 
 def candidates(stage: StageResult, before: Cost, dev_key: str, judge: DevScorer, keep: bool) -> list[Candidate]:
-    """All checkpoints of a stage in order, judged on dev; before: what the stages before it cost.
+    """All checkpoints of a stage in order, scored on dev; before: the cost of the earlier stages.
 
-    The verdicts are kept in `dev.json` of the stage. Unless `keep`, the weights of all but the best are then removed.
+    The scores are kept in `dev.json` of the stage. Unless `keep`, the weights of all but the best are then removed.
     """
     memo = stage.folder / "dev.json"
     if memo.exists():
@@ -57,14 +57,14 @@ def candidates(stage: StageResult, before: Cost, dev_key: str, judge: DevScorer,
     write_json(memo, {"dev": dev_key, "candidates": values})
     if not keep:
         best = choose(judged)
-        for candidate in judged[:-1]:  # the last is the stage's result, other stages may start from it
+        for candidate in judged[:-1]:  # the last is the stage's result, from which other stages may start
             if candidate is not best:
                 shutil.rmtree(candidate.checkpoint.path)
     return judged
 
 
 def choose(judged: Sequence[Candidate]) -> Candidate:
-    """The best on dev; the latest of equals, as it has learnt most."""
+    """The best on dev; of equals the latest, which was trained most."""
     return max(reversed(judged), key=lambda candidate: candidate.dev)
 
 

@@ -1,6 +1,6 @@
-"""The comparison: every strategy from one base, on the same items, at the same budget, judged on the same suite.
+"""The comparison: every strategy from one base, on the same items, at the same budget, evaluated on the same suite.
 
-Everything is kept under keys of its inputs in one run folder, so the same command goes on where it stopped.
+Everything is kept under keys of its inputs in one run folder, so the same command continues an interrupted run.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from harness.types import Checkpoint
 
 
 def compare_strategies(plan: Experiment, progress: Progress) -> tuple[Board, list[Entry]]:
-    """Train, choose, evaluate and tabulate; the board and what it ranks.
+    """Train, choose checkpoints, evaluate; returns the board and its entries.
 
-    Raises a `HarnessError` for what one can mend; nothing done is lost.
+    Raises a `HarnessError` for failures that the user can fix; finished work is kept.
     """
     ensure_writable(plan.folder)
     with exclusive_use(plan.folder), full_disk_is_named(plan.folder), open_experiment(plan, progress) as context:
@@ -56,7 +56,7 @@ def compare_strategies(plan: Experiment, progress: Progress) -> tuple[Board, lis
 
 
 def _references(context: RunContext) -> list[Entry]:
-    """Rows for teacher and base, the teacher first: the engine it needs differs from all others'."""
+    """Rows for teacher and base; the teacher first, since it needs another engine than all others."""
     references = [("teacher", context.teacher), ("base", context.base)]
     entries = []
     for role, checkpoint in references:
@@ -92,7 +92,7 @@ def _evaluate_all(context: RunContext, finished: Sequence[TrainedRun]) -> list[E
 
 
 def _tried(context: RunContext, name: str) -> int | None:
-    """Settings that were tried on dev for the trainers of a strategy; None where no trials are recorded."""
+    """Number of settings tried on dev for the trainers of a strategy; None if no trials are recorded."""
     if (tuning := context.plan.recipe.tuning) is None:
         return None
     strategy = next(strategy for strategy in context.plan.strategies if strategy.name == name)
@@ -100,7 +100,7 @@ def _tried(context: RunContext, name: str) -> int | None:
 
 
 def _last_reward(stage: StageResult) -> float | None:
-    """Mean reward over the last tenth of a stage's steps; None where it was trained on none."""
+    """Mean reward over the last tenth of a stage's steps; None if the stage has no reward."""
     lines = [json.loads(line) for line in read_lines(stage.folder / "progress.jsonl")]
     rewards = [line["reward"] for line in lines if line.get("reward") is not None and line["fraction"] > 0.9]
     return fmean(rewards) if rewards else None
@@ -125,7 +125,7 @@ def _evaluate(context: RunContext, label: str, checkpoint: Checkpoint) -> tuple[
 
 
 def _draw(context: RunContext, finished: Sequence[TrainedRun], base_dev: float) -> None:
-    """`curves/` in the run folder: dev score against every cost, and what each strategy's stages logged."""
+    """Draw `curves/` in the run folder: dev score by every cost, and the metrics that each strategy's stages logged."""
     folder = context.plan.folder / "curves"
     folder.mkdir(exist_ok=True)
     name = context.plan.recipe.name
@@ -144,5 +144,5 @@ def _draw(context: RunContext, finished: Sequence[TrainedRun], base_dev: float) 
 
 
 def file_name(strategy: str) -> str:
-    """A strategy's name as a file is called: "kd:0.3+rl" is "kd-0.3-then-rl"."""
+    """A strategy's name as a file name: "kd:0.3+rl" becomes "kd-0.3-then-rl"."""
     return strategy.replace("+", "-then-").replace("&", "-and-").replace(":", "-")

@@ -1,4 +1,4 @@
-"""What a comparison would do, cost and be able to find, line by line, without doing it."""
+"""The dry run: what a comparison would do, its cost and its detectable difference, line by line, without running it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from harness.statistics import intervals
 from harness.training import strategies
 from harness.types import Budget, Checkpoint, Strategy
 
-SEED_SD = (
-    0.02  # of a strategy's score from seed to seed, assumed until it is known; small models on small sets show this
-)
-DISCORDANT = 0.2  # share of items two checkpoints answer differently, assumed
+SEED_SD = 0.02  # assumed standard deviation of a strategy's score over seeds; typical of small models on small sets
+DISCORDANT = 0.2  # assumed share of items that two checkpoints answer differently
 PROBE_TOKENS = 2048
 
 
 def dry_run_lines(plan: Experiment) -> Iterator[str]:
-    """The plan in the order it would be carried out, with the time it may take."""
+    """The steps of the plan in order, with an estimate of their time."""
     base = open_checkpoint(resolve_model(plan.recipe.base))
     yield f"base {base.path} ({matmul_params(base.path):,} matmul weights, digest {base.digest[:12]})"
     opened = plan.open_tasks()
@@ -43,7 +41,7 @@ def dry_run_lines(plan: Experiment) -> Iterator[str]:
 
 
 def trials(plan: Experiment, number: int) -> Iterator[str]:
-    """What trying settings would take. The plan has a strategy for each trial, `number` of each trainer."""
+    """The steps of a search for settings. The plan has a strategy for each trial, `number` for each trainer."""
     base = open_checkpoint(resolve_model(plan.recipe.base))
     budget, items = plan.recipe.budget, plan.open_tasks().items
     seeds = f" with {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else ""
@@ -51,12 +49,12 @@ def trials(plan: Experiment, number: int) -> Iterator[str]:
     for name, _ in plan.trainers():
         yield f"try {number} settings of {name}{seeds}, {budget.amount:.3g} {budget.unit} each"
     n_dev = {part.task.name: len(part.samples) for part in items.dev}
-    yield f"judge them on {sum(n_dev.values())} dev items ({_sizes(n_dev)}); no test item is looked at"
+    yield f"score them on {sum(n_dev.values())} dev items ({_sizes(n_dev)}); no test item is evaluated"
     yield from _time(plan, base)
 
 
 def _stages(plan: Experiment) -> Iterator[str]:
-    """Every stage that would be trained, those that several strategies share once."""
+    """Every stage that would be trained; a stage shared by several strategies is listed once."""
     total = plan.recipe.budget
     done: dict[tuple[tuple[str, float], ...], str] = {}
     for strategy in plan.strategies:
@@ -75,7 +73,7 @@ def _stages(plan: Experiment) -> Iterator[str]:
 
 
 def _time(plan: Experiment, base: Checkpoint) -> Iterator[str]:
-    """Hours of training, from stages trained before beside this run folder, else from a few steps made now."""
+    """Time of training, from earlier stages in this folder's neighbours, else from a few steps made now."""
     budget = plan.recipe.budget
     if budget.unit == "device_s":
         total = budget.amount * len(plan.strategies) * len(plan.seeds)
@@ -101,7 +99,7 @@ def _time(plan: Experiment, base: Checkpoint) -> Iterator[str]:
     total = budget.amount * per_unit * len(plan.strategies) * len(plan.seeds) / rate / plan.parallel_stages
     yield (
         f"time for training: {_hours(total)} at {rate:.2g} FLOP/s, measured just now on training steps; up to three "
-        f"times that where a trainer samples ({', '.join(sorted(unknown))} not yet trained here)"
+        f"times that if a trainer samples ({', '.join(sorted(unknown))} not yet trained here)"
     )
 
 
@@ -110,7 +108,7 @@ def _parts(strategy: Strategy, total: Budget) -> Iterator[tuple[str, float]]:
 
 
 def _rates(plan: Experiment, base: Checkpoint) -> Iterator[tuple[str, float]]:
-    """For each trainer what it spent a second, in the budget's unit, in stages of this architecture trained before."""
+    """For each trainer the amount spent per second, in the budget's unit, in earlier stages of this architecture."""
     from harness.records.serialization import cost_from_json
 
     unit, n_params = plan.recipe.budget.unit, matmul_params(base.path)
@@ -126,7 +124,7 @@ def _rates(plan: Experiment, base: Checkpoint) -> Iterator[tuple[str, float]]:
 
 
 def _training_flops_per_s(model: Path) -> float:
-    """FLOPs a second of forward and backward passes of this model on this machine, by the meter's formula."""
+    """FLOPs per second of forward and backward passes of this model on this machine, by the meter's formula."""
     import torch
     from transformers import AutoModelForCausalLM
 

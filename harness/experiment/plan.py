@@ -1,4 +1,4 @@
-"""A comparison as asked for, and what can be checked of it before anything is loaded."""
+"""The plan of a comparison, from the user's options, and the checks that need nothing to be loaded."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from harness.types import Strategy, TrainRow
 
 @dataclass(frozen=True)
 class Experiment:
-    """A comparison as asked for. train_rows None: the tasks' own train split."""
+    """The plan of a comparison. train_rows None: the tasks' own train split."""
 
     recipe: Recipe
     strategies: tuple[Strategy, ...]
     seeds: tuple[int, ...]
     folder: Path
     engine: str = "auto"
-    limit: int | None = None  # evaluate the first so many items of each task only
+    limit: int | None = None  # evaluate only the first `limit` items of each task
     train_rows: tuple[TrainRow, ...] | None = None
     train_source: str = "the tasks' train split"
     parallel_stages: int = 1  # stages trained at the same time
     allow_weak_sandbox: bool = False
-    report_to: tuple[str, ...] = ()  # where else training is shown, by transformers' names
+    report_to: tuple[str, ...] = ()  # where training is logged too, by transformers' names
     keep_checkpoints: bool = False  # whether checkpoints that were not chosen stay on disk
 
     @cached_property
     def trained_on(self) -> tuple[str, ...]:
-        """The tasks whose train split is learnt from."""
+        """The tasks whose train split is used for training."""
         return self.recipe.train or tuple(task_lookup.expand(self.recipe.tasks, "test"))
 
     def trainers(self) -> Iterator[tuple[str, Trainer]]:
@@ -48,7 +48,7 @@ class Experiment:
             yield name, registry.load("trainer", name)
 
     def needs(self, what: str) -> bool:
-        """Whether any trainer asks for this."""
+        """Whether any trainer needs this."""
         return any(what in trainer.needs for _, trainer in self.trainers())
 
     def open_tasks(self) -> OpenedTasks:
@@ -77,7 +77,7 @@ def total_weight(plan: Experiment, evaluated: bool = True) -> float:
     return 3.0 * plan.needs("traces") + 11.0 * chains + test
 
 
-# transformers' names of the places that show training -> the package each needs
+# transformers' names of training logs -> the package each needs
 WATCHERS = {
     **{name: name for name in ("tensorboard", "wandb", "mlflow", "trackio", "clearml", "codecarbon", "dagshub")},
     **{name: name for name in ("comet_ml", "dvclive", "neptune", "swanlab", "kubeflow")},
@@ -86,12 +86,12 @@ WATCHERS = {
 
 
 def check_plan(plan: Experiment) -> None:
-    """Raise `BadConfig` or `UnknownName` for what can be known to be wrong before anything is loaded."""
+    """Raise `BadConfig` or `UnknownName` for errors that can be found before anything is loaded."""
     for name in plan.report_to:
         if name not in WATCHERS:
             raise UnknownName("tracker", name, [*WATCHERS, "none"])
         if find_spec(WATCHERS[name]) is None:
-            raise BadConfig(f"--report-to {name} needs a package that is not here: pip install {WATCHERS[name]}")
+            raise BadConfig(f"--report-to {name} needs a package that is not installed: pip install {WATCHERS[name]}")
     check_engine(plan.engine)
     unit = plan.recipe.budget.unit
     for name, trainer in plan.trainers():
@@ -103,6 +103,6 @@ def check_plan(plan: Experiment) -> None:
             )
         if trainer.needs & {"traces", "teacher"} and not plan.recipe.teacher:
             raise BadConfig(
-                f"trainer {name!r} distils from a teacher, and none is named; add teacher = ... to the recipe, "
+                f"trainer {name!r} distils from a teacher, and no teacher is given; add teacher = ... to the recipe, "
                 "or --teacher"
             )

@@ -1,6 +1,6 @@
-"""A recipe: what is compared, from which base, on which suite, with which budget and settings. One small TOML file.
+"""Reads a recipe, one small TOML file: the base, the suite, the budget and the settings of a comparison.
 
-`extends = "other.toml"` takes over what another file beside it says, but for what this one says itself.
+`extends = "other.toml"` inherits the values of another file in the same folder, except those set in this one.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from harness.types import Budget, BudgetUnit, Sampling
 
 @dataclass(frozen=True)
 class TraceSettings:
-    """How the teacher writes traces: one reply for each of the first `prompts` train items, kept where graded right."""
+    """How the teacher writes traces: one reply for each of the first `prompts` train items, kept if graded right."""
 
     prompts: int = 1000
     temperature: float = 0.7
-    max_tokens: int | None = None  # None: as the task says
+    max_tokens: int | None = None  # None: the task's own
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,22 @@ class Recipe:
 
     name: str
     base: str
-    tasks: tuple[str, ...]  # judged on; suites stand for their tasks
+    tasks: tuple[str, ...]  # evaluated on; a suite is replaced by its tasks
     budget: Budget
     train: tuple[str, ...] = ()  # trained on; none: `tasks`
     teacher: str = ""
-    dev_items: int = 200  # of each task trained on; checkpoints are chosen by them
-    devices: int = 1  # that train one stage together
-    sampling: Sampling = field(default_factory=Sampling)  # of the replies that are judged
+    dev_items: int = 200  # number per task trained on; checkpoints are chosen on them
+    devices: int = 1  # number that train one stage together
+    sampling: Sampling = field(default_factory=Sampling)  # of the replies that are graded
     teaching: TraceSettings = field(default_factory=TraceSettings)
     trainers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # trainer -> settings that differ
-    tuning: trials.Tuning | None = None  # how they were chosen; in the file: where that is kept, seen from it
+    tuning: trials.Tuning | None = None  # how they were chosen; in the TOML file, a path relative to it
 
 
 def read_recipe(name_or_path: str, with_tuning: bool = True) -> Recipe:
     """The installed recipe of that name, or the file at that path. Raises `UnknownName` or `BadConfig`.
 
-    with_tuning=False: the file of trials, which may not be there yet, is not read.
+    with_tuning=False: the file of trials, which may not exist yet, is not read.
     """
     path = Path(name_or_path)
     if path.suffix != ".toml":
@@ -59,7 +59,7 @@ def read_recipe(name_or_path: str, with_tuning: bool = True) -> Recipe:
 
 
 def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The file's values over those of the file it `extends`, which lies beside it."""
+    """The file's values over those of the file that it `extends`, which is in the same folder."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -70,7 +70,7 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         return values
     name = values.pop("extends")
     if not isinstance(name, str) or Path(name).name != name:
-        raise BadConfig(f"recipe {path.name}: extends must name a file beside it, got {name!r}")
+        raise BadConfig(f"recipe {path.name}: extends must name a file in the same folder, got {name!r}")
     parent = path.parent / name
     if parent in (path, *above):
         raise BadConfig(f"recipe {path.name} extends {parent.name}, which extends it: a circle")
@@ -78,7 +78,7 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _over(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables are merged key by key, anything else is replaced."""
+    """The two merged: tables key by key, anything else is replaced."""
     merged = dict(below)
     for key, value in values.items():
         both = isinstance(value, dict) and isinstance(below.get(key), dict)
@@ -92,7 +92,7 @@ def from_values(values: Mapping[str, Any], path: Path) -> Recipe:
     _known(where, values, [f.name for f in fields(Recipe) if f.name != "name"])
     for key, kind in (("base", str), ("tasks", list), ("budget", dict)):
         if not isinstance(values.get(key), kind):
-            raise BadConfig(f"{where}: {key} is missing or no {kind.__name__}, got {values.get(key)!r}")
+            raise BadConfig(f"{where}: {key} must be of type {kind.__name__}, got {values.get(key)!r}")
     for key in ("dev_items", "devices"):
         if not isinstance(values.get(key, 1), int) or values.get(key, 1) < 1:
             raise BadConfig(f"{where}: {key} must be a whole number > 0, got {values[key]!r}")
@@ -143,7 +143,7 @@ def override(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
 
 
 def value(text: str) -> Any:
-    """A value as a command line has it: read as TOML, else the text itself."""
+    """A value from the command line: read as TOML, else the text itself."""
     try:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
@@ -169,7 +169,7 @@ def _sampling(where: str, values: Mapping[str, Any]) -> Sampling:
 
 
 def _beside(path: Path, model: str) -> str:
-    """A model folder beside the recipe file, else the name as it stands (a path, or a model on the hub)."""
+    """A model folder relative to the recipe file, else the name unchanged (a path, or a model on the hub)."""
     return str(path.parent / model) if model and (path.parent / model).is_dir() else model
 
 

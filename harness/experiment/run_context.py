@@ -1,4 +1,4 @@
-"""Everything the steps of one comparison share: opened and checked before the first, closed after the last."""
+"""Shared by all steps of a comparison: resources that are opened before the first step and closed after the last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.types import Checkpoint
 
 @dataclass(frozen=True)
 class RunContext:
-    """What all steps of one comparison share."""
+    """The resources and data shared by all steps of one comparison."""
 
     plan: Experiment
     base: Checkpoint
@@ -36,7 +36,7 @@ class RunContext:
 
 @contextlib.contextmanager
 def open_experiment(plan: Experiment, progress: Progress) -> Iterator[RunContext]:
-    """Everything a comparison stands on, checked before the first step and closed after the last."""
+    """The context of a comparison, opened and checked before the first step and closed after the last."""
     from harness.engines.opening import open_engine
     from harness.sandbox import Sandbox
 
@@ -63,6 +63,6 @@ def open_experiment(plan: Experiment, progress: Progress) -> Iterator[RunContext
 
 
 def _space_needed(base: Checkpoint, stages: int) -> int:
-    """Bytes: each stage keeps its weights once; the one that runs also resumable checkpoints and points on the way."""
+    """Bytes needed: each stage keeps its weights once; a running stage also resumable checkpoints and snapshots."""
     weights = sum(f.stat().st_size for f in base.path.glob("*.safetensors"))
     return stages * weights + (2 * 3 + 3) * weights + 200_000_000

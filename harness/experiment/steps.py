@@ -1,4 +1,4 @@
-"""The steps of a comparison: what is learnt from, every stage, and the checkpoints judged on dev."""
+"""The steps of a comparison: the training data, every stage, and scoring the checkpoints on dev."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from harness.types import Budget, Checkpoint, Cost, Strategy, TrainRow, sha256_o
 
 @dataclass(frozen=True)
 class StrategyRun:
-    """A strategy to be trained with one seed. settings: of each trainer, where they differ from its defaults."""
+    """A strategy to be trained with one seed. settings: those of each trainer that differ from its defaults."""
 
     strategy: Strategy
     seed: int
     settings: Mapping[str, Mapping[str, Any]]
-    trial: str = ""  # what sets it apart from other trials of the same strategy and seed
+    trial: str = ""  # distinguishes it from other trials of the same strategy and seed
 
     @property
     def label(self) -> str:
@@ -50,7 +50,7 @@ class StrategyRun:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A trained run of a strategy: its stages, and the last one's checkpoints judged on dev."""
+    """A trained run of a strategy: its stages, and the last stage's checkpoints with their dev scores."""
 
     strategy_run: StrategyRun
     stages: tuple[StageResult, ...]
@@ -68,7 +68,7 @@ class TrainedRun:
 
 @dataclass(frozen=True)
 class Materials:
-    """What trainers learn from: rows without and with completions, and the teacher's traces (None: no trainer's need).
+    """The training data: rows without and with completions, and the teacher's traces (None: no trainer needs them).
 
     n_teacher_params: matmul weights of the teacher, 0 without one.
     """
@@ -80,7 +80,7 @@ class Materials:
     n_teacher_params: int
 
     def of(self, trainer: Trainer) -> Material:
-        """What this trainer learns from, by its `needs`."""
+        """The training data for this trainer, by its `needs`."""
         needs = trainer.needs
         teacher = self.teacher if "teacher" in needs else None
         n_params = self.n_teacher_params if needs & {"teacher", "traces"} else 0
@@ -92,7 +92,7 @@ class Materials:
 
 
 def materials(context: RunContext) -> Materials:
-    """What the trainers of the plan learn from; the teacher writes its traces if one of them needs them."""
+    """The training data of the plan; the teacher writes traces if a trainer needs them."""
     rows = context.items.rows
     return Materials(
         prompts=tuple(replace(row, completion=None) for row in rows),
@@ -113,7 +113,7 @@ def _traces(context: RunContext) -> Traces:
 
 
 def train_all(context: RunContext, strategy_runs: Sequence[StrategyRun], material: Materials) -> list[TrainedRun]:
-    """All stages of all runs, in order; `parallel_stages` runs at the same time. The first failure stops the rest."""
+    """Train all stages of all runs, in order; `parallel_stages` runs at once. The first failure stops the rest."""
     locks = _Locks()
     with ThreadPoolExecutor(max_workers=context.plan.parallel_stages, thread_name_prefix="train") as pool:
         futures = [pool.submit(_train, context, material, strategy_run, locks) for strategy_run in strategy_runs]
@@ -126,7 +126,7 @@ def train_all(context: RunContext, strategy_runs: Sequence[StrategyRun], materia
 
 
 class _Locks:
-    """One lock for each stage: two strategies may begin with the same one, and it is trained once."""
+    """One lock per stage: a stage shared by two strategies is trained only once."""
 
     def __init__(self) -> None:
         self._own = threading.Lock()
@@ -138,9 +138,9 @@ class _Locks:
 
 
 def _train(context: RunContext, material: Materials, strategy_run: StrategyRun, locks: _Locks) -> TrainedRun:
-    """The stages of one run in order, each from the checkpoint of the one before.
+    """Train the stages of one run in order, each from the checkpoint of the previous one.
 
-    What a stage spent beyond or short of its share, the next one gets less or more of.
+    If a stage spends more or less than its share, the next one gets less or more.
     """
     plan, parent, results = context.plan, context.base, list[StageResult]()
     names = tuple(f"{name}@{task.version}" for name, task in context.items.tasks.items())
@@ -166,7 +166,7 @@ def _train(context: RunContext, material: Materials, strategy_run: StrategyRun, 
 
 
 def judged_on_dev(context: RunContext, trained: TrainedRun, base_dev: float | None = None) -> TrainedRun:
-    """The run, with the checkpoints of all its stages judged on dev; those of the last may be chosen.
+    """The run, with the checkpoints of all its stages scored on dev; one of the last stage's can be chosen.
 
     base_dev: the base's score on dev, the first point of a learning curve; None: that point is left out.
     """
@@ -189,7 +189,7 @@ def _point(trained: TrainedRun, cost: Cost, dev: float) -> curves.Point:
 
 
 def dev_score(context: RunContext, checkpoint: Checkpoint, tick: Callable[[float, str], None]) -> float:
-    """Share of the graded dev items answered right by the strict reading.
+    """Strict score: the share of the graded dev items answered right.
 
     A reply that could not be graded is not wrong: it is left out. Raises `DataError` if no reply could be graded.
     """

@@ -1,4 +1,4 @@
-"""What strategies learn from: train rows cleared of held-out questions, a dev split, and the teacher's traces."""
+"""The training data: train rows without held-out questions, a dev split, and the teacher's traces."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Ticker = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class TrainingItems:
-    """The items of a comparison: `rows` are what every strategy learns from, in order.
+    """The training items of a comparison: every strategy is trained on `rows`, in order.
 
-    tasks: those that are learnt from. dev: to choose checkpoints by. dropped: rows that repeat a held-out question,
-    left out of `rows`.
+    tasks: those trained on. dev: items to choose checkpoints on. dropped: rows that repeat a held-out question, left
+    out of `rows`.
     """
 
     tasks: Mapping[str, Task]
@@ -50,7 +50,7 @@ def gather(
 ) -> TrainingItems:
     """The rows to train on, from the tasks' train splits or as `given`, and dev items that are not among them.
 
-    A task without a dev split gives up the last `dev_items` of its train split. Raises `DataError` for no rows.
+    If a task has no dev split, the last `dev_items` of its train split are used. Raises `DataError` if no row is left.
     """
     dev, carved = [], set()
     for task in tasks.values():
@@ -78,12 +78,12 @@ def _dev(task: Task, n: int) -> EvalJob:
 
 
 def _whole_split(part: EvalJob) -> Sequence[Sample]:
-    """All test items of a task, also where only a few are evaluated: their frame shows only in all of them."""
+    """All test items of a task, even if only a few are evaluated: only all of them show the text that prompts share."""
     return tuple(part.task.samples("test")) if part.split == "test" else part.samples
 
 
 def _own_rows(tasks: Mapping[str, Task], without: set[str]) -> tuple[TrainRow, ...]:
-    """The train splits of the tasks, taking turns, so that any first part holds all of them."""
+    """The train splits of the tasks, interleaved, so that any first part contains all tasks."""
     columns = [
         [TrainRow(name, s, s.metadata.get("solution")) for s in task.samples("train") if s.id not in without]
         for name, task in tasks.items()
@@ -93,7 +93,7 @@ def _own_rows(tasks: Mapping[str, Task], without: set[str]) -> tuple[TrainRow, .
 
 
 def write_dropped(path: Path, dropped: Sequence[Overlap]) -> None:
-    """List what was left out, one JSON line a row; a list that says so already stays untouched."""
+    """Write the dropped rows, one JSON line per row; an equal file is not written again."""
     lines = [canonical_json(asdict(overlap)) for overlap in dropped]
     if not path.exists() or read_lines(path) != lines:
         write_lines(path, lines)
@@ -101,13 +101,13 @@ def write_dropped(path: Path, dropped: Sequence[Overlap]) -> None:
 
 @dataclass(frozen=True)
 class Traces:
-    """The teacher's solutions that were judged right, and what all of them cost."""
+    """The teacher's solutions that were graded right, and the cost of all its solutions."""
 
     rows: tuple[TrainRow, ...]
     teaching: TraceCost
     n_asked: int
     n_right: int
-    dropped: tuple[Overlap, ...]  # right, but holding a held-out question
+    dropped: tuple[Overlap, ...]  # right, but containing a held-out question
 
     @property
     def facts(self) -> TraceFacts:
@@ -117,7 +117,7 @@ class Traces:
 
 @dataclass(frozen=True)
 class Teacher:
-    """The model that writes traces, and how many and how they are drawn."""
+    """The model that writes traces, their number and their sampling parameters."""
 
     checkpoint: Checkpoint
     settings: TraceSettings
@@ -126,7 +126,7 @@ class Teacher:
 def teach(
     teacher: Teacher, items: TrainingItems, engine: Engine, graders: Graders, folder: Path, tick: Ticker
 ) -> Traces:
-    """The teacher's replies to the first train items that the strict grader accepts. Raises `DataError` for none."""
+    """The teacher's replies to the first train items that are strictly right. Raises `DataError` if there are none."""
     begun = time.monotonic()
     asked, checkpoint = teacher.settings, teacher.checkpoint
     rows = items.rows[: asked.prompts]
@@ -147,7 +147,7 @@ def teach(
     kept, dropped = sift(right, items.heldout)
     if not kept:
         raise DataError(
-            f"the teacher {checkpoint.path} answered none of {len(rows)} train items right; nothing to distil"
+            f"the teacher {checkpoint.path} answered none of {len(rows)} train items right, so nothing can be distilled"
         )
     key = sha256_of([checkpoint.digest, asdict(asked), [row.sample.hash for row in rows]])[:16]
     teaching = TraceCost(
@@ -159,7 +159,7 @@ def teach(
 
 
 def _seconds(path: Path, now: float) -> float:
-    """How long the traces took when they were made; later calls only read them."""
+    """Seconds that the traces took when they were generated; later calls only read them."""
     if not path.exists():
         write_json(path, {"seconds": now})
     return float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
@@ -179,8 +179,8 @@ def read_train_data(path: Path, tasks: Sequence[str]) -> tuple[TrainRow, ...]:
     """Rows of a JSONL file, in order.
 
     A row: `{"task": "gsm8k", "prompt": "...", "target": "...", "completion": "...", "metadata": {...}}`. task may be
-    left out where the suite has one task; completion is needed by sft alone; metadata is what the task's grader reads.
-    Raises `DataError` naming file, line and field.
+    left out if the suite has one task; only sft needs completion; metadata is read by the task's grader. Raises
+    `DataError` naming file, line and field.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")

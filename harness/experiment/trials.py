@@ -1,4 +1,4 @@
-"""Trials of settings, judged on dev items: what was tried for every trainer before a comparison, best and worst."""
+"""Trials of settings, scored on dev items: the settings tried for every trainer before a comparison."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Trial:
     """One trainer with one choice of settings and one seed, trained for the whole budget."""
 
     trainer: str
-    settings: Mapping[str, Any]  # those that were varied
-    config: Mapping[str, Any]  # all of them
+    settings: Mapping[str, Any]  # only the varied settings
+    config: Mapping[str, Any]  # all settings
     seed: int
     dev: float  # strict share on the dev items, of its best checkpoint
     chosen: str  # share of the budget that checkpoint had spent: "025", ..., "100"
@@ -36,7 +36,7 @@ class Trial:
 class Tuning:
     """All trials from one base at one budget.
 
-    base: digest. material: hash of what was learnt from, see `facts.material_of`. dev_items: task -> how many.
+    base: digest. material: hash of the training data, see `facts.material_of`. dev_items: task -> number of items.
     """
 
     base: str
@@ -58,24 +58,24 @@ class Tuning:
         return [what for what, differs in differ.items() if differs]
 
     def plus(self, later: Tuning) -> Tuning:
-        """These and later trials of the same comparison; a trial made again counts once."""
+        """These and later trials of the same comparison; a repeated trial counts once."""
         known = [(t.trainer, dict(t.config), t.seed) for t in self.trials]
         new = tuple(t for t in later.trials if (t.trainer, dict(t.config), t.seed) not in known)
         return replace(later, trials=(*self.trials, *new))
 
     def trainers(self) -> list[str]:
-        """Names of the trainers, as tried."""
+        """Names of the trainers, in the order they were tried."""
         return list(dict.fromkeys(trial.trainer for trial in self.trials))
 
     def choices(self, trainer: str) -> list[Choice]:
-        """What was tried for a trainer, in order."""
+        """The choices tried for a trainer, in order."""
         mine = [trial for trial in self.trials if trial.trainer == trainer]
         configs = [trial.config for trial in mine]
         first = [i for i, config in enumerate(configs) if config not in configs[:i]]
         return [Choice(tuple(trial for trial in mine if trial.config == configs[i])) for i in first]
 
     def best(self, trainer: str) -> Choice:
-        """The choice of the highest dev score among those whose trials all ended well; the first of equals."""
+        """The choice with the highest dev score among those without a failed trial; of equals the first."""
         return max(self.choices(trainer), key=lambda choice: (not choice.failed, choice.dev))
 
     def listed(self, used: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[TrialFacts, ...]]:
@@ -91,7 +91,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Choice:
-    """One choice of settings of a trainer, with all its trials: one a seed."""
+    """One choice of settings of a trainer, with all its trials, one per seed."""
 
     trials: tuple[Trial, ...]
 
@@ -108,17 +108,17 @@ class Choice:
 
     @property
     def dev(self) -> float:
-        """Mean over the seeds."""
+        """Mean dev score over the seeds."""
         return fmean(trial.dev for trial in self.trials)
 
     @property
     def failed(self) -> str:
-        """ "collapsed" or "refused" where a trial was; else ""."""
+        """ "collapsed" or "refused" if a trial was, else ""."""
         return next((trial.status for trial in self.trials if trial.status != "done"), "")
 
 
 def warnings(tuning: Tuning) -> list[str]:
-    """What makes a search unfair or unfinished: unequal numbers of trials, a best at the edge of what was tried."""
+    """Warnings about an unfair or unfinished search: unequal numbers of trials, a best value at the edge."""
     lines = []
     counts = {trainer: len(tuning.choices(trainer)) for trainer in tuning.trainers()}
     if len(set(counts.values())) > 1:
@@ -130,17 +130,17 @@ def warnings(tuning: Tuning) -> list[str]:
             tried = {choice.settings.get(key) for choice in tuning.choices(trainer)}
             numbers = [v for v in tried if isinstance(v, (int, float)) and not isinstance(v, bool)]
             if len(numbers) > 2 and value in (min(numbers), max(numbers)):
-                lines.append(f"{trainer}: the best {key}, {value:g}, lies at the edge of what was tried")
+                lines.append(f"{trainer}: the best {key}, {value:g}, is at the edge of the values tried")
     return lines
 
 
 def write_trials(path: Path, tuning: Tuning) -> None:
-    """The file a recipe names as `tuning`."""
+    """Write the file that a recipe names as `tuning`."""
     write_json(path, {"schema": SCHEMA, **asdict(tuning)})
 
 
 def read_trials(path: Path) -> Tuning:
-    """What `write_trials` wrote. Raises `BadConfig` for anything else."""
+    """The trials in a file of `write_trials`. Raises `BadConfig` for anything else."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["schema"] != SCHEMA:
@@ -150,12 +150,12 @@ def read_trials(path: Path) -> Tuning:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadConfig(
             f"{path} is not a file of `harness tune` ({type(error).__name__}: {error}); "
-            "make it anew, or take `tuning` out of the recipe"
+            "make it again, or remove `tuning` from the recipe"
         ) from None
 
 
 def toml(tuning: Tuning) -> list[str]:
-    """The best settings of every trainer as a recipe has them."""
+    """The best settings of every trainer as TOML for a recipe."""
     lines = []
     for trainer in tuning.trainers():
         lines.append(f"[trainers.{trainer if trainer.isalnum() else json.dumps(trainer)}]")

@@ -1,7 +1,7 @@
-"""Equal tuning: the same number of trials for every trainer, each a whole budget, judged on dev items only.
+"""Equal tuning: the same number of trials for every trainer, each with the whole budget, scored on dev items only.
 
-A strategy that was tuned more than another is ahead by its author's patience. What was tried is kept in a file that a
-recipe can name, and a board lists it.
+If one strategy is tuned more than another, the comparison measures the tuning. All trials are kept in a file that a
+recipe can name, and a board lists them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Settings = Mapping[str, Any]
 def grids(tried: Sequence[str], base: Mapping[str, Settings]) -> dict[str, list[Settings]]:
     """Trainer -> the settings of each of its trials, from texts like `rl.learning_rate=3e-5,1e-4`.
 
-    Several keys of one trainer are tried in all combinations. base: settings the trials stand on. Raises `BadConfig`
-    for a text or value that cannot be used, and where the trainers' numbers of trials differ.
+    Several keys of one trainer are tried in all combinations. base: the other settings of the trials. Raises
+    `BadConfig` for an invalid text or value, and if the trainers' numbers of trials differ.
     """
     axes: dict[str, dict[str, list[Any]]] = {}
     for text in tried:
@@ -62,10 +62,10 @@ def grids(tried: Sequence[str], base: Mapping[str, Settings]) -> dict[str, list[
 def tune_strategies(
     plan: Experiment, trials: Mapping[str, Sequence[Settings]], progress: Progress, earlier: Tuning | None = None
 ) -> Tuning:
-    """Train every trial with every seed of the plan and judge it on the dev items; test items are not looked at.
+    """Train every trial with every seed of the plan and score it on the dev items; test items are not evaluated.
 
-    The same call goes on where it stopped. earlier: trials that were made before, which are kept; raises `BadConfig`
-    where they are of another comparison.
+    The same call continues an interrupted one. earlier: trials made before, which are kept; raises `BadConfig` if they
+    are of another comparison.
     """
     ensure_writable(plan.folder)
     base = plan.recipe.trainers
@@ -83,7 +83,7 @@ def tune_strategies(
         mine = searched(context)
         if earlier and (differ := earlier.other_than(*mine)):
             said = " and ".join(difference_text(kind, earlier.budget) for kind in differ)
-            raise BadConfig(f"the file of trials holds earlier ones of {said}; name another with --out")
+            raise BadConfig(f"the file of trials has earlier ones of {said}; name another file with --out")
         material = materials(context)
         context.engine.sleep()
         judged = [judged_on_dev(context, trained) for trained in train_all(context, strategy_runs, material)]
