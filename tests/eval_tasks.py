@@ -1,15 +1,17 @@
-"""Tasks for tests of the evaluation core, importable by grading processes."""
+"""Tasks and an engine for tests of the evaluation core, importable by other processes without pytest."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
+from harness.engines.scripted import ScriptedEngine
 from harness.graders.number import score_number
 from harness.protocols import Task
-from harness.types import Message, Sample, Score
+from harness.types import Checkpoint, Generation, Message, Request, Sample, Score
 
 
 class Sums(Task):
@@ -47,3 +49,27 @@ class Deadly(Sums):
         if text == "raise":
             raise ZeroDivisionError("no such thing")
         return super().score(sample, text, runner)
+
+
+NOWHERE = Checkpoint(Path(__file__).parent, "d" * 64, "t" * 64)
+
+
+def right(request: Request) -> str:
+    number = int(request.messages[-1].content.split()[2])
+    return f"#### {2 * number + (number % 5 == 4)}"  # one in five is wrong
+
+
+class Counting(ScriptedEngine):
+    """Counts what it was asked."""
+
+    def __init__(self, reply=right) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(reply)
+        self.asked: list[str] = []
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
+        return super().generate(self._noted(requests))
+
+    def _noted(self, requests: Iterable[Request]) -> Iterator[Request]:
+        for request in requests:
+            self.asked.append(request.key)
+            yield request
