@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.options import TwoWays, board_file, engine_name, split_commas, with_options
 from harness.errors import BadConfig
+from harness.types import BudgetUnit
+
+if TYPE_CHECKING:
+    from harness.experiment.plan import Experiment
+    from harness.experiment.recipes import Recipe
 
 _SAID = click.core.ParameterSource.COMMANDLINE
 
 
-def _compare_runs(context: click.Context, options: dict[str, Any]) -> None:
+def _compare_runs(context: click.Context, runs: tuple[Path, ...], reference: str | None, out: Path | None) -> None:
     """Compare existing runs; nothing is trained or generated."""
     from harness.board import against_reference, existing_runs, files
 
     given = [p for p in context.command.params if context.get_parameter_source(p.name or "") is _SAID]
     if odd := [p.opts[0] for p in given if p.name not in ("runs", "reference", "out")]:
         raise BadConfig(f"{odd[0]} is an option for training; with RUNS only --reference and --out can be used")
-    title = "Comparison of " + ", ".join(path.name for path in options["runs"])
-    entries = existing_runs.read_runs(options["runs"])
-    facts = against_reference.compare_to_reference(
-        title, entries, options["reference"], list(map(str, options["runs"]))
-    )
-    out = options["out"]
+    title = "Comparison of " + ", ".join(path.name for path in runs)
+    entries = existing_runs.read_runs(runs)
+    facts = against_reference.compare_to_reference(title, entries, reference, list(map(str, runs)))
     if out is None:
         click.echo(against_reference.comparison_summary(facts))
         return
@@ -38,17 +41,41 @@ def _compare_runs(context: click.Context, options: dict[str, Any]) -> None:
     click.echo(f"\nleaderboard: {', '.join(map(str, written))}")
 
 
-_OF_A_PLAN = (
+@dataclass(frozen=True)
+class RecipeOptions:
+    """The options that name a recipe and change it. None and "": as the recipe says."""
+
+    recipe: str
+    base: str | None
+    teacher: str | None
+    tasks: str | None
+    train_tasks: str | None
+    budget: float | None
+    budget_unit: BudgetUnit | None
+    settings: tuple[str, ...]  # TRAINER.KEY=VALUE
+    devices: int | None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options that say how and where a plan is carried out."""
+
+    train_data: Path | None
+    engine: str
+    limit: int | None
+    jobs: int | None
+    folder: Path | None
+    allow_weak_sandbox: bool
+    report_to: str
+    keep_checkpoints: bool
+
+
+_OF_A_RECIPE = (
     click.option("--recipe", default="pico", show_default=True, help="Installed recipe, or a .toml file."),
     click.option("--base", help="Base model: a folder or a Hugging Face name (default: the recipe's)."),
     click.option("--teacher", help="Teacher model for distillation (default: the recipe's)."),
     click.option("--tasks", help="Comma-separated tasks or suites to evaluate on (default: the recipe's)."),
     click.option("--train-tasks", help="Comma-separated tasks to train on (default: the recipe's, else --tasks)."),
-    click.option(
-        "--train-data",
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="JSONL train set instead of the tasks' own.",
-    ),
     click.option("--budget", type=float, help="Budget of every strategy, in --budget-unit (default: the recipe's)."),
     click.option(
         "--budget-unit",
@@ -56,6 +83,16 @@ _OF_A_PLAN = (
         help="Unit of the budget; all units are recorded (default: the recipe's).",
     ),
     click.option("--set", "settings", multiple=True, metavar="TRAINER.KEY=VALUE", help="Change a training setting."),
+    click.option(
+        "--devices", type=click.IntRange(min=1), help="Devices that train one stage together (accelerate launch)."
+    ),
+)
+_OF_A_RUN = (
+    click.option(
+        "--train-data",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="JSONL train set instead of the tasks' own.",
+    ),
     click.option("--engine", default="auto", show_default=True, help="vllm, transformers, or auto."),
     click.option("--limit", type=click.IntRange(min=1), help="Evaluate only the first N items of each task."),
     click.option(
@@ -65,9 +102,6 @@ _OF_A_PLAN = (
         "--run", "folder", type=click.Path(file_okay=False, path_type=Path), help="Run folder [default: runs/<recipe>]."
     ),
     click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even without strong isolation."),
-    click.option(
-        "--devices", type=click.IntRange(min=1), help="Devices that train one stage together (accelerate launch)."
-    ),
     click.option(
         "--report-to",
         default="tensorboard",
@@ -103,10 +137,22 @@ _OF_A_PLAN = (
 @click.option(
     "--reference", help="With RUNS: the row that all others are compared with [default: base, else the first]."
 )
-@with_options(_OF_A_PLAN)
+@with_options(_OF_A_RECIPE, RecipeOptions)
+@with_options(_OF_A_RUN, RunOptions)
 @click.option("--dry-run", is_flag=True, help="Print stages, cost and detectable difference, then stop.")
 @click.pass_context
-def compare(context: click.Context, /, **options: Any) -> None:
+def compare(
+    context: click.Context,
+    of_recipe: RecipeOptions,
+    of_run: RunOptions,
+    /,
+    runs: tuple[Path, ...],
+    strategies: str,
+    seeds: str,
+    out: Path | None,
+    reference: str | None,
+    dry_run: bool,
+) -> None:
     """Train every strategy from one base and write a leaderboard, or compare finished RUNs.
 
     \b
@@ -122,26 +168,27 @@ def compare(context: click.Context, /, **options: Any) -> None:
     """
     from dataclasses import asdict
 
-    if options["runs"]:
-        _compare_runs(context, options)
+    if runs:
+        _compare_runs(context, runs, reference, out)
         return
-    if options["reference"]:
+    if reference:
         raise BadConfig("--reference is for runs that exist: harness compare RUN RUN --reference NAME")
     from harness.board import files
     from harness.board.render import markdown_of_facts, summary_markdown
     from harness.cli.progress import ShellProgress
-    from harness.experiment import compare, dry_run
+    from harness.experiment import compare
+    from harness.experiment.dry_run import dry_run_lines
     from harness.experiment.plan import check_plan, total_weight
     from harness.records.run_folder import ensure_writable
 
-    plan = _plan(options)
-    if options["dry_run"]:
+    plan = _experiment(_recipe(of_recipe), of_run, strategies, seeds)
+    if dry_run:
         check_plan(plan)
-        for line in dry_run.dry_run_lines(plan):
+        for line in dry_run_lines(plan):
             click.echo(line)
         return
     own = plan.folder / "leaderboard.md"
-    out = options["out"] or own
+    out = out or own
     ensure_writable(out.parent)
     progress = ShellProgress(total_weight(plan))
     try:
@@ -176,9 +223,18 @@ def compare(context: click.Context, /, **options: Any) -> None:
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="File of trials [default: tuning.json in the run]."
 )
-@with_options(_OF_A_PLAN)
+@with_options(_OF_A_RECIPE, RecipeOptions)
+@with_options(_OF_A_RUN, RunOptions)
 @click.option("--dry-run", is_flag=True, help="Print the trials and an estimate of their time, then stop.")
-def tune(**options: Any) -> None:
+def tune(
+    of_recipe: RecipeOptions,
+    of_run: RunOptions,
+    /,
+    tried: tuple[str, ...],
+    seeds: str,
+    out: Path | None,
+    dry_run: bool,
+) -> None:
     """Try settings, the same number for every trainer, each with the whole budget, and score them on dev items.
 
     \b
@@ -194,23 +250,23 @@ def tune(**options: Any) -> None:
     from tabulate import tabulate
 
     from harness.cli.progress import ShellProgress
-    from harness.experiment import dry_run, recipes, trials, tuning
+    from harness.experiment import trials, tuning
+    from harness.experiment.dry_run import trials as trial_lines
     from harness.experiment.plan import check_plan, total_weight
     from harness.records.run_folder import ensure_writable
     from harness.training import strategies
 
-    recipe = recipes.read_recipe(options["recipe"], with_tuning=False)
-    recipe = recipes.override(recipe, dict(_setting(text) for text in options["settings"]))
-    grids = tuning.grids(options["tried"], recipe.trainers)
-    plan = _plan({**options, "strategies": ",".join(grids)}, with_tuning=False)
+    recipe = _recipe(of_recipe, with_tuning=False)
+    grids = tuning.grids(tried, recipe.trainers)
+    plan = _experiment(recipe, of_run, ",".join(grids), seeds)
     number = len(next(iter(grids.values())))
     plan = replace(plan, strategies=tuple(strategies.parse_strategy(name) for name in grids for _ in range(number)))
-    if options["dry_run"]:
+    if dry_run:
         check_plan(plan)
-        for line in dry_run.trials(plan, number):
+        for line in trial_lines(plan, number):
             click.echo(line)
         return
-    out = options["out"] or plan.folder / "tuning.json"
+    out = out or plan.folder / "tuning.json"
     ensure_writable(out.parent)
     progress = ShellProgress(total_weight(plan, evaluated=False))
     try:
@@ -230,52 +286,57 @@ def tune(**options: Any) -> None:
     click.echo(f"\ntrials: {out}; to list them on boards, add to the recipe: tuning = {str(out.resolve())!r}")
 
 
-def _plan(options: dict[str, Any], with_tuning: bool = True) -> Any:
+def _recipe(options: RecipeOptions, with_tuning: bool = True) -> Recipe:
+    """The recipe that the options name, with what they change."""
     from dataclasses import replace
 
     from harness import registry
     from harness.evaluation import task_lookup
     from harness.experiment import recipes
-    from harness.experiment.plan import Experiment
-    from harness.experiment.training_data import read_train_data
-    from harness.training import strategies
 
-    recipe = recipes.read_recipe(options["recipe"], with_tuning)
-    for name in ("base", "teacher"):
-        if options[name] is not None:
-            recipe = replace(recipe, **{name: options[name]})
-    if options["tasks"]:
-        recipe = replace(recipe, tasks=tuple(split_commas(options["tasks"])))
+    recipe = recipes.read_recipe(options.recipe, with_tuning)
+    if options.base is not None:
+        recipe = replace(recipe, base=options.base)
+    if options.teacher is not None:
+        recipe = replace(recipe, teacher=options.teacher)
+    if options.tasks:
+        recipe = replace(recipe, tasks=tuple(split_commas(options.tasks)))
         task_lookup.expand(recipe.tasks, "test")
-    if options["train_tasks"]:
-        recipe = replace(recipe, train=tuple(split_commas(options["train_tasks"])))
+    if options.train_tasks:
+        recipe = replace(recipe, train=tuple(split_commas(options.train_tasks)))
         for name in recipe.train:
             registry.check_installed("task", name)
-    if options["devices"]:
-        recipe = replace(recipe, devices=options["devices"])
-    if options["budget"] is not None or options["budget_unit"]:
-        if options["budget"] is None and options["budget_unit"] != recipe.budget.unit:
-            raise BadConfig(
-                f"--budget-unit {options['budget_unit']} needs --budget, the amount of {options['budget_unit']}"
-            )
-        amount = options["budget"] if options["budget"] is not None else recipe.budget.amount
-        values = {"amount": amount, "unit": options["budget_unit"] or recipe.budget.unit}
+    if options.devices:
+        recipe = replace(recipe, devices=options.devices)
+    if options.budget is not None or options.budget_unit:
+        if options.budget is None and options.budget_unit != recipe.budget.unit:
+            raise BadConfig(f"--budget-unit {options.budget_unit} needs --budget: how many {options.budget_unit}?")
+        amount = options.budget if options.budget is not None else recipe.budget.amount
+        values = {"amount": amount, "unit": options.budget_unit or recipe.budget.unit}
         recipe = replace(recipe, budget=recipes.budget("command line", values))
-    recipe = recipes.override(recipe, dict(_setting(text) for text in options["settings"]))
-    train_data = options["train_data"]
+    return recipes.override(recipe, dict(_setting(text) for text in options.settings))
+
+
+def _experiment(recipe: Recipe, options: RunOptions, strategies: str, seeds: str) -> Experiment:
+    """The plan to train these strategies, comma-separated, with these seeds."""
+    from harness.experiment.plan import Experiment
+    from harness.experiment.training_data import read_train_data
+    from harness.training.strategies import parse_list
+
+    data = options.train_data
     return Experiment(
         recipe=recipe,
-        strategies=strategies.parse_list(options["strategies"]),
-        seeds=_seeds(options["seeds"]),
-        folder=options["folder"] or Path("runs") / recipe.name,
-        engine=engine_name(options["engine"]),
-        limit=options["limit"],
-        train_rows=read_train_data(train_data, recipe.train or recipe.tasks) if train_data else None,
-        train_source=str(train_data) if train_data else "the tasks' train split",
-        parallel_stages=options["jobs"] or _default_jobs(),
-        allow_weak_sandbox=options["allow_weak_sandbox"],
-        report_to=tuple(name for name in split_commas(options["report_to"]) if name != "none"),
-        keep_checkpoints=options["keep_checkpoints"],
+        strategies=parse_list(strategies),
+        seeds=_seeds(seeds),
+        folder=options.folder or Path("runs") / recipe.name,
+        engine=engine_name(options.engine),
+        limit=options.limit,
+        train_rows=read_train_data(data, recipe.train or recipe.tasks) if data else None,
+        train_source=str(data) if data else "the tasks' train split",
+        parallel_stages=options.jobs or _default_jobs(),
+        allow_weak_sandbox=options.allow_weak_sandbox,
+        report_to=tuple(name for name in split_commas(options.report_to) if name != "none"),
+        keep_checkpoints=options.keep_checkpoints,
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -15,8 +16,9 @@ from harness.errors import BadConfig, DataError, HarnessError
 
 if TYPE_CHECKING:
     from harness.gate.check import Comparison
-    from harness.gate.decide import Decision
-    from harness.gate.lock import PerItem
+    from harness.gate.decide import Decision, Design, Policy, Settings
+    from harness.gate.lock import Lock, PerItem
+    from harness.gate.plan import SampleSizePlan
 
 
 @click.group()
@@ -28,6 +30,29 @@ def gate() -> None:
       harness gate accept runs/release --reason "v1.2"      write the lock, or move its baseline
       harness gate check runs/candidate                     compare; exit code 0 pass, 3 block
     """
+
+
+@dataclass(frozen=True)
+class RowChoice:
+    """Which row of a run is meant. None: its only one."""
+
+    entry: str | None
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class LockOptions:
+    """The options that set a lock's rules. None: as the lock says, else the default."""
+
+    margin: float | None
+    margins: tuple[str, ...]  # TASK=POINTS
+    alpha: float | None
+    policy: Policy | None
+    design: Design | None
+    reading: Literal["strict", "lenient"] | None
+    primary: Literal["macro", "items"] | None
+    discordance: float
+    underpowered: bool
 
 
 _LOCK = click.option(
@@ -42,7 +67,6 @@ _ONE_OF_A_RUN = (
     click.option("--seed", type=int, help="The training seed to use, if the row has several."),
 )
 _OF_A_LOCK = (
-    *_ONE_OF_A_RUN,
     click.option(
         "--margin",
         type=click.FloatRange(min=0, min_open=True),
@@ -89,7 +113,7 @@ _OF_A_LOCK = (
 )
 
 
-def _lock_before(lock: Path, release: bool) -> Any:
+def _lock_before(lock: Path, release: bool) -> Lock | None:
     """The existing lock; None if there is none, or if it is not valid and `release` replaces it."""
     from harness.errors import NotComparable
     from harness.gate import lock as locks
@@ -105,7 +129,7 @@ def _lock_before(lock: Path, release: bool) -> Any:
         return None
 
 
-def _gate_plan(baseline: Any, options: dict[str, Any], agreed: Any) -> Any:
+def _gate_plan(baseline: PerItem, options: LockOptions, agreed: Settings | None) -> SampleSizePlan:
     """The plan of a gate on this baseline. agreed: settings to keep unless an option overrides them, or None."""
     from dataclasses import replace
 
@@ -113,16 +137,16 @@ def _gate_plan(baseline: Any, options: dict[str, Any], agreed: Any) -> Any:
     from harness.gate.decide import Settings
 
     names = ("alpha", "policy", "design", "reading", "primary")
-    given = {name: options[name] for name in names if options[name] is not None}
-    margins = dict(_task_margin(text) for text in options["margins"])
-    margin = options["margin"]
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    margins = dict(_task_margin(text) for text in options.margins)
+    margin = options.margin
     if agreed is not None:
         tasks = {item.task for item in baseline.items}
         kept = {task: points for task, points in agreed.margins.items() if task in tasks}
         margin, margins = margin or agreed.margin, kept | margins
     settings = replace(agreed or Settings(margin=0.0, margins={}), **given)
-    insists = options["underpowered"] or agreed is not None  # margins of an existing lock stay
-    return plan.plan(baseline, settings, margin, margins, options["discordance"], insists)
+    insists = options.underpowered or agreed is not None  # margins of an existing lock stay
+    return plan.plan(baseline, settings, margin, margins, options.discordance, insists)
 
 
 def _task_margin(text: str) -> tuple[str, float]:
@@ -135,17 +159,18 @@ def _task_margin(text: str) -> tuple[str, float]:
     raise BadConfig(f"--task-margin must be TASK=POINTS, such as gsm8k=2.5, got {text!r}")
 
 
-def _per_item(run: Path, options: dict[str, Any]) -> Any:
+def _per_item(run: Path, row: RowChoice) -> PerItem:
     from harness.board import existing_runs
     from harness.gate.lock import PerItem
 
-    return PerItem.of(*existing_runs.choose_entries(existing_runs.read_runs([run]), options["entry"], options["seed"]))
+    return PerItem.of(*existing_runs.choose_entries(existing_runs.read_runs([run]), row.entry, row.seed))
 
 
 @gate.command("plan")
 @click.argument("run", type=click.Path(exists=True, path_type=Path))
-@with_options(_OF_A_LOCK)
-def gate_plan(run: Path, **options: Any) -> None:
+@with_options(_ONE_OF_A_RUN, RowChoice)
+@with_options(_OF_A_LOCK, LockOptions)
+def gate_plan(row: RowChoice, options: LockOptions, /, run: Path) -> None:
     """Show smallest testable margins, power and cost of a gate with RUN as baseline. Loads no model.
 
     \b
@@ -156,7 +181,7 @@ def gate_plan(run: Path, **options: Any) -> None:
     """
     from harness.gate import plan
 
-    click.echo("\n".join(plan.plan_lines(_gate_plan(_per_item(run, options), options, None))))
+    click.echo("\n".join(plan.plan_lines(_gate_plan(_per_item(run, row), options, None))))
 
 
 @gate.command("accept")
@@ -166,8 +191,9 @@ def gate_plan(run: Path, **options: Any) -> None:
 @click.option(
     "--release", is_flag=True, help="Replace the release baseline too, and take its items as the lock's items."
 )
-@with_options(_OF_A_LOCK)
-def gate_accept(run: Path, lock: Path, reason: str, release: bool, **options: Any) -> None:
+@with_options(_ONE_OF_A_RUN, RowChoice)
+@with_options(_OF_A_LOCK, LockOptions)
+def gate_accept(row: RowChoice, options: LockOptions, /, run: Path, lock: Path, reason: str, release: bool) -> None:
     """Make RUN the baseline: write the lock and, beside it, its per-item scores. Commit both.
 
     \b
@@ -186,7 +212,7 @@ def gate_accept(run: Path, lock: Path, reason: str, release: bool, **options: An
 
     ensure_writable(lock.resolve().parent)
     before = _lock_before(lock, release)
-    baseline = _per_item(run, options)
+    baseline = _per_item(run, row)
     if before is not None and not release:
         baseline = baseline.only(before.items)
     planned = _gate_plan(baseline, options, before.settings if before else None)
@@ -231,7 +257,7 @@ def gate_accept(run: Path, lock: Path, reason: str, release: bool, **options: An
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of earlier attempts, to keep between CI runs [default: <lock>.attempts].",
 )
-@with_options(_ONE_OF_A_RUN)
+@with_options(_ONE_OF_A_RUN, RowChoice)
 @click.option("--engine", default="auto", show_default=True, help="With --model: vllm, transformers, openai, or auto.")
 @click.option(
     "--engine-arg", "engine_args", multiple=True, metavar="KEY=VALUE", help="With --model: an option of the engine."
@@ -243,7 +269,21 @@ def gate_accept(run: Path, lock: Path, reason: str, release: bool, **options: An
     help="With --model: folder of the replies [default: runs/gate].",
 )
 @click.option("--allow-weak-sandbox", is_flag=True, help="With --model: grade code even without strong isolation.")
-def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
+def gate_check(
+    row: RowChoice,
+    /,
+    run: Path | None,
+    lock: Path,
+    model: str | None,
+    out: Path,
+    allowed: tuple[str, ...],
+    candidate: str | None,
+    attempts: Path | None,
+    engine: str,
+    engine_args: tuple[str, ...],
+    folder: Path | None,
+    allow_weak_sandbox: bool,
+) -> None:
     """Compare a candidate with the lock's baselines: an existing RUN, or a --model that is evaluated now.
 
     \b
@@ -266,11 +306,13 @@ def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
     for name in report.NAMES:
         # whatever happens next, an earlier verdict cannot be mistaken for this one
         (out / name).unlink(missing_ok=True)
-    if (run is None) == (options["model"] is None):
+    if (run is None) == (model is None):
         raise BadConfig("give either RUN (an existing run) or --model (evaluated now)")
+    evaluated = _Evaluated(model, engine, engine_args, folder, allow_weak_sandbox) if model is not None else None
+    asked = _Candidate(run, row, evaluated, candidate, attempts or lock.with_name(f"{lock.name}.attempts"))
     with full_disk_is_named(out):
         try:
-            facts = _gate_facts(run, lock, options)
+            facts = _gate_facts(lock, frozenset(name.replace("-", " ") for name in allowed), asked)
         except HarnessError as error:
             for name, text in report.refused(lock.name, str(error), error.exit_code).items():
                 write_text(out / name, text)
@@ -284,49 +326,74 @@ def gate_check(run: Path | None, lock: Path, out: Path, **options: Any) -> None:
     sys.exit(facts["exit_code"])
 
 
-def _gate_facts(run: Path | None, lock: Path, options: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Evaluated:
+    """A model that is evaluated now. folder None: runs/gate."""
+
+    model: str
+    engine: str
+    engine_args: tuple[str, ...]  # KEY=VALUE
+    folder: Path | None
+    allow_weak_sandbox: bool
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """What is compared with the lock: a row of a run, or a model that is evaluated now.
+
+    name: identifies the candidate's attempts; None: its weights do. attempts: the folder of earlier attempts.
+    """
+
+    run: Path | None
+    row: RowChoice
+    evaluated: _Evaluated | None
+    name: str | None
+    attempts: Path
+
+
+def _gate_facts(lock: Path, allowed: frozenset[str], asked: _Candidate) -> dict[str, Any]:
     """The facts of the report: this attempt and the earlier ones of its candidate."""
     from harness.gate.check import Attempts, Comparison
     from harness.records.run_folder import ensure_writable
 
-    if run is not None and not run.exists():
-        raise DataError(f"run {run} does not exist")
-    comparison = Comparison(lock, frozenset(name.replace("-", " ") for name in options["allowed"]))
-    if run:
-        candidate = _per_item(run, options)
-        decision = comparison.decided([candidate])  # an attempt counts only if it can be compared
+    if asked.run is not None and not asked.run.exists():
+        raise DataError(f"run {asked.run} does not exist")
+    comparison = Comparison(lock, allowed)
+    if asked.evaluated is not None:
+        candidate, decision = _gate_evaluated(comparison, asked.evaluated, asked.name)
     else:
-        candidate, decision = _gate_evaluated(comparison, options)
-    folder = options["attempts"] or lock.with_name(f"{lock.name}.attempts")
-    ensure_writable(folder)
-    attempts = Attempts(folder, comparison)
-    all_of_it = attempts.add(candidate, options["candidate"])
+        assert asked.run is not None
+        candidate = _per_item(asked.run, asked.row)
+        decision = comparison.decided([candidate])  # an attempt counts only if it can be compared
+    ensure_writable(asked.attempts)
+    attempts = Attempts(asked.attempts, comparison)
+    all_of_it = attempts.add(candidate, asked.name)
     if len(all_of_it) > 1:
         decision = comparison.decided(all_of_it)
     return comparison.report(candidate, all_of_it, decision, attempts.candidates())
 
 
-def _gate_evaluated(comparison: Comparison, options: dict[str, Any]) -> tuple[PerItem, Decision]:
+def _gate_evaluated(comparison: Comparison, asked: _Evaluated, candidate: str | None) -> tuple[PerItem, Decision]:
     from harness.cli.progress import ShellProgress
     from harness.gate import live
 
-    folder = options["folder"] or Path("runs") / "gate"
-    if options["engine"] == "openai":
-        if not options["candidate"]:
+    folder = asked.folder or Path("runs") / "gate"
+    if asked.engine == "openai":
+        if not candidate:
             raise BadConfig(
                 "the weights a server holds are unknown; name them, for instance by a commit: --candidate ID"
             )
-        folder = folder / re.sub(r"[^\w.-]+", "_", options["candidate"])  # another name generates its own replies
-    asked = live.CheckRequest(
-        model=options["model"],
-        name=Path(options["model"]).name,
+        folder = folder / re.sub(r"[^\w.-]+", "_", candidate)  # another name generates its own replies
+    request = live.CheckRequest(
+        model=asked.model,
+        name=Path(asked.model).name,
         folder=folder,
-        engine=engine_name(options["engine"]),
-        engine_options=tuple(engine_option(text) for text in options["engine_args"]),
-        allow_weak_sandbox=options["allow_weak_sandbox"],
+        engine=engine_name(asked.engine),
+        engine_options=tuple(engine_option(text) for text in asked.engine_args),
+        allow_weak_sandbox=asked.allow_weak_sandbox,
     )
     progress = ShellProgress(float(len(comparison.settings.fractions) * len(comparison.lock.items)))
     try:
-        return live.evaluated(asked, comparison, progress)
+        return live.evaluated(request, comparison, progress)
     finally:
         progress.close()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from harness.errors import BadConfig
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class TwoWays(click.Command):
@@ -45,13 +45,18 @@ def board_file(_context: click.Context, _option: click.Parameter, path: Path | N
     return path
 
 
-def with_options(options: tuple[Any, ...]) -> Callable[[F], F]:
-    """A command with these options."""
+def with_options(options: tuple[Any, ...], kind: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A command with these options, which it is given as one positional value: a `kind`, a dataclass of their names."""
+    names = [field.name for field in fields(kind)]
 
-    def decorated(command: F) -> F:
+    def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def called(*values: Any, **given: Any) -> Any:
+            return command(*values, kind(**{name: given.pop(name) for name in names}), **given)
+
         for option in reversed(options):
-            command = option(command)
-        return command
+            called = option(called)
+        return called
 
     return decorated
 
