@@ -17,6 +17,9 @@ Split = Literal["train", "dev", "test"]
 Finish = Literal["stop", "length", "error"]
 BudgetUnit = Literal["flops", "tokens", "generated", "device_s"]
 Status = Literal["done", "collapsed", "refused"]
+Reading = Literal["strict", "lenient"]
+READINGS: tuple[Reading, ...] = ("strict", "lenient")
+"""How a reply is read: in the format that the task asks for; the answer anywhere in it."""
 
 
 def canonical_json(value: Any) -> str:

@@ -38,8 +38,19 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def run(folder: Path, models: list[str], tasks: str = "pico_math", **changes: Any) -> eval_models.EvalResult:
-    asked = {"engine": "transformers", "limit": 6, "max_tokens": 8, **changes}
-    return eval_models.run(eval_models.EvalRequest(tuple(tasks.split(",")), folder, tuple(models), **asked), Quiet())
+    given: dict[str, Any] = {"engine": "transformers", "limit": 6, "max_tokens": 8, **changes}
+    choice, output, sampling = (
+        {name: given.pop(name) for name in vars(kind)["__dataclass_fields__"] if name in given}
+        for kind in (eval_models.ModelChoice, eval_models.Output, eval_models.SamplingChoice)
+    )
+    asked = eval_models.EvalRequest(
+        tuple(tasks.split(",")),
+        eval_models.ModelChoice(tuple(models), **choice),
+        eval_models.Output(folder, **output),
+        eval_models.SamplingChoice(**sampling),
+        **given,
+    )
+    return eval_models.run(asked, Quiet())
 
 
 def test_several_checkpoints_share_one_engine_and_one_board(models: list[str], tmp_path: Path) -> None:

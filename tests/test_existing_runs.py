@@ -269,7 +269,8 @@ def test_two_real_models_are_compared_on_all_of_gsm8k(tmp_path):
     data = Path(os.environ["HARNESS_DATA"]) / "generations"
     for name in ("Phi-3.5-mini-instruct", "Qwen2-7B-Instruct"):
         path = data / f"zeroeval_gsm_{name}.jsonl.gz"
-        asked = eval_models.EvalRequest(("gsm8k",), tmp_path / name, generations=path, name=name, engine="replay")
+        recorded = eval_models.ModelChoice(engine="replay", generations=path, name=name)
+        asked = eval_models.EvalRequest(("gsm8k",), recorded, eval_models.Output(tmp_path / name))
         eval_models.run(asked, Quiet())
     folders = [tmp_path / "Phi-3.5-mini-instruct", tmp_path / "Qwen2-7B-Instruct"]
     facts = against_reference.compare_to_reference("t", existing_runs.read_runs(folders), "Phi-3.5-mini-instruct", [])

@@ -223,9 +223,8 @@ def gsm8k(tmp_path_factory):
     home, found = tmp_path_factory.mktemp("gsm8k"), {}
     for name in ("Qwen2-7B-Instruct", "Yi-1.5-9B-Chat"):
         path = Path(DATA) / "generations" / f"zeroeval_gsm_{name}.jsonl.gz"
-        eval_models.run(
-            eval_models.EvalRequest(("gsm8k",), home / name, generations=path, name=name, engine="replay"), Quiet()
-        )
+        recorded = eval_models.ModelChoice(engine="replay", generations=path, name=name)
+        eval_models.run(eval_models.EvalRequest(("gsm8k",), recorded, eval_models.Output(home / name)), Quiet())
         (file,) = (home / name).glob("evals/*/records-*.jsonl")
         found[name] = Columns.of(read_records(file)).scores("lenient")
     return home, found

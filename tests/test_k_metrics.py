@@ -31,6 +31,12 @@ from harness.types import Score
 R, W, NONE = Score(1.0, "5"), Score(0.0, "6"), Score(0.0, None)
 
 
+def measured(metric, items):
+    """One metric over all items."""
+    (found,) = measure([metric], items)
+    return found
+
+
 def data(name):
     if "HARNESS_DATA" not in os.environ:
         pytest.skip(f"HARNESS_DATA is not set: no {name} here")
@@ -225,10 +231,10 @@ def test_partial_credit_counts_in_the_mean_alone():
 
 
 def test_an_item_without_enough_judged_replies_is_left_out_and_counted():
-    found = measure(KMetric("pass@", 2), [verdicts(1, 1), [R], verdicts(0, 2), []])
+    found = measured(KMetric("pass@", 2), [verdicts(1, 1), [R], verdicts(0, 2), []])
     assert found.values == (1.0, None, 0.0, None)
     assert (found.estimate.value, found.estimate.n, found.n_without) == (0.5, 2, 2)
-    assert measure(KMetric("pass@", 2), [[R]]).estimate is None
+    assert measured(KMetric("pass@", 2), [[R]]).estimate is None
     with pytest.raises(ValueError, match="no items"):
         across_items([])
 
@@ -246,7 +252,7 @@ def test_the_interval_is_wilsons_for_right_or_wrong_and_students_over_items_othe
 
 def test_items_are_the_unit_so_more_replies_to_the_same_items_do_not_shrink_the_interval_at_will():
     mixed = [[R, W], [R, R], [W, W], [R, W]]
-    once, often = (measure(KMetric("avg@", 2), [item * times for item in mixed]).estimate for times in (1, 50))
+    once, often = (measured(KMetric("avg@", 2), [item * times for item in mixed]).estimate for times in (1, 50))
     assert (once.low, once.high) == pytest.approx((often.low, often.high))
 
 
@@ -276,16 +282,16 @@ def test_human_evals_own_estimator_agrees(k):
 @pytest.mark.data
 def test_codellama_on_cruxeval_has_the_recorded_pass_at_1_and_5():
     items = [[Score(float(s), "x") for s in row["scores"]] for row in rows(RECORDED[0])]
-    found = [measure(KMetric("pass@", k), items).estimate for k in (1, 5)]
+    found = [measured(KMetric("pass@", k), items).estimate for k in (1, 5)]
     assert [100 * e.value for e in found] == pytest.approx([34.212500000000006, 40.286706349206355], abs=1e-12)
     assert [e.n for e in found] == [800, 800]
-    assert 100 * measure(KMetric("avg@", 10), items).estimate.value == pytest.approx(34.2125)
+    assert 100 * measured(KMetric("avg@", 10), items).estimate.value == pytest.approx(34.2125)
 
 
 @pytest.mark.data
 def test_codegen_on_humaneval_has_the_derived_pass_at_1_10_and_50():
     items = [[Score(float(s == "pass")) for s in row["derived_status"]] for row in rows(RECORDED[1])]
-    found = [100 * measure(KMetric("pass@", k), items).estimate.value for k in (1, 10, 50)]
+    found = [100 * measured(KMetric("pass@", k), items).estimate.value for k in (1, 10, 50)]
     assert [round(value, 3) for value in found] == [22.634, 50.857, 67.683]
 
 
@@ -294,7 +300,7 @@ def test_qwen_on_math_votes_no_worse_than_it_guesses():
     items = [
         [Score(float(s), str(p)) for s, p in zip(row["score"], row["pred"], strict=True)] for row in rows(RECORDED[2])
     ]
-    mean, vote, best = (measure(parse_metric(name), items).estimate.value for name in ("avg@8", "maj@8", "pass@8"))
+    mean, vote, best = (measured(parse_metric(name), items).estimate.value for name in ("avg@8", "maj@8", "pass@8"))
     assert mean == pytest.approx(346 / 384)
     assert mean <= vote <= best
 

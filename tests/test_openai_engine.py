@@ -279,12 +279,14 @@ def test_a_server_killed_midway_costs_neither_engine_nor_command_what_was_finish
     """The engine and the whole command lose one server together, and go on with the next: each start takes 30 s."""
     asked = eval_models.EvalRequest(
         ("pico_math",),
-        tmp_path,
-        ("tiny",),
-        engine="openai",
-        engine_options=(("base_url", server.url), ("retries", "0"), ("concurrency", "2")),
+        eval_models.ModelChoice(
+            ("tiny",),
+            engine="openai",
+            engine_options=(("base_url", server.url), ("retries", "0"), ("concurrency", "2")),
+        ),
+        eval_models.Output(tmp_path),
+        eval_models.SamplingChoice(max_tokens=40),
         limit=60,
-        max_tokens=40,
     )
     replies = lambda: sum(p.read_bytes().count(b"\n") for p in tmp_path.glob("evals/*/replies.jsonl"))  # noqa: E731
     engine = OpenAIEngine(OpenAIConfig(server.url, concurrency=8, retries=1))

@@ -560,7 +560,14 @@ def test_the_whole_path_on_vllm_writes_the_files_of_stock_lm_eval(
         pytest.skip(why)
     names = tuple(f"lm_eval/{run.task}" for run in WHOLE)
     eval_models.run(
-        eval_models.EvalRequest(names, tmp_path, (str(model),), engine="vllm", limit=2, max_tokens=24), Quiet()
+        eval_models.EvalRequest(
+            names,
+            eval_models.ModelChoice((str(model),), engine="vllm"),
+            eval_models.Output(tmp_path),
+            eval_models.SamplingChoice(max_tokens=24),
+            limit=2,
+        ),
+        Quiet(),
     )
     (results,) = tmp_path.glob("lm_eval/model/results_*.json")
     written = json.loads(results.read_text())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from harness.cli.options import engine_name, engine_option, split_commas
+from harness.types import READINGS, Reading
 
 
 @click.command()
@@ -61,7 +62,30 @@ from harness.cli.options import engine_name, engine_option, split_commas
 @click.option(
     "--dry-run", is_flag=True, help="Print the number of requests and an estimate of their tokens, then stop."
 )
-def eval(**options: Any) -> None:
+def eval(
+    model: str,
+    task: str,
+    engine: str,
+    engine_args: tuple[str, ...],
+    generations: Path | None,
+    field: str,
+    split: Literal["dev", "test"],
+    limit: int | None,
+    repeats: int,
+    temperature: float | None,
+    top_p: float | None,
+    top_k: int | None,
+    max_tokens: int | None,
+    seed: int,
+    metrics: str,
+    chat: bool | None,
+    num_fewshot: int | None,
+    name: str | None,
+    folder: Path | None,
+    allow_weak_sandbox: bool,
+    allow_errors: bool,
+    dry_run: bool,
+) -> None:
     """Evaluate models, or score the recorded replies of one.
 
     \b
@@ -83,29 +107,31 @@ def eval(**options: Any) -> None:
     from harness.statistics import k_metrics
 
     asked = eval_models.EvalRequest(
-        tasks=tuple(split_commas(options["task"])),
-        models=tuple(split_commas(options["model"])),
-        generations=options["generations"],
-        field=options["field"],
-        name=options["name"] or "",
-        engine=engine_name(options["engine"]),
-        engine_options=tuple(engine_option(text) for text in options["engine_args"]),
-        split=options["split"],
-        limit=options["limit"],
-        **{
-            name: options[name]
-            for name in (
-                *("repeats", "temperature", "top_p", "top_k", "max_tokens", "seed", "chat", "num_fewshot"),
-                *("allow_weak_sandbox", "allow_errors"),
-            )
-        },
-        metrics=tuple(k_metrics.parse_metric(text) for text in split_commas(options["metrics"])),
-        folder=options["folder"] or Path("runs") / "eval",
+        tasks=tuple(split_commas(task)),
+        replies=eval_models.ModelChoice(
+            models=tuple(split_commas(model)),
+            engine=engine_name(engine),
+            engine_options=tuple(engine_option(text) for text in engine_args),
+            generations=generations,
+            field=field,
+            name=name or "",
+        ),
+        output=eval_models.Output(
+            folder=folder or Path("runs") / "eval",
+            metrics=tuple(k_metrics.parse_metric(text) for text in split_commas(metrics)),
+            allow_errors=allow_errors,
+        ),
+        sampling=eval_models.SamplingChoice(
+            repeats, temperature, top_p, top_k, max_tokens, seed=seed, chat=chat, num_fewshot=num_fewshot
+        ),
+        split=split,
+        limit=limit,
+        allow_weak_sandbox=allow_weak_sandbox,
     )
-    if options["dry_run"]:
+    if dry_run:
         click.echo("\n".join(eval_models.outline(asked)))
         return
-    steps = len(task_lookup.expand(asked.tasks, asked.split)) * max(1, len(asked.models))
+    steps = len(task_lookup.expand(asked.tasks, asked.split)) * max(1, len(asked.replies.models))
     progress = ShellProgress(float(steps))
     try:
         result = eval_models.run(asked, progress)
@@ -114,10 +140,9 @@ def eval(**options: Any) -> None:
     click.echo(summary_markdown(result.board))
     for line in result.more:
         click.echo(line)
-    click.echo(f"\nfacts: {', '.join(map(str, result.paths))}; records: {asked.folder / 'evals'}")
-    click.echo(
-        f"for lm-eval's readers: {asked.folder / 'lm_eval'}; for `inspect view --log-dir`: {asked.folder / 'logs'}"
-    )
+    home = asked.output.folder
+    click.echo(f"\nfacts: {', '.join(map(str, result.paths))}; records: {home / 'evals'}")
+    click.echo(f"for lm-eval's readers: {home / 'lm_eval'}; for `inspect view --log-dir`: {home / 'logs'}")
 
 
 @click.command()
@@ -145,7 +170,7 @@ def eval(**options: Any) -> None:
 )
 @click.option(
     "--reading",
-    type=click.Choice(["strict", "lenient"]),
+    type=click.Choice(READINGS),
     help="Which score decides `passed`: strict reads the reply as it is, lenient finds the code or answer anywhere "
     "[default: strict for code, lenient for math].",
 )
@@ -162,8 +187,8 @@ def grade(
     out: Path,
     task: str | None,
     problems: Path | None,
-    grader: Any,
-    reading: Any,
+    grader: Literal["code", "math"],
+    reading: Reading | None,
     timeout: float,
     allow_weak_sandbox: bool,
 ) -> None:

@@ -13,6 +13,7 @@ import click
 
 from harness.cli.options import engine_name, engine_option, with_options
 from harness.errors import BadConfig, DataError, HarnessError
+from harness.types import READINGS, Reading
 
 if TYPE_CHECKING:
     from harness.gate.check import Comparison
@@ -49,7 +50,7 @@ class LockOptions:
     alpha: float | None
     policy: Policy | None
     design: Design | None
-    reading: Literal["strict", "lenient"] | None
+    reading: Reading | None
     primary: Literal["macro", "items"] | None
     discordance: float
     underpowered: bool
@@ -94,9 +95,7 @@ _OF_A_LOCK = (
         type=click.Choice(["fixed", "group-sequential"]),
         help="Decide once, or test at up to 5 interim analyses and stop early [default: fixed].",
     ),
-    click.option(
-        "--reading", type=click.Choice(["strict", "lenient"]), help="Which scores to compare [default: strict]."
-    ),
+    click.option("--reading", type=click.Choice(READINGS), help="Which scores to compare [default: strict]."),
     click.option(
         "--primary",
         type=click.Choice(["macro", "items"]),

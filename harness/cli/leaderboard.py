@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.options import board_file, split_commas, write_board
+from harness.types import READINGS
+
+if TYPE_CHECKING:
+    from harness.publish.every_eval_ever import Replies
+    from harness.publish.results import Pick, Relationship
 
 
 @click.group()
@@ -33,7 +39,7 @@ _OUT = click.option(
 @click.option("--reference", default="", help="The row to compare the others with [default: base, else the first].")
 @click.option(
     "--reading",
-    type=click.Choice(["strict", "lenient"]),
+    type=click.Choice(READINGS),
     default="strict",
     show_default=True,
     help="Scores to rank by; use lenient if the prompts asked for another answer format.",
@@ -128,7 +134,21 @@ def _targets(
     is_flag=True,
     help="Show every file and its difference to the repository; send nothing. Needs no token.",
 )
-def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]], **options: Any) -> None:
+def leaderboard_publish(
+    board: Path,
+    targets: list[tuple[str, str, int | None]],
+    formats: str,
+    mean: bool,
+    limited: bool,
+    source: str,
+    date: datetime | None,
+    evaluator: str | None,
+    relationship: Relationship,
+    datastore: str,
+    replies: Path | None,
+    direct: bool,
+    dry_run: bool,
+) -> None:
     """Propose scores of BOARD (.json) to the model repositories that hold the checkpoints, as pull requests.
 
     \b
@@ -146,26 +166,27 @@ def leaderboard_publish(board: Path, targets: list[tuple[str, str, int | None]],
     from harness.publish.results import Evaluator, Pick, without_benchmark
 
     facts = read_board_json(board)
-    found = [(repository, Pick(row, seed, options["mean"], options["limited"])) for repository, row, seed in targets]
+    found = [(repository, Pick(row, seed, mean, limited)) for repository, row, seed in targets]
+    recorded = _replies(facts, [pick for _, pick in found], replies) if replies else None
     ask = Question(
         targets=tuple(found),
-        formats=tuple(split_commas(options["formats"])),
-        source=options["source"],
-        date=options["date"] and f"{options['date']:%Y-%m-%d}",
-        evaluator=Evaluator(options["evaluator"], options["relationship"]) if options["evaluator"] else None,
-        datastore=options["datastore"],
+        formats=tuple(split_commas(formats)),
+        source=source,
+        date=f"{date:%Y-%m-%d}" if date else None,
+        evaluator=Evaluator(evaluator, relationship) if evaluator else None,
+        datastore=datastore,
         created=int(board.stat().st_mtime),  # not the current time, so that the same board gives the same files
-        replies=_replies(facts, [pick for _, pick in found], options["replies"]) if options["replies"] else None,
+        replies=recorded,
     )
     token = get_token()
     uploads = planned(facts, ask, lambda repository: read_file(repository, "README.md", token))
     if "eval-results" in ask.formats and (others := without_benchmark(facts)):
         click.echo(f"the hub has no benchmark for {', '.join(others)}: left out of eval-results")
-    for outcome in publish(uploads, token, pull_request=not options["direct"], dry_run=options["dry_run"]):
+    for outcome in publish(uploads, token, pull_request=not direct, dry_run=dry_run):
         click.echo("\n".join(outcome.lines))
 
 
-def _replies(facts: dict[str, Any], picks: list[Any], run: Path) -> Any:
+def _replies(facts: dict[str, Any], picks: list[Pick], run: Path) -> Replies:
     """The records of the published rows, and their items."""
     from harness.evaluation.task_lookup import open_task
     from harness.publish.every_eval_ever import Replies, recorded

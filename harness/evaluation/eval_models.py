@@ -30,39 +30,44 @@ from harness.records.test_set_log import EvaluationLog, LoggedEvaluation
 from harness.rendering import tables
 from harness.statistics import intervals, k_metrics
 from harness.statistics.k_metrics import KMetric
-from harness.types import Checkpoint, Sampling, Split
-
-READINGS = ("strict", "lenient")
+from harness.types import READINGS, Checkpoint, Sampling, Split
 
 
 @dataclass(frozen=True)
-class EvalRequest:
-    """What `harness eval` was asked for. generations: recorded replies; None: a model answers."""
+class ModelChoice:
+    """Whose replies are evaluated: those of models on an engine, or recorded ones. name: of the row."""
 
-    tasks: tuple[str, ...]
-    folder: Path
     models: tuple[str, ...] = ()
-    generations: Path | None = None
-    field: str = ""
-    name: str = ""
     engine: str = "auto"
     engine_options: tuple[tuple[str, str], ...] = ()  # arguments of the engine's constructor
-    split: Split = "test"
-    limit: int | None = None
+    generations: Path | None = None  # recorded replies; None: a model answers
+    field: str = ""  # which model's, if a row of the file holds several
+    name: str = ""
+
+    def row(self, model: str) -> str:
+        """The name of a row: as asked for, else the model's folder, else the file and column."""
+        if self.generations is None:
+            own = Path(model).name
+            same = [other for other in self.models if Path(other).name == own]
+            return self.name or (own if len(same) == 1 else model)
+        stem = model_name(self.generations)
+        return self.name or stem + (f" {self.field}" if self.field else "")
+
+
+@dataclass(frozen=True)
+class SamplingChoice:
+    """How replies are drawn, as far as the user says. None: as the task says; our own tasks are greedy."""
+
     repeats: int = 1
-    temperature: float | None = None  # None: greedy; a task of lm-eval: its own
+    temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
     max_tokens: int | None = None
     seed: int = 0
     chat: bool | None = None  # None: chats for our tasks, plain text for those of lm-eval
     num_fewshot: int | None = None
-    metrics: tuple[KMetric, ...] = ()
-    allow_weak_sandbox: bool = False
-    allow_errors: bool = False  # report although some replies failed; they are counted, and not part of the score
 
-    @property
-    def sampling(self) -> Sampling:
+    def of_own_tasks(self) -> Sampling:
         """How replies to our own tasks are drawn."""
         return Sampling(
             self.repeats,
@@ -74,14 +79,37 @@ class EvalRequest:
             chat=self.chat is not False,
         )
 
-    def row(self, model: str) -> str:
-        """The name of a row: as asked for, else the model's folder, else the file and column."""
-        if self.generations is None:
-            own = Path(model).name
-            same = [other for other in self.models if Path(other).name == own]
-            return self.name or (own if len(same) == 1 else model)
-        stem = model_name(self.generations)
-        return self.name or stem + (f" {self.field}" if self.field else "")
+    def gen_kwargs(self) -> dict[str, Any]:
+        """The settings that replace a task's own, by lm-eval's names."""
+        drawn = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+            "max_gen_toks": self.max_tokens,
+        }
+        return {key: value for key, value in drawn.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where everything is written, and what is reported."""
+
+    folder: Path
+    metrics: tuple[KMetric, ...] = ()
+    allow_errors: bool = False  # report although some replies failed; they are counted, and not part of the score
+
+
+@dataclass(frozen=True)
+class EvalRequest:
+    """What `harness eval` was asked for."""
+
+    tasks: tuple[str, ...]
+    replies: ModelChoice
+    output: Output
+    sampling: SamplingChoice = SamplingChoice()
+    split: Split = "test"
+    limit: int | None = None
+    allow_weak_sandbox: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,41 +123,46 @@ class EvalResult:
 
 def run(asked: EvalRequest, progress: Progress) -> EvalResult:
     """Evaluate and write the result. Raises `UsageError` for options that do not go together."""
-    if (asked.engine == "replay") != (asked.generations is not None):
+    if (asked.replies.engine == "replay") != (asked.replies.generations is not None):
         raise UsageError("--engine replay and --generations FILE go together: the one names what the other reads")
-    if (asked.generations is None) != bool(asked.models):
+    if (asked.replies.generations is None) != bool(asked.replies.models):
         raise UsageError("give either --model, or --engine replay with --generations")
-    if asked.name and len(asked.models) > 1:
-        raise UsageError(f"--name is for one model, got {len(asked.models)}: {', '.join(asked.models)}")
+    if asked.replies.name and len(asked.replies.models) > 1:
+        raise UsageError(f"--name is for one model, got {len(asked.replies.models)}: {', '.join(asked.replies.models)}")
     names = task_lookup.expand(asked.tasks, asked.split)
-    if asked.generations is not None and len(names) != 1:
+    if asked.replies.generations is not None and len(names) != 1:
         raise UsageError(f"recorded replies belong to one task, got {', '.join(names)}")
-    chats = asked.chat or (asked.chat is None and not all(name.startswith(task_lookup.STOCK) for name in names))
+    chats = asked.sampling.chat or (
+        asked.sampling.chat is None and not all(name.startswith(task_lookup.STOCK) for name in names)
+    )
     checkpoints = {
-        model: checkpoint_of(model, asked.engine, dict(asked.engine_options), bool(chats))
-        for model in dict.fromkeys(asked.models)
+        model: checkpoint_of(model, asked.replies.engine, dict(asked.replies.engine_options), bool(chats))
+        for model in dict.fromkeys(asked.replies.models)
     }
     tasks = [_open(name, asked, next(iter(checkpoints.values()), None)) for name in names]
     _refuse_odd_sampling(tasks, asked)
-    ensure_writable(asked.folder)
-    with exclusive_use(asked.folder), full_disk_is_named(asked.folder), contextlib.ExitStack() as closing:
+    ensure_writable(asked.output.folder)
+    with exclusive_use(asked.output.folder), full_disk_is_named(asked.output.folder), contextlib.ExitStack() as closing:
         graders = closing.enter_context(Graders(sandbox_for(tasks, asked.allow_weak_sandbox, closing)))
-        if asked.generations is not None:
-            return _replay(asked, asked.generations, tasks[0], graders, progress)
+        if asked.replies.generations is not None:
+            return _replay(asked, asked.replies.generations, tasks[0], graders, progress)
         from harness.engines.opening import open_engine
 
-        engine = open_engine(asked.engine, progress.say, dict(asked.engine_options))
+        engine = open_engine(asked.replies.engine, progress.say, dict(asked.replies.engine_options))
         closing.callback(engine.close)
-        jobs = [job(task, asked.split, _smaller(asked.limit, names[task.name]), asked.sampling) for task in tasks]
+        jobs = [
+            job(task, asked.split, _smaller(asked.limit, names[task.name]), asked.sampling.of_own_tasks())
+            for task in tasks
+        ]
         if asked.split == "test":  # before the first: every row tells the same number
-            models = [(asked.row(model), checkpoint.digest) for model, checkpoint in checkpoints.items()]
-            EvaluationLog(asked.folder).add(
+            models = [(asked.replies.row(model), checkpoint.digest) for model, checkpoint in checkpoints.items()]
+            EvaluationLog(asked.output.folder).add(
                 LoggedEvaluation(j.items_hash, digest, j.task.name, who) for who, digest in models for j in jobs
             )
-        results = []
+        results, tools = [], _Tools(engine, graders, progress)
         for model, checkpoint in checkpoints.items():
-            found = _evaluate(jobs, engine, checkpoint, graders, asked, progress, model)
-            results.append(_write(asked, asked.row(model), found, {}))
+            found = _evaluate(asked, jobs, checkpoint, model, tools)
+            results.append(_write(asked, asked.replies.row(model), found, {}))
     return _together(results)
 
 
@@ -140,7 +173,7 @@ def outline(asked: EvalRequest) -> list[str]:
     _refuse_odd_sampling(tasks, asked)
     lines, total = [], 0
     for task in tasks:
-        part = job(task, asked.split, _smaller(asked.limit, names[task.name]), asked.sampling)
+        part = job(task, asked.split, _smaller(asked.limit, names[task.name]), asked.sampling.of_own_tasks())
         asks = [ask for sample in part.samples for ask in part.asks(sample)]
         most = sum(ask.params.max_tokens for ask in asks if ask.continuation is None)
         total += most
@@ -149,7 +182,7 @@ def outline(asked: EvalRequest) -> list[str]:
         lines.append(
             f"{task.name}: {n:,} {asked.split} items, {len(asks):,} requests, {drawn}; tells {found:.1f} points"
         )
-    models = max(1, len(asked.models))
+    models = max(1, len(asked.replies.models))
     lines.append(f"in all at most {models * total:,} generated tokens for {models} model{'s' if models > 1 else ''}")
     return [*lines, "(points: the smallest difference found with 80 % power, one fifth of items differing)"]
 
@@ -175,17 +208,11 @@ def checkpoint_of(model: str, engine: str, options: Mapping[str, str], chats: bo
 def _open(name: str, asked: EvalRequest, checkpoint: Checkpoint | None) -> Task:
     if not name.startswith(task_lookup.STOCK):
         return task_lookup.open_task(name)
-    drawn = {
-        "temperature": asked.temperature,
-        "top_p": asked.top_p,
-        "top_k": asked.top_k,
-        "max_gen_toks": asked.max_tokens,
-    }
     return task_lookup.open_task(
         name,
-        chat_from=checkpoint.path if asked.chat and checkpoint else None,
-        num_fewshot=asked.num_fewshot,
-        gen_kwargs={key: value for key, value in drawn.items() if value is not None},
+        chat_from=checkpoint.path if asked.sampling.chat and checkpoint else None,
+        num_fewshot=asked.sampling.num_fewshot,
+        gen_kwargs=asked.sampling.gen_kwargs(),
     )
 
 
@@ -195,21 +222,22 @@ def _smaller(limit: int | None, other: int | None) -> int | None:
 
 def _refuse_odd_sampling(tasks: Sequence[Task], asked: EvalRequest) -> None:
     """Raise `UsageError` for settings that cannot give what was asked for."""
+    sampling, metrics = asked.sampling, asked.output.metrics
     stock = [task.name for task in tasks if isinstance(task, ItemTask)]
-    if asked.num_fewshot is not None and len(stock) < len(tasks):
+    if sampling.num_fewshot is not None and len(stock) < len(tasks):
         raise UsageError("--num-fewshot is for the tasks of lm-eval (lm_eval/NAME); ours are zero-shot")
-    if stock and (asked.repeats > 1 or asked.metrics):
+    if stock and (sampling.repeats > 1 or metrics):
         raise UsageError(
             f"{stock[0]} draws as many replies as lm-eval says and has metrics of its own; --samples and --metrics are "
             f"for our tasks"
         )
-    if asked.generations is None:
-        if asked.repeats > 1 and not asked.temperature:
+    if asked.replies.generations is None:
+        if sampling.repeats > 1 and not sampling.temperature:
             raise UsageError(
-                f"--samples {asked.repeats} at temperature 0 would be the same reply {asked.repeats} times; add "
+                f"--samples {sampling.repeats} at temperature 0 would be the same reply {sampling.repeats} times; add "
                 f"--temperature 0.6, or leave --samples out"
             )
-        _check_metrics(tasks, asked.metrics, asked.repeats, asked.temperature or 0.0)
+        _check_metrics(tasks, metrics, sampling.repeats, sampling.temperature or 0.0)
 
 
 def _check_metrics(tasks: Sequence[Task], metrics: Sequence[KMetric], repeats: int, temperature: float | None) -> None:
@@ -229,16 +257,16 @@ def sandbox_for(tasks: Sequence[Task], allow_weak: bool, closing: contextlib.Exi
 def _replay(asked: EvalRequest, path: Path, task: Task, graders: Graders, progress: Progress) -> EvalResult:
     from harness.interop.replay_engine import ReplayEngine
 
-    engine = ReplayEngine(path, task, asked.split, asked.field)
+    engine = ReplayEngine(path, task, asked.split, asked.replies.field)
     covered = engine.covered[: asked.limit]
     part = replace(job(task, asked.split, 1), samples=covered, repeats=engine.n_repeats)
-    _check_metrics([task], asked.metrics, part.repeats, None)
-    (found,) = _evaluate([part], engine, Checkpoint(path, engine.digest, ""), graders, asked, progress, "")
+    _check_metrics([task], asked.output.metrics, part.repeats, None)
+    (found,) = _evaluate(asked, [part], Checkpoint(path, engine.digest, ""), "", _Tools(engine, graders, progress))
     differing = list(differences(found.records(), covered, engine.matched))
     verdicts = [reply.verdict for s in covered for reply in engine.matched.replies[s.id][: part.repeats]]
     recorded: dict[str, Any] = {
         "file": path.name,
-        "field": asked.field,
+        "field": asked.replies.field,
         "unmatched_rows": len(engine.matched.unmatched),
         "repeats": part.repeats,
         "items_of_task": len(task.samples(asked.split)),
@@ -246,7 +274,7 @@ def _replay(asked: EvalRequest, path: Path, task: Task, graders: Graders, progre
         "correct": sum(v is True for v in verdicts),
         "differences": [asdict(d) for d in differing],
     }
-    result = _write(asked, asked.row(""), [found], {"recorded": recorded})
+    result = _write(asked, asked.replies.row(""), [found], {"recorded": recorded})
     more = _agreement(recorded, result.board.rows[0], count_kinds(differing))
     return replace(result, more=result.more + more)
 
@@ -261,21 +289,23 @@ def _agreement(recorded: dict[str, Any], row: dict[str, Any], kinds: dict[str, i
     return lines
 
 
+@dataclass(frozen=True)
+class _Tools:
+    """What evaluates, for all models of a request."""
+
+    engine: Engine
+    graders: Graders
+    progress: Progress
+
+
 def _evaluate(
-    jobs: Sequence[EvalJob],
-    engine: Engine,
-    checkpoint: Checkpoint,
-    graders: Graders,
-    asked: EvalRequest,
-    progress: Progress,
-    model: str,
+    asked: EvalRequest, jobs: Sequence[EvalJob], checkpoint: Checkpoint, model: str, tools: _Tools
 ) -> list[Evaluation]:
-    found = []
+    found, home = [], asked.output.folder / "evals"
     for part in jobs:
-        label = part.task.name if len(asked.models) < 2 else f"{asked.row(model)} {part.task.name}"
-        with progress.step(label, 1.0) as tick:
-            shown = shown_by(tick)
-            found.append(evaluate(part, engine, checkpoint, graders, asked.folder / "evals", shown))
+        label = part.task.name if len(asked.replies.models) < 2 else f"{asked.replies.row(model)} {part.task.name}"
+        with tools.progress.step(label, 1.0) as tick:
+            found.append(evaluate(part, tools.engine, checkpoint, tools.graders, home, shown_by(tick)))
     return found
 
 
@@ -289,7 +319,7 @@ def _write(asked: EvalRequest, name: str, found: Sequence[Evaluation], more: dic
     jobs = [evaluation.job for evaluation in found]
     columns, content = summarised(found)
     _refuse_failed(found, columns, asked)
-    log, engine = EvaluationLog(asked.folder), found[0].engine
+    log, engine = EvaluationLog(asked.output.folder), found[0].engine
     facts = BoardFacts(
         tasks={j.task.name: task_facts(j, log, engine) for j in jobs},
         engine=EngineFacts.of(engine),
@@ -297,15 +327,15 @@ def _write(asked: EvalRequest, name: str, found: Sequence[Evaluation], more: dic
     )
     run = Run(found[0].checkpoint.digest, columns, records=RecordFiles(content=content))
     board = build_board(name, [Entry(name, "model", (run,))], facts, defects=known_defects(jobs))
-    measured = {e.job.task.name: _measured(e, asked.metrics) for e in found} if asked.metrics else {}
+    measured = {e.job.task.name: _measured(e, asked.output.metrics) for e in found} if asked.output.metrics else {}
     stock = {e.job.task.name: _stock(e.job.task, e) for e in found if isinstance(e.job.task, ItemTask)}
     safe = re.sub(r"[^\w.+-]+", "_", name)
     tasks = "-".join(name.replace("/", "-") for name in asked.tasks)
-    path = asked.folder / "results" / f"{safe}-{tasks}.json"
+    path = asked.output.folder / "results" / f"{safe}-{tasks}.json"
     extra = {"metrics": measured, "stock": stock}
-    files = [str(evaluation.records_path.relative_to(asked.folder)) for evaluation in found]
+    files = [str(evaluation.records_path.relative_to(asked.output.folder)) for evaluation in found]
     write_json(path, {"board": asdict(board), "records": files, **{k: v for k, v in extra.items() if v}, **more})
-    export(asked.folder, name, found)
+    export(asked.output.folder, name, found)
     n_failed = board.rows[0]["counts"]["errored"]
     failed = [f"\n{n_failed} of {len(columns)} replies have no verdict and are not part of the scores."]
     return EvalResult(board, [path], [*(failed if n_failed else []), *_metric_lines(measured), *_stock_lines(stock)])
@@ -314,30 +344,25 @@ def _write(asked: EvalRequest, name: str, found: Sequence[Evaluation], more: dic
 def _refuse_failed(found: Sequence[Evaluation], columns: Columns, asked: EvalRequest) -> None:
     """Raise `EngineError` where replies failed: a score without them is another score."""
     n = int(columns.failed.sum())
-    if n and not asked.allow_errors:
+    if n and not asked.output.allow_errors:
         first = next(r for evaluation in found for r in evaluation.records() if r.finish == "error")
         raise EngineError(
             f"{n} of {len(columns)} replies failed, first {first.sample_id!r} (repeat {first.repeat}): {first.error}. "
-            f"Nothing is reported, and what was made is kept in {asked.folder / 'evals'}; --allow-errors reports the "
-            f"score of the others"
+            f"Nothing is reported, and what was made is kept in {asked.output.folder / 'evals'}; --allow-errors "
+            f"reports the score of the others"
         )
 
 
 def _measured(evaluation: Evaluation, metrics: Sequence[KMetric]) -> dict[str, Any]:
     """Each metric by reading: its estimate, and how many items have too few verdicts for it."""
-    values: dict[tuple[str, str], list[float | None]] = {(r, m.name): [] for r in READINGS for m in metrics}
-    with evaluation.open() as store:
-        for item in range(store.n_items):
-            judged = store.verdict(item)
-            for reading in READINGS:
-                scores = [of[reading] for of in judged.scores]
-                for metric in metrics:
-                    values[reading, metric.name].append(k_metrics.item_value(metric, scores))
     found: dict[str, Any] = {}
-    for (reading, name), column in values.items():
-        there = [value for value in column if value is not None]
-        estimate = asdict(k_metrics.across_items(there)) if there else None
-        found.setdefault(name, {})[reading] = {"estimate": estimate, "items_without": len(column) - len(there)}
+    with evaluation.open() as store:
+        for reading in READINGS:
+            items = ([of[reading] for of in store.verdict(item).scores] for item in range(store.n_items))
+            for measured in k_metrics.measure(metrics, items):
+                estimate = asdict(measured.estimate) if measured.estimate else None
+                values = {"estimate": estimate, "items_without": measured.n_without}
+                found.setdefault(measured.metric.name, {})[reading] = values
     return found
 
 

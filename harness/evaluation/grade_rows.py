@@ -28,9 +28,8 @@ from harness.graders.problems import DEFAULT_TIMEOUT_S, BadProblem, Problem, rea
 from harness.protocols import CodeRunner, Task
 from harness.records.run_folder import ensure_writable, full_disk_is_named
 from harness.statistics.intervals import wilson
-from harness.types import Sample, Score, sha256_of
+from harness.types import Reading, Sample, Score, sha256_of
 
-Reading = Literal["strict", "lenient"]
 Grader = Literal["code", "math"]
 InputRow = Mapping[str, Any]
 TEXT_FIELDS = ("completion", "response", "solution", "text", "generation")  # where a row may have its reply

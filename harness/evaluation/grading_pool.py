@@ -19,11 +19,10 @@ from typing import Any
 from harness.errors import DataError, GraderError, boundary
 from harness.processes import Child, attach, python_module, spawn
 from harness.protocols import CodeRunner, GradedItem, ItemTask, Task
-from harness.types import Generation, Sample, Score
+from harness.types import READINGS, Generation, Sample, Score
 
 NO_SANDBOX = "none needed"
 WALL_S = 120.0  # for the verdict on one reply; graders of our own are bounded far below it
-_READINGS = ("strict", "lenient")
 
 
 def grade_item(task: Task, sample: Sample, replies: Sequence[Generation], runner: CodeRunner | None) -> GradedItem:
@@ -114,7 +113,7 @@ class Graders:
 
 
 def _lost(why: str) -> dict[str, Score]:
-    return dict.fromkeys(_READINGS, Score(None, why=why))
+    return dict.fromkeys(READINGS, Score(None, why=why))
 
 
 class Batch:

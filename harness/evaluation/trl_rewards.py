@@ -16,13 +16,14 @@ from typing import Any
 from harness.evaluation import grade_rows
 from harness.graders.problems import DEFAULT_TIMEOUT_S
 from harness.protocols import CodeRunner
+from harness.types import Reading
 
 Reward = Callable[..., list[float | None]]
 AsyncReward = Callable[..., Awaitable[list[float | None]]]
 
 
 def code_reward(
-    runner: CodeRunner | None = None, reading: grade_rows.Reading = "strict", timeout_s: float = DEFAULT_TIMEOUT_S
+    runner: CodeRunner | None = None, reading: Reading = "strict", timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> Reward:
     """A reward function for programs, run in `runner`, else in a sandbox of its own that is kept open.
 
@@ -46,7 +47,7 @@ def code_reward(
     return code_reward
 
 
-def math_reward(reading: grade_rows.Reading = "strict") -> Reward:
+def math_reward(reading: Reading = "strict") -> Reward:
     """A reward function for mathematical answers. reading "strict": only what stands in the last box counts."""
 
     def math_reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from harness.statistics import intervals, sequential
+from harness.types import Reading
 
 GateVerdict = Literal["PASS", "BLOCK", "INCONCLUSIVE"]
 Design = Literal["fixed", "group-sequential"]
@@ -33,7 +34,7 @@ class Settings:
     policy: Policy = "block-on-regression"
     design: Design = "fixed"
     looks: int = 5  # interim analyses of the group-sequential design
-    reading: Literal["strict", "lenient"] = "strict"
+    reading: Reading = "strict"
     primary: Literal["macro", "items"] = "macro"  # the mean of the tasks' means, or over all items
     max_errors: float = 0.01  # share of replies without a score above which nothing is compared
 

@@ -22,7 +22,7 @@ from harness.errors import DataError, NotComparable, UsageError
 from harness.gate.decide import Design, Policy, Settings
 from harness.records.columns import ReplyIndex
 from harness.records.serialization import write_text
-from harness.types import sha256_of
+from harness.types import READINGS, sha256_of
 
 SCHEMA = 1
 RULES = ("grader version", "decoding", "engine", "sandbox")
@@ -293,7 +293,7 @@ def _is_sound(lock: Lock) -> bool:
         and 1 <= settings.looks <= 100
         and settings.policy in get_args(Policy)
         and settings.design in get_args(Design)
-        and settings.reading in ("strict", "lenient")
+        and settings.reading in READINGS
         and settings.primary in ("macro", "items")
         and 0 <= settings.max_errors < 1
     )

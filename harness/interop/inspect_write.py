@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.errors import DataError
-from harness.types import RAW, Message, Record, Sample, Score, sha256_of
+from harness.types import RAW, READINGS, Message, Record, Sample, Score, sha256_of
 
 FORMAT = 2
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip's own times: equal input gives equal bytes
@@ -37,7 +37,7 @@ class InspectRun:
     model: str  # "org/name", or a strategy's name
     created: str
     n_items: int
-    graders: tuple[str, ...] = ("strict", "lenient")  # the first is shown as the main score
+    graders: tuple[str, ...] = READINGS  # the first is shown as the main score
     repeats: int = 1
     started: str = ""
     completed: str = ""

@@ -13,13 +13,13 @@ from harness.errors import DataError, SandboxError
 from harness.graders.code import run_program
 from harness.graders.problems import BadProblem, Problem, read_problem
 from harness.protocols import CodeResult, CodeRunner
-from harness.types import Score
+from harness.types import READINGS, Score
 
 CODE_TIMEOUT_S = 3.0  # default of the metric `code_eval`, which counts wall-clock time; here it is CPU time
 
 
 def not_scored(why: str) -> dict[str, Score]:
-    return dict.fromkeys(("strict", "lenient"), Score(None, why=why))
+    return dict.fromkeys(READINGS, Score(None, why=why))
 
 
 @dataclass
@@ -99,4 +99,4 @@ def _problem(test: str, reference: str) -> Problem:
 
 
 def scores_of_run(result: CodeResult) -> dict[str, Score]:
-    return dict.fromkeys(("strict", "lenient"), Score(float(bool(result.passed)), None, result.why))
+    return dict.fromkeys(READINGS, Score(float(bool(result.passed)), None, result.why))

@@ -22,11 +22,10 @@ import numpy as np
 from harness.errors import DataError
 from harness.records.columns import Columns
 from harness.records.serialization import write_text
-from harness.types import Record, Sample
+from harness.types import READINGS, Record, Sample
 
 SampleRow = Mapping[str, Any]
 METRIC = "exact_match"
-GRADERS = ("strict", "lenient")
 INVALID = "[invalid]"  # lm-eval's mark for a reply in which a filter finds no answer
 
 
@@ -162,7 +161,7 @@ def sample_rows(sample: Sample, records: Sequence[Record], prompt: str, doc_id: 
             **hashes,
             METRIC: _mean([r.scores[grader].value for r in records]),
         }
-        for grader in GRADERS
+        for grader in READINGS
     ]
 
 
@@ -215,7 +214,7 @@ def task_scores(task: str, version: str, columns: Columns, n_items: int | None =
     if columns.tasks != (task,):
         raise ValueError(f"task {task!r} needs its own records, got those of {', '.join(columns.tasks) or 'no task'}")
     row: dict[str, Any] = {"name": task, "alias": task, "sample_len": len(columns.items)}
-    for grader in GRADERS:
+    for grader in READINGS:
         means = columns.scores(grader)
         values = means[~np.isnan(means)].tolist()
         row[f"{METRIC},{grader}"] = _mean(values) if values else "N/A"

@@ -64,12 +64,15 @@ class Pick:
     limited: bool = False
 
 
+Relationship = Literal["first_party", "third_party", "collaborative", "other"]  # of the evaluator to the model's maker
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """Who ran the evaluation, in the words of Every Eval Ever."""
 
     organisation: str
-    relationship: Literal["first_party", "third_party", "collaborative", "other"] = "other"
+    relationship: Relationship = "other"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import numpy as np
 
 from harness.errors import DataError
 from harness.records.record_files import RecordsDigest, decoded
-from harness.types import Record, Score, canonical_json
+from harness.types import READINGS, Record, Score, canonical_json
 
 T = TypeVar("T")
 
@@ -231,7 +231,7 @@ class Reader:
 
     def fields(self, record: Record) -> ColumnFields:
         """What of a record becomes columns."""
-        strict, lenient = (_verdict(record.scores[grader]) for grader in ("strict", "lenient"))
+        strict, lenient = (_verdict(record.scores[grader]) for grader in READINGS)
         line = ColumnFields(
             record.task,
             record.sample_id,

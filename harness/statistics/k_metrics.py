@@ -175,9 +175,16 @@ def item_value(metric: KMetric, scores: Sequence[Score]) -> float | None:
 # --- all items --------------------------------------------------------------------------------------------------------
 
 
-def measure(metric: KMetric, items: Iterable[Sequence[Score]]) -> Measured:
-    """The metric over all items. items: for each, one grader's verdicts on its replies; iterated once."""
-    values = tuple(item_value(metric, scores) for scores in items)
+def measure(metrics: Sequence[KMetric], items: Iterable[Sequence[Score]]) -> list[Measured]:
+    """Each metric over all items. items: for each, one grader's verdicts on its replies; iterated once."""
+    columns: list[list[float | None]] = [[] for _ in metrics]
+    for scores in items:
+        for metric, column in zip(metrics, columns, strict=True):
+            column.append(item_value(metric, scores))
+    return [_measured(metric, tuple(column)) for metric, column in zip(metrics, columns, strict=True)]
+
+
+def _measured(metric: KMetric, values: tuple[float | None, ...]) -> Measured:
     there = [value for value in values if value is not None]
     return Measured(metric, values, across_items(there) if there else None)
 
