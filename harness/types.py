@@ -330,25 +330,54 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """One graded reply: the product. Every number on a board is a pure function of records."""
+class RecordItem:
+    """The item that a recorded reply answers."""
 
     task: str
     task_version: str
     sample_id: str
     sample_hash: str
-    repeat: int
-    prompt_hash: str
+    level: str = ""  # difficulty, as stated by the task
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOrigin:
+    """What made and graded a recorded reply; rows are comparable only if they differ in the checkpoint alone."""
+
     checkpoint: str  # weights digest; "recorded:<sha256 of the file>" for replayed generations
     engine: str  # "vllm 0.32.0 float32"
     sampling: Mapping[str, Any]
     grader_version: str
     sandbox: str  # isolation tier of the code grader; "none needed" if no code was run
+
+
+@dataclass(frozen=True, slots=True)
+class RecordReply:
+    """A recorded reply, and what it took; see `Generation`."""
+
     text: str
     n_prompt_tokens: int
     n_tokens: int
     finish: Finish
+    prompt_hash: str
     wall_s: float
-    scores: Mapping[str, Score]  # grader name -> verdict; always has "strict" and "lenient"
     error: str = ""
-    level: str = ""  # difficulty, as stated by the task
+
+    @classmethod
+    def of(cls, reply: Generation) -> RecordReply:
+        """What of a reply is recorded."""
+        return cls(**{f.name: getattr(reply, f.name) for f in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One graded reply: the product. Every number on a board is a pure function of records.
+
+    In a file the fields of its parts stand beside each other: `records/record_files.py`.
+    """
+
+    item: RecordItem
+    origin: RecordOrigin
+    repeat: int
+    reply: RecordReply
+    scores: Mapping[str, Score]  # grader name -> verdict; always has "strict" and "lenient"

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -28,7 +29,7 @@ from harness.board.facts import (
 from harness.cli.main import main
 from harness.records.serialization import record_to_json, write_json
 from harness.training.decontaminate import HeldOut, sift
-from harness.types import Budget, Record, Score, TrainRow
+from harness.types import Budget, Record, RecordItem, RecordOrigin, RecordReply, Score, TrainRow
 
 ROOT = Path(__file__).parent.parent
 HARNESS = str(Path(sys.executable).parent / "harness")
@@ -87,7 +88,22 @@ def record(item="t/test/0", value=1.0, lenient=None, *, task="t", **changes):
         "scores": {"strict": Score(value, "1"), "lenient": Score(lenient, "1")},
         "level": "1",
     }
-    return Record(**(fields | changes))
+    fields |= changes
+    parts = [
+        kind(**{name: fields.pop(name) for name in kind.__dataclass_fields__ if name in fields})
+        for kind in (RecordItem, RecordOrigin, RecordReply)
+    ]
+    item, origin, reply = parts
+    return Record(item=item, origin=origin, reply=reply, **fields)
+
+
+def changed(one, **changes):
+    """A record with other values of some fields, its parts' ones too."""
+    for part in ("item", "origin", "reply"):
+        of = getattr(one, part)
+        own = {name: changes.pop(name) for name in of.__dataclass_fields__ if name in changes}
+        one = replace(one, **{part: replace(of, **own)})
+    return replace(one, **changes)
 
 
 def trained_at(budget, **more):

@@ -1,11 +1,10 @@
 """Columns hold what records say, in one order, whichever way they came in."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from factories import record
+from factories import changed, record
 
 from harness.errors import DataError
 from harness.records.columns import COMPARED, Columns, Reader
@@ -61,12 +60,12 @@ def test_a_task_and_a_selection_are_columns_too():
 def test_runs_of_the_same_items_share_their_places(tmp_path):
     reader = Reader()
     one = reader.files([written(tmp_path / "1.jsonl", RECORDS)], "1")
-    other = [replace(r, text="x", n_tokens=9) for r in RECORDS]
+    other = [changed(r, text="x", n_tokens=9) for r in RECORDS]
     two = reader.files([written(tmp_path / "2.jsonl", other)], "2")
     shuffled = reader.files([written(tmp_path / "3.jsonl", other[::-1])], "3")
     assert one.places is two.places is shuffled.places
     assert shuffled.verdicts["strict"].tolist()[:4] == two.verdicts["strict"].tolist()[:4]
-    assert reader.records([replace(r, engine="x") for r in RECORDS], "4").places is not one.places
+    assert reader.records([changed(r, engine="x") for r in RECORDS], "4").places is not one.places
 
 
 @pytest.mark.parametrize(

@@ -226,19 +226,23 @@ def test_transformers_gives_the_same_greedy_replies(world):
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    ours = {r.sample_id: r for path in (folder / "hf/evals").glob("*/records-*.jsonl") for r in read_records(path)}
-    base = next(iter(ours.values())).checkpoint
+    ours = {r.item.sample_id: r for path in (folder / "hf/evals").glob("*/records-*.jsonl") for r in read_records(path)}
+    base = next(iter(ours.values())).origin.checkpoint
     theirs = [
         r
         for path in (folder / "run/evals").glob("*/records-*.jsonl")
         for r in read_records(path)
-        if r.checkpoint == base
+        if r.origin.checkpoint == base
     ]
     assert len(theirs) == len(ours) == 2 * LIMIT
     for record in theirs:
-        other = ours[record.sample_id]
-        assert (record.text, record.n_tokens, record.finish) == (other.text, other.n_tokens, other.finish)
-        assert record.prompt_hash == other.prompt_hash
+        other = ours[record.item.sample_id]
+        assert (record.reply.text, record.reply.n_tokens, record.reply.finish) == (
+            other.reply.text,
+            other.reply.n_tokens,
+            other.reply.finish,
+        )
+        assert record.reply.prompt_hash == other.reply.prompt_hash
         assert {k: s.value for k, s in record.scores.items()} == {k: s.value for k, s in other.scores.items()}
 
 

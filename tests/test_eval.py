@@ -95,7 +95,7 @@ def test_the_files_for_other_tools_hold_the_records(models: list[str], tmp_path:
     (samples,) = tmp_path.glob("lm_eval/m0/samples_*.jsonl")
     rows = [json.loads(line) for line in samples.read_text().split("\n")[:-1]]
     strict = [row for row in rows if row["filter"] == "strict"]
-    assert [text for row in strict for text in row["resps"][0]] == [r.text for r in records]
+    assert [text for row in strict for text in row["resps"][0]] == [r.reply.text for r in records]
     assert all(row["arguments"]["gen_args_0"]["arg_0"].endswith("<|im_start|>assistant\n") for row in rows)
     (results,) = tmp_path.glob("lm_eval/m0/results_*.json")
     written = json.loads(results.read_text())
@@ -110,8 +110,8 @@ def test_samples_are_drawn_under_seeds_and_measured(models: list[str], tmp_path:
     result = run(tmp_path, models[:1], repeats=4, temperature=1.0, top_p=0.9, seed=5, metrics=metrics)
     (path,) = tmp_path.glob("evals/*/records-*.jsonl")
     records = list(read_records(path))
-    assert [r.sampling["seed"] for r in records[:4]] == [5, 6, 7, 8]
-    assert len({r.text for r in records[:4]}) > 1
+    assert [r.origin.sampling["seed"] for r in records[:4]] == [5, 6, 7, 8]
+    assert len({r.reply.text for r in records[:4]}) > 1
     found = json.loads(result.paths[0].read_text())["metrics"]["pico_math"]
     assert set(found) == {"pass@4", "pass^4", "maj@4", "avg@4"}
     assert found["pass@4"]["strict"]["estimate"]["n"] == 6
@@ -171,7 +171,7 @@ def test_a_model_without_chat_template_says_so_and_can_be_asked_in_plain_text(pl
 def test_a_prompt_longer_than_the_model_is_named_and_nothing_is_reported(models: list[str], tmp_path: Path) -> None:
     run(tmp_path / "long", models[:1])
     (path,) = (tmp_path / "long").glob("evals/*/records-*.jsonl")
-    limit = sorted(r.n_prompt_tokens for r in read_records(path))[3]
+    limit = sorted(r.reply.n_prompt_tokens for r in read_records(path))[3]
     folder = Path(shutil.copytree(models[0], tmp_path / "short"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": limit}))

@@ -46,7 +46,7 @@ def test_every_item_is_answered_and_judged_once_and_never_again(tmp_path: Path, 
     ticks: list[tuple[int, int]] = []
     found = evaluate(job(Sums(), "test"), engine, NOWHERE, graders, tmp_path, lambda *tick: ticks.append(tick))
     records = list(found.records())
-    assert [r.sample_id for r in records] == [s.id for s in Sums().samples("test")]
+    assert [r.item.sample_id for r in records] == [s.id for s in Sums().samples("test")]
     assert strict(found) == [float(i % 5 != 4) for i in range(20)]
     assert ticks[0] == (0, 20)
     assert ticks[-1] == (20, 20)
@@ -61,8 +61,8 @@ def test_a_changed_grader_judges_again_without_generating(tmp_path: Path, grader
     second = run(tmp_path, graders, engine, job(Sums(version="2"), "test"))
     assert engine.asked == []
     assert second.folder == first.folder
-    assert {r.grader_version for r in second.records()} == {"sums 2, grader number-1"}
-    assert {r.grader_version for r in first.records()} == {"sums 1, grader number-1"}
+    assert {r.origin.grader_version for r in second.records()} == {"sums 2, grader number-1"}
+    assert {r.origin.grader_version for r in first.records()} == {"sums 1, grader number-1"}
 
 
 @pytest.mark.parametrize("changed", ["weights", "tokenizer", "seed", "temperature", "max_tokens", "items", "template"])
@@ -94,7 +94,7 @@ def test_repeats_have_seeds_of_their_own(tmp_path: Path, graders: Graders) -> No
     found = run(tmp_path, graders, Counting(reply), of)
     assert seeds == [11, 12, 13, 11, 12, 13]
     assert strict(found) == [0.0, 1.0, 0.0, 0.0, 1.0, 0.0]
-    assert [r.sampling["seed"] for r in found.records()] == seeds
+    assert [r.origin.sampling["seed"] for r in found.records()] == seeds
 
 
 def test_a_grader_that_hangs_or_dies_costs_one_reply_its_verdict(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_odd_text_is_kept_as_far_as_utf8_can_hold_it(tmp_path: Path, graders: Gr
     of = job(Sums(4), "test")
     engine = ScriptedEngine({s.messages[0].content: text for s, text in zip(of.samples, odd, strict=True)})
     found = run(tmp_path, graders, engine, of)
-    assert [r.text for r in found.records()] == ["a\ufffd\ufffd\ufffdb #### 0", *odd[1:]]
+    assert [r.reply.text for r in found.records()] == ["a\ufffd\ufffd\ufffdb #### 0", *odd[1:]]
     assert summarised([found])[1] == summarised([run(tmp_path, graders, engine, of)])[1]
 
 

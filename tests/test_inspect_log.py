@@ -1,6 +1,5 @@
 """Inspect logs: ours opened by the real inspect_ai in an environment of its own, its own read by us."""
 
-import dataclasses
 import fcntl
 import hashlib
 import json
@@ -17,7 +16,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from factories import record
+from factories import changed, record
 
 from harness.errors import DataError
 from harness.interop.inspect_read import read_inspect_samples
@@ -194,12 +193,12 @@ def test_the_real_inspect_reads_every_sample_as_it_was(seen):
             "id": sample.id,
             "epoch": r.repeat + 1,
             "target": sample.target,
-            "reply": r.text,
-            "stop": {"stop": "stop", "length": "max_tokens", "error": None}[r.finish],
-            "tokens": r.n_tokens,
-            "error": r.error or None,
-            "values": {} if r.error else {name: score.value for name, score in r.scores.items()},
-            "answers": {} if r.error else {name: score.answer for name, score in r.scores.items()},
+            "reply": r.reply.text,
+            "stop": {"stop": "stop", "length": "max_tokens", "error": None}[r.reply.finish],
+            "tokens": r.reply.n_tokens,
+            "error": r.reply.error or None,
+            "values": {} if r.reply.error else {name: score.value for name, score in r.scores.items()},
+            "answers": {} if r.reply.error else {name: score.answer for name, score in r.scores.items()},
         }
         for sample, r in pairs()
     ]
@@ -330,7 +329,7 @@ def test_the_same_reply_twice_or_another_items_record_is_refused(tmp_path):
     with pytest.raises(DataError, match="'sums/test/0000', repeat 0 came twice"):
         written_log(tmp_path / "x.eval", RUN, [pair, pair])
     with pytest.raises(ValueError, match="came with a record of item 'other'"):
-        written_log(tmp_path / "x.eval", RUN, [(pair[0], dataclasses.replace(pair[1], sample_id="other"))])
+        written_log(tmp_path / "x.eval", RUN, [(pair[0], changed(pair[1], sample_id="other"))])
 
 
 def test_no_samples_have_no_mean():

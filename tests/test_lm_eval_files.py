@@ -243,7 +243,7 @@ def test_pandas_and_our_own_reader_read_the_samples(written):
     found = match(file, [sample for sample, _ in items(6)])
     assert (file.shape, found.unmatched) == ("lm-eval samples", [])
     assert list(found.verdicts.values()) == [True, False, False, True, False, False]
-    assert found.replies["sums/test/0003"][0].text == next(r for s, r in list(items(6))[3:])[0].text
+    assert found.replies["sums/test/0003"][0].text == next(r for s, r in list(items(6))[3:])[0].reply.text
 
 
 def test_rows_are_written_as_they_come_and_a_failure_leaves_the_old_file(tmp_path, written):

@@ -307,7 +307,7 @@ def test_a_server_killed_midway_costs_neither_engine_nor_command_what_was_finish
     row = eval_models.run(asked, Quiet()).board.rows[0]
     assert (row["counts"]["n"], row["counts"]["errored"], replies()) == (60, 0, 60)
     (records,) = tmp_path.glob("evals/*/records-*.jsonl")
-    assert all(r.checkpoint.startswith("served:") and r.prompt_hash for r in read_records(records))
+    assert all(r.origin.checkpoint.startswith("served:") and r.reply.prompt_hash for r in read_records(records))
 
 
 def test_a_server_told_to_end_midway_is_an_error_that_loses_no_reply_and_invents_none(

@@ -13,7 +13,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import yaml
-from factories import record, refuse_unlike_schema
+from factories import changed, record, refuse_unlike_schema
 from hub_stub import READER, WRITER, Hub
 from huggingface_hub import ModelCard, constants
 from huggingface_hub.errors import HfHubHTTPError
@@ -429,7 +429,7 @@ def test_the_same_facts_and_records_give_the_same_files():
             r"do not give the score of row 'kd': 0.750000 over 4 items, the records 1.000000 over 3",
         ),
         (lambda r, s: ([*r[1:], r[1]], s), "do not give the score"),
-        (lambda r, s: ([replace(each, checkpoint="f" * 64) for each in r], s), "the records 0.000000 over 0"),
+        (lambda r, s: ([changed(each, checkpoint="f" * 64) for each in r], s), "the records 0.000000 over 0"),
         (lambda r, _: (r, {}), "asked as item 't/0' is not known: it is not among the items given"),
         (lambda r, s: (r, {**s, "t/2": Sample("t/2", (Message("user", "?"),), "3")}), "asked as item 't/2' is not"),
     ],
@@ -465,8 +465,8 @@ def test_the_records_of_all_seeds_belong_to_a_mean():
     facts["rows"] = [row(runs=[run("a" * 64, 1), run("b" * 64, 2)], n=4, tasks=("t",))]
     facts["rows"][0]["tasks"]["t"]["strict"] = {**score(2, 4, "crossed random effects, df 1"), "n": 4}
     wrong = {name: replace(s, value=0.0) for name, s in records[0].scores.items()}
-    other = [replace(r, checkpoint="b" * 64, scores=wrong) for r in records[:2]]
-    other += [replace(r, checkpoint="b" * 64) for r in records[2:]]
+    other = [changed(r, checkpoint="b" * 64, scores=wrong) for r in records[:2]]
+    other += [changed(r, checkpoint="b" * 64) for r in records[2:]]
     mean = Pick("kd", mean=True)
     files = exported(facts, [*records, *other], samples, pick=mean)
     assert sum(text.count("\n") for path, text in files.items() if path.endswith("_samples.jsonl")) == 8

@@ -3,13 +3,12 @@
 import hashlib
 import json
 from collections import Counter
-from dataclasses import replace
 
 import msgspec
 import numpy as np
 import pytest
 from eval_tasks import Sums
-from factories import record
+from factories import changed, record
 
 from harness.engines.scripted import ScriptedEngine
 from harness.errors import DataError
@@ -44,13 +43,13 @@ def test_a_line_that_is_not_a_record_is_named(tmp_path):
 
 
 def test_the_digest_is_that_of_the_lines_with_no_time_in_them(tmp_path):
-    lines = [record_to_json(replace(r, wall_s=0.0)) + "\n" for r in RECORDS]
+    lines = [record_to_json(changed(r, wall_s=0.0)) + "\n" for r in RECORDS]
     written = write_records(tmp_path / "r.jsonl", RECORDS)
     assert written.digest == hashlib.sha256("".join(lines).encode()).hexdigest()
     assert written.digest == DIGEST, "boards that were made earlier would not be of the same records"
-    later = write_records(tmp_path / "later.jsonl", [replace(r, wall_s=r.wall_s + 1) for r in RECORDS])
+    later = write_records(tmp_path / "later.jsonl", [changed(r, wall_s=r.reply.wall_s + 1) for r in RECORDS])
     assert later.digest == written.digest
-    other = write_records(tmp_path / "other.jsonl", [replace(RECORDS[0], n_tokens=9), *RECORDS[1:]])
+    other = write_records(tmp_path / "other.jsonl", [changed(RECORDS[0], n_tokens=9), *RECORDS[1:]])
     assert other.digest != written.digest
     more = write_records(tmp_path / "more.jsonl", [record(task="u")])
     assert joined([written, more])[1] == sha256_of([written.digest, more.digest])

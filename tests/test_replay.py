@@ -370,7 +370,7 @@ def test_real_humaneval_runs_score_as_recorded_or_every_difference_is_explained(
     assert not engine.matched.unmatched
     with Sandbox() as runner:
         records = judged(engine, task, runner, tmp_path)
-    recorded = sum(engine.matched.verdicts[r.sample_id, r.repeat] is True for r in records)
+    recorded = sum(engine.matched.verdicts[r.item.sample_id, r.repeat] is True for r in records)
     ours = [sum(r.scores[grader].value == 1.0 for r in records) for grader in ("lenient", "strict")]
     assert (len(records), recorded, *ours) == counts
     assert count_kinds(differences(records, engine.covered, engine.matched)) == kinds

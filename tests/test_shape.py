@@ -5,11 +5,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MOST_PARAMETERS, MOST_FIELDS = 6, 12
-# to be shortened; nothing may be added
-TOO_MANY_PARAMETERS: set[str] = set()
-TOO_MANY_FIELDS = {
-    "harness/types.py:Record",
-}
 
 
 def trees():
@@ -47,8 +42,8 @@ def found(kind, size, most):
 
 def test_a_function_has_at_most_six_parameters():
     size = lambda node: 0 if is_command(node) else parameters(node)  # noqa: E731
-    assert found((ast.FunctionDef, ast.AsyncFunctionDef), size, MOST_PARAMETERS) == TOO_MANY_PARAMETERS
+    assert not found((ast.FunctionDef, ast.AsyncFunctionDef), size, MOST_PARAMETERS)
 
 
 def test_a_dataclass_has_at_most_twelve_fields_to_fill():
-    assert found(ast.ClassDef, required, MOST_FIELDS) == TOO_MANY_FIELDS
+    assert not found(ast.ClassDef, required, MOST_FIELDS)

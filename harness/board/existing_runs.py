@@ -17,7 +17,7 @@ from harness.errors import DataError, UsageError
 from harness.interop import recorded_read
 from harness.records.columns import Columns, Reader
 from harness.records.serialization import cost_from_json, read_lines, write_json
-from harness.types import Record, Score
+from harness.types import Finish, Record, RecordItem, RecordOrigin, RecordReply, Score
 
 NAME = "entries.json"
 SCHEMA = 1
@@ -212,7 +212,7 @@ def _lm_eval(path: Path, reader: Reader) -> list[Entry]:
         if not records:
             raise DataError(f"{path}: the samples of {name!r} are empty")
     return [
-        Entry(name, "model", (Run(records[0].checkpoint, reader.records(records, str(path))),))
+        Entry(name, "model", (Run(records[0].origin.checkpoint, reader.records(records, str(path))),))
         for name, records in runs.items()
     ]
 
@@ -234,26 +234,25 @@ def _samples(file: Path) -> Iterator[Record]:
             values = [_verdict(row, metric, file) for row in (rows[0], rows[-1])]
             first = rows[0]
             yield Record(
-                task=task,
-                task_version="unrecorded",
-                sample_id=str(doc_id),
-                sample_hash=f"{first['doc_hash']} {first['target_hash']}",
+                RecordItem(task, "unrecorded", str(doc_id), f"{first['doc_hash']} {first['target_hash']}"),
+                RecordOrigin(
+                    digest,
+                    engine="lm-eval, unrecorded",
+                    sampling=_decoding(first),
+                    grader_version=f"lm-eval {metric} ({', '.join(map(str, by_filter))})",
+                    sandbox="unrecorded",
+                ),
                 repeat=0,
-                prompt_hash=first["prompt_hash"],
-                checkpoint=digest,
-                engine="lm-eval, unrecorded",
-                sampling=_decoding(first),
-                grader_version=f"lm-eval {metric} ({', '.join(map(str, by_filter))})",
-                sandbox="unrecorded",
-                text="",
-                n_prompt_tokens=0,
-                n_tokens=0,
-                finish="stop",
-                wall_s=0.0,
+                reply=_without_text("stop", first["prompt_hash"]),
                 scores={"strict": Score(values[0], answer=""), "lenient": Score(values[1], answer="")},
             )
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"{file} is no samples file of lm-eval ({type(error).__name__}: {error})") from None
+
+
+def _without_text(finish: Finish, prompt_hash: str) -> RecordReply:
+    """A reply of which only the verdict is read; its tokens were not counted."""
+    return RecordReply("", 0, 0, finish, prompt_hash, wall_s=0.0)
 
 
 def _recorded(path: Path, reader: Reader) -> list[Entry]:
@@ -282,23 +281,18 @@ def _as_recorded(file: recorded_read.RecordedFile) -> Iterator[Record]:
         for reply in entry.replies:
             value = None if reply.verdict is None else float(reply.verdict)
             score = Score(value, None if reply.answer is None and not reply.text else "")
+            prompt_hash = hashlib.sha256(reply.prompt.encode()).hexdigest() if reply.prompt else ""
             yield Record(
-                task="recorded",
-                task_version="unrecorded",
-                sample_id=item,
-                sample_hash=text,
+                RecordItem("recorded", "unrecorded", item, text),
+                RecordOrigin(
+                    file.digest,
+                    engine="unrecorded",
+                    sampling={"as recorded": file.shape},
+                    grader_version=f"as recorded: {file.rule}",
+                    sandbox="unrecorded",
+                ),
                 repeat=seen[item],
-                prompt_hash=hashlib.sha256(reply.prompt.encode()).hexdigest() if reply.prompt else "",
-                checkpoint=file.digest,
-                engine="unrecorded",
-                sampling={"as recorded": file.shape},
-                grader_version=f"as recorded: {file.rule}",
-                sandbox="unrecorded",
-                text="",
-                n_prompt_tokens=0,
-                n_tokens=0,
-                finish=reply.finish,
-                wall_s=0.0,
+                reply=_without_text(reply.finish, prompt_hash),
                 scores={"strict": score, "lenient": score},
             )
             seen[item] += 1

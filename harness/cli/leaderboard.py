@@ -192,7 +192,7 @@ def _replies(facts: dict[str, Any], picks: list[Pick], run: Path) -> Replies:
     from harness.publish.every_eval_ever import Replies, recorded
 
     records = tuple(record for pick in picks for record in recorded(facts, pick, run))
-    tasks = dict.fromkeys(record.task for record in records)
+    tasks = dict.fromkeys(record.item.task for record in records)
     return Replies(records, {s.id: s for task in tasks for s in open_task(task).samples("test")})
 
 

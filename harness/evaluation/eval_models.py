@@ -345,11 +345,11 @@ def _refuse_failed(found: Sequence[Evaluation], columns: Columns, asked: EvalReq
     """Raise `EngineError` where replies failed: a score without them is another score."""
     n = int(columns.failed.sum())
     if n and not asked.output.allow_errors:
-        first = next(r for evaluation in found for r in evaluation.records() if r.finish == "error")
+        first = next(r for evaluation in found for r in evaluation.records() if r.reply.finish == "error")
         raise EngineError(
-            f"{n} of {len(columns)} replies failed, first {first.sample_id!r} (repeat {first.repeat}): {first.error}. "
-            f"Nothing is reported, and what was made is kept in {asked.output.folder / 'evals'}; --allow-errors "
-            f"reports the score of the others"
+            f"{n} of {len(columns)} replies failed, first {first.item.sample_id!r} (repeat {first.repeat}): "
+            f"{first.reply.error}. Nothing is reported, and what was made is kept in {asked.output.folder / 'evals'}; "
+            f"--allow-errors reports the score of the others"
         )
 
 

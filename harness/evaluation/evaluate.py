@@ -20,7 +20,17 @@ from harness.records.columns import Columns
 from harness.records.record_files import read_records
 from harness.records.store import Store
 from harness.records.summary import Summary, joined, read_summary, write_records
-from harness.types import Checkpoint, EngineInfo, Record, Request, Sample, sha256_of
+from harness.types import (
+    Checkpoint,
+    EngineInfo,
+    Record,
+    RecordItem,
+    RecordOrigin,
+    RecordReply,
+    Request,
+    Sample,
+    sha256_of,
+)
 
 RepliesDone = Callable[[int, int], None]  # called with (replies judged, replies in all)
 
@@ -91,31 +101,22 @@ class Evaluation:
     def join(self, store: Store, item: int) -> list[Record]:
         """The records of one item, made of its replies and its verdict."""
         sample, replies, judged = self.job.samples[item], store.replies(item), store.verdict(item)
-        asks = self.job.asks(sample)
-        common = {
-            "task": self.job.task.name,
-            "task_version": self.job.task.version,
-            "checkpoint": self.checkpoint.digest,
-            "engine": f"{self.engine.engine} {self.engine.version} {self.engine.dtype}",
-            "grader_version": self.verdicts_key["grader"],
-            "sandbox": self.sandbox,
-            "sample_id": sample.id,
-            "sample_hash": sample.hash,
-            "level": str(sample.metadata.get("level", "")),
-        }
+        task, asks = self.job.task, self.job.asks(sample)
+        at = RecordItem(task.name, task.version, sample.id, sample.hash, str(sample.metadata.get("level", "")))
+        engine = f"{self.engine.engine} {self.engine.version} {self.engine.dtype}"
         return [
             Record(
-                **common,
-                repeat=repeat,
-                prompt_hash=reply.prompt_hash,
-                sampling=params_json(ask.params) if self.engine.sampling is None else self.engine.sampling,
-                text=reply.text,
-                n_prompt_tokens=reply.n_prompt_tokens,
-                n_tokens=reply.n_tokens,
-                finish=reply.finish,
-                wall_s=reply.wall_s,
-                scores=scores,
-                error=reply.error,
+                at,
+                RecordOrigin(
+                    self.checkpoint.digest,
+                    engine,
+                    params_json(ask.params) if self.engine.sampling is None else self.engine.sampling,
+                    self.verdicts_key["grader"],
+                    self.sandbox,
+                ),
+                repeat,
+                RecordReply.of(reply),
+                scores,
             )
             for repeat, (reply, scores, ask) in enumerate(zip(replies, judged.scores, asks, strict=True))
         ]

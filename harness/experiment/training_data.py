@@ -138,9 +138,9 @@ def teach(
             part = replace(drawn, samples=samples)
             share = ticker(tick, number, len(items.tasks), name)
             found = evaluate(part, engine, checkpoint, graders, folder / "traces", share)
-            records |= {r.sample_id: r for r in found.records()}
+            records |= {r.item.sample_id: r for r in found.records()}
     right = [
-        replace(row, completion=records[row.sample.id].text)
+        replace(row, completion=records[row.sample.id].reply.text)
         for row in rows
         if records[row.sample.id].scores["strict"].value == 1.0
     ]
@@ -151,8 +151,8 @@ def teach(
         )
     key = sha256_of([checkpoint.digest, asdict(asked), [row.sample.hash for row in rows]])[:16]
     teaching = TraceCost(
-        sum(r.n_prompt_tokens for r in records.values()),
-        sum(r.n_tokens for r in records.values()),
+        sum(r.reply.n_prompt_tokens for r in records.values()),
+        sum(r.reply.n_tokens for r in records.values()),
         _seconds(folder / "traces" / f"seconds-{key}.json", time.monotonic() - begun),
     )
     return Traces(kept, teaching, len(rows), len(right), tuple(dropped))

@@ -100,8 +100,8 @@ class InspectLog:
 
         Raises `DataError` for a reply given twice, or an id that no file name in a zip may have.
         """
-        if record.sample_id != sample.id:
-            raise ValueError(f"item {sample.id!r} came with a record of item {record.sample_id!r}")
+        if record.item.sample_id != sample.id:
+            raise ValueError(f"item {sample.id!r} came with a record of item {record.item.sample_id!r}")
         name = _member_name(sample.id, record.repeat + 1)
         if name in self._archive.NameToInfo:
             raise DataError(f"{sample.id!r}, repeat {record.repeat} came twice; a log holds each reply once")
@@ -185,13 +185,13 @@ def _sample(run: InspectRun, sample: Sample, record: Record) -> dict[str, Any]:
     epoch = record.repeat + 1
     uuid = _short_id([run.id, sample.id, epoch])
     usage = {
-        "input_tokens": record.n_prompt_tokens,
-        "output_tokens": record.n_tokens,
-        "total_tokens": record.n_prompt_tokens + record.n_tokens,
+        "input_tokens": record.reply.n_prompt_tokens,
+        "output_tokens": record.reply.n_tokens,
+        "total_tokens": record.reply.n_prompt_tokens + record.reply.n_tokens,
     }
-    reply = {"id": uuid, "content": record.text, "source": "generate", "role": "assistant", "model": run.model}
-    failed = record.finish == "error"
-    choices = [] if failed else [{"message": reply, "stop_reason": _STOP_REASONS[record.finish]}]
+    reply = {"id": uuid, "content": record.reply.text, "source": "generate", "role": "assistant", "model": run.model}
+    failed = record.reply.finish == "error"
+    choices = [] if failed else [{"message": reply, "stop_reason": _STOP_REASONS[record.reply.finish]}]
     whole: dict[str, Any] = {
         "id": sample.id,
         "epoch": epoch,
@@ -201,34 +201,34 @@ def _sample(run: InspectRun, sample: Sample, record: Record) -> dict[str, Any]:
         "output": {
             "model": run.model,
             "choices": choices,
-            "completion": record.text,
+            "completion": record.reply.text,
             "usage": usage,
-            "time": record.wall_s,
+            "time": record.reply.wall_s,
         },
         "scores": {} if failed else {name: _score(record.scores[name]) for name in run.graders},
         "metadata": {
-            "level": record.level,
-            "sample_hash": record.sample_hash,
-            "prompt_hash": record.prompt_hash,
-            "checkpoint": record.checkpoint,
-            "engine": record.engine,
-            "grader": record.grader_version,
-            "sandbox": record.sandbox,
-            "sampling": dict(record.sampling),
+            "level": record.item.level,
+            "sample_hash": record.item.sample_hash,
+            "prompt_hash": record.reply.prompt_hash,
+            "checkpoint": record.origin.checkpoint,
+            "engine": record.origin.engine,
+            "grader": record.origin.grader_version,
+            "sandbox": record.origin.sandbox,
+            "sampling": dict(record.origin.sampling),
         },
         "store": {},
         "events": [],
         "model_usage": {run.model: usage},
         "role_usage": {},
-        "total_time": record.wall_s,
-        "working_time": record.wall_s,
+        "total_time": record.reply.wall_s,
+        "working_time": record.reply.wall_s,
         "uuid": uuid,
         "error_retries": [],
         "attachments": {},
         "turn_count": int(not failed),
     }
     if failed:
-        message = record.error or "no reply"
+        message = record.reply.error or "no reply"
         whole["error"] = {"message": message, "traceback": message, "traceback_ansi": message}
         whole["output"]["error"] = message
     return whole
@@ -286,14 +286,14 @@ class _Totals:
 
     def add(self, record: Record) -> None:
         self._n += 1
-        self._failed += record.finish == "error"
-        self.usage["input_tokens"] += record.n_prompt_tokens
-        self.usage["output_tokens"] += record.n_tokens
-        self.usage["total_tokens"] += record.n_prompt_tokens + record.n_tokens
+        self._failed += record.reply.finish == "error"
+        self.usage["input_tokens"] += record.reply.n_prompt_tokens
+        self.usage["output_tokens"] += record.reply.n_tokens
+        self.usage["total_tokens"] += record.reply.n_prompt_tokens + record.reply.n_tokens
         for name, sums in self._sums.items():
             value = record.scores[name].value
-            total, n = sums.get(record.sample_id, (0.0, 0))
-            sums[record.sample_id] = (total, n) if value is None else (total + value, n + 1)
+            total, n = sums.get(record.item.sample_id, (0.0, 0))
+            sums[record.item.sample_id] = (total, n) if value is None else (total + value, n + 1)
 
     def results(self) -> dict[str, Any]:
         """Inspect's EvalResults."""

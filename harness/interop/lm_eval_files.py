@@ -134,8 +134,8 @@ def sample_rows(sample: Sample, records: Sequence[Record], prompt: str, doc_id: 
     split; default: the number at the end of its id. exact_match is the mean verdict over the repeats, null if none
     could be graded. Raises ValueError for records of another item, or for an id without a number.
     """
-    if not records or any(record.sample_id != sample.id for record in records):
-        raise ValueError(f"item {sample.id!r} needs its own records, got {[r.sample_id for r in records]}")
+    if not records or any(record.item.sample_id != sample.id for record in records):
+        raise ValueError(f"item {sample.id!r} needs its own records, got {[r.item.sample_id for r in records]}")
     number = re.search(r"[0-9]+$", sample.id)
     if doc_id is None and number is None:
         raise ValueError(f"item {sample.id!r} has no number at its end: give doc_id")
@@ -144,8 +144,8 @@ def sample_rows(sample: Sample, records: Sequence[Record], prompt: str, doc_id: 
         "doc_id": int(number[0]) if doc_id is None and number else doc_id,
         "doc": doc,
         "target": sample.target,
-        "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": gen_kwargs(records[0].sampling)}},
-        "resps": [[record.text for record in records]],
+        "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": gen_kwargs(records[0].origin.sampling)}},
+        "resps": [[record.reply.text for record in records]],
     }
     hashes = {
         "doc_hash": sha256_text(json.dumps(doc, indent=2, ensure_ascii=False)),
@@ -175,7 +175,7 @@ def _doc(sample: Sample) -> dict[str, Any]:
 def _filtered(sample: Sample, records: Sequence[Record], grader: str) -> list[Any]:
     """The answer that the grader extracted from each reply; for code, the whole reply. One reply: not nested."""
     if "test" in sample.metadata or "test_list" in sample.metadata:  # a program
-        read = [record.text for record in records]
+        read = [record.reply.text for record in records]
     else:
         answers = [record.scores[grader].answer for record in records]
         read = [INVALID if answer is None else answer for answer in answers]

@@ -36,16 +36,16 @@ def differences(
     by_id = {sample.id: sample for sample in samples}
     found = []
     for record in records:
-        reply = matched.replies[record.sample_id][record.repeat]
+        reply = matched.replies[record.item.sample_id][record.repeat]
         score = record.scores[grader]
         if reply.verdict is None or score.value == float(reply.verdict):
             continue
-        sample = by_id[record.sample_id]
+        sample = by_id[record.item.sample_id]
         if not CODE.isdisjoint(sample.metadata):
-            kind, why = _why_code(reply, record.text, score, record.scores["strict"], sample)
+            kind, why = _why_code(reply, record.reply.text, score, record.scores["strict"], sample)
         else:
-            kind, why = _why_number(reply, record.text, score, sample.target, matched.rule)
-        item = (record.sample_id, record.repeat, reply.verdict, score.value, score.answer)
+            kind, why = _why_number(reply, record.reply.text, score, sample.target, matched.rule)
+        item = (record.item.sample_id, record.repeat, reply.verdict, score.value, score.answer)
         found.append(Difference(*item, sample.target, kind, why))
     return found
 

@@ -164,15 +164,15 @@ def _graded(found: PublishedResult, replies: Replies) -> list[tuple[Record, Samp
     values: dict[str, dict[tuple[str, str], list[float]]] = {task.name: defaultdict(list) for task in found.tasks}
     for record in replies.records:
         value = record.scores[found.reading].value
-        if record.checkpoint not in found.digests or record.task not in values or value is None:
+        if record.origin.checkpoint not in found.digests or record.item.task not in values or value is None:
             continue
-        sample = replies.samples.get(record.sample_id)
-        if sample is None or sample.hash != record.sample_hash:
+        sample = replies.samples.get(record.item.sample_id)
+        if sample is None or sample.hash != record.item.sample_hash:
             raise DataError(
-                f"what was asked as item {record.sample_id!r} is not known: it is not among the items given, or the "
-                "task was changed since"
+                f"what was asked as item {record.item.sample_id!r} is not known: it is not among the items given, or "
+                "the task was changed since"
             )
-        values[record.task][record.checkpoint, record.sample_id].append(value)
+        values[record.item.task][record.origin.checkpoint, record.item.sample_id].append(value)
         graded.append((record, sample))
     for task in found.tasks if replies.records else ():
         n, mean = _mean(values[task.name], found.digests)
@@ -196,27 +196,29 @@ def _instance(found: PublishedResult, record: Record, sample: Sample) -> dict[st
     asked = "\n\n".join(message.content for message in sample.messages)
     score, beside = record.scores[found.reading], record.scores[found.other].value
     read = {"turn_idx": 0, "source": "output.raw", "extracted_value": score.answer, "is_terminal": True}
-    used = {"input_tokens": record.n_prompt_tokens, "output_tokens": record.n_tokens}
-    is_counted = record.n_tokens > 0  # else nobody counted its tokens
+    used = {"input_tokens": record.reply.n_prompt_tokens, "output_tokens": record.reply.n_tokens}
+    is_counted = record.reply.n_tokens > 0  # else nobody counted its tokens
     return {
-        "evaluation_name": record.task,
-        "evaluation_result_id": f"{record.task}/{found.reading}",
-        "sample_id": record.sample_id,
+        "evaluation_name": record.item.task,
+        "evaluation_result_id": f"{record.item.task}/{found.reading}",
+        "sample_id": record.item.sample_id,
         "sample_hash": hashlib.sha256((asked + sample.target).encode()).hexdigest(),
         "interaction_type": "single_turn",
         "input": {"raw": asked, "reference": [sample.target]},
-        "output": {"raw": [record.text]},
-        "answer_attribution": [] if score.answer is None else [read | {"extraction_method": record.grader_version}],
+        "output": {"raw": [record.reply.text]},
+        "answer_attribution": []
+        if score.answer is None
+        else [read | {"extraction_method": record.origin.grader_version}],
         "evaluation": {"score": score.value, "is_correct": score.value == 1.0},
         "token_usage": used | {"total_tokens": sum(used.values())} if is_counted else None,
-        "performance": {"latency_ms": 1000 * record.wall_s} if is_counted else None,
+        "performance": {"latency_ms": 1000 * record.reply.wall_s} if is_counted else None,
         "metadata": {
             "repeat": str(record.repeat),
-            "finish": record.finish,
-            "level": record.level,
+            "finish": record.reply.finish,
+            "level": record.item.level,
             found.other: "no verdict" if beside is None else f"{beside:g}",
-            "item_sha256": record.sample_hash,
-            "prompt_sha256": record.prompt_hash,
-            "weights_sha256": record.checkpoint,
+            "item_sha256": record.item.sample_hash,
+            "prompt_sha256": record.reply.prompt_hash,
+            "weights_sha256": record.origin.checkpoint,
         },
     }

@@ -233,20 +233,20 @@ class Reader:
         """What of a record becomes columns."""
         strict, lenient = (_verdict(record.scores[grader]) for grader in READINGS)
         line = ColumnFields(
-            record.task,
-            record.sample_id,
-            record.sample_hash,
+            record.item.task,
+            record.item.sample_id,
+            record.item.sample_hash,
             record.repeat,
-            record.prompt_hash,
-            record.checkpoint,
-            record.engine,
-            msgspec.Raw(canonical_json(dict(record.sampling)).encode()),
-            record.grader_version,
-            record.sandbox,
-            record.n_tokens,
-            record.finish,
+            record.reply.prompt_hash,
+            record.origin.checkpoint,
+            record.origin.engine,
+            msgspec.Raw(canonical_json(dict(record.origin.sampling)).encode()),
+            record.origin.grader_version,
+            record.origin.sandbox,
+            record.reply.n_tokens,
+            record.reply.finish,
             _Scores(strict, lenient),
-            record.level,
+            record.item.level,
         )
         return self._shared(line)
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from harness.errors import DataError
-from harness.types import Finish, Record, Score
+from harness.types import Finish, Record, RecordItem, RecordOrigin, RecordReply, Score
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class _Score(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 class _Whole(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """Every field of a `Record`."""
+    """Every field of a `Record` and its parts."""
 
     task: str
     task_version: str
@@ -94,6 +94,18 @@ class _Whole(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 def read_records(path: Path) -> Iterator[Record]:
     """The records of a file, one at a time. Raises `DataError` naming a line that is not a record."""
     for line in decoded(path, _Whole):
-        values = {name: getattr(line, name) for name in _Whole.__struct_fields__}
-        scores = {name: Score(score.value, score.answer, score.why) for name, score in line.scores.items()}
-        yield Record(**{**values, "scores": scores})
+        yield Record(
+            RecordItem(line.task, line.task_version, line.sample_id, line.sample_hash, line.level),
+            RecordOrigin(line.checkpoint, line.engine, line.sampling, line.grader_version, line.sandbox),
+            line.repeat,
+            RecordReply(
+                line.text,
+                line.n_prompt_tokens,
+                line.n_tokens,
+                line.finish,
+                line.prompt_hash,
+                line.wall_s,
+                line.error,
+            ),
+            {name: Score(score.value, score.answer, score.why) for name, score in line.scores.items()},
+        )

@@ -9,14 +9,28 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from harness.types import Budget, Cost, Message, Record, Sample, Stage, TrainRow, canonical_json
+from harness.types import (
+    Budget,
+    Cost,
+    Message,
+    Record,
+    RecordItem,
+    RecordOrigin,
+    RecordReply,
+    Sample,
+    Stage,
+    TrainRow,
+    canonical_json,
+)
 
-_FIELDS = tuple(field.name for field in fields(Record))
+_PARTS = {part: tuple(f.name for f in fields(part)) for part in (RecordItem, RecordOrigin, RecordReply)}
 
 
 def record_to_json(record: Record) -> str:
-    """One line, keys sorted, no line break inside."""
-    values = {name: getattr(record, name) for name in _FIELDS}  # asdict copies every value, and is ten times slower
+    """One line, keys sorted, no line break inside; the fields of the record's parts stand beside each other."""
+    values: dict[str, Any] = {"repeat": record.repeat}
+    for part in (record.item, record.origin, record.reply):
+        values |= {name: getattr(part, name) for name in _PARTS[type(part)]}  # asdict copies, and is ten times slower
     return canonical_json({**values, "scores": {name: vars(score) for name, score in record.scores.items()}})
 
 

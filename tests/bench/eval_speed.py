@@ -107,7 +107,7 @@ def generation(rounds: int) -> None:
                 started = time.perf_counter()
                 found = evaluate(of, engine, checkpoint, graders, folder / "runs")  # noqa: B023
                 took = time.perf_counter() - started
-                return sum(r.n_tokens for r in found.records()) / took
+                return sum(r.reply.n_tokens for r in found.records()) / took
 
             def theirs() -> float:
                 assert bare.stdin
