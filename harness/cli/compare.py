@@ -11,11 +11,11 @@ import click
 
 from harness.cli.options import TwoWays, board_file, engine_name, split_commas, with_options
 from harness.errors import BadConfig
-from harness.types import BudgetUnit
 
 if TYPE_CHECKING:
     from harness.experiment.plan import Experiment
     from harness.experiment.recipes import Recipe
+    from harness.types import BudgetUnit
 
 _SAID = click.core.ParameterSource.COMMANDLINE
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from harness.cli.options import engine_name, engine_option, split_commas
-from harness.types import READINGS, Reading
+from harness.cli.options import READING, engine_name, engine_option, split_commas
+
+if TYPE_CHECKING:
+    from harness.types import Reading
 
 
 @click.command()
@@ -170,7 +172,7 @@ def eval(
 )
 @click.option(
     "--reading",
-    type=click.Choice(READINGS),
+    type=READING,
     help="Which score decides `passed`: strict reads the reply as it is, lenient finds the code or answer anywhere "
     "[default: strict for code, lenient for math].",
 )

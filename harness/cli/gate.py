@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from harness.cli.options import engine_name, engine_option, with_options
+from harness.cli.options import READING, engine_name, engine_option, with_options
 from harness.errors import BadConfig, DataError, HarnessError
-from harness.types import READINGS, Reading
 
 if TYPE_CHECKING:
     from harness.gate.check import Comparison
     from harness.gate.decide import Decision, Design, Policy, Settings
     from harness.gate.lock import Lock, PerItem
     from harness.gate.plan import SampleSizePlan
+    from harness.types import Reading
 
 
 @click.group()
@@ -95,7 +95,7 @@ _OF_A_LOCK = (
         type=click.Choice(["fixed", "group-sequential"]),
         help="Decide once, or test at up to 5 interim analyses and stop early [default: fixed].",
     ),
-    click.option("--reading", type=click.Choice(READINGS), help="Which scores to compare [default: strict]."),
+    click.option("--reading", type=READING, help="Which scores to compare [default: strict]."),
     click.option(
         "--primary",
         type=click.Choice(["macro", "items"]),

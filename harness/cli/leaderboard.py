@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import board_file, split_commas, write_board
-from harness.types import READINGS
+from harness.cli.options import READING, board_file, split_commas, write_board
 
 if TYPE_CHECKING:
     from harness.publish.every_eval_ever import Replies
@@ -39,7 +38,7 @@ _OUT = click.option(
 @click.option("--reference", default="", help="The row to compare the others with [default: base, else the first].")
 @click.option(
     "--reading",
-    type=click.Choice(READINGS),
+    type=READING,
     default="strict",
     show_default=True,
     help="Scores to rank by; use lenient if the prompts asked for another answer format.",

@@ -12,6 +12,9 @@ import click
 
 from harness.errors import BadConfig
 
+READING = click.Choice(["strict", "lenient"])
+"""`types.READINGS`, spelt out: importing `types` would make every command start later."""
+
 
 class TwoWays(click.Command):
     """A command with two ways to use it: a usage line for each, and options grouped by the way they belong to."""
