@@ -85,7 +85,16 @@ def attach() -> Connection:
     """The child's end of the socket. From now on this process is killed when its parent ends."""
     descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
     os.set_inheritable(descriptor, False)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    end_with_parent(parent)
     return Connection(descriptor)
+
+
+def end_with_parent(parent: int | None = None) -> None:
+    """Have Linux kill this process when its parent ends, and end it now if that happened already.
+
+    parent: the parent's process id, noted before it could end; None: not known, so only init tells that it ended.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    now = os.getppid()
+    if now == 1 if parent is None else now != parent:
+        os._exit(1)

@@ -13,6 +13,7 @@ from unittest import mock
 
 import jsonschema
 
+from harness.atomic import write_json
 from harness.board.facts import (
     BoardFacts,
     Decoding,
@@ -27,7 +28,7 @@ from harness.board.facts import (
     TuningFacts,
 )
 from harness.cli.main import main
-from harness.records.serialization import record_to_json, write_json
+from harness.records.serialization import record_to_json
 from harness.training.decontaminate import HeldOut, sift
 from harness.types import Budget, Record, RecordItem, RecordOrigin, RecordReply, Score, TrainRow
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from factories import Quiet, graded, harness, refuse_unlike_schema, written
 
+from harness.atomic import write_lines
 from harness.board import against_reference, collection, existing_runs
 from harness.board.entries import DevSelection, Entry, RecordFiles, Run
 from harness.errors import DataError, NotComparable, UsageError
 from harness.evaluation import eval_models
 from harness.records.columns import Columns
 from harness.records.record_files import read_records
-from harness.records.serialization import record_to_json, write_lines
+from harness.records.serialization import record_to_json
 from harness.statistics import intervals
 from harness.types import Cost, Score
 

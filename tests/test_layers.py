@@ -29,10 +29,13 @@ FOLDERS = (
     "cli",
 )
 PARALLEL = {frozenset({"gate", "publish"})}  # stand side by side: neither imports the other
-MODULES = {"types", "errors", "protocols", "registry", "meter", "checkpoints", "processes"}  # beside the folders
+MODULES = {"types", "errors", "protocols", "registry", "meter", "checkpoints", "processes"} | {
+    "atomic"
+}  # beside the folders
 PUBLIC = {"harness"}  # its lazy names (`harness.grade`) may come from anywhere
 STANDARD = {
     *("harness.types", "harness.errors", "harness.protocols", "harness.registry", "harness.meter", "harness.processes"),
+    "harness.atomic",
     *("harness.records.serialization", "harness.records.store", "harness.training.strategies"),
     *("harness.graders.number", "harness.graders.math", "harness.graders.math_equal", "harness.graders.math_extract"),
     *("harness.graders.math_forms", "harness.graders.reasoning"),

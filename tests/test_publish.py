@@ -18,6 +18,7 @@ from hub_stub import READER, WRITER, Hub
 from huggingface_hub import ModelCard, constants
 from huggingface_hub.errors import HfHubHTTPError
 
+from harness.atomic import write_lines
 from harness.board.entries import Board
 from harness.board.facts import BoardFacts, Decoding, EngineFacts, TaskFacts
 from harness.errors import DataError, HarnessError, HubError, UsageError
@@ -25,7 +26,7 @@ from harness.publish.every_eval_ever import Origin, Replies, every_eval_ever, re
 from harness.publish.hub import Question, Upload, planned, publish, read_file
 from harness.publish.hub_texts import eval_results, model_index, score_badge
 from harness.publish.results import DATASETS, Dataset, Evaluator, Pick, without_benchmark
-from harness.records.serialization import record_to_json, write_lines
+from harness.records.serialization import record_to_json
 from harness.types import Message, Sample
 
 ROOT = Path(__file__).parent.parent

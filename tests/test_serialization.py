@@ -1,19 +1,20 @@
 import pytest
 
+from harness import atomic
 from harness.records import serialization
 from harness.types import Message, Sample, TrainRow
 
 
 def test_lines_are_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "r.jsonl"
-    serialization.write_lines(path, ["old"])
+    atomic.write_lines(path, ["old"])
 
     def breaking():
         yield "new"
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        serialization.write_lines(path, breaking())
+        atomic.write_lines(path, breaking())
     assert [p.name for p in tmp_path.iterdir()] == ["r.jsonl"]
     assert path.read_text() == "old\n"
 

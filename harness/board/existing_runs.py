@@ -12,11 +12,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from harness.atomic import write_json
 from harness.board.entries import DevSelection, Entry, RecordFiles, Run
 from harness.errors import DataError, UsageError
 from harness.interop import recorded_read
 from harness.records.columns import Columns, Reader
-from harness.records.serialization import cost_from_json, read_lines, write_json
+from harness.records.serialization import cost_from_json, read_lines
 from harness.types import Finish, Record, RecordItem, RecordOrigin, RecordReply, Score
 
 NAME = "entries.json"

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.atomic import write_json, write_text
 from harness.board import html_page, transcripts
 from harness.board.entries import Entry
 from harness.board.render import csv_text
-from harness.records.serialization import write_json, write_text
 from harness.rendering import board_plots, forest_plot, layout, pareto_plot, tables, wins_plot
 
 Facts = dict[str, Any]

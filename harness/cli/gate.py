@@ -295,9 +295,9 @@ def gate_check(
     require-noninferior, 5 not comparable (lock missing or edited, other items or settings). Checking the same candidate
     again adds an attempt; attempts are pooled.
     """
+    from harness.atomic import write_text
     from harness.gate import report
     from harness.records.run_folder import ensure_writable, full_disk_is_named
-    from harness.records.serialization import write_text
 
     ensure_writable(out)
     if (out / "evals").exists() or (out / "entries.json").exists():

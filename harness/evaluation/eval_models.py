@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.atomic import write_json
 from harness.board.build import build_board
 from harness.board.entries import Board, Entry, RecordFiles, Run
 from harness.board.facts import BoardFacts, EngineFacts
@@ -25,7 +26,6 @@ from harness.interop.recorded_read import model_name
 from harness.protocols import CodeRunner, Engine, ItemTask, Progress, Task
 from harness.records.columns import Columns
 from harness.records.run_folder import ensure_writable, exclusive_use, full_disk_is_named
-from harness.records.serialization import write_json
 from harness.records.test_set_log import EvaluationLog, LoggedEvaluation
 from harness.rendering import tables
 from harness.statistics import intervals, k_metrics
@@ -177,7 +177,7 @@ def outline(asked: EvalRequest) -> list[str]:
         asks = [ask for sample in part.samples for ask in part.asks(sample)]
         most = sum(ask.params.max_tokens for ask in asks if ask.continuation is None)
         total += most
-        n, found = len(part.samples), 100 * intervals.detectable(0.2, len(part.samples))
+        n, found = len(part.samples), 100 * intervals.detectable(intervals.DISCORDANCE, len(part.samples))
         drawn = f"at most {most:,} tokens" if most else "log-probabilities only"
         lines.append(
             f"{task.name}: {n:,} {asked.split} items, {len(asks):,} requests, {drawn}; tells {found:.1f} points"

@@ -11,8 +11,6 @@ from harness.evaluation import task_lookup
 from harness.protocols import Task
 from harness.types import Split
 
-DISCORDANT = 0.2  # the share of items on which two models differ, where the smallest difference found is stated
-
 
 def all_cards() -> dict[str, list[dict[str, Any]]]:
     """All installed tasks and suites: {"tasks": [...], "suites": [...]}."""
@@ -92,10 +90,10 @@ def _task(task: Task, split: Split) -> dict[str, Any]:
 
 
 def detectable_points(n: int) -> float:
-    """The smallest difference found with 80 % power, in points, if `DISCORDANT` of n items differ."""
+    """The smallest difference found with 80 % power, in points, if `intervals.DISCORDANCE` of n items differ."""
     from harness.statistics import intervals
 
-    return round(100 * intervals.detectable(DISCORDANT, n), 1)
+    return round(100 * intervals.detectable(intervals.DISCORDANCE, n), 1)
 
 
 def _by_reason(defects: Mapping[str, str]) -> list[dict[str, Any]]:

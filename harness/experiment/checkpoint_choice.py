@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from harness.atomic import write_json
 from harness.checkpoints import open_checkpoint
-from harness.records.serialization import cost_from_json, write_json
+from harness.records.serialization import cost_from_json
 from harness.training.run_stage import StageResult
 from harness.types import Checkpoint, Cost
 

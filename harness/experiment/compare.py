@@ -5,10 +5,10 @@ Everything is kept under keys of its inputs in one run folder, so the same comma
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from statistics import fmean
 
+from harness.atomic import write_text
 from harness.board import existing_runs as entries_file
 from harness.board.build import build_board
 from harness.board.entries import Board, DevSelection, Entry, RecordFiles, Run
@@ -23,7 +23,7 @@ from harness.experiment.training_data import ticker
 from harness.protocols import Progress
 from harness.records.columns import Columns
 from harness.records.run_folder import ensure_writable, exclusive_use, full_disk_is_named
-from harness.records.serialization import read_lines, write_text
+from harness.records.serialization import read_objects
 from harness.records.test_set_log import LoggedEvaluation
 from harness.rendering import curves
 from harness.training.run_stage import StageResult
@@ -101,7 +101,7 @@ def _tried(context: RunContext, name: str) -> int | None:
 
 def _last_reward(stage: StageResult) -> float | None:
     """Mean reward over the last tenth of a stage's steps; None if the stage has no reward."""
-    lines = [json.loads(line) for line in read_lines(stage.folder / "progress.jsonl")]
+    lines = read_objects(stage.folder / "progress.jsonl")
     rewards = [line["reward"] for line in lines if line.get("reward") is not None and line["fraction"] > 0.9]
     return fmean(rewards) if rewards else None
 
@@ -137,7 +137,7 @@ def _draw(context: RunContext, finished: Sequence[TrainedRun], base_dev: float) 
             for number, stage in enumerate(trained.stages, 1):
                 if trained.strategy.name == strategy:
                     label = f"seed {trained.seed}" + (f" stage {number}" if len(trained.stages) > 1 else "")
-                    series[label] = [json.loads(line) for line in read_lines(stage.folder / "progress.jsonl")]
+                    series[label] = read_objects(stage.folder / "progress.jsonl")
         if any(series.values()):
             picture = curves.training_series(series, f"{name}: training {strategy}")
             write_text(folder / f"{file_name(strategy)}.svg", picture)

@@ -14,7 +14,6 @@ from harness.training import strategies
 from harness.types import Budget, Checkpoint, Strategy
 
 SEED_SD = 0.02  # assumed standard deviation of a strategy's score over seeds; typical of small models on small sets
-DISCORDANT = 0.2  # assumed share of items that two checkpoints answer differently
 PROBE_TOKENS = 2048
 
 
@@ -145,10 +144,10 @@ def _training_flops_per_s(model: Path) -> float:
 
 
 def _power(plan: Experiment, n: int) -> Iterator[str]:
-    between = 100 * intervals.detectable(DISCORDANT, n)
+    between = 100 * intervals.detectable(intervals.DISCORDANCE, n)
     yield (
-        f"smallest difference this suite finds between two checkpoints (80 % power, {DISCORDANT:.0%} of the items "
-        f"answered differently): {between:.1f} points"
+        f"smallest difference this suite finds between two checkpoints (80 % power, {intervals.DISCORDANCE:.0%} of the "
+        f"items answered differently): {between:.1f} points"
     )
     if len(plan.seeds) < intervals.MIN_SEEDS_FOR_CLAIM:
         yield (
@@ -156,7 +155,7 @@ def _power(plan: Experiment, n: int) -> Iterator[str]:
             f"it takes at least {intervals.MIN_SEEDS_FOR_CLAIM} (--seeds 1,2,3,4)"
         )
         return
-    smallest = 100 * intervals.detectable_across_seeds(DISCORDANT, n, SEED_SD, len(plan.seeds))
+    smallest = 100 * intervals.detectable_across_seeds(intervals.DISCORDANCE, n, SEED_SD, len(plan.seeds))
     yield (
         f"between two strategies, {len(plan.seeds)} seeds each (a spread of {100 * SEED_SD:.0f} points from seed to "
         f"seed): {smallest:.1f} points"

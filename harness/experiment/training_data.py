@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from harness.atomic import write_json, write_lines
 from harness.board.facts import TraceFacts
 from harness.checkpoints import matmul_params
 from harness.errors import DataError, UnknownSplit
@@ -16,7 +17,7 @@ from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob, job
 from harness.experiment.recipes import TraceSettings as TraceSettings
 from harness.protocols import Engine, Task
-from harness.records.serialization import read_lines, write_json, write_lines
+from harness.records.serialization import read_lines
 from harness.training.decontaminate import HeldOut, Overlap, sift
 from harness.training.run_stage import TraceCost
 from harness.types import Checkpoint, Message, Record, Sample, Sampling, TrainRow, canonical_json, sha256_of

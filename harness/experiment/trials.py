@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from harness.atomic import write_json
 from harness.board.fact_sentences import settings_text
 from harness.board.facts import TrialFacts, TuningDifference
 from harness.errors import BadConfig
-from harness.records.serialization import write_json
 from harness.types import Budget
 
 SCHEMA = 1

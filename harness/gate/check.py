@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from harness.atomic import write_text
 from harness.errors import DataError, UnknownName, UsageError
 from harness.gate import lock as locks
 from harness.gate import report
 from harness.gate.decide import Check, Decision, Scores, Settings, decide
 from harness.gate.lock import Lock, PerItem
-from harness.records.serialization import write_text
 from harness.statistics.sequential import seen
 from harness.types import sha256_of
 

@@ -17,11 +17,11 @@ from typing import get_args
 
 import numpy as np
 
+from harness.atomic import write_text
 from harness.board.entries import Run
 from harness.errors import DataError, NotComparable, UsageError
 from harness.gate.decide import Design, Policy, Settings
 from harness.records.columns import ReplyIndex
-from harness.records.serialization import write_text
 from harness.types import READINGS, sha256_of
 
 SCHEMA = 1

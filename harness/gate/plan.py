@@ -15,9 +15,8 @@ from harness.gate import lock as locks
 from harness.gate.decide import PRIMARY, Settings
 from harness.gate.lock import PerItem
 from harness.rendering import tables
-from harness.statistics import sequential
+from harness.statistics import intervals, sequential
 
-DISCORDANCE = 0.2  # share of items that two checkpoints answer differently, if nothing better is known
 POWER = 0.8
 
 
@@ -48,7 +47,7 @@ def plan(
     settings: Settings,
     margin: float | None,
     margins: Mapping[str, float],
-    discordance: float = DISCORDANCE,
+    discordance: float = intervals.DISCORDANCE,
     underpowered: bool = False,
 ) -> SampleSizePlan:
     """The checks of a gate against this baseline. margin, margins: in points; None or left out: the smallest testable.

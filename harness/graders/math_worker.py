@@ -9,7 +9,6 @@ its memory or crashes, the server kills it, and the next one is ready in millise
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import json
 import logging
@@ -25,10 +24,10 @@ from typing import Any
 
 from harness.graders.math_compare import alike
 from harness.graders.math_forms import deep, read_form
+from harness.processes import end_with_parent
 
 _CONTROL = 0  # standard input: the socket to the pool
 MAX_MESSAGE = 1 << 20  # bytes
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -38,7 +37,7 @@ def main() -> None:
     _warm_up()
     gc.collect()
     gc.freeze()
-    child = 0
+    child, own = 0, os.getpid()
     while control.recv(1):
         if child:
             os.kill(child, signal.SIGKILL)
@@ -48,7 +47,7 @@ def main() -> None:
         if child == 0:
             control.close()
             near.close()
-            _serve(far, memory_bytes)
+            _serve(far, memory_bytes, own)
         far.close()
         socket.send_fds(control, [b"."], [near.fileno()])
         near.close()
@@ -60,12 +59,9 @@ def _warm_up() -> None:
     equal_by_algebra(r"\frac{1}{2}+\sqrt{2}x", r"x\sqrt{2}+0.5")
 
 
-def _serve(channel: socket.socket, memory_bytes: int) -> None:
+def _serve(channel: socket.socket, memory_bytes: int, server: int) -> None:
     """Answer requests until the pool disconnects or a limit ends the process. Never returns."""
-    server = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != server:
-        os._exit(1)
+    end_with_parent(server)
     null = os.open(os.devnull, os.O_RDWR)
     for target in (0, 1, 2):
         os.dup2(null, target)

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.atomic import write_text
 from harness.errors import DataError
 from harness.records.columns import Columns
-from harness.records.serialization import write_text
 from harness.types import READINGS, Record, Sample
 
 SampleRow = Mapping[str, Any]

@@ -1,10 +1,9 @@
-"""Values as JSON lines, and files that are written completely or not at all."""
+"""Values as JSON lines, and such files read back."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -64,31 +63,9 @@ def read_lines(path: Path) -> list[str]:
     return text.split("\n")[:-1]  # not splitlines: a reply may hold U+2028
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all (a temporary name, then a rename)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write_parts(path, [text])
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Indented JSON, keys in the order given, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write lines whole or not at all, one at a time, so that there may be any number of them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write_parts(path, (line + "\n" for line in lines))
-
-
-def _write_parts(path: Path, parts: Iterable[str]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(parts)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def read_objects(path: Path) -> list[dict[str, Any]]:
+    """The objects of an append-only file of JSON lines."""
+    return [json.loads(line) for line in read_lines(path)]
 
 
 def read_rows(path: Path) -> Iterator[TrainRow]:

@@ -22,9 +22,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from harness.atomic import write_json
 from harness.errors import DataError
 from harness.protocols import GradedItem
-from harness.records.serialization import write_json
 from harness.types import Generation, Score, sha256_of
 
 _AT = re.compile(rb'\{"at":([0-9]{1,12})[,}]')

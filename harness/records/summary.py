@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.atomic import write_lines
 from harness.records.columns import ColumnFields, Columns, Reader
 from harness.records.record_files import RecordsDigest
-from harness.records.serialization import record_to_json, write_lines
+from harness.records.serialization import record_to_json
 from harness.types import Record, sha256_of
 
 

@@ -6,13 +6,12 @@ setting after another in new folders is counted too.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.records.serialization import read_lines
+from harness.records.serialization import read_objects
 from harness.types import canonical_json
 
 NAME = "test-looks.jsonl"
@@ -51,7 +50,7 @@ class EvaluationLog:
         return len({key for key in map(_key, self._entries()) if key[0] == items})
 
     def _entries(self) -> list[dict[str, str]]:
-        return [json.loads(line) for line in read_lines(self.path)]
+        return read_objects(self.path)
 
 
 def _key(entry: dict[str, str]) -> tuple[str, str]:

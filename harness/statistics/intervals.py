@@ -369,6 +369,10 @@ def _sure(n: int) -> bool:
     return bool(2.0 ** (1 - n) < LEVEL)
 
 
+DISCORDANCE = 0.2
+"""Share of items on which two checkpoints differ, assumed if nothing better is known."""
+
+
 def detectable(discordant: float, n: int, power: float = 0.8) -> float:
     """Smallest paired difference detectable with `power` at 5 % two-sided; discordant: share of items that differ."""
     return float((stats.norm.ppf(0.975) + stats.norm.ppf(power)) * math.sqrt(discordant / n))

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
+from harness.atomic import write_json, write_lines
 from harness.checkpoints import matmul_params, open_checkpoint
 from harness.errors import BadConfig, TrainerError, UnknownName
 from harness.records.run_folder import enough_space
-from harness.records.serialization import cost_from_json, read_lines, row_to_json, write_json, write_lines
+from harness.records.serialization import cost_from_json, read_lines, row_to_json
 from harness.types import Budget, Checkpoint, Cost, Stage, Status, TrainRow, sha256_of
 
 PACKAGES = (

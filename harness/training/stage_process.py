@@ -5,20 +5,20 @@ Started by `run_stage.run_stage`, never by hand.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
 
 from harness import registry
+from harness.atomic import write_json
 from harness.checkpoints import open_checkpoint
 from harness.errors import HarnessError, TrainerError
 from harness.meter import Meter
+from harness.processes import end_with_parent
 from harness.protocols import CodeRunner, Task, TrainData
-from harness.records.serialization import read_rows, stage_from_json, write_json
+from harness.records.serialization import read_rows, stage_from_json
 from harness.types import Checkpoint, Score, Stage, Trained, TrainRow
 
 
@@ -27,7 +27,7 @@ def main(home: Path) -> int:
 
     With several devices this runs once for each; the first alone writes what others read.
     """
-    _die_with_parent()
+    end_with_parent()  # a stage never outlives the run that started it
     first = int(os.environ.get("RANK", "0")) == 0
     if first:
         (home / "error.json").unlink(missing_ok=True)
@@ -123,14 +123,6 @@ class _RewardGraders:
     def __exit__(self, *_: object) -> None:
         if self._runner is not None:
             self._runner.close()
-
-
-def _die_with_parent() -> None:
-    """Linux: a stage never outlives the run that started it, however that run ended."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() == 1:
-            os._exit(1)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from trl import SFTTrainer
 
+from harness.atomic import write_json
 from harness.types import Checkpoint, Trained, sha256_of
 
 from ..configs import LogitsConfig, Training
 from .metering import BudgetCallback, Metered, finished, fit
 from .sft import prepare
-from .weights import load_teacher, write_json_whole
+from .weights import load_teacher
 
 _FORMAT = 1  # version of the stored files; part of their key
 _BATCH = 16  # rows the teacher reads at once
@@ -156,7 +157,7 @@ def _score(teacher: Any, rows: Sequence[Sequence[int]], labels: Sequence[Sequenc
             logprobs[span] = top.values[number, before].cpu().numpy()
     tokens.flush()
     logprobs.flush()
-    write_json_whole(folder / "done.json", {"read": sum(map(len, rows)), "seconds": time.monotonic() - begun, "k": k})
+    write_json(folder / "done.json", {"read": sum(map(len, rows)), "seconds": time.monotonic() - begun, "k": k})
 
 
 def _array(path: Path, dtype: Any, shape: tuple[int, int]) -> Any:

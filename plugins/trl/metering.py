@@ -22,12 +22,13 @@ import torch
 import transformers
 from transformers import PrinterCallback, TrainerCallback
 
+from harness.atomic import write_json
 from harness.meter import ADAPTER, Meter
 from harness.protocols import TrainData
 from harness.types import Checkpoint, Stage, Status, Trained, TrainRow
 
 from .collapse import Collapsed, LossWatch, Refused, RolloutWatch
-from .weights import newest, restored, save_weights, write_json_whole
+from .weights import newest, restored, save_weights
 
 log = logging.getLogger(__name__)
 
@@ -210,12 +211,12 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc]
         assert self.parent is not None
         folder = self.out / "snapshots" / f"{100 * reached // SNAPSHOTS:03d}"
         save_weights(self.accelerator.unwrap_model(model), self.parent, folder)
-        write_json_whole(folder / "cost.json", self.meter.state()["cost"])
+        write_json(folder / "cost.json", self.meter.state()["cost"])
 
     def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
             saved = {"meter": self.meter.state(), **{name: watch.state() for name, watch in self._watches.items()}}
-            write_json_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}" / "meter.json", saved)
+            write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / "meter.json", saved)
 
     def on_log(self, _args: Any, state: Any, _control: Any, logs: Mapping[str, Any], **_: Any) -> None:
         if "loss" not in logs:  # the summary at the end
@@ -344,7 +345,7 @@ def fit(trainer: Any, callback: BudgetCallback, parent: Checkpoint, out: Path) -
     final = out / "final"
     if trainer.accelerator.is_main_process:
         save_weights(model, parent, final)
-        write_json_whole(out / "finished.json", {"meter": callback.meter.state(), "status": status, "why": why})
+        write_json(out / "finished.json", {"meter": callback.meter.state(), "status": status, "why": why})
         shutil.rmtree(out / "resume", ignore_errors=True)
     return Trained(final, status, why)
 

@@ -9,7 +9,6 @@ import json
 import logging
 import shutil
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from harness.atomic import write_json
 from harness.types import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def save_weights(model: Any, parent: Checkpoint, folder: Path) -> Path:
             shutil.copyfile(file, partial / file.name)
     config = json.loads((partial / "config.json").read_text())
     config.pop("torch_dtype", None)
-    write_json_whole(partial / "config.json", {**config, "dtype": "float32"})
+    write_json(partial / "config.json", {**config, "dtype": "float32"})
     state = merged(model)
     weights = {name: state[name].detach().cpu().float().clone() for name in sorted(tensor_names(parent.path))}
     save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})
@@ -152,10 +152,3 @@ def tensor_names(folder: Path) -> set[str]:
         with safe_open(file, framework="pt") as tensors:
             names.update(tensors.keys())
     return names
-
-
-def write_json_whole(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file atomically."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=1))
-    partial.rename(path)
