@@ -67,10 +67,10 @@ def test_a_large_difference_is_claimed_and_a_small_one_is_not():
 
 def test_a_hybrid_is_held_against_its_parts_and_the_base():
     _, page = text(entry("kd", 0.6), entry("rl", 0.6), entry("kd+rl", 0.85), entry("kd&rl", 0.6), entry("noop", 0.3))
-    line = next(line for line in page.splitlines() if line.startswith("- **kd+rl against its parts:**"))
+    line = next(line for line in page.splitlines() if line.startswith("- **kd+rl compared with its parts:**"))
     assert line.count("(better)") == 2
-    assert "- **kd&rl against its parts:**" in page
-    assert "**Against the base** (corrected for these 5): better: " in page
+    assert "- **kd&rl compared with its parts:**" in page
+    assert "**Compared with the base** (corrected for these 5): better: " in page
     assert "not told apart: noop." in page
     assert "**Best at 1e+12 flops each:** kd+rl, better than each of the 4 others." in page
     assert "No claim about" not in page
@@ -79,7 +79,7 @@ def test_a_hybrid_is_held_against_its_parts_and_the_base():
 
 def test_shares_and_blanks_in_a_name_hide_no_part():
     _, page = text(entry("kd", 0.6), entry("kd:0.3 + rl:0.7", 0.85))
-    assert "against its parts:** +" in page
+    assert "compared with its parts:** +" in page
     assert "points on kd (better); nothing on rl, which is not among these." in page
 
 

@@ -178,7 +178,7 @@ def test_samples_of_lm_eval_are_read_with_their_two_filters(tmp_path):
         ({"exact_match": float("nan")}, "item 0 has no metric between 0 and 1"),
         ({"metrics": ["acc"]}, "item 0 has no metric between 0 and 1, got .'acc'."),
         ({"doc_id": 5}, "item 5 is there twice under filter 'strict-match'"),
-        ({"metrics": 3}, r"is no samples file of lm-eval \(TypeError"),
+        ({"metrics": 3}, r"is not a samples file of lm-eval \(TypeError"),
     ],
 )
 def test_a_samples_file_that_does_not_fit_is_refused(tmp_path, changes, message):
@@ -194,10 +194,10 @@ def test_what_is_no_run_is_refused(tmp_path, two):
         existing_runs.read_runs([two[0], shutil.copytree(two[0], tmp_path / "copy")])
     with pytest.raises(UsageError, match="two entries at least, found new"):
         against_reference.compare_to_reference("t", existing_runs.read_runs(two[:1]), None, [])
-    with pytest.raises(UsageError, match="--reference 'x' is none of the entries: new, old"):
+    with pytest.raises(UsageError, match="--reference 'x' is not an entry; there are: new, old"):
         against_reference.compare_to_reference("t", existing_runs.read_runs(two), "x", [])
     (result,) = (two[0] / "results").iterdir()
-    for text, message in (("", "cannot be read"), ("{}", "does not say where its records lie")):
+    for text, message in (("", "cannot be read"), ("{}", "does not say where its records are")):
         result.write_text(text)
         with pytest.raises(DataError, match=message):
             existing_runs.read_runs(two)
@@ -307,7 +307,7 @@ def test_recorded_verdicts_are_compared_as_they_stand():
 def test_generations_without_verdicts_are_to_be_judged_first(tmp_path):
     path = tmp_path / "replies.jsonl"
     path.write_text(json.dumps({"task_id": "HumanEval/0", "completion": "x"}) + "\n")
-    with pytest.raises(DataError, match="has no verdicts of its own; have its replies judged: harness eval --engine"):
+    with pytest.raises(DataError, match="has no verdicts of its own; have its replies graded: harness eval --engine"):
         existing_runs.read_runs([path])
     path.write_text("{}")
     with pytest.raises(DataError, match="known shapes are"):

@@ -853,4 +853,4 @@ def test_a_run_that_collapsed_is_no_candidate(three):
     )
     assert "name one with --entry: rl, kd" in gate("check", "dead", cwd=three).stderr
     assert "'rl' collapsed: NaN" in gate("check", "dead", "--entry", "rl", cwd=three).stderr
-    assert "--entry 'x' is none of rl, kd" in gate("check", "dead", "--entry", "x", cwd=three).stderr
+    assert "--entry 'x' is not an entry; there are: rl, kd" in gate("check", "dead", "--entry", "x", cwd=three).stderr

@@ -134,7 +134,7 @@ def test_rows_without_answers_are_left_out_of_the_verdicts_alone():
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("rl", {}, "answers of 'rl', which is no row of the board; rows: base, kd, sft"),
+        ("rl", {}, "answers of 'rl', which is not a row of the board; rows: base, kd, sft"),
         ("kd", {"chess": Answers([])}, "answers of 'kd' to 'chess', of which there are no items"),
         ("kd", {"code": Answers([1, 0])}, "answers of 'kd' to 'code': 2 verdicts and 0 texts for 3 items"),
         ("kd", {"code": Answers([1, 0, 1], ["x"])}, "answers of 'kd' to 'code': 3 verdicts and 1 texts for 3 items"),
@@ -318,7 +318,7 @@ def test_rows_that_collapsed_or_lack_verdicts_stand_apart_with_the_reason(show):
     assert names(here, "#apart-table") == ["rl", "kd+rl"]
     assert here.texts("#apart-table td.words") == [
         "collapsed: every reply the same (seed 1)",
-        "2 of 8 replies could not be judged",
+        "2 of 8 replies could not be graded",
     ]
     assert here.page.locator("#apart-table thead button").count() == 0
     here.page.uncheck("#show-apart")
@@ -350,7 +350,7 @@ def test_the_best_row_is_compared_with_the_reference_at_first(show):
     assert here.page.input_value("#row-a") == "0"
     assert here.page.input_value("#row-b") == "2"
     assert here.texts("#claim") == ["kd less base: +20.0 points (+10.0 to +30.0), all tasks, n = 8; Wilson; p = 0.010."]
-    of_a_kind = {"gained": "3", "lost": "1", "both right": "2", "both wrong": "1", "not judged": "1"}
+    of_a_kind = {"gained": "3", "lost": "1", "both right": "2", "both wrong": "1", "not graded": "1"}
     assert chips(here) == {"all": "8", "flips": "4", **of_a_kind}
 
 
@@ -446,7 +446,7 @@ def test_a_cell_of_the_map_opens_its_item_even_where_the_filter_hid_it(show):
     here.page.click('[data-show="lost"]')
     here.settled()
     label = here.page.get_attribute("#map", "aria-label")
-    assert label.startswith("Map of 8 items: ▲ gained 3, ▼ lost 1, ■ both right 2, · both wrong 1, □ not judged 1.")
+    assert label.startswith("Map of 8 items: ▲ gained 3, ▼ lost 1, ■ both right 2, · both wrong 1, □ not graded 1.")
     here.page.click("#map", position={"x": 5, "y": 5})  # most rows have it right
     here.wait("#item h3", "code/0")
     assert here.texts('#chips [aria-pressed="true"]') == ["all 8"]

@@ -150,3 +150,12 @@ def test_a_second_score_leaves_out_items_known_to_be_faulty():
     assert "| m | t without 1 items known to be faulty | 100.0" in render.board_markdown(board)
     plain = build.build_board("x", [Entry("m", "model", (Run("d", Columns.of(records)),))], BoardFacts())
     assert "without_defects" not in plain.rows[0]["tasks"]["t"]
+
+
+def test_a_legend_has_at_most_five_lines():
+    runs = tuple(run([1, 1, i % 2, 0] * 25, seed=i, cost=Cost()) for i in range(2))
+    for of in (runs, runs[:1], runs * 2):
+        tuned = [replace(SFT, tried=4), Entry("rl", "strategy", of, tried=4)]
+        board = build.build_board("t", [BASE, *tuned], BoardFacts())
+        lines = [line for line in render.legend(board) if line]
+        assert 3 <= len(lines) <= 5, lines

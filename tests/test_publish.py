@@ -1,4 +1,4 @@
-"""Publishing: what may be said and how, against a hub of our own; no test reaches the network."""
+"""Publishing: what is published and how, against a hub of our own; no test reaches the network."""
 
 from __future__ import annotations
 
@@ -325,12 +325,12 @@ def test_a_card_without_an_index_gets_one(card):
 @pytest.mark.parametrize(
     ("front", "why"),
     [
-        ("license: [mit", "is no mapping in YAML: while parsing"),
-        ("- a list", "is no mapping in YAML: \\['a list'\\]"),
+        ("license: [mit", "is not a mapping in YAML: while parsing"),
+        ("- a list", "is not a mapping in YAML: \\['a list'\\]"),
         ("model-index:\n- name: model  # mine\n  results: []", "holds comments, which would be lost"),
-        ("{model-index: [], license: mit}", "with our scores or without, is no mapping in YAML"),
-        ("model-index: none of it", "no list of models"),
-        ("model-index:\n- &m {name: model}\nother: *m", "is no mapping in YAML"),
+        ("{model-index: [], license: mit}", "with our scores or without, is not a mapping in YAML"),
+        ("model-index: none of it", "is not a list of models"),
+        ("model-index:\n- &m {name: model}\nother: *m", "is not a mapping in YAML"),
     ],
 )
 def test_a_card_that_would_lose_something_is_refused(front, why):
@@ -444,7 +444,7 @@ def test_records_that_are_not_the_rows_are_refused(change, why):
 
 def test_records_are_found_in_the_run_folder_that_the_board_was_made_of(tmp_path):
     facts, records, _ = small()
-    with pytest.raises(DataError, match="does not say where the records of row 'kd' lie"):
+    with pytest.raises(DataError, match="does not say where the records of row 'kd' are"):
         list(recorded(facts, Pick("kd"), tmp_path))
     facts["rows"][0]["runs"][0]["files"] = ["evals/t/records.jsonl"]
     with pytest.raises(DataError, match=r"records\.jsonl: No such file"):
@@ -501,7 +501,7 @@ def test_a_plan_puts_each_format_where_it_belongs():
     [
         (Question((("me/a", Pick("kd")),), ("yaml",)), "unknown format 'yaml'"),
         (Question((("me/a", Pick("kd")), ("me/a", Pick("kd")))), "two rows go to 'me/a'"),
-        (Question((("me/a", Pick("kd")),), ("every-eval-ever",)), "who evaluated"),
+        (Question((("me/a", Pick("kd")),), ("every-eval-ever",)), "needs the evaluator"),
         (Question((("a", Pick("kd")),), ("every-eval-ever",), evaluator=Evaluator("me")), "owner/name, got 'a'"),
     ],
 )

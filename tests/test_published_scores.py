@@ -55,7 +55,7 @@ def test_the_page_says_whose_numbers_these_are_and_counts_nothing_that_was_not_p
         ("= 50.0", "= nan", "a score is a percentage, got nan"),
         ("gsm8k = 1319", "math = 5", "row 'a' has a score on 'gsm8k', whose number of items is not given"),
         ('name = "b"', 'name = "a"', "two rows are called 'a'"),
-        ('than = "b"', 'than = "c"', "claim 'a beats b' speaks of 'c', which is no row"),
+        ('than = "b"', 'than = "c"', "claim 'a beats b' names 'c', which is not a row"),
         ("1319", '"many"', "gsm8k: a number of items is a whole number > 0, got 'many'"),
     ],
 )

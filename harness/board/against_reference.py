@@ -1,4 +1,4 @@
-"""Entries compared with one reference, task by task: what was gained and lost, and whether it is form or ability."""
+"""Entries compared with one reference, task by task: items gained and lost, and whether it is form or ability."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ KIND = "comparison"
 def compare_to_reference(
     title: str, entries: Sequence[Entry], reference: str | None, sources: Sequence[str]
 ) -> dict[str, Any]:
-    """The facts of a comparison of existing runs: a board, and every entry against the reference on every task.
+    """The facts of a comparison of existing runs: a board, and every entry compared with the reference on every task.
 
-    reference: the name of an entry; None: "base" where there is one, else the first. Raises `NotComparable` naming the
-    field where runs differ in prompts, items, decoding, graders or engine, and `UsageError` for fewer than two entries.
+    reference: the name of an entry; None: "base" if there is one, else the first. Raises `NotComparable` naming the
+    field if runs differ in prompts, items, decoding, graders or engine, and `UsageError` for fewer than two entries.
     """
     names = [entry.name for entry in entries]
     if len(entries) < 2:
         raise UsageError(f"a comparison needs two entries at least, found {', '.join(names) or 'none'}")
     chosen = reference or ("base" if "base" in names else names[0])
     if chosen not in names:
-        raise UsageError(f"--reference {chosen!r} is none of the entries: {', '.join(names)}")
+        raise UsageError(f"--reference {chosen!r} is not an entry; there are: {', '.join(names)}")
     facts = recorded_facts(entries, sources)
     board = build.build_board(title, entries, facts, ranking=Ranking(reference=chosen))
     base = entries[names.index(chosen)]
@@ -55,16 +55,16 @@ def compare_to_reference(
 
 
 def _side(entry: Entry, base: Entry) -> dict[str, Any]:
-    """What one row's replies are like, whatever their score: form, samples, reward, and what the score cost."""
+    """What one row's replies are like, whatever their score: form, samples, reward, and the cost of the score."""
     columns = [run.columns for run in entry.runs]
     strict, lenient = (np.concatenate([c.verdicts[reading] for c in columns]) for reading in ("strict", "lenient"))
-    judged = ~np.isnan(strict) & ~np.isnan(lenient)
+    graded = ~np.isnan(strict) & ~np.isnan(lenient)
     counts = build.counts(columns)
     chosen = [run.selection for run in entry.runs if run.selection.chosen]
     rewards = [of.reward - of.dev[of.chosen] for of in chosen if of.reward is not None]
     return {
         "name": entry.name,
-        "form_only": float((lenient > strict)[judged].mean()) if judged.any() else None,
+        "form_only": float((lenient > strict)[graded].mean()) if graded.any() else None,
         "truncated": counts["truncated"] / counts["n"],
         "unparsable": counts["unparsable"] / counts["n"],
         **_at_k(columns),
@@ -92,7 +92,7 @@ def _at_k(columns: Sequence[Columns]) -> dict[str, Any]:
 def _cost_at_equal_score(entry: Entry, base: Entry) -> dict[str, float | bool] | None:
     """FLOPs at which the entry's dev score first reaches the reference's last one, and what the reference spent in all.
 
-    By straight lines between the checkpoints that were judged, means over seeds. None where either was not trained, or
+    By straight lines between the checkpoints that were scored, means over seeds. None if either was not trained, or
     the score is never reached.
     """
     ours, theirs = _dev_curve(entry), _dev_curve(base)
@@ -109,7 +109,7 @@ def _cost_at_equal_score(entry: Entry, base: Entry) -> dict[str, float | bool] |
 
 
 def _dev_curve(entry: Entry) -> list[tuple[float, float]]:
-    """(FLOPs, dev score) of the checkpoints that were judged, means over seeds."""
+    """(FLOPs, dev score) of the checkpoints that were scored, means over seeds."""
     of = [run.selection for run in entry.runs if run.selection.spent]
     names = sorted(set.intersection(*(set(one.spent) for one in of)), key=float) if of else []
     return [(fmean(one.spent[name] for one in of), fmean(one.dev[name] for one in of)) for name in names]
@@ -145,13 +145,13 @@ def _outcomes(ours: Run, theirs: Run) -> str:
 
 
 def _mean_tokens(runs: Sequence[Run]) -> float | None:
-    """Tokens a reply; None where they were not recorded."""
+    """Tokens a reply; None if they were not recorded."""
     counts = np.concatenate([run.columns.n_tokens for run in runs])
     return float(counts.mean()) if counts.any() else None
 
 
 def comparison_markdown(facts: Mapping[str, Any]) -> str:
-    """The board, then every entry against the reference, then what is folded of the board."""
+    """The board, then every entry compared with the reference, then what is folded of the board."""
     board = board_from_json(facts["board"])
     return render.joined([*render.shown_part(board), *_against_lines(facts), *render.folded_part(board)])
 

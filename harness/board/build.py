@@ -54,20 +54,20 @@ def build_board(
 
 
 def _add_verdicts(rows: Sequence[dict[str, Any]]) -> None:
-    """Say of every row compared with the reference "better", "worse" or "not told apart", after Holm's correction.
+    """Set the verdict of every row compared with the reference: "better", "worse" or "not told apart" (Holm-corrected).
 
-    Beside it the difference that would be found four times in five at the correction's strictest step, in points.
+    With it the detectable difference (80 % power) at the correction's strictest step, in points.
     """
-    held = [row for row in rows if row["role"] in RANKED and row.get("difference", {}).get("p") is not None]
-    for row, p in zip(held, intervals.holm([row["difference"]["p"] for row in held]), strict=True):
+    compared = [row for row in rows if row["role"] in RANKED and row.get("difference", {}).get("p") is not None]
+    for row, p in zip(compared, intervals.holm([row["difference"]["p"] for row in compared]), strict=True):
         gap = row["difference"]
         row["verdict"] = "not told apart" if p >= intervals.LEVEL else "better" if gap["value"] > 0 else "worse"
         row["p_holm"] = p
-        row["found_from"] = found_from(gap, len(held))
+        row["found_from"] = found_from(gap, len(compared))
 
 
 def found_from(gap: Mapping[str, Any], tests: int) -> float | None:
-    """Points a true difference must have to be found four times in five, at the strictest of so many tests."""
+    """The detectable difference (80 % power) in points, at the strictest of so many tests."""
     # an interval of paired 0/1 scores is about so many standard errors wide
     error = gap.get("error") or (gap["high"] - gap["low"]) / 2 / 1.96
     if gap["n"] < 2 or not error:
@@ -78,7 +78,7 @@ def found_from(gap: Mapping[str, Any], tests: int) -> float | None:
 def _places(found: Sequence[Mapping[str, Any]], scores: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     """For each strategy the ranks that are possible, and whether it is among those none is shown to be better than.
 
-    From the claims where there are enough seeds; for single runs from the items alone: then of these checkpoints.
+    From the claims if there are enough seeds; for single runs from the items alone: then of these checkpoints.
     """
     if found:
         return {
@@ -169,8 +169,8 @@ def _levels(columns: Sequence[Columns], reading: str) -> dict[str, float]:
     found = {}
     for level in sorted(set(levels.tolist())):
         values = np.concatenate([c.verdicts[reading][levels == level] for c in columns])
-        if len(judged := values[~np.isnan(values)]):
-            found[level] = float(judged.mean())
+        if len(graded := values[~np.isnan(values)]):
+            found[level] = float(graded.mean())
     return found
 
 
@@ -193,7 +193,7 @@ def _score(runs: Sequence[Run], grader: str) -> dict[str, Any]:
     values = score_table(runs, grader)
     values = values[:, ~np.isnan(values).any(axis=0)]
     if not values.size:
-        return {"value": None, "low": None, "high": None, "n": 0, "method": "nothing could be judged"}
+        return {"value": None, "low": None, "high": None, "n": 0, "method": "nothing could be graded"}
     if len(values) == 1 and np.isin(values, (0.0, 1.0)).all():
         return asdict(intervals.wilson(int(values.sum()), values.size))
     zeros = np.zeros((1, values.shape[1]))
@@ -203,7 +203,7 @@ def _score(runs: Sequence[Run], grader: str) -> dict[str, Any]:
 
 
 def difference(ours: Sequence[Run], theirs: Sequence[Run], grader: str) -> intervals.Estimate:
-    """Score of the one less the other's, on the items all runs have a verdict for. Raises ValueError where none is."""
+    """Score of the one less the other's, on the items all runs have a verdict for. Raises ValueError for none."""
     a, b = score_table(ours, grader), score_table(theirs, grader)
     shared = ~np.isnan(np.concatenate([a, b])).any(axis=0)
     if not shared.any():

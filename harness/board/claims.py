@@ -1,4 +1,4 @@
-"""What a board's numbers allow to be said about strategies, and what not. Pure functions: scores in, sentences out."""
+"""What a board's numbers allow to claim about strategies, and what not. Pure functions: scores in, sentences out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.types import Budget
 def compare_pairs(scores: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """Every pair of strategies, items and training seeds both random, with Holm's p over all of them.
 
-    scores: for each strategy, best first, (seeds, items), NaN where an item was not judged; only those with enough
+    scores: for each strategy, best first, (seeds, items), NaN if an item was not graded; only those with enough
     seeds for a claim take part. A pair is a `Contrast` of `a` less `b`, their names, and `p_holm`.
     """
     enough = {name: runs for name, runs in scores.items() if len(runs) >= intervals.MIN_SEEDS_FOR_CLAIM}
@@ -38,11 +38,11 @@ def rank_ranges(found: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]
     verdicts = _Verdicts(found)
     names = list(dict.fromkeys(name for pair in found for name in (pair["a"], pair["b"])))
     words = {name: [verdicts.word(name, other) for other in names if (name, other) in verdicts] for name in names}
-    return {name: (1 + said.count("worse"), len(names) - said.count("better")) for name, said in words.items()}
+    return {name: (1 + of.count("worse"), len(names) - of.count("better")) for name, of in words.items()}
 
 
 class _Verdicts:
-    """The pairs, seen from either side."""
+    """The pairs, from either side."""
 
     def __init__(self, found: Sequence[Mapping[str, Any]]) -> None:
         self._gaps: dict[tuple[str, str], tuple[float, bool]] = {}
@@ -79,7 +79,7 @@ def claims_markdown(
         "## What can be claimed",
         "",
         f"Every pair of these {len(names)} strategies: strict scores of the same items, items and training seeds both "
-        f"random (crossed random effects). A claim holds where p is below {100 * intervals.LEVEL:g} % after Holm's "
+        f"random (crossed random effects). A claim holds if p is below {100 * intervals.LEVEL:g} % after Holm's "
         f"correction for {len(found)} pairs. Points in brackets; intervals and p of every pair are folded below.",
         "",
     ]
@@ -131,13 +131,13 @@ def _hybrids(names: Sequence[str], verdicts: _Verdicts) -> Iterator[str]:
     for name in names:
         parts = dict.fromkeys(part.partition(":")[0].strip() for part in re.split(r"[+&]", name))
         if len(parts) > 1 and any((name, part) in verdicts for part in parts):
-            said = [
+            gains = [
                 f"{verdicts.points(name, part)} points on {part} ({verdicts.word(name, part)})"
                 if (name, part) in verdicts
                 else f"nothing on {part}, which is not among these"
                 for part in parts
             ]
-            yield f"**{name} against its parts:** {'; '.join(said)}."
+            yield f"**{name} compared with its parts:** {'; '.join(gains)}."
 
 
 def _base(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -151,8 +151,8 @@ def _base(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Iterator[s
         found[
             "not told apart" if p >= intervals.LEVEL else "better" if row["difference"]["value"] > 0 else "worse"
         ].append(row["name"])
-    said = "; ".join(f"{word}: {', '.join(who)}" for word, who in found.items() if who)
-    yield f"**Against the base** (corrected for these {len(ours)}): {said}."
+    verdicts = "; ".join(f"{word}: {', '.join(who)}" for word, who in found.items() if who)
+    yield f"**Compared with the base** (corrected for these {len(ours)}): {verdicts}."
     strict, lenient = base["strict"]["value"], base["lenient"]["value"]
     if strict is not None and lenient is not None and lenient - strict >= 0.01:
         yield (
@@ -180,9 +180,8 @@ def _unseen(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for level in (intervals.LEVEL, intervals.LEVEL / len(found))
     )
     yield (
-        f"**Too small to be seen here:** for half of the pairs, a true difference below {alone:.1f} points would be "
-        f"missed more than one time in five were that pair tested alone, and one below {strictest:.1f} points at the "
-        "strictest step of Holm's correction. Not told apart is not equal."
+        f"**Detectable difference** (80 % power, median over the pairs): {alone:.1f} points for a pair tested alone, "
+        f"{strictest:.1f} points at the strictest step of Holm's correction. Not told apart is not equal."
     )
     yield (
         "**Limits of these results:** they do not extend to another base model, another budget, other tasks, another "

@@ -26,7 +26,7 @@ def collect_runs(
     """The facts of a board of these runs, and the groups of entries that it ranks.
 
     Entries over the same items, prompts and settings are a group. One group is a board; several are a collection: a
-    board for each group of two or more, and every entry listed. reference: the entry others are compared with, where it
+    board for each group of two or more, and every entry listed. reference: the entry others are compared with, if it
     is in a group; "": the base, else the first of a group.
     """
     entries = existing_runs.read_runs(paths)
@@ -108,7 +108,7 @@ def _cut(text: str | None, limit: int) -> str | None:
 
 
 def collection_markdown(facts: Mapping[str, Any]) -> str:
-    """The board: one table a task, then every reply that we and the file judge differently, and why."""
+    """The board: one table a task, then every reply whose verdict differs from the file's, and why."""
     lines = [f"# {tables.escape_markup(facts['title'])}", ""]
     lines += [
         "Intervals are 95 %. Runs over the same items, prompts and settings are ranked together; no others are.",
@@ -134,12 +134,12 @@ def collection_markdown(facts: Mapping[str, Any]) -> str:
         by_task[", ".join(row["tasks"])].append(row)
     for task, rows in by_task.items():
         lines += [f"### {task}", "", *tables.table(_HEAD, map(_cells, rows)), ""]
-        said = fact_sentences.sentences(facts_from_json(rows[0]["facts"]))
-        lines += [f"Grader: {said['graders']}. Sandbox: {said['sandbox']}.", ""]
+        texts = fact_sentences.sentences(facts_from_json(rows[0]["facts"]))
+        lines += [f"Grader: {texts['graders']}. Sandbox: {texts['sandbox']}.", ""]
     lines += [
         "**Lenient**: the answer anywhere in the reply. **Strict**: in the format our own prompt asks for; GSM8K "
-        "prompts of others ask for other formats. **Recorded**: the verdict in the file. **Differ**: replies where "
-        "lenient and recorded disagree.",
+        "prompts of others ask for other formats. **Recorded**: the verdict in the file. **Differ**: replies whose "
+        "lenient verdict is not the recorded one.",
         "",
         "## Why verdicts differ",
         "",
@@ -201,7 +201,7 @@ def _code(text: str | None) -> str:
 
 
 def made_of(board: Path) -> tuple[str, list[Path], str, str]:
-    """(title, runs, reference, reading) that a board was built with. Raises `DataError` where it does not say so."""
+    """(title, runs, reference, reading) that a board was built with. Raises `DataError` if it does not say so."""
     path = board.with_suffix(".json")
     facts = read_board_json(path)
     held = facts.get("board", facts)

@@ -25,7 +25,7 @@ SCHEMA = 1
 
 
 def write_entries(folder: Path, entries: Iterable[Entry]) -> None:
-    """Note in a run folder what its last comparison ranked, and where the records of it lie."""
+    """Note in a run folder what its last comparison ranked, and where its records are."""
     values = [
         {
             "name": entry.name,
@@ -72,19 +72,21 @@ def read_runs(paths: Sequence[Path]) -> list[Entry]:
 
 
 def choose_entries(entries: Sequence[Entry], name: str | None, seed: int | None) -> tuple[str, Run]:
-    """One run of these entries, and what to call it. Raises `UsageError` where the choice is open."""
+    """One run of these entries, and what to call it. Raises `UsageError` if several fit."""
     names = [entry.name for entry in entries]
     if name is None and len(entries) > 1:
         raise UsageError(f"there are several entries; name one with --entry: {', '.join(names)}")
     entry = next((entry for entry in entries if name in (None, entry.name)), None)
     if entry is None:
-        raise UsageError(f"--entry {name!r} is none of {', '.join(names)}")
+        raise UsageError(f"--entry {name!r} is not an entry; there are: {', '.join(names)}")
     runs = [run for run in entry.runs if seed in (None, run.seed)]
     if len(runs) != 1:
         seeds = ", ".join(str(run.seed) for run in entry.runs)
         raise UsageError(f"{entry.name!r} has the seeds {seeds}; name one with --seed")
     if runs[0].status != "done":
-        raise UsageError(f"{entry.name!r} {runs[0].status}: {runs[0].why}; a run that did not finish is no candidate")
+        raise UsageError(
+            f"{entry.name!r} {runs[0].status}: {runs[0].why}; a run that did not finish cannot be a candidate"
+        )
     return entry.name if len(entry.runs) == 1 else f"{entry.name} seed {runs[0].seed}", runs[0]
 
 
@@ -151,7 +153,7 @@ def _evaluated_files(folder: Path) -> dict[str, tuple[str, list[str]]]:
             name, digest = row["name"], row["runs"][0]["digest"]
         except (KeyError, IndexError, TypeError) as error:
             raise DataError(
-                f"{path} does not say where its records lie ({type(error).__name__}: {error}); run `harness eval` "
+                f"{path} does not say where its records are ({type(error).__name__}: {error}); run `harness eval` "
                 "again: nothing is generated anew"
             ) from None
         known, files = found.setdefault(name, (digest, []))
@@ -248,7 +250,7 @@ def _samples(file: Path) -> Iterator[Record]:
                 scores={"strict": Score(values[0], answer=""), "lenient": Score(values[1], answer="")},
             )
     except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{file} is no samples file of lm-eval ({type(error).__name__}: {error})") from None
+        raise DataError(f"{file} is not a samples file of lm-eval ({type(error).__name__}: {error})") from None
 
 
 def _without_text(finish: Finish, prompt_hash: str) -> RecordReply:
@@ -257,7 +259,7 @@ def _without_text(finish: Finish, prompt_hash: str) -> RecordReply:
 
 
 def _recorded(path: Path, reader: Reader) -> list[Entry]:
-    """Other people's verdicts as they stand in their file; an entry for each model it holds replies of."""
+    """Recorded verdicts as they stand in their file; an entry for each model it contains replies of."""
     name = recorded_read.model_name(path)
     entries = []
     for column in recorded_read.columns(path) or [""]:
@@ -265,7 +267,7 @@ def _recorded(path: Path, reader: Reader) -> list[Entry]:
         records = list(_as_recorded(file))
         if all(record.scores["strict"].value is None for record in records):
             raise DataError(
-                f"{path} has no verdicts of its own; have its replies judged: harness eval --engine replay "
+                f"{path} has no verdicts of its own; have its replies graded: harness eval --engine replay "
                 f"--generations {path} --task NAME"
             )
         run = Run(file.digest, reader.records(records, str(path)))
@@ -300,7 +302,7 @@ def _as_recorded(file: recorded_read.RecordedFile) -> Iterator[Record]:
 
 
 def _metric(row: Mapping[str, Any], file: Path) -> str:
-    """The first metric of a row that is a share. Raises `DataError` where none is."""
+    """The first metric of a row that is a share. Raises `DataError` if there is none."""
     for name in row["metrics"]:
         if name in row and (row[name] is None or _is_share(row[name])):
             return str(name)
@@ -308,7 +310,7 @@ def _metric(row: Mapping[str, Any], file: Path) -> str:
 
 
 def _verdict(row: Mapping[str, Any], metric: str, file: Path) -> float | None:
-    """The value of the metric; None: not judged."""
+    """The value of the metric; None: not graded."""
     if row[metric] is None or _is_share(row[metric]):
         return None if row[metric] is None else float(row[metric])
     raise DataError(f"{file}: item {row['doc_id']}: {metric} must be between 0 and 1, got {row[metric]!r}")

@@ -1,4 +1,4 @@
-"""What a board prints of its facts: one heading and one sentence for each. Pure functions of typed values."""
+"""The facts of a board as text: a heading and a sentence for each. Pure functions of typed values."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def caption(n_items: Mapping[str, int], facts: BoardFacts) -> str:
     """The line below the title: how many items, and what decides how far the scores can be trusted."""
     sizes = ", ".join(f"{task} {n}" for task, n in n_items.items())
     text = f"n = {sum(n_items.values())} held-out items ({sizes}). " if n_items else ""
-    said = sentences(facts)
-    names = [name for name in ("tuning", "evaluations", "dropped") if name in said]
+    texts = sentences(facts)
+    names = [name for name in ("tuning", "evaluations", "dropped") if name in texts]
     first = {name: HEADINGS[name][0].upper() + HEADINGS[name][1:] for name in names}
-    return " ".join([f"{text}Intervals are 95 %.", *(f"{first[name]}: {said[name]}." for name in names)])
+    return " ".join([f"{text}Intervals are 95 %.", *(f"{first[name]}: {texts[name]}." for name in names)])
 
 
 def note_text(note: Note) -> str:
@@ -114,8 +114,8 @@ def engine_text(engine: EngineFacts) -> str:
     if engine.name is None:
         return engine.label or ""
     settings = {"dtype": engine.dtype, "device": engine.device, **engine.settings}
-    told = [f"{name} {plain_text(value)}" for name, value in settings.items() if value is not None]
-    return ", ".join([f"{engine.name} {engine.version or ''}".strip(), *told])
+    parts = [f"{name} {plain_text(value)}" for name, value in settings.items() if value is not None]
+    return ", ".join([f"{engine.name} {engine.version or ''}".strip(), *parts])
 
 
 def difference_text(kind: TuningDifference, budget: Budget | None) -> str:

@@ -1,4 +1,4 @@
-"""How the rows of a board were made, as typed values. `fact_sentences` says them; nothing reads a sentence back.
+"""How the rows of a board were made, as typed values. `fact_sentences` makes text of them; nothing reads text back.
 
 None stands for what is not recorded, an empty mapping or tuple too, unless a comment says otherwise.
 """
@@ -101,7 +101,7 @@ class EngineFacts:
 
     @classmethod
     def of(cls, engine: EngineInfo) -> EngineFacts:
-        """From what an engine says of itself."""
+        """From what an engine reports about itself."""
         settings = {name: value for name, value in engine.settings.items() if value is not None}
         return cls(engine.engine, engine.version, engine.dtype, engine.device or None, settings)
 
@@ -177,7 +177,7 @@ class TrainingFacts:
     """What the strategies of a comparison had in common. teacher, traces None: there are none.
 
     n_checkpoints: of each run, over its last stage; the best on dev was taken, the latest of equals. settings: of each
-    trainer where they are not its defaults. tuning None: no trials are recorded.
+    trainer if they are not its defaults. tuning None: no trials are recorded.
     """
 
     base: ModelFacts

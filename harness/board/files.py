@@ -41,10 +41,10 @@ def write_board_files(
     markdown: Callable[[Mapping[str, Any]], str],
     with_page: bool,
 ) -> list[Path]:
-    """Write `out` (.md), and beside it .json, .csv, a folder of pictures, and a page (.html) where asked for.
+    """Write `out` (.md), and beside it .json, .csv, a folder of pictures, and a page (.html) if asked for.
 
     facts: of a board, of a comparison that holds one, or of a collection of several, each with its group of entries and
-    what `draw_pictures` made of it. A page holds items and replies: publish it where those may be published.
+    what `draw_pictures` made of it. A page contains items and replies: publish it only if those may be published.
     """
     folder, pages = out.with_suffix(""), list[Path]()
     is_one = "boards" not in facts

@@ -27,7 +27,7 @@ ROOM = 0.99  # replies are left out down to this share of the bytes allowed: the
 
 @dataclass(frozen=True)
 class PageItem:
-    """One held-out item as a reader sees it. question, target: "" where not recorded."""
+    """One held-out item as a reader sees it. question, target: "" if not recorded."""
 
     id: str
     question: str = ""
@@ -38,7 +38,7 @@ class PageItem:
 class Answers:
     """What one row of a board answered to the items of one task, in the order of the task's items.
 
-    verdicts: strict score in [0, 1], mean over seeds and repeats; None: not judged.
+    verdicts: strict score in [0, 1], mean over seeds and repeats; None: not graded.
     texts: one reply an item (first seed, first repeat); empty: none kept.
     """
 
@@ -61,7 +61,7 @@ def render_page(
     facts: an `entries.Board` as JSON; what a row lacks is not shown. items: by task. answers: by name of a row,
     then by task. pictures: SVG text by title. most_bytes: what all replies may take in the page; beyond it some are
     left out, by the rule of `_within`, and the page says so. Raises ValueError for answers that do not fit the rows and
-    items, and for a picture that is no SVG.
+    items, and for a picture that is not an SVG.
     """
     _refuse(facts, items, answers, pictures)
     names = [row["name"] for row in facts.get("rows", [])]
@@ -107,10 +107,10 @@ def _refuse(
     names = {row["name"] for row in facts.get("rows", [])}
     for name, of in answers.items():
         if name not in names:
-            raise ValueError(f"answers of {name!r}, which is no row of the board; rows: {', '.join(sorted(names))}")
+            raise ValueError(f"answers of {name!r}, which is not a row of the board; rows: {', '.join(sorted(names))}")
         for task, given in of.items():
             if task not in items:
-                raise ValueError(f"answers of {name!r} to {task!r}, of which there are no items")
+                raise ValueError(f"answers of {name!r} to {task!r}, a task without items")
             n = len(items[task])
             if len(given.verdicts) != n or len(given.texts) not in (0, n):
                 had = f"{len(given.verdicts)} verdicts and {len(given.texts)} texts"
@@ -129,8 +129,8 @@ def _refuse(
 def _within(found: Mapping[RowOfTask, Answers], reference: int, most_bytes: int) -> tuple[dict[RowOfTask, str], int]:
     """The replies of each place, packed, and how many were left out so that they take at most `most_bytes`.
 
-    Left out first: replies where the row and the reference are both right, both wrong or both not judged (of the
-    reference itself: where that holds for every row), the longest first. Then the others, the longest first.
+    Left out first: replies where the row and the reference are both right, both wrong or both not graded (of the
+    reference itself: if that holds for every row), the longest first. Then the others, the longest first.
     """
     kept: dict[RowOfTask, list[str | None]] = {
         place: list(given.texts) for place, given in found.items() if given.texts
@@ -170,7 +170,7 @@ def _queue(found: Mapping[RowOfTask, Answers], reference: int) -> list[tuple[Row
 
 
 def _is_right(verdict: float | None) -> bool | None:
-    """Whether an item counts as right for a row: at least half of its replies were. None: not judged."""
+    """Whether an item counts as right for a row: at least half of its replies were. None: not graded."""
     return None if verdict is None else verdict >= 0.5
 
 

@@ -21,7 +21,7 @@ KIND = "reported"
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One printed row. scores: task -> percent; missing: not printed. why: what is printed where there is no score."""
+    """One printed row. scores: task -> percent; missing: not printed. why: what is printed instead of a score."""
 
     name: str
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -80,10 +80,10 @@ def read_published(path: Path) -> Publication:
     for claim in found.claims:
         for name in (claim.better, claim.than):
             if name not in names:
-                raise DataError(f"{path}: claim {claim.text!r} speaks of {name!r}, which is no row")
+                raise DataError(f"{path}: claim {claim.text!r} names {name!r}, which is not a row")
         for task in claim.tasks:
             if task not in found.tasks:
-                raise DataError(f"{path}: claim {claim.text!r} speaks of task {task!r}, which is not given")
+                raise DataError(f"{path}: claim {claim.text!r} names task {task!r}, which is not given")
     return found
 
 
@@ -102,7 +102,7 @@ def published_facts(reported: Publication) -> dict[str, Any]:
         }
         for row in reported.rows
     ]
-    judged = []
+    tested = []
     for claim in reported.claims:
         better, than = rows[claim.better], rows[claim.than]
         both = [t for t in (claim.tasks or reported.tasks) if t in better.scores and t in than.scores]
@@ -110,7 +110,7 @@ def published_facts(reported: Publication) -> dict[str, Any]:
             intervals.unpaired(better.scores[t] / 100, (n := reported.tasks[t]), than.scores[t] / 100, n) for t in both
         ]
         corrected = intervals.holm([gap.p for gap in gaps if gap.p is not None])
-        judged.append(
+        tested.append(
             asdict(claim)
             | {
                 "found": [
@@ -132,7 +132,7 @@ def published_facts(reported: Publication) -> dict[str, Any]:
         **{key: getattr(reported, key) for key in ("title", "source", "protocol")},
         "tasks": dict(reported.tasks),
         "rows": shown,
-        "claims": judged,
+        "claims": tested,
         "notes": list(reported.notes),
     }
 

@@ -276,7 +276,7 @@ def _seeds(row: Mapping[str, Any]) -> str:
 
 
 def _run_table(board: Board) -> list[str]:
-    """Where the records of every run are, and their digest: what the numbers can be made from again."""
+    """Where the records of every run are, and their digest: the numbers can be computed from them again."""
     head = ["Run", "Seed", "Weights", "Records (from the run folder)", "Their digest"]
     return tables.table(
         head,
@@ -398,7 +398,7 @@ def _dev_table(board: Board) -> list[str]:
             ]
         )
     text = (
-        "The reward is the mean over the last tenth of the train rollouts, sampled at temperature 1; dev is judged on "
+        "The reward is the mean over the last tenth of the train rollouts, sampled at temperature 1; dev is scored on "
         "items never trained on, greedily. A reward far above dev suggests reward hacking."
     )
     return [*tables.table(head, rows), "", text]

@@ -1,1 +1,1 @@
-"""A row of a board where others look for it: on the Hugging Face hub, or as files to hand on. See README.md here."""
+"""Rows of a board published on the Hugging Face hub, or as files to hand on. See README.md here."""

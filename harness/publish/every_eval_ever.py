@@ -1,4 +1,4 @@
-"""A row in the schema of Every Eval Ever: intervals, engine and settings, and each judged reply beside it.
+"""A row in the schema of Every Eval Ever: intervals, engine and settings, and each graded reply beside it.
 
 Source: https://github.com/evaleval/every_eval_ever, eval.schema.json and instance_level_eval.schema.json, 0.3.0.
 """
@@ -45,7 +45,7 @@ def recorded(facts: Mapping[str, Any], row: Pick, run: Path) -> Iterator[Record]
     """The records of what is picked, from the run folder that the board was made of."""
     files = [file for one in result(facts, row).runs for file in one.get("files") or facts.get("records", ())]
     if not files:
-        raise DataError(f"the board does not say where the records of row {row.row!r} lie; build it again")
+        raise DataError(f"the board does not say where the records of row {row.row!r} are; build it again")
     for file in dict.fromkeys(files):
         yield from read_records(run / file)
 
@@ -129,9 +129,9 @@ def _evaluation(found: PublishedResult, task: TaskScore) -> dict[str, Any]:
         source |= {"samples_number": score["n"]}
         details |= {"config": dataset.config or "default", "split": dataset.split}
     more = {"repeats_an_item": str(task.repeats), "notes": found.notes(task)}
-    if (other := task.held.get(found.other)) and other["value"] is not None:
+    if (other := task.scores.get(found.other)) and other["value"] is not None:
         more |= {f"{found.other}_{key}": f"{other[key]:.6f}" for key in ("value", "low", "high")}
-    more |= {key: str(value) for key, value in task.held.get("counts", {}).items()}
+    more |= {key: str(value) for key, value in task.scores.get("counts", {}).items()}
     interval = {"lower": score["low"], "upper": score["high"], "confidence_level": 0.95, "method": score["method"]}
     return {
         "evaluation_result_id": f"{task.name}/{reading}",

@@ -1,4 +1,4 @@
-"""What goes where on the Hugging Face hub, and sending it. Nothing is sent twice, and a failure says what was done."""
+"""Files for repositories of the Hugging Face hub, and sending them: nothing twice, and a failure says what was sent."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Question:
 def planned(
     facts: Mapping[str, Any], ask: Question, card: Callable[[str], str | None] = lambda _: None
 ) -> list[Upload]:
-    """What is sent where. card: gives the README.md of a model repository as it is now, for the model index."""
+    """The files for each repository. card: gives the README.md of a model repository as it is now."""
     title = f"Evaluation results by {NAME}: {publishable_board(facts)['title']}"
     uploads: dict[tuple[Literal["model", "dataset"], str], dict[str, str]] = defaultdict(dict)
     for name in ask.formats:
@@ -138,7 +138,7 @@ def read_file(repository: str, path: str, token: str | None, endpoint: str | Non
 
 @dataclass(frozen=True)
 class _There:
-    """A repository as it was found. files: path -> text, None where there is none. proposed: url of an open request."""
+    """A repository as it was found. files: path -> text, None: there is none. proposed: url of an open request."""
 
     commit: str | None
     files: Mapping[str, str | None]
@@ -159,7 +159,7 @@ def _nothing_to_do(upload: Upload, there: _There) -> Outcome | None:
 
 
 def _tried(hub: _Hub, upload: Upload) -> Outcome:
-    """What would be sent, against what is there; where that cannot be seen, it says so."""
+    """What would be sent, compared with what is there; if that cannot be read, it says so."""
     unseen = ""
     try:
         there = hub.look(upload)
@@ -207,7 +207,7 @@ class _Hub:
             session.timeout = before
 
     def look(self, upload: Upload) -> _There:
-        """What is there of these files; where it differs, whether an open pull request of this title has them all."""
+        """What is there of these files; if it differs, whether an open pull request of this title has them all."""
         with self._explained(upload):
             commit = self._api.repo_info(upload.repository, repo_type=upload.kind, timeout=self._timeout_s).sha
             there = _There(commit, {path: self._text(upload, path, "main") for path in upload.files})
@@ -245,7 +245,7 @@ class _Hub:
         return answer.content.decode("utf-8", "replace")
 
     def send(self, upload: Upload, there: _There) -> Outcome:
-        """One commit with what differs, on top of what was seen."""
+        """One commit with what differs, on top of the commit that was read."""
         from huggingface_hub import CommitOperationAdd
 
         changed = there.changed(upload)

@@ -17,7 +17,7 @@ from harness.publish.results import DATASETS, NAME, Pick, PublishedResult, TaskS
 def eval_results(facts: Mapping[str, Any], row: Pick, *, source: str = "", date: str | None = None) -> str:
     """The YAML of `.eval_results/<name>.yaml`: an entry for each task that the hub has a board for, in percent.
 
-    source: url of what the numbers were made from; date: ISO-8601, of the evaluation. Raises `UsageError` where the hub
+    source: url of what the numbers were made from; date: ISO-8601, of the evaluation. Raises `UsageError` if the hub
     has a board for none of the tasks.
     """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
@@ -58,8 +58,8 @@ def _yaml(value: Any) -> str:
 def score_badge(facts: Mapping[str, Any], row: Pick) -> str:
     """The endpoint JSON of a shields.io badge: the score over all tasks, with its interval.
 
-    Without a seed it is the row's, over all its seeds: a badge is no repository. The colour says nothing of the value:
-    whether it is a good one depends on the tasks.
+    Without a seed it is the row's, over all its seeds: a badge is not a repository. The colour does not depend on the
+    value: whether it is a good one depends on the tasks.
     """
     found = result(facts, replace(row, mean=row.seed is None))
     score = {key: f"{100 * found.whole[key]:.1f}" for key in ("value", "low", "high")}
@@ -78,7 +78,7 @@ def score_badge(facts: Mapping[str, Any], row: Pick) -> str:
 def model_index(facts: Mapping[str, Any], row: Pick, *, model: str, card: str = "", source: str = "") -> str:
     """The card (README.md) with the scores in the model-index of its front matter; every other byte of it stays.
 
-    card: as it is now. model: its name in the index. Raises `DataError` where something in the card would be lost.
+    card: as it is now. model: its name in the index. Raises `DataError` if something in the card would be lost.
     """
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -139,14 +139,14 @@ def _parsed(text: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         found = " ".join(str(error).split())
     if not isinstance(found, dict):
-        raise DataError(f"the front matter of the card, with our scores or without, is no mapping in YAML: {found}")
+        raise DataError(f"the front matter of the card, with our scores or without, is not a mapping in YAML: {found}")
     return found
 
 
 def _merged(index: Any, ours: dict[str, Any]) -> list[Any]:
     """The index with our results: in place of our own earlier ones, beside all others."""
     if not isinstance(index, list) or not all(isinstance(model, dict) for model in index):
-        raise DataError("the model-index of the card is no list of models; edit it by hand")
+        raise DataError("the model-index of the card is not a list of models; edit it by hand")
     models = [dict(model) for model in index] or [{**ours, "results": []}]
     target = next((model for model in models if model.get("name") == ours["name"]), models[0])
     mine = {_key(found): found for found in ours["results"]}

@@ -1,4 +1,4 @@
-"""What of a board may be said to others, and what has to be said with it."""
+"""What of a board may be published, and what has to be printed with it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Pick:
     """What of a board is published. A repository holds one checkpoint: of a row with several seeds, name one.
 
     mean: publish the mean over all its seeds all the same. limited: publish scores of fewer items than the benchmark
-    has. Both are then said in the text.
+    has. The text then says so.
     """
 
     row: str
@@ -77,14 +77,14 @@ class Evaluator:
 
 @dataclass(frozen=True)
 class TaskScore:
-    """One task of a result. held: as the board has it; of one seed of several the score alone.
+    """One task of a result. scores: as the board has them; of one seed of several only the two readings.
 
     score: by the reading that the board ranks by. n_items: that the benchmark has; of a task not in DATASETS, that the
     board has. limit: what of it was left out; "": nothing. made: what the board records of it.
     """
 
     name: str
-    held: Mapping[str, Any]
+    scores: Mapping[str, Any]
     score: Mapping[str, Any]
     repeats: int
     n_items: int
@@ -170,7 +170,7 @@ class PublishedResult:
 
 
 def publishable_board(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The board in these facts. Raises a `HarnessError` where they are not a board of runs of our own."""
+    """The board in these facts. Raises a `HarnessError` unless they are a board of runs of our own."""
     kinds = {
         published_scores.KIND: "holds scores that others printed, and nothing was run: they are theirs to publish",
         collection.KIND: "collects runs that cannot be ranked together, replies of others among them",
@@ -186,7 +186,7 @@ def publishable_board(facts: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def result(facts: Mapping[str, Any], pick: Pick) -> PublishedResult:
-    """What is published. Raises a `HarnessError` that says why it may not be."""
+    """What is published. Raises a `HarnessError` that gives the reason if it may not be."""
     board = publishable_board(facts)
     rows = {row["name"]: row for row in board["rows"]}
     if pick.row not in rows:
@@ -199,7 +199,7 @@ def result(facts: Mapping[str, Any], pick: Pick) -> PublishedResult:
     if len(runs) > 1 and not pick.mean:
         raise UsageError(
             f"row {pick.row!r} is the mean over {len(runs)} checkpoints, and a repository holds one: name its seed "
-            f"({seeds}), or ask for the mean, which is then said"
+            f"({seeds}), or ask for the mean, which is then labelled as one"
         )
     for run in runs:
         if run["status"] != "done":
@@ -207,18 +207,18 @@ def result(facts: Mapping[str, Any], pick: Pick) -> PublishedResult:
             raise DataError(f"{who} ended early ({run['status']}: {run['why']}): such a score is not published")
         if run["digest"].startswith("recorded:"):
             raise DataError(
-                f"row {pick.row!r} judges replies that were recorded elsewhere; what model wrote them is not known "
-                "here, so nothing is said about one"
+                f"row {pick.row!r} scores replies that were recorded elsewhere; what model wrote them is not known "
+                "here, so nothing is published about one"
             )
     chosen = runs[0] if len(runs) < len(row["runs"]) else row
     made = facts_from_json(board["facts"])
     found = PublishedResult(pick, board, made, row, runs, reading, chosen[reading])
-    found.tasks.extend(_task(found, name, held) for name, held in chosen["tasks"].items())
+    found.tasks.extend(_task(found, name, scores) for name, scores in chosen["tasks"].items())
     return found
 
 
-def _task(found: PublishedResult, name: str, held: Mapping[str, Any]) -> TaskScore:
-    board, who, score = found.board, f"row {found.pick.row!r}", held[found.reading]
+def _task(found: PublishedResult, name: str, scores: Mapping[str, Any]) -> TaskScore:
+    board, who, score = found.board, f"row {found.pick.row!r}", scores[found.reading]
     if score["value"] is None:
         raise DataError(f"{who} has no verdict on {name}: there is no score to publish")
     made = found.facts.tasks.get(name, TaskFacts())
@@ -232,7 +232,7 @@ def _task(found: PublishedResult, name: str, held: Mapping[str, Any]) -> TaskSco
             "it as limited"
         )
     repeats = found.row["tasks"][name]["counts"]["n"] // (board["n_items"][name] * len(found.row["runs"]))
-    return TaskScore(name, held, score, repeats, size, limit, made)
+    return TaskScore(name, scores, score, repeats, size, limit, made)
 
 
 def benchmark(task: str) -> str:
