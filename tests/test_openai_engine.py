@@ -233,9 +233,9 @@ def test_loading_does_not_change_the_description_and_the_version_is_the_servers(
         before = engine.describe()
         engine.load(served(server.url, "tiny"))
         assert engine.describe() == before == OpenAIEngine(OpenAIConfig(server.url, model="tiny")).describe()
-    assert before["version"].startswith("0.")
-    assert (before["engine"], before["dtype"], before["model"]) == ("openai", "served", "tiny")
-    assert before["device"] == f"127.0.0.1:{server.port}"
+    assert before.version.startswith("0.")
+    assert (before.engine, before.dtype, before.settings["model"]) == ("openai", "served", "tiny")
+    assert before.device == f"127.0.0.1:{server.port}"
 
 
 def test_endless_requests_are_taken_as_needed_and_leaving_cancels_what_runs(
@@ -254,7 +254,7 @@ def test_endless_requests_are_taken_as_needed_and_leaving_cancels_what_runs(
 
 
 LONG = [ask(f"q{i}", f"Say {i}", 4 if i < 4 else 600) for i in range(24)]
-GO_ON = "give the same command again: replies that came in are kept"
+GO_ON = "repeat the command: replies received so far are kept"
 
 
 def cut_short(engine: OpenAIEngine, server: Server, how: signal.Signals) -> dict[str, Generation]:
@@ -638,7 +638,7 @@ def test_address_and_key_come_from_the_environment_and_must_make_sense(monkeypat
         OpenAIEngine(OpenAIConfig("http://me:secret@host/v1"))
     assert "secret" not in str(failure.value)
     monkeypatch.setenv("OPENAI_API_KEY", "two\nlines")
-    with pytest.raises(UsageError, match="look at OPENAI_API_KEY") as failure:
+    with pytest.raises(UsageError, match="check OPENAI_API_KEY") as failure:
         OpenAIEngine()
     assert "lines" not in str(failure.value)
     with pytest.raises(UsageError, match="expected concurrency >= 1, retries >= 0 and timeout_s > 0, got 0, 5 and 600"):

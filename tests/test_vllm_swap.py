@@ -192,7 +192,7 @@ def test_a_killed_worker_is_an_error_that_says_so_and_the_next_load_starts_anoth
     next(stream)
     os.kill(pid(engine), signal.SIGKILL)
     with pytest.raises(
-        EngineError, match=r"worker is gone while generating \([1-9]\d* replies done\).* was killed by SIGKILL"
+        EngineError, match=r"worker ended while generating \([1-9]\d* replies done\).* was killed by SIGKILL"
     ):
         list(stream)
     with pytest.raises(EngineError, match="has no checkpoint"):
