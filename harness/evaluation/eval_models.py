@@ -56,7 +56,7 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class SamplingChoice:
-    """How replies are drawn, as far as the user says. None: as the task says; our own tasks are greedy."""
+    """How replies are drawn, as far as the user sets it. None: as the task sets it; our own tasks are greedy."""
 
     repeats: int = 1
     temperature: float | None = None
@@ -246,7 +246,7 @@ def _check_metrics(tasks: Sequence[Task], metrics: Sequence[KMetric], repeats: i
 
 
 def sandbox_for(tasks: Sequence[Task], allow_weak: bool, closing: contextlib.ExitStack) -> CodeRunner | None:
-    """The sandbox where one of the tasks needs it, closed with the rest; else None."""
+    """The sandbox if one of the tasks needs it, closed with the rest; else None."""
     if not any(task.needs_sandbox for task in tasks):
         return None
     from harness.sandbox import Sandbox
@@ -310,7 +310,7 @@ def _evaluate(
 
 
 def shown_by(tick: Callable[[float, str], None]) -> Callable[[int, int], None]:
-    """Tells a progress bar how many replies of how many are judged."""
+    """What tells a progress bar how many replies of how many are graded."""
     return lambda done, total: tick(done / total, f"{done}/{total}")
 
 
@@ -342,7 +342,7 @@ def _write(asked: EvalRequest, name: str, found: Sequence[Evaluation], more: dic
 
 
 def _refuse_failed(found: Sequence[Evaluation], columns: Columns, asked: EvalRequest) -> None:
-    """Raise `EngineError` where replies failed: a score without them is another score."""
+    """Raise `EngineError` if replies failed: a score without them is another score."""
     n = int(columns.failed.sum())
     if n and not asked.output.allow_errors:
         first = next(r for evaluation in found for r in evaluation.records() if r.reply.finish == "error")

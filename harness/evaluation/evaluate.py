@@ -32,7 +32,7 @@ from harness.types import (
     sha256_of,
 )
 
-RepliesDone = Callable[[int, int], None]  # called with (replies judged, replies in all)
+RepliesDone = Callable[[int, int], None]  # called with (replies graded, replies in all)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Evaluation:
 
     def join(self, store: Store, item: int) -> list[Record]:
         """The records of one item, made of its replies and its verdict."""
-        sample, replies, judged = self.job.samples[item], store.replies(item), store.verdict(item)
+        sample, replies, graded = self.job.samples[item], store.replies(item), store.verdict(item)
         task, asks = self.job.task, self.job.asks(sample)
         at = RecordItem(task.name, task.version, sample.id, sample.hash, str(sample.metadata.get("level", "")))
         engine = f"{self.engine.engine} {self.engine.version} {self.engine.dtype}"
@@ -118,7 +118,7 @@ class Evaluation:
                 RecordReply.of(reply),
                 scores,
             )
-            for repeat, (reply, scores, ask) in enumerate(zip(replies, judged.scores, asks, strict=True))
+            for repeat, (reply, scores, ask) in enumerate(zip(replies, graded.scores, asks, strict=True))
         ]
 
 
@@ -135,10 +135,10 @@ def evaluate(
     home: Path,
     done: RepliesDone = lambda _done, _total: None,
 ) -> Evaluation:
-    """Answer and judge every item, in a folder of `home`; the engine loads the checkpoint only if replies are missing.
+    """Answer and grade every item, in a folder of `home`; the engine loads the checkpoint only if replies are missing.
 
-    Raises `EngineError` where a reply is missing in the end; what was made so far is kept, here and wherever else this
-    raises.
+    Raises `EngineError` if a reply is missing in the end. Replies and verdicts made so far are kept, whatever is
+    raised.
     """
     found = Evaluation.of(job, checkpoint, engine, graders, home)
     with found.open() as store:
@@ -147,7 +147,7 @@ def evaluate(
             engine.load(checkpoint)
             if Evaluation.of(job, checkpoint, engine, graders, home).folder != found.folder:
                 return evaluate(job, engine, checkpoint, graders, home, done)  # the engine fell back to another one
-        if missing or store.n_judged < store.n_items:
+        if missing or store.n_graded < store.n_items:
             with graders.start(job.task, lambda item: (job.samples[item], store.replies(item))) as batch:
                 _complete(store, batch, job, engine, done)
         if lost := store.n_replies - store.n_generated:
@@ -163,23 +163,23 @@ def evaluate(
 
 
 def _complete(store: Store, batch: Batch, job: EvalJob, engine: Engine, done: RepliesDone) -> None:
-    """Generate what is missing and judge every item whose replies are all there, as they come."""
+    """Generate what is missing and grade every item as soon as all its replies are there."""
     items = {sample.id: item for item, sample in enumerate(job.samples)}
-    judged = 0
+    graded = 0
 
     def keep(wait: bool) -> None:
-        nonlocal judged
+        nonlocal graded
         for item, verdict in batch.finished(wait):
             store.add_verdict(item, verdict)
-            judged += len(store.places(item))
-            done(judged, store.n_replies)
+            graded += len(store.places(item))
+            done(graded, store.n_replies)
 
     for item in range(store.n_items):
-        if store.judged(item):
-            judged += len(store.places(item))
+        if store.graded(item):
+            graded += len(store.places(item))
         elif store.complete(item):
             batch.submit(item)
-    done(judged, store.n_replies)
+    done(graded, store.n_replies)
     if store.n_generated < store.n_replies:
         for generation in engine.generate(_requests(store, job)):
             name, _, part = generation.key.rpartition("#")

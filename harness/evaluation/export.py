@@ -46,7 +46,7 @@ def _began(evaluation: Evaluation) -> datetime:
 
 
 def _name(evaluation: Evaluation) -> str:
-    """The task's name in lm-eval's files, where its own tasks have no prefix."""
+    """The task's name in lm-eval's files; lm-eval's own tasks have no prefix there."""
     task = evaluation.job.task
     return task.stock_name if isinstance(task, ItemTask) else task.name
 
@@ -62,13 +62,13 @@ def _rows(evaluation: Evaluation, log: OpenLog | None) -> Iterator[Mapping[str, 
             if not isinstance(task, ItemTask):
                 yield from sample_rows(sample, records, prompt)
     if isinstance(task, ItemTask):
-        filters = list(dict.fromkeys(name for *_, judged in _judged(evaluation) for name in judged.filtered))
+        filters = list(dict.fromkeys(name for *_, graded in _graded(evaluation) for name in graded.filtered))
         for name in filters:  # all lines of one filter, then those of the next, as lm-eval has it
-            for sample, replies, judged in _judged(evaluation):
-                yield from (row for row in task.sample_rows(sample, replies, judged) if row["filter"] == name)
+            for sample, replies, graded in _graded(evaluation):
+                yield from (row for row in task.sample_rows(sample, replies, graded) if row["filter"] == name)
 
 
-def _judged(evaluation: Evaluation) -> Iterator[tuple[Sample, list[Generation], GradedItem]]:
+def _graded(evaluation: Evaluation) -> Iterator[tuple[Sample, list[Generation], GradedItem]]:
     with evaluation.open() as store:
         for item, sample in enumerate(evaluation.job.samples):
             yield sample, store.replies(item), store.verdict(item)
@@ -107,7 +107,7 @@ def _results(model: str, found: Sequence[Evaluation]) -> dict[str, Any]:
     for evaluation in found:
         task = evaluation.job.task
         if isinstance(task, ItemTask):
-            metrics = [judged.metrics for *_, judged in _judged(evaluation)]
+            metrics = [graded.metrics for *_, graded in _graded(evaluation)]
             results["results"][task.stock_name] = dict(task.aggregate(metrics))
             about = task.sections(evaluation.job.samples, metrics)
             for section, value in about.items():

@@ -34,7 +34,7 @@ Grader = Literal["code", "math"]
 InputRow = Mapping[str, Any]
 TEXT_FIELDS = ("completion", "response", "solution", "text", "generation")  # where a row may have its reply
 TARGET_FIELDS = ("target", "answer", "gold")
-_AHEAD = 64  # rows read before the first of them is judged
+_AHEAD = 64  # rows read before the first of them is graded
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ class _Problems:
         self._by_end = {name.rpartition("/")[2]: name for name in known if ends[name.rpartition("/")[2]] == 1}
 
     def name(self, row: InputRow) -> str:
-        """The id of the problem a sample is for. Raises `BadProblem` where there is none."""
+        """The id of the problem a sample is for. Raises `BadProblem` if there is none."""
         name = row.get("task_id", row.get("id"))
         if name is None:
             raise BadProblem("the sample has no task_id")
@@ -280,7 +280,7 @@ class _Problems:
         raise BadProblem(f"no problem has the task_id {name!r}")
 
     def problem(self, row: InputRow) -> Problem:
-        """The problem a sample is for. Raises `BadProblem` where there is none, or it cannot be judged."""
+        """The problem a sample is for. Raises `BadProblem` if there is none, or it cannot be graded."""
         found = self._problems[self.name(row)]
         if isinstance(found, BadProblem):
             raise found
@@ -394,12 +394,12 @@ class Tally:
 
     def lines(self) -> list[str]:
         """The summary for the terminal."""
-        judged = self.n - self.verdicts["refused"]
+        graded = self.n - self.verdicts["refused"]
         lines = [", ".join(f"{n} {verdict}" for verdict, n in self.verdicts.most_common()) or "no sample"]
-        if judged:
-            rate = wilson(self.passed, judged)
+        if graded:
+            rate = wilson(self.passed, graded)
             lines.append(
-                f"passed {self.passed} of {judged}: {100 * self.passed / judged:.1f} % "
+                f"passed {self.passed} of {graded}: {100 * self.passed / graded:.1f} % "
                 f"(95 % interval {100 * rate.low:.1f} to {100 * rate.high:.1f}); "
                 f"with the code or answer looked for anywhere {self.lenient}"
             )

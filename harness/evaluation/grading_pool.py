@@ -1,4 +1,4 @@
-"""Judges replies beside the engine: tasks that run code in the sandbox's processes, all others in workers of their own.
+"""Grades replies beside the engine: tasks that run code in the sandbox's processes, all others in workers of their own.
 
 A worker that hangs or dies takes one reply with it, never the run: the reply gets no verdict, and why.
 """
@@ -32,8 +32,8 @@ def grade_item(task: Task, sample: Sample, replies: Sequence[Generation], runner
     """
     with boundary(GraderError, f"grader of task {task.name!r}, item {sample.id!r}"):
         if isinstance(task, ItemTask):
-            judged = task.judge(sample, replies, runner)
-            return replace(judged, scores=[_honest(g, s) for g, s in zip(replies, judged.scores, strict=True)])
+            graded = task.judge(sample, replies, runner)
+            return replace(graded, scores=[_honest(g, s) for g, s in zip(replies, graded.scores, strict=True)])
         scores = [{} if reply.finish == "error" else dict(task.score(sample, reply.text, runner)) for reply in replies]
     return GradedItem([_honest(g, s) for g, s in zip(replies, scores, strict=True)])
 
@@ -47,7 +47,7 @@ def _honest(reply: Generation, scores: Any) -> dict[str, Score]:
 
 
 def tier(task: Task, runner: CodeRunner | None) -> str:
-    """The isolation that replies of this task are graded under. Raises `DataError` where it needs one and has none."""
+    """The isolation that replies of this task are graded under. Raises `DataError` if it needs one and has none."""
     if not task.needs_sandbox:
         return NO_SANDBOX
     if runner is None:
@@ -83,7 +83,7 @@ class Graders:
         self._threads, self._workers = [], []
 
     def start(self, task: Task, read: Callable[[int], tuple[Sample, Sequence[Generation]]]) -> Batch:
-        """Begin to judge items of a task; read(item) is called from other threads when an item's turn comes."""
+        """Begin to grade items of a task; read(item) is called from other threads when an item's turn comes."""
         while len(self._threads) < self._n:
             worker = _GradingProcess()
             name = f"grade {len(self._threads)}"
@@ -98,16 +98,16 @@ class Graders:
             while (order := self._todo.get()) is not None:
                 batch, item = order
                 if not batch.abandoned:
-                    batch.settle(item, partial(self._judge_item, worker, batch, item))
+                    batch.settle(item, partial(self._grade_item, worker, batch, item))
 
-    def _judge_item(self, worker: _GradingProcess, batch: Batch, item: int) -> GradedItem:
+    def _grade_item(self, worker: _GradingProcess, batch: Batch, item: int) -> GradedItem:
         """`grade_item`, in a process that may die of it."""
         task, (sample, replies) = batch.task, batch.read(item)
         if task.needs_sandbox:
             return grade_item(task, sample, replies, self.runner)
-        found = worker.judge(task, sample, replies, self.wall_s)
+        found = worker.grade(task, sample, replies, self.wall_s)
         if isinstance(found, str) and len(replies) > 1 and not isinstance(task, ItemTask):
-            each = [worker.judge(task, sample, [reply], self.wall_s) for reply in replies]
+            each = [worker.grade(task, sample, [reply], self.wall_s) for reply in replies]
             return GradedItem([_lost(e) if isinstance(e, str) else e.scores[0] for e in each])
         return GradedItem([_lost(found)] * len(replies)) if isinstance(found, str) else found
 
@@ -137,7 +137,7 @@ class Batch:
         self.abandoned = True
 
     def submit(self, item: int) -> None:
-        """Have an item judged. Never waits."""
+        """Have an item graded. Never waits."""
         self._open += 1
         self._todo.put((self, item))
 
@@ -162,13 +162,13 @@ class Batch:
 
 
 class _GradingProcess:
-    """A process that judges, one request at a time; started when first asked. Belongs to one thread."""
+    """A process that grades, one request at a time; started when first asked. Belongs to one thread."""
 
     def __init__(self) -> None:
         self._child: Child | None = None
         self._task: Task | None = None
 
-    def judge(self, task: Task, sample: Sample, replies: Sequence[Generation], wall_s: float) -> GradedItem | str:
+    def grade(self, task: Task, sample: Sample, replies: Sequence[Generation], wall_s: float) -> GradedItem | str:
         """The verdict; or why there is none: the process had to be killed, or died. Raises `GraderError`."""
         try:
             if self._child is None:
@@ -176,7 +176,7 @@ class _GradingProcess:
             if task is not self._task:
                 self._child.connection.send(("task", sys.path, _pickled(task)))
                 self._task = task
-            self._child.connection.send(("judge", sample, replies))
+            self._child.connection.send(("grade", sample, replies))
             if not self._child.connection.poll(wall_s * len(replies)):
                 self.close()
                 return f"grading timed out after {wall_s * len(replies):g} s"
@@ -218,9 +218,9 @@ def _pickled(task: Task) -> bytes:
 
 
 def _serve() -> None:
-    """The worker process: judge what comes in until the other side hangs up."""
+    """The worker process: grade what comes in until the other side disconnects."""
     connection = attach()
-    os.nice(5)  # where both share the cores, the engine goes first
+    os.nice(5)  # the engine goes first if both share the cores
     task: Any = None
     while True:
         try:
@@ -230,13 +230,13 @@ def _serve() -> None:
         if kind == "task":
             path, pickled = content
             sys.path[:] = path
-            task = pickled  # unpickled with the first item, where a failure has somebody to hear of it
+            task = pickled  # unpickled with the first item, whose answer can report a failure
             continue
         sample, replies = content
         try:
             if isinstance(task, bytes):
                 task = pickle.loads(task)
-            answer: tuple[str, Any] = ("judged", grade_item(task, sample, replies, None))
+            answer: tuple[str, Any] = ("graded", grade_item(task, sample, replies, None))
         except Exception as cause:
             sys.excepthook(*sys.exc_info())  # the whole traceback, into the log
             answer = ("failed", str(cause) if isinstance(cause, GraderError) else f"{type(cause).__name__}: {cause}")

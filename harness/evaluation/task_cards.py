@@ -69,7 +69,7 @@ def _limited(card: dict[str, Any], limit: int | None) -> dict[str, Any]:
 
 
 def _task(task: Task, split: Split) -> dict[str, Any]:
-    """A task in full; without its data what its YAML says, and under "missing" why there is no more."""
+    """A task in full; without its data what its YAML states, and under "missing" the reason."""
     card: dict[str, Any] = {**task_card(task), "split": split, "missing": ""}
     try:
         samples = task.samples(split)

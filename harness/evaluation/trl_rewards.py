@@ -1,8 +1,8 @@
 """Graders as reward functions of TRL: `GRPOTrainer(reward_funcs=[harness.code_reward()], ...)`.
 
-The dataset says what is right: for code a column `problem` with a row `problems.read_problem` knows (a dict, or JSON),
+The dataset holds what is right: for code a column `problem` with a row `problems.read_problem` knows (a dict, or JSON),
 or its fields as columns of their own (`entry_point`, `test`, ...; `prompt` is TRL's own column and is not read); for
-maths a column `target`, `answer` or `gold`. A reward is 1.0 or 0.0, and None where nothing could be judged: TRL leaves
+maths a column `target`, `answer` or `gold`. A reward is 1.0 or 0.0, and None if nothing could be graded: TRL leaves
 such rows out. By the strict reading, as what is rewarded is what is learnt.
 """
 
@@ -27,7 +27,7 @@ def code_reward(
 ) -> Reward:
     """A reward function for programs, run in `runner`, else in a sandbox of its own that is kept open.
 
-    Make it before the trainer: a sandbox starts small where nothing heavy is loaded yet.
+    Make it before the trainer: a sandbox starts small if nothing heavy is loaded yet.
     """
     if runner is None:
         from harness.sandbox import Sandbox

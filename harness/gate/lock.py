@@ -76,10 +76,10 @@ class PerItem:
         if len(set(numbers.tolist())) > 1:
             raise NotComparable(f"{name!r} has items with {numbers.min()} and with {numbers.max()} samples")
         firsts = np.unique(places.item_of, return_index=True)[1].tolist()
-        judged = ~np.isnan(columns.verdicts["strict"]) & ~np.isnan(columns.verdicts["lenient"])
+        graded = ~np.isnan(columns.verdicts["strict"]) & ~np.isnan(columns.verdicts["lenient"])
         n, strict, lenient = (
-            np.bincount(places.item_of, np.where(judged, values, 0.0))
-            for values in (judged.astype(float), columns.verdicts["strict"], columns.verdicts["lenient"])
+            np.bincount(places.item_of, np.where(graded, values, 0.0))
+            for values in (graded.astype(float), columns.verdicts["strict"], columns.verdicts["lenient"])
         )
         items = tuple(
             LockedItem(
@@ -95,8 +95,8 @@ class PerItem:
         )
         counts = {
             "replies": len(columns),
-            "errored": int((~judged).sum()),
-            "truncated": int((columns.cut & judged).sum()),
+            "errored": int((~graded).sum()),
+            "truncated": int((columns.cut & graded).sum()),
             "unparsable": int(columns.unread.sum()),
         }
         rules = {task: _rules(places) for task, (_, places) in places.by_task.items()}

@@ -65,7 +65,7 @@ class ReplyIndex:
         return tuple(dict.fromkeys(self.names))
 
     def only(self, keep: np.ndarray) -> ReplyIndex:
-        """The places where `keep` (replies,) is true."""
+        """The places for which `keep` (replies,) is true."""
 
         def kept(column: tuple[T, ...]) -> tuple[T, ...]:
             return tuple(compress(column, keep.tolist()))
@@ -91,7 +91,7 @@ class ReplyIndex:
 class Columns:
     """One value for each reply, in the order of `places`.
 
-    verdicts: for each grader, in [0, 1]; NaN if it could not judge. unread: no answer was found in a reply that did
+    verdicts: for each grader, in [0, 1]; NaN if it could not grade. unread: no answer was found in a reply that did
     not fail. cut: it reached the token limit. failed: there is no reply. tasks: in the order of the records.
     """
 
@@ -149,19 +149,19 @@ class Columns:
             if len(self.items) == len(values):
                 found[grader] = values
                 continue
-            judged = ~np.isnan(values)
+            graded = ~np.isnan(values)
             item = self.places.item_of
-            n = np.bincount(item, judged, len(self.items))
+            n = np.bincount(item, graded, len(self.items))
             with np.errstate(invalid="ignore"):
-                found[grader] = np.bincount(item, np.where(judged, values, 0.0), len(self.items)) / n
+                found[grader] = np.bincount(item, np.where(graded, values, 0.0), len(self.items)) / n
         return found
 
     def scores(self, grader: str) -> np.ndarray:
-        """(items,) mean verdict over an item's repeats; NaN if none could be judged: never counted as wrong."""
+        """(items,) mean verdict over an item's repeats; NaN if none could be graded: never counted as wrong."""
         return self._means[grader]
 
     def only(self, keep: np.ndarray) -> Columns:
-        """The replies where `keep` (replies,) is true."""
+        """The replies for which `keep` (replies,) is true."""
         return self._part(keep, self.places.only(keep), self.tasks)
 
     def of_task(self, task: str) -> Columns:

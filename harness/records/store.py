@@ -6,7 +6,7 @@ A folder holds:
     prompts.jsonl          one line an item: its prompt as the model read it
     replies.jsonl          one line a reply, as they finished
     verdicts-<hash>.json   what verdicts depend on besides: items, grader version, sandbox
-    verdicts-<hash>.jsonl  one line an item, as they were judged; another grader writes another file
+    verdicts-<hash>.jsonl  one line an item, as they were graded; another grader writes another file
 
 Memory holds where each line begins and ends, nothing else, so there may be millions of replies.
 """
@@ -140,7 +140,7 @@ class Store:
         return self._replies.count
 
     @property
-    def n_judged(self) -> int:
+    def n_graded(self) -> int:
         """Items with a verdict."""
         return self._verdicts.count
 
@@ -166,17 +166,17 @@ class Store:
         """Whether all replies of an item are there."""
         return all(place in self._replies for place in self.places(item))
 
-    def judged(self, item: int) -> bool:
+    def graded(self, item: int) -> bool:
         return item in self._verdicts
 
     def replies(self, item: int) -> list[Generation]:
         """The replies of an item, in order, without the prompt. From any thread."""
         return [Generation(key="", **self._replies.read(place)) for place in self.places(item)]
 
-    def add_verdict(self, item: int, judged: GradedItem) -> None:
+    def add_verdict(self, item: int, graded: GradedItem) -> None:
         """Keep the verdict on an item."""
-        scores = [{name: [s.value, s.answer, s.why] for name, s in of.items()} for of in judged.scores]
-        self._verdicts.add(item, {"scores": scores, "metrics": judged.metrics, "filtered": judged.filtered})
+        scores = [{name: [s.value, s.answer, s.why] for name, s in of.items()} for of in graded.scores]
+        self._verdicts.add(item, {"scores": scores, "metrics": graded.metrics, "filtered": graded.filtered})
 
     def verdict(self, item: int) -> GradedItem:
         """The verdict on an item."""

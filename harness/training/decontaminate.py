@@ -23,7 +23,7 @@ class Overlap:
     """A train item that repeats a held-out one."""
 
     train: str  # sample id
-    heldout: str  # sample id; the first one, where several fit
+    heldout: str  # sample id; the first one, if several fit
     kind: OverlapKind
     place: FoundIn  # which text of the train row; target: the reference solution too
     text: str  # for 13-gram the first shared run of words; else the question's first 80 characters
@@ -50,7 +50,7 @@ class HeldOut:
     frame. 13-gram: 13 words in a row in common, none of them of the frame. So a question with fewer than 13 words of
     its own is found by the first two alone, one in another script than Latin by the first; a blank one equals nothing.
 
-    The frame of a task is what its questions say beside the question ("Think step by step. ..."): runs of 5 words
+    The frame of a task is the text around its questions ("Think step by step. ..."): runs of 5 words
     that more than half of them hold, and three of them at least. One or two items show no frame, and then what they
     say to all can hit every row: give whole splits. The task of an item is its id up to the last "/".
 

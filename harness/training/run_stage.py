@@ -39,7 +39,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class StageResult:
-    """A finished stage. Where the status is not "done", `checkpoint` is the last sound one and `why` says why."""
+    """A finished stage. If the status is not "done", `checkpoint` is the last sound one and `why` the reason."""
 
     checkpoint: Checkpoint
     cost: Cost
