@@ -88,7 +88,8 @@ class CodeRunner(Protocol):
 class Task(Protocol):
     """A benchmark: items and the rule that scores replies. Built without reading any data.
 
-    A class that inherits from this one needs no `describe` and no `defects` of its own.
+    Sample ids are "<task>/<split>/...". `metadata["solution"]` of a sample is a reply that `score` accepts: what `sft`
+    trains on. A class that inherits from this one needs no `describe` and no `defects` of its own.
     """
 
     name: str

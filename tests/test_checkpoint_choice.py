@@ -4,10 +4,10 @@ import json
 from dataclasses import asdict
 
 import pytest
-from tiny_models import make_model
 
 from harness.checkpoints import open_checkpoint
 from harness.experiment.checkpoint_choice import Candidate, candidates, choose
+from harness.testing.models import make_model
 from harness.training.run_stage import StageResult
 from harness.types import Checkpoint, Cost
 

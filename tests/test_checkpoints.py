@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_models import make_model
 
 from harness.checkpoints import architecture, matmul_params, open_checkpoint
 from harness.errors import BadCheckpoint
+from harness.testing.models import make_model
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 from factories import HARNESS, Quiet, harness, refuse_unlike_schema
-from tiny_models import make_model
 
 from harness.errors import BadCheckpoint, BadConfig, EngineError, UnknownName, UsageError
 from harness.evaluation import eval_models
 from harness.records.record_files import read_records
 from harness.statistics import k_metrics
+from harness.testing.models import make_model
 
 
 @pytest.fixture(scope="module")

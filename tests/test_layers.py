@@ -21,6 +21,7 @@ FOLDERS = (
     "engines",
     "interop",
     "training",
+    "testing",
     "board",
     "evaluation",
     "experiment",

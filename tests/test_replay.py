@@ -377,7 +377,7 @@ def test_real_humaneval_runs_score_as_recorded_or_every_difference_is_explained(
 
 
 def test_recorded_replies_keep_the_promises_of_every_engine(tmp_path: Path) -> None:
-    """Those of test_engine_contract.py that do not hang on what is asked."""
+    """What of the engines' contract does not depend on what is asked."""
     row = NUMBER_ROWS["ToRA"]
     engine = ReplayEngine(write(tmp_path / "f.jsonl", *[row] * 5), TwoQuestions())
     keys = [f"gsm8k/test/0001#{i}" for i in range(6)]

@@ -23,7 +23,6 @@ from typing import Any
 import pytest
 import yaml
 from test_eval import Quiet
-from tiny_models import make_model
 
 from harness.checkpoints import open_checkpoint
 from harness.engines.opening import vllm_problem
@@ -34,6 +33,7 @@ from harness.interop import lm_eval_task
 from harness.interop.lm_eval_task import StockTask
 from harness.protocols import CodeRunner, GradedItem
 from harness.sandbox import Sandbox
+from harness.testing.models import make_model
 from harness.types import Generation, Request, Sample, SamplingParams
 
 _REAL_DATA = os.environ.get("HARNESS_DATA")

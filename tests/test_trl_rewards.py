@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tiny_models import make_model
+from harness.testing.models import make_model
 
 STEP = """
 import json, sys

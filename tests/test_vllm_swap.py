@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_models import make_model
 
 from harness.checkpoints import open_checkpoint
 from harness.engines.opening import vllm_problem
 from harness.engines.transformers import TransformersEngine
 from harness.engines.vllm import TOLERANCE, VLLMEngine
 from harness.errors import EngineError
+from harness.testing.models import make_model
 from harness.types import Checkpoint, Message, Request, SamplingParams
 
 pytestmark = pytest.mark.skipif(vllm_problem() is not None, reason=str(vllm_problem()))

@@ -75,13 +75,12 @@ class Questions:
 
 def generation(rounds: int) -> None:
     """Tokens a second through `evaluate`, graders and store included, and of a bare engine in a process of its own."""
-    from tiny_models import make_model
-
     from harness.checkpoints import open_checkpoint
     from harness.engines.vllm import VLLMEngine
     from harness.evaluation.evaluate import evaluate
     from harness.evaluation.grading_pool import Graders
     from harness.evaluation.job import job
+    from harness.testing.models import make_model
 
     with tempfile.TemporaryDirectory() as home, VLLMEngine() as engine, Graders() as graders:
         folder = Path(home)
@@ -154,7 +153,7 @@ cli_evaluate()
 
 def checkpoints(n_models: int) -> None:
     """Wall time of one process over all checkpoints, and of one `lm_eval --model vllm` for each."""
-    from tiny_models import make_model
+    from harness.testing.models import make_model
 
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)

@@ -1,0 +1,386 @@
+"""The built-in trainers, beside the contract that all keep: losses, costs, refusals, collapse."""
+
+import json
+import math
+import os
+import random
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from harness.checkpoints import open_checkpoint
+from harness.testing import test_trainer_contract as contract
+from harness.testing.training import digest, digits, graded, run, series, settings, snapshots, sums
+from harness.training.run_stage import launcher
+from harness.types import Cost, Score, Trained
+
+base, first = contract.base, contract.first  # fixtures
+FULL = ("sft", "kd", "kd.logits", "kd.onpolicy", "rl", "rl.dr_grpo", "rl.dapo", "kd&rl")
+LORA = ("sft.lora", "kd.lora", "rl.lora")
+
+
+@pytest.fixture(scope="session")
+def killed_in_a_save(base, tmp_path_factory):
+    """A stage of sft that was killed, whose last resumable checkpoint is damaged as by a kill while it was written."""
+    out = tmp_path_factory.mktemp("damaged")
+    code = (
+        "import sys; from pathlib import Path; from harness.testing.training import Fatal, run\n"
+        "run('sft', Path(sys.argv[1]), Path(sys.argv[2]), meter=Fatal)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, base, out], capture_output=True).returncode == -9
+    saved = sorted((out / "work" / "resume").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    assert len(saved) >= 2
+    (saved[-1] / "trainer_state.json").write_text('{"epoch"')
+    return out
+
+
+def test_a_stage_goes_on_from_the_last_checkpoint_that_is_whole(base, first, killed_in_a_save):
+    trained, meter, _ = first("sft")
+    lines = len(series(killed_in_a_save, "used"))
+    resumed, _ = run("sft", base, killed_in_a_save)
+    assert len(series(killed_in_a_save, "used")) - lines < meter.cost.steps
+    assert digest(resumed) == digest(trained)
+
+
+@pytest.mark.parametrize("name", ["sft", "rl", "kd.logits", "kd.onpolicy", "kd&rl"])
+def test_nothing_is_left_of_the_resumable_checkpoints(name, first):
+    trained, _, out = first(name)
+    assert trained == Trained(out / "work" / "final")
+    assert not (out / "work" / "resume").exists()
+
+
+@pytest.mark.parametrize("name", [*FULL, *LORA])
+def test_three_checkpoints_on_the_way_are_kept_with_what_they_had_cost(name, first):
+    trained, meter, _ = first(name)
+    kept = sorted((trained.path.parent / "snapshots").iterdir())
+    assert [folder.name for folder in kept] == ["025", "050", "075"]
+    used = [Cost(**json.loads((folder / "cost.json").read_text())).tokens for folder in kept]
+    assert used == sorted(used)
+    assert used[-1] < meter.used
+    assert len({*snapshots(trained).values(), digest(trained)}) == 4
+
+
+@pytest.mark.parametrize("name", [*FULL, *LORA])
+def test_the_learning_rate_warms_up_and_decays_with_the_budget(name, first):
+    _, _, out = first(name)
+    rates = series(out, "lr")
+    peak = settings(name)["learning_rate"]
+    assert 0 < rates[0] < peak
+    assert max(rates) > 0.9 * peak
+    assert rates[-1] < 0.1 * peak
+
+
+def test_sft_counts_real_tokens_and_trains_completions_with_their_end_of_turn(first):
+    _, meter, _ = first("sft")
+    # "<|im_start|>user\na+b<|im_end|>\n<|im_start|>assistant\n" is 22 tokens; "a+b=c", <|im_end|>, "\n" 7 or 8
+    rows = meter.cost.steps * 8
+    assert meter.cost.train_tokens == meter.cost.trained_tokens + 22 * rows
+    assert 7 * rows <= meter.cost.trained_tokens <= 8 * rows
+    assert meter.cost.unique_prompts == 60
+    assert meter.cost.generated_tokens == 0
+
+
+def test_doing_nothing_gives_back_the_parents_weights(first, base):
+    trained, meter, _ = first("noop")
+    assert digest(trained) == open_checkpoint(base).digest
+    assert meter.cost.steps == 1
+
+
+def test_rl_charges_sampling_and_the_update_over_the_same_tokens(first):
+    _, meter, _ = first("rl")
+    cost = meter.cost
+    assert cost.rollouts == cost.steps * 32
+    assert cost.trained_tokens == cost.generated_tokens
+    assert cost.train_tokens == cost.generated_tokens + cost.generate_prompt_tokens
+    assert cost.generate_prompt_tokens == 22 * cost.rollouts
+    assert cost.rollouts < cost.generated_tokens <= 12 * cost.rollouts
+    assert cost.flops_train == 6.0 * meter.n_params * cost.train_tokens
+
+
+def test_two_rl_seeds_sample_different_rollouts_of_one_prompt(base, tmp_path):
+    texts: dict[int, list[str]] = {}
+    for seed in (0, 1):
+        seen = texts.setdefault(seed, [])
+        run("rl", base, tmp_path / str(seed), seed=seed, rows=sums()[:1], budget=1.0,
+            judge=graded(lambda row, text, seen=seen: seen.append(text) or digits(row, text)))  # fmt: skip
+    assert sorted(texts[0]) != sorted(texts[1])
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_learning_rate_of_zero_gives_back_the_parents_weights(name, base, tmp_path):
+    trained, meter = run(name, base, tmp_path, learning_rate=0.0, budget=2_000.0 if name == "kd.logits" else 1.0)
+    assert digest(trained) == open_checkpoint(base).digest
+    assert meter.cost.steps >= 1
+
+
+def test_a_budget_already_spent_trains_nothing(base, tmp_path):
+    trained, meter = run("sft", base, tmp_path, budget=0.0)
+    assert digest(trained) == open_checkpoint(base).digest
+    assert meter.cost.steps == 0
+
+
+def test_sft_lowers_the_loss(first):
+    losses = series(first("sft")[2], "loss")
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_rl_raises_an_easy_reward(first):
+    rewards = series(first("rl")[2], "reward")
+    assert sum(rewards[-4:]) / 4 > sum(rewards[:4]) / 4 + 0.1
+
+
+def test_rl_on_a_random_reward_raises_nothing(base, tmp_path):
+    shares = []
+
+    def noise(row, text):
+        shares.append(digits(row, text))
+        return random.Random(f"{row.sample.id} {text}").random()
+
+    run("rl", base, tmp_path, judge=graded(noise))
+    assert abs(sum(shares[-128:]) - sum(shares[:128])) / 128 < 0.05
+
+
+def test_rl_that_samples_only_cut_off_replies_is_refused_with_what_to_change(base, tmp_path):
+    trained, meter = run("rl", base, tmp_path, max_clipped=0.95)
+    assert trained.status == "refused"
+    assert trained.why.startswith(
+        "100% of 32 replies sampled from the start checkpoint reach max_tokens=12: raise rl.max"
+    )
+    assert digest(trained) == open_checkpoint(base).digest
+    assert (meter.cost.steps, meter.cost.rollouts) == (0, 32)  # the look is paid for
+
+
+def test_rl_from_a_checkpoint_whose_answers_cannot_be_read_is_refused(base, tmp_path):
+    trained, _ = run("rl", base, tmp_path, judge=lambda _row, _text: Score(0.0, None))
+    assert trained.status == "refused"
+    assert "no answer can be read from any of 32 replies sampled from the start checkpoint" in trained.why
+
+
+def test_rl_without_any_reward_variance_collapses_and_keeps_the_start(base, tmp_path):
+    trained, meter = run("rl", base, tmp_path, judge=graded(lambda *_: 0.0), patience=3)
+    assert trained.status == "collapsed"
+    assert trained.why.startswith("no group had any reward variance (mean reward 0.00)")
+    assert meter.cost.steps == 2  # seen with the third step's rollouts
+    assert digest(trained) == open_checkpoint(base).digest
+
+
+def test_a_policy_that_runs_away_from_its_reference_collapses(base, tmp_path):
+    trained, _ = run("rl", base, tmp_path, kl_coef=1e-6, max_kl=1e-3)
+    assert trained.status == "collapsed"
+    assert "nats per token away from its start, the limit is max_kl=0.001" in trained.why
+
+
+def test_a_budget_of_device_seconds_ends_a_stage(base, tmp_path):
+    trained, meter = run("sft", base, tmp_path, unit="device_s", budget=0.3)
+    assert trained.status == "done"
+    assert meter.exhausted
+    assert 0.2 < meter.cost.device_s < 0.6
+
+
+def test_a_budget_of_generated_tokens_ends_a_stage_that_samples(base, tmp_path):
+    _, meter = run("kd.onpolicy", base, tmp_path, unit="generated", budget=500.0)
+    assert 400 < meter.cost.generated <= 510
+
+
+def test_the_teachers_scores_are_made_once_and_charged_to_each_stage(base, first, tmp_path):
+    _, meter, _ = first("kd.logits")
+    (kept,) = (base.parent / "shared").glob("logprobs-*/tokens.npy")
+    made = kept.stat().st_mtime_ns
+    _, again = run("kd.logits", base, tmp_path, seed=5)
+    assert kept.stat().st_mtime_ns == made
+    assert again.cost.scored_tokens == meter.cost.scored_tokens > 0
+    assert meter.cost.flops_teacher == 2.0 * meter.n_teacher_params * meter.cost.scored_tokens
+
+
+def test_the_loss_over_top_k_and_a_tail_is_the_divergence_of_the_merged_distributions():
+    import torch
+
+    from harness_plugins.trl.logits import tail_kl
+
+    p, q = torch.tensor([0.5, 0.3, 0.15, 0.05]), torch.tensor([0.25, 0.25, 0.2, 0.3])
+    # by hand, tail {0.15 + 0.05} against {0.2 + 0.3}: .5 ln 2 + .3 ln 1.2 + .2 ln .4
+    by_hand = 0.5 * math.log(2) + 0.3 * math.log(1.2) + 0.2 * math.log(0.4)
+    found = tail_kl(q.log().unsqueeze(0), torch.tensor([[0, 1]]), p[:2].log().unsqueeze(0))
+    assert float(found) == pytest.approx(by_hand, abs=1e-6)
+    assert float(tail_kl(p.log().unsqueeze(0), torch.tensor([[0, 1]]), p[:2].log().unsqueeze(0))) == pytest.approx(
+        0, abs=1e-6
+    )
+
+
+def test_distillation_moves_the_student_to_the_teacher(first):
+    for name in ("kd.logits", "kd.onpolicy"):
+        losses = series(first(name)[2], "loss")
+        assert losses[-1] < 0.8 * losses[0], name
+    kl = series(first("kd&rl")[2], "teacher_kl")
+    assert sum(kl[-3:]) < sum(kl[:3])
+
+
+def test_an_adapter_costs_two_thirds_of_a_full_step(first):
+    _, full, _ = first("sft")
+    _, low, _ = first("sft.lora")
+    assert low.cost.train_tokens == full.cost.train_tokens
+    assert low.cost.flops_train == pytest.approx(full.cost.flops_train * 2 / 3)
+
+
+def test_a_teacher_with_another_vocabulary_is_refused_and_one_padded_further_is_cut(base, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from harness_plugins.trl.weights import load_teacher
+
+    parent, teacher = open_checkpoint(base), base.with_name("teacher")
+    padded = tmp_path / "padded"
+    shutil.copytree(teacher, padded)
+    model = AutoModelForCausalLM.from_pretrained(teacher, dtype=torch.float32)
+    model.resize_token_embeddings(272)
+    model.save_pretrained(padded)
+    tokens = torch.arange(1, 9).unsqueeze(0)
+    cut = load_teacher(open_checkpoint(padded), parent)
+    whole = load_teacher(open_checkpoint(teacher), parent)
+    assert torch.equal(cut(tokens).logits, whole(tokens).logits)
+    other = tmp_path / "other"
+    shutil.copytree(teacher, other)
+    text = (other / "tokenizer.json").read_text()
+    (other / "tokenizer.json").write_text(text.replace("<|im_start|>", "<|turn|>"))
+    config = (other / "tokenizer_config.json").read_text()
+    (other / "tokenizer_config.json").write_text(config.replace("<|im_start|>", "<|turn|>"))
+    with pytest.raises(ValueError, match=r"have different vocabularies .* Distil its text: kd"):
+        load_teacher(open_checkpoint(other), parent)
+
+
+def test_rollouts_that_cannot_be_judged_are_left_out_and_groups_without_variance_are_counted(base, tmp_path):
+    calls = iter(range(10**6))
+    _, meter = run("rl", base, tmp_path, budget=1.0, reward_threads=1,
+                   judge=graded(lambda *_: [None, 1.0, 0.0][next(calls) // 8 % 3]))  # fmt: skip
+    assert meter.cost.zero_advantage == meter.cost.rollouts == 32  # every group is all None, all 1 or all 0
+
+
+def test_rl_that_can_judge_nothing_ends_as_collapsed_with_the_parents_weights(base, tmp_path):
+    trained, _ = run("rl", base, tmp_path, judge=graded(lambda *_: None))
+    assert trained.status == "collapsed"
+    assert trained.why == "none of the 32 rollouts of a step could be graded"
+    assert digest(trained) == open_checkpoint(base).digest
+
+
+def test_rl_that_can_judge_no_more_ends_with_its_last_sound_checkpoint(base, tmp_path):
+    calls = iter(range(10**6))
+    trained, meter = run(
+        "rl", base, tmp_path, judge=graded(lambda row, text: digits(row, text) if next(calls) < 192 else None)
+    )
+    assert trained.status == "collapsed"
+    assert meter.cost.steps == 192 // 32
+    assert digest(trained) != open_checkpoint(base).digest
+
+
+def test_a_loss_that_is_not_finite_ends_as_collapsed_with_sound_weights(base, tmp_path):
+    trained, meter = run("sft", base, tmp_path, learning_rate=1e30)
+    assert trained.status == "collapsed"
+    assert trained.why == "loss is not finite after step 1"
+    assert digest(trained) == open_checkpoint(base).digest  # no checkpoint had been saved before that step
+    assert meter.cost.steps == 1
+
+
+def test_a_reference_model_is_charged_for_what_it_reads(base, tmp_path):
+    _, meter = run("rl", base, tmp_path, budget=1.0, kl_coef=0.1)
+    assert len(series(tmp_path, "kl")) == 1
+    cost = meter.cost
+    assert cost.generate_prompt_tokens == 22 * cost.rollouts + cost.train_tokens
+
+
+def test_rows_too_long_are_refused_above_a_small_share(base, tmp_path):
+    with pytest.raises(ValueError, match=r"trainer 'sft': 100\.0% of 60 rows are longer than max_tokens=20, the limit is 2"):
+        run("sft", base, tmp_path, max_tokens=20)
+
+
+def test_a_few_rows_too_long_are_left_out_whole(base, tmp_path):
+    long = replace(sums()[0], sample=replace(sums()[0].sample, id="add/train/long"), completion="1" * 100)
+    _, meter = run("sft", base, tmp_path, rows=(*sums(), long))
+    assert meter.cost.unique_prompts == 60
+
+
+def test_a_row_without_completion_is_refused_by_name(base, tmp_path):
+    with pytest.raises(ValueError, match="trainer 'kd': row 'add/train/0' has no completion to train on"):
+        run("kd", base, tmp_path, rows=tuple(replace(row, completion=None) for row in sums()))
+
+
+def test_a_template_that_trains_no_end_of_turn_is_refused(base, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(base, bare)
+    (bare / "chat_template.jinja").write_text("{% for m in messages %}{{ m['role'] + ':' + m['content'] }}{% endfor %}")
+    with pytest.raises(ValueError, match="no end-of-turn token"):
+        run("sft", bare, tmp_path / "out")
+
+
+def test_a_micro_batch_that_does_not_divide_the_step_is_refused(base, tmp_path):
+    with pytest.raises(ValueError, match="trainer 'rl': micro_batch must divide 32, got 5"):
+        run("rl", base, tmp_path, micro_batch=5)
+
+
+def test_micro_batches_change_a_step_by_rounding_only(base, tmp_path):
+    import torch
+    from safetensors.torch import load_file
+
+    whole, _ = run("rl", base, tmp_path / "whole", budget=1.0)
+    split, _ = run("rl", base, tmp_path / "split", budget=1.0, micro_batch=8)
+    start, a, b = (load_file(path / "model.safetensors") for path in (base, whole.path, split.path))
+    moved = math.sqrt(sum(float((a[k] - start[k]).square().sum()) for k in a))
+    apart = math.sqrt(sum(float((a[k] - b[k]).square().sum()) for k in a))
+    assert torch.is_tensor(a["model.norm.weight"])
+    assert apart < 0.05 * moved
+
+
+def test_two_processes_train_together_and_repeat_bit_for_bit(base, tmp_path):
+    names = ("sft", "rl")
+    code = """
+import os, sys
+from pathlib import Path
+from harness.testing.training import run
+for name in ("sft", "rl"):
+    out = Path(sys.argv[2]) / name
+    trained, meter = run(name, Path(sys.argv[1]), out)
+    (out / f"used-{os.environ['RANK']}").write_text(str(meter.used))
+"""
+    (tmp_path / "both.py").write_text(code)
+    found = []
+    for attempt in ("one", "two"):
+        done = subprocess.run(
+            [sys.executable, "-m", *launcher(2), tmp_path / "both.py", base, tmp_path / attempt],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append({name: digest(Trained(tmp_path / attempt / name / "work" / "final")) for name in names})
+        for name in names:
+            used = [(tmp_path / attempt / name / f"used-{rank}").read_text() for rank in (0, 1)]
+            assert len(set(used)) == 1, "the processes count differently"
+    assert found[0] == found[1]
+    assert len({*found[0].values(), open_checkpoint(base).digest}) == 3
+    assert series(tmp_path / "one" / "sft", "loss")[-1] < 0.7 * series(tmp_path / "one" / "sft", "loss")[0]
+
+
+def test_vllm_rollouts_follow_the_weights_and_a_stale_engine_fails_the_stage(base, tmp_path):
+    code = """
+import sys
+from pathlib import Path
+from harness.testing.training import run
+base, out = Path(sys.argv[1]), Path(sys.argv[2])
+run("rl", base, out / "sound", rollouts="vllm")
+from trl.generation.vllm_generation import VLLMGeneration
+VLLMGeneration.sync_weights = lambda self: None
+try:
+    run("rl", base, out / "stale", rollouts="vllm", max_logp_gap=0.01)
+except RuntimeError as error:
+    (out / "error").write_text(str(error))
+"""
+    done = subprocess.run([sys.executable, "-c", code, base, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    gaps, rewards = series(tmp_path / "sound", "logp_gap"), series(tmp_path / "sound", "reward")
+    assert len(gaps) > 5
+    assert max(gaps) < 1e-4  # one dtype, one set of weights
+    assert sum(rewards[-2:]) / 2 > sum(rewards[:2]) / 2 + 0.1
+    assert "the engine serves other weights" in (tmp_path / "error").read_text()
+    assert not (tmp_path / "stale" / "work" / "final").exists()
