@@ -78,6 +78,7 @@ class HubDataset:
 class TaskInfo:
     """What a task states about itself beside its items. Made without reading any data, so that tasks can be listed."""
 
+    about: str = ""  # what is asked, in a few words
     licence: str = ""  # of the items, with a note if it is for non-commercial use only; "": not stated
     source: str = ""  # the paper or the home of the benchmark
     sizes: Mapping[Split, int] = field(default_factory=dict)  # items by split, as published; empty: not stated

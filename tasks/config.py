@@ -29,7 +29,7 @@ GENERATION_KEYS = frozenset({"until", "do_sample", "temperature", "max_gen_toks"
 METADATA_KEYS = frozenset(
     {
         *("version", "grader", "licence", "source", "sizes", "data", "question", "id", "keep", "optional"),
-        *("solution", "tolerance", "known_defects", "benchmark"),
+        *("solution", "tolerance", "known_defects", "benchmark", "about"),
     }
 )
 FILE_KEYS = frozenset({"file", "rows", "columns", "where", "unlike", "hub"})
@@ -91,6 +91,7 @@ class ColumnNames:
 class Published:
     """Published facts about the benchmark, apart from its items."""
 
+    about: str  # what is asked, in a few words
     licence: str
     source: str  # paper or home page of the benchmark; "" if the file does not state it
     sizes: Mapping[Split, int]  # items by split, as published
@@ -144,6 +145,7 @@ def read_task_config(path: Path) -> Config:
     sizes: Any = ours.get("sizes") or {}
     check_keys(path, "metadata.sizes.", sizes, frozenset(data))
     published = Published(
+        about=_needs(path, ours, "about", str, "metadata."),
         licence=_needs(path, ours, "licence", str, "metadata."),
         source=str(ours.get("source", "")),
         sizes=sizes,

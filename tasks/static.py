@@ -66,6 +66,7 @@ class StaticTask(Task):
         """The facts stated in the YAML; no data is read."""
         hub = self.config.sources["test"].hub
         return TaskInfo(
+            about=self.config.published.about,
             licence=self.config.published.licence,
             source=self.config.published.source,
             sizes=self.config.published.sizes,

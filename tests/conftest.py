@@ -17,7 +17,6 @@ LONGEST = (
     *("test_trainer_contract", "test_trainers", "test_compare", "test_stock_tasks", "test_openai_engine"),
     *("test_vllm_swap", "test_tuning", "test_engines", "test_gate", "test_contributing", "test_ci_gate"),
     *("test_grade_rows", "test_cli", "test_trl_rewards", "test_evaluate"),
-    *("test_cli", "test_trl_rewards", "test_evaluate"),
 )
 
 

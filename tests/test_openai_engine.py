@@ -22,7 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from test_eval import Quiet
+from factories import Quiet
 
 from harness.checkpoints import open_checkpoint
 from harness.engines.openai import OpenAIConfig, OpenAIEngine, served

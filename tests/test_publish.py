@@ -25,12 +25,12 @@ from harness.errors import DataError, HarnessError, HubError, UsageError
 from harness.publish.every_eval_ever import Origin, Replies, every_eval_ever, recorded
 from harness.publish.hub import Question, Upload, planned, publish, read_file
 from harness.publish.hub_texts import eval_results, model_index, score_badge
-from harness.publish.results import DATASETS, Dataset, Evaluator, Pick, without_benchmark
+from harness.publish.results import Evaluator, Pick, stated, without_benchmark
 from harness.records.serialization import record_to_json
-from harness.types import Message, Sample
+from harness.types import Message, Sample, TaskInfo
 
 ROOT = Path(__file__).parent.parent
-N = DATASETS["gsm8k"].n
+N = stated("gsm8k").sizes["test"]
 UPLOAD = Upload("me/model", {".eval_results/x.yaml": "- value: 1\n", "deep/a b.json": "{}\n"}, "Results of x")
 PLAN = [UPLOAD]
 
@@ -133,13 +133,15 @@ def test_a_task_without_a_board_on_the_hub_is_left_out_and_refused_where_there_i
         eval_results(board(row(tasks=("pico_math",)), tasks=("pico_math",)), Pick("kd"))
 
 
-def test_the_table_of_datasets_is_what_the_task_files_say():
-    found = {}
+def test_a_dataset_on_the_hub_is_what_the_task_file_says():
     for path in sorted((ROOT / "tasks").glob("*.yaml")):
         task = yaml.safe_load(path.read_text(encoding="utf-8"))
-        place = (task["dataset_path"], task.get("dataset_name"), task["test_split"], task["metadata"]["sizes"]["test"])
-        found[task["task"]] = Dataset(*place, benchmark=DATASETS[task["task"]].benchmark)
-    assert found == DATASETS
+        name, found = task["task"], stated(task["task"])
+        assert (found.dataset.path, found.dataset.config) == (task["dataset_path"], task.get("dataset_name")), name
+        assert found.dataset.split == ("train+test" if name == "svamp" else task["test_split"]), name  # all 1,000 items
+        assert found.sizes["test"] == task["metadata"]["sizes"]["test"], name
+    assert stated("gsm8k").dataset.benchmark == "gsm8k"
+    assert stated("of a package that is not installed") == TaskInfo()
 
 
 def test_a_row_of_several_seeds_is_published_for_one_of_them_or_as_a_mean_that_is_said():
@@ -186,7 +188,7 @@ def test_a_row_of_several_seeds_is_published_for_one_of_them_or_as_a_mean_that_i
         (
             board(row(n=50, tasks=("pico_math",)), n=50, tasks=("pico_math",), limit=50),
             Pick("kd"),
-            "verdicts on the first 50 items of pico_math: that is not the benchmark's score",
+            "verdicts on 50 of 250 items of pico_math: that is not the benchmark's score",
         ),
         (board(row(), split="dev"), Pick("kd"), "scored on the dev items of"),
     ],

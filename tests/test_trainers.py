@@ -291,7 +291,9 @@ def test_a_reference_model_is_charged_for_what_it_reads(base, tmp_path):
 
 
 def test_rows_too_long_are_refused_above_a_small_share(base, tmp_path):
-    with pytest.raises(ValueError, match=r"trainer 'sft': 100\.0% of 60 rows are longer than max_tokens=20, the limit is 2"):
+    with pytest.raises(
+        ValueError, match=r"trainer 'sft': 100\.0% of 60 rows are longer than max_tokens=20, the limit is 2"
+    ):
         run("sft", base, tmp_path, max_tokens=20)
 
 

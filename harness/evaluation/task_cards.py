@@ -29,6 +29,7 @@ def task_card(task: Task) -> dict[str, Any]:
         "grader": task.grader,
         "needs_sandbox": task.needs_sandbox,
         "max_tokens": task.max_tokens,
+        "about": info.about,
         "items": dict(info.sizes),
         "here": info.has_data,
         "licence": info.licence,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError, UsageError
-from harness.publish.results import DATASETS, NAME, Evaluator, Pick, PublishedResult, TaskScore, result
+from harness.publish.results import NAME, Evaluator, Pick, PublishedResult, TaskScore, result, stated
 from harness.records.record_files import read_records
 from harness.types import Record, Sample, canonical_json, sha256_of
 
@@ -121,7 +121,7 @@ def _model_info(found: PublishedResult, model: str) -> dict[str, Any]:
 
 
 def _evaluation(found: PublishedResult, task: TaskScore) -> dict[str, Any]:
-    dataset, score, reading = DATASETS.get(task.name), task.score, found.reading
+    dataset, score, reading = stated(task.name).dataset, task.score, found.reading
     source: dict[str, Any] = {"dataset_name": task.name, "source_type": "other"}
     details = {"items": task.items, "items_of_benchmark": str(task.n_items)}
     if dataset:

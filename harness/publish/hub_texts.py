@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import yaml
 
+from harness import registry
 from harness.errors import DataError, UsageError
-from harness.publish.results import DATASETS, NAME, Pick, PublishedResult, TaskScore, benchmark, result
+from harness.publish.results import NAME, Pick, PublishedResult, TaskScore, benchmark, result, stated
+from harness.types import HubDataset
 
 
 def eval_results(facts: Mapping[str, Any], row: Pick, *, source: str = "", date: str | None = None) -> str:
@@ -25,26 +27,31 @@ def eval_results(facts: Mapping[str, Any], row: Pick, *, source: str = "", date:
     found = result(facts, row)
     entries = [
         EvalResultEntry(
-            dataset_id=DATASETS[task.name].path,
-            task_id=benchmark(task.name),
+            dataset_id=dataset.path,
+            task_id=dataset.benchmark,
             value=_percent(task.score["value"]),
             date=date,
             source_url=source or None,
             notes=found.notes(task),
         )
-        for task in _of(found, filter(benchmark, DATASETS), "board on the Hugging Face hub")
+        for task, dataset in _with_dataset(found, has_board=True)
     ]
     return _yaml(eval_result_entries_to_yaml(entries))
 
 
-def _of(found: PublishedResult, known: Iterable[str], what: str) -> list[TaskScore]:
-    """The tasks that are known. Raises `UsageError` for none."""
-    known = list(known)
-    tasks = [task for task in found.tasks if task.name in known]
-    if not tasks:
-        names = ", ".join(task.name for task in found.tasks)
-        raise UsageError(f"none of {names} has a {what}; tasks that have one: {', '.join(known)}")
-    return tasks
+def _with_dataset(found: PublishedResult, has_board: bool) -> list[tuple[TaskScore, HubDataset]]:
+    """The tasks whose items, and whose board if `has_board`, the hub holds. Raises `UsageError` for none."""
+    datasets = [(task, _dataset(task.name)) for task in found.tasks]
+    known = [(task, dataset) for task, dataset in datasets if dataset and (dataset.benchmark or not has_board)]
+    if not known:
+        names, what = ", ".join(task.name for task in found.tasks), "board" if has_board else "dataset"
+        others = ", ".join(filter(benchmark if has_board else _dataset, registry.names("task")))
+        raise UsageError(f"none of {names} has a {what} on the Hugging Face hub; tasks that have one: {others}")
+    return known
+
+
+def _dataset(task: str) -> HubDataset | None:
+    return stated(task).dataset
 
 
 def _percent(share: float) -> float:
@@ -86,7 +93,7 @@ def model_index(facts: Mapping[str, Any], row: Pick, *, model: str, card: str = 
     results = [
         EvalResult(
             task_type="text-generation",
-            dataset_type=(dataset := DATASETS[task.name]).path,
+            dataset_type=dataset.path,
             dataset_name=task.name,
             dataset_config=dataset.config,
             dataset_split=dataset.split,
@@ -102,7 +109,7 @@ def model_index(facts: Mapping[str, Any], row: Pick, *, model: str, card: str = 
             source_name=NAME if source else None,
             source_url=source or None,
         )
-        for task in _of(found, DATASETS, "dataset on the Hugging Face hub")
+        for task, dataset in _with_dataset(found, has_board=False)
     ]
     described: dict[str, Any] = ModelCardData(model_name=model, eval_results=results).to_dict()  # type: ignore[no-untyped-call]
     return _with_index(card, described["model-index"][0])

@@ -4,50 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
+from harness import registry
 from harness.board import collection, fact_sentences, published_scores
 from harness.board.board_json import refuse_other_schema
 from harness.board.facts import BoardFacts, EngineFacts, TaskFacts, facts_from_json
 from harness.errors import DataError, UnknownName, UsageError
+from harness.types import TaskInfo
 
 NAME = "srlm-harness"
 UNRECORDED = "unrecorded"
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Where the test items of a task lie on the hub. n: as published; benchmark: the hub's own name for its board.
-
-    benchmark "": the hub collects no scores for it. Boards known here take percent (openai/gsm8k, as its entries do).
-    """
-
-    path: str
-    config: str | None
-    split: str
-    n: int
-    benchmark: str = ""
-
-
-# As the task files say; only a dataset that is registered as a Benchmark (its eval.yaml names the task) has a board.
-DATASETS = {
-    "aime24": Dataset("HuggingFaceH4/aime_2024", None, "train", 30),
-    "aime25": Dataset("math-ai/aime25", None, "test", 30),
-    "amc23": Dataset("math-ai/amc23", None, "test", 40),
-    "cruxeval": Dataset("cruxeval-org/cruxeval", None, "test", 800),
-    "gsm8k": Dataset("openai/gsm8k", "main", "test", 1319, benchmark="gsm8k"),
-    "gsm_hard": Dataset("reasoning-machines/gsm-hard", None, "train", 1319),
-    "humaneval": Dataset("openai/openai_humaneval", None, "test", 164),
-    "humaneval_plus": Dataset("evalplus/humanevalplus", None, "test", 164),
-    "math500": Dataset("HuggingFaceH4/MATH-500", None, "test", 500),
-    "math_test": Dataset("DigitalLearningGmbH/MATH-lighteval", "default", "test", 5000),
-    "mbpp": Dataset("google-research-datasets/mbpp", "full", "test", 500),
-    "mbpp_plus": Dataset("evalplus/mbppplus", None, "test", 378),
-    "mbpp_sanitized": Dataset("google-research-datasets/mbpp", "sanitized", "test", 257),
-    "minerva": Dataset("math-ai/minervamath", None, "test", 272),
-    "olympiadbench": Dataset("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train", 675),
-    "svamp": Dataset("ChilleD/SVAMP", None, "test", 1000),
-}
 
 
 @dataclass(frozen=True)
@@ -79,8 +47,8 @@ class Evaluator:
 class TaskScore:
     """One task of a result. scores: as the board has them; of one seed of several only the two readings.
 
-    score: by the reading that the board ranks by. n_items: that the benchmark has; of a task not in DATASETS, that the
-    board has. limit: what of it was left out; "": nothing. made: what the board records of it.
+    score: by the reading that the board ranks by. n_items: of the benchmark, or of the board if the task does not state
+    it. limit: what of it was left out; "": nothing. made: what the board records of it.
     """
 
     name: str
@@ -224,7 +192,7 @@ def _task(found: PublishedResult, name: str, scores: Mapping[str, Any]) -> TaskS
     made = found.facts.tasks.get(name, TaskFacts())
     if made.split not in (None, "test"):
         raise DataError(f"{who} was scored on the {made.split} items of {name}; only test scores are shown")
-    n, size = score["n"], DATASETS[name].n if name in DATASETS else board["n_items"][name]
+    n, size = score["n"], stated(name).sizes.get("test", board["n_items"][name])
     limit = f"{n} of {size} items" if n < size else "" if made.limit is None else f"the first {made.limit} items"
     if limit and not found.pick.limited:
         raise DataError(
@@ -235,9 +203,16 @@ def _task(found: PublishedResult, name: str, scores: Mapping[str, Any]) -> TaskS
     return TaskScore(name, scores, score, repeats, size, limit, made)
 
 
+@cache
+def stated(task: str) -> TaskInfo:
+    """What the installed task of that name states about itself; nothing if it is not installed."""
+    return registry.make_task(task).describe() if task in registry.names("task") else TaskInfo()
+
+
 def benchmark(task: str) -> str:
-    """What the hub calls its board of this task; "": it has none."""
-    return DATASETS[task].benchmark if task in DATASETS else ""
+    """What the hub calls its board of this task; "": it has none. Known boards take percent (openai/gsm8k)."""
+    dataset = stated(task).dataset
+    return dataset.benchmark if dataset else ""
 
 
 def without_benchmark(facts: Mapping[str, Any]) -> list[str]:

@@ -221,7 +221,7 @@ class PicoCode(Task):
     stop: tuple[str, ...] = ()
 
     def describe(self) -> TaskInfo:
-        return TaskInfo(sizes=SIZES)
+        return TaskInfo("functions on lists of integers, generated", licence="Apache-2.0", sizes=SIZES)
 
     def samples(self, split: Split) -> Sequence[Sample]:
         """3000 train, 100 dev, 180 test samples; metadata as HumanEval, and level (operations)."""

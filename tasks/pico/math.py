@@ -199,7 +199,7 @@ class PicoMath(Task):
     stop: tuple[str, ...] = ()
 
     def describe(self) -> TaskInfo:
-        return TaskInfo(sizes=SIZES)
+        return TaskInfo("short stories with numbers, generated", licence="Apache-2.0", sizes=SIZES)
 
     def samples(self, split: Split) -> Sequence[Sample]:
         """4000 train, 100 dev, 250 test samples; metadata: level (steps), solution (the reference reply)."""
