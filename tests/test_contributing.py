@@ -34,10 +34,11 @@ def package(tmp_path_factory):
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(?:toml|python)\n# (\S+)\n(.*?)^```", text, re.M | re.S)
     assert [name for name, _ in blocks] == ["pyproject.toml", "coins.py", "dpo.py", "echo.py"]
+    (folder / "source").mkdir()
     for name, program in blocks:
-        (folder / name).write_text(program, encoding="utf-8")
+        (folder / "source" / name).write_text(program, encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index", "-qq"]
-    subprocess.run([*pip, "--target", folder / "site", folder], check=True, capture_output=True)
+    subprocess.run([*pip, "--target", folder / "site", folder / "source"], check=True, capture_output=True)
     assert {path.name for path in (folder / "site").glob("*.py")} == {"coins.py", "dpo.py", "echo.py"}
     (folder / "mine.toml").write_text(RECIPE)
     return folder

@@ -11,7 +11,7 @@ from real_size import make_qwen
 from harness.checkpoints import matmul_params, open_checkpoint
 from harness.engines.opening import vllm_problem
 from harness.engines.vllm import VLLMEngine
-from harness.testing.training import run, sums
+from harness.testing.training import Given, run, sums
 from harness.types import Message, Request, SamplingParams
 
 pytestmark = [pytest.mark.large, pytest.mark.skipif(vllm_problem() is not None, reason=str(vllm_problem()))]
@@ -41,7 +41,7 @@ def test_the_model_has_the_published_number_of_weights(models):
 def test_one_step_of_every_kind_is_trained_saved_swapped_in_and_answers(models, tmp_path):
     trained = {}
     for name, settings in STEP.items():
-        result, meter = run(name, models, tmp_path / name, rows=sums()[:ROWS], budget=200.0, **settings)
+        result, meter = run(name, models, tmp_path / name, Given(rows=sums()[:ROWS], budget=200.0), **settings)
         assert (result.status, meter.cost.steps) == ("done", 1), result.why
         trained[name] = open_checkpoint(result.path)
     assert len({checkpoint.digest for checkpoint in trained.values()}) == len(STEP)

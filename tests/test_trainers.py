@@ -13,7 +13,7 @@ import pytest
 
 from harness.checkpoints import open_checkpoint
 from harness.testing import test_trainer_contract as contract
-from harness.testing.training import digest, digits, graded, run, series, settings, snapshots, sums
+from harness.testing.training import Given, digest, digits, graded, run, series, settings, snapshots, sums
 from harness.training.run_stage import launcher
 from harness.types import Cost, Score, Trained
 
@@ -28,7 +28,7 @@ def killed_in_a_save(base, tmp_path_factory):
     out = tmp_path_factory.mktemp("damaged")
     code = (
         "import sys; from pathlib import Path; from harness.testing.training import Fatal, run\n"
-        "run('sft', Path(sys.argv[1]), Path(sys.argv[2]), meter=Fatal)"
+        "run('sft', Path(sys.argv[1]), Path(sys.argv[2]), Given(meter=Fatal))"
     )
     assert subprocess.run([sys.executable, "-c", code, base, out], capture_output=True).returncode == -9
     saved = sorted((out / "work" / "resume").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
@@ -104,20 +104,29 @@ def test_two_rl_seeds_sample_different_rollouts_of_one_prompt(base, tmp_path):
     texts: dict[int, list[str]] = {}
     for seed in (0, 1):
         seen = texts.setdefault(seed, [])
-        run("rl", base, tmp_path / str(seed), seed=seed, rows=sums()[:1], budget=1.0,
-            judge=graded(lambda row, text, seen=seen: seen.append(text) or digits(row, text)))  # fmt: skip
+        run(
+            "rl",
+            base,
+            tmp_path / str(seed),
+            Given(
+                seed=seed,
+                rows=sums()[:1],
+                budget=1.0,
+                judge=graded(lambda row, text, seen=seen: seen.append(text) or digits(row, text)),
+            ),
+        )
     assert sorted(texts[0]) != sorted(texts[1])
 
 
 @pytest.mark.parametrize("name", FULL)
 def test_a_learning_rate_of_zero_gives_back_the_parents_weights(name, base, tmp_path):
-    trained, meter = run(name, base, tmp_path, learning_rate=0.0, budget=2_000.0 if name == "kd.logits" else 1.0)
+    trained, meter = run(name, base, tmp_path, Given(budget=2_000.0 if name == "kd.logits" else 1.0), learning_rate=0.0)
     assert digest(trained) == open_checkpoint(base).digest
     assert meter.cost.steps >= 1
 
 
 def test_a_budget_already_spent_trains_nothing(base, tmp_path):
-    trained, meter = run("sft", base, tmp_path, budget=0.0)
+    trained, meter = run("sft", base, tmp_path, Given(budget=0.0))
     assert digest(trained) == open_checkpoint(base).digest
     assert meter.cost.steps == 0
 
@@ -139,7 +148,7 @@ def test_rl_on_a_random_reward_raises_nothing(base, tmp_path):
         shares.append(digits(row, text))
         return random.Random(f"{row.sample.id} {text}").random()
 
-    run("rl", base, tmp_path, judge=graded(noise))
+    run("rl", base, tmp_path, Given(judge=graded(noise)))
     assert abs(sum(shares[-128:]) - sum(shares[:128])) / 128 < 0.05
 
 
@@ -154,13 +163,13 @@ def test_rl_that_samples_only_cut_off_replies_is_refused_with_what_to_change(bas
 
 
 def test_rl_from_a_checkpoint_whose_answers_cannot_be_read_is_refused(base, tmp_path):
-    trained, _ = run("rl", base, tmp_path, judge=lambda _row, _text: Score(0.0, None))
+    trained, _ = run("rl", base, tmp_path, Given(judge=lambda _row, _text: Score(0.0, None)))
     assert trained.status == "refused"
     assert "no answer can be read from any of 32 replies sampled from the start checkpoint" in trained.why
 
 
 def test_rl_without_any_reward_variance_collapses_and_keeps_the_start(base, tmp_path):
-    trained, meter = run("rl", base, tmp_path, judge=graded(lambda *_: 0.0), patience=3)
+    trained, meter = run("rl", base, tmp_path, Given(judge=graded(lambda *_: 0.0)), patience=3)
     assert trained.status == "collapsed"
     assert trained.why.startswith("no group had any reward variance (mean reward 0.00)")
     assert meter.cost.steps == 2  # seen with the third step's rollouts
@@ -174,14 +183,14 @@ def test_a_policy_that_runs_away_from_its_reference_collapses(base, tmp_path):
 
 
 def test_a_budget_of_device_seconds_ends_a_stage(base, tmp_path):
-    trained, meter = run("sft", base, tmp_path, unit="device_s", budget=0.3)
+    trained, meter = run("sft", base, tmp_path, Given(unit="device_s", budget=0.3))
     assert trained.status == "done"
     assert meter.exhausted
     assert 0.2 < meter.cost.device_s < 0.6
 
 
 def test_a_budget_of_generated_tokens_ends_a_stage_that_samples(base, tmp_path):
-    _, meter = run("kd.onpolicy", base, tmp_path, unit="generated", budget=500.0)
+    _, meter = run("kd.onpolicy", base, tmp_path, Given(unit="generated", budget=500.0))
     assert 400 < meter.cost.generated <= 510
 
 
@@ -189,7 +198,7 @@ def test_the_teachers_scores_are_made_once_and_charged_to_each_stage(base, first
     _, meter, _ = first("kd.logits")
     (kept,) = (base.parent / "shared").glob("logprobs-*/tokens.npy")
     made = kept.stat().st_mtime_ns
-    _, again = run("kd.logits", base, tmp_path, seed=5)
+    _, again = run("kd.logits", base, tmp_path, Given(seed=5))
     assert kept.stat().st_mtime_ns == made
     assert again.cost.scored_tokens == meter.cost.scored_tokens > 0
     assert meter.cost.flops_teacher == 2.0 * meter.n_teacher_params * meter.cost.scored_tokens
@@ -253,13 +262,18 @@ def test_a_teacher_with_another_vocabulary_is_refused_and_one_padded_further_is_
 
 def test_rollouts_that_cannot_be_judged_are_left_out_and_groups_without_variance_are_counted(base, tmp_path):
     calls = iter(range(10**6))
-    _, meter = run("rl", base, tmp_path, budget=1.0, reward_threads=1,
-                   judge=graded(lambda *_: [None, 1.0, 0.0][next(calls) // 8 % 3]))  # fmt: skip
+    _, meter = run(
+        "rl",
+        base,
+        tmp_path,
+        Given(budget=1.0, judge=graded(lambda *_: [None, 1.0, 0.0][next(calls) // 8 % 3])),
+        reward_threads=1,
+    )
     assert meter.cost.zero_advantage == meter.cost.rollouts == 32  # every group is all None, all 1 or all 0
 
 
 def test_rl_that_can_judge_nothing_ends_as_collapsed_with_the_parents_weights(base, tmp_path):
-    trained, _ = run("rl", base, tmp_path, judge=graded(lambda *_: None))
+    trained, _ = run("rl", base, tmp_path, Given(judge=graded(lambda *_: None)))
     assert trained.status == "collapsed"
     assert trained.why == "none of the 32 rollouts of a step could be graded"
     assert digest(trained) == open_checkpoint(base).digest
@@ -268,7 +282,7 @@ def test_rl_that_can_judge_nothing_ends_as_collapsed_with_the_parents_weights(ba
 def test_rl_that_can_judge_no_more_ends_with_its_last_sound_checkpoint(base, tmp_path):
     calls = iter(range(10**6))
     trained, meter = run(
-        "rl", base, tmp_path, judge=graded(lambda row, text: digits(row, text) if next(calls) < 192 else None)
+        "rl", base, tmp_path, Given(judge=graded(lambda row, text: digits(row, text) if next(calls) < 192 else None))
     )
     assert trained.status == "collapsed"
     assert meter.cost.steps == 192 // 32
@@ -284,7 +298,7 @@ def test_a_loss_that_is_not_finite_ends_as_collapsed_with_sound_weights(base, tm
 
 
 def test_a_reference_model_is_charged_for_what_it_reads(base, tmp_path):
-    _, meter = run("rl", base, tmp_path, budget=1.0, kl_coef=0.1)
+    _, meter = run("rl", base, tmp_path, Given(budget=1.0), kl_coef=0.1)
     assert len(series(tmp_path, "kl")) == 1
     cost = meter.cost
     assert cost.generate_prompt_tokens == 22 * cost.rollouts + cost.train_tokens
@@ -299,13 +313,13 @@ def test_rows_too_long_are_refused_above_a_small_share(base, tmp_path):
 
 def test_a_few_rows_too_long_are_left_out_whole(base, tmp_path):
     long = replace(sums()[0], sample=replace(sums()[0].sample, id="add/train/long"), completion="1" * 100)
-    _, meter = run("sft", base, tmp_path, rows=(*sums(), long))
+    _, meter = run("sft", base, tmp_path, Given(rows=(*sums(), long)))
     assert meter.cost.unique_prompts == 60
 
 
 def test_a_row_without_completion_is_refused_by_name(base, tmp_path):
     with pytest.raises(ValueError, match="trainer 'kd': row 'add/train/0' has no completion to train on"):
-        run("kd", base, tmp_path, rows=tuple(replace(row, completion=None) for row in sums()))
+        run("kd", base, tmp_path, Given(rows=tuple(replace(row, completion=None) for row in sums())))
 
 
 def test_a_template_that_trains_no_end_of_turn_is_refused(base, tmp_path):
@@ -325,8 +339,8 @@ def test_micro_batches_change_a_step_by_rounding_only(base, tmp_path):
     import torch
     from safetensors.torch import load_file
 
-    whole, _ = run("rl", base, tmp_path / "whole", budget=1.0)
-    split, _ = run("rl", base, tmp_path / "split", budget=1.0, micro_batch=8)
+    whole, _ = run("rl", base, tmp_path / "whole", Given(budget=1.0))
+    split, _ = run("rl", base, tmp_path / "split", Given(budget=1.0), micro_batch=8)
     start, a, b = (load_file(path / "model.safetensors") for path in (base, whole.path, split.path))
     moved = math.sqrt(sum(float((a[k] - start[k]).square().sum()) for k in a))
     apart = math.sqrt(sum(float((a[k] - b[k]).square().sum()) for k in a))

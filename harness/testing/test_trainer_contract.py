@@ -16,7 +16,7 @@ import pytest
 from harness import registry
 from harness.checkpoints import open_checkpoint
 from harness.meter import Meter
-from harness.testing.training import comparable, digest, make_models, run, series, snapshots
+from harness.testing.training import Given, comparable, digest, make_models, run, series, snapshots
 from harness.types import Checkpoint, Cost, Trained
 
 First = Callable[[str], tuple[Trained, Meter, Path]]
@@ -113,7 +113,7 @@ def test_one_seed_repeats_bit_for_bit(name: str, base: Path, first: First, tmp_p
 
 @pytest.mark.parametrize("name", RARELY)
 def test_another_seed_gives_other_weights(name: str, base: Path, first: First, tmp_path: Path) -> None:
-    assert digest(run(name, base, tmp_path, seed=1)[0]) != digest(first(name)[0])
+    assert digest(run(name, base, tmp_path, Given(seed=1))[0]) != digest(first(name)[0])
 
 
 @pytest.fixture(scope="session")
@@ -126,12 +126,12 @@ def killed(base: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest
 import os, sys
 from pathlib import Path
 import trl
-from harness.testing.training import Fatal, run
+from harness.testing.training import Fatal, Given, run
 base, folder = map(Path, sys.argv[1:3])
 for name in sys.argv[3:]:
     if not os.fork():  # what is imported once serves all
         sys.stderr.write(f"{name}: killed in ")
-        run(name, base, folder / name, meter=Fatal)
+        run(name, base, folder / name, Given(meter=Fatal))
         os._exit(0)
     print(os.wait()[1])
 """

@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,31 +107,43 @@ class Fatal(Meter):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(
-    name: str,
-    base: Path,
-    out: Path,
-    *,
-    seed: int = 0,
-    judge: Judge | None = None,
-    rows: Sequence[TrainRow] | None = None,
-    meter: type[Meter] = Meter,
-    budget: float | None = None,
-    unit: BudgetUnit = "tokens",
-    **config: Any,
-) -> tuple[Trained, Meter]:
+@dataclass(frozen=True)
+class Given:
+    """What a stage is given beside its settings. budget None: about 20 steps of tokens; rows None: `sums()`."""
+
+    seed: int = 0
+    judge: Judge | None = None  # None: the share of digits
+    rows: Sequence[TrainRow] | None = None
+    meter: type[Meter] = Meter
+    budget: float | None = None
+    unit: BudgetUnit = "tokens"
+
+
+def run(name: str, base: Path, out: Path, given: Given = Given(), **config: Any) -> tuple[Trained, Meter]:
     """What a trainer hands back after one stage from `make_models`' base, and the meter. config: changed settings."""
     trainer = registry.load("trainer", name)()
     resolved = asdict(trainer.Config(**(settings(name) | config)))
     parent = open_checkpoint(base)
     teacher = open_checkpoint(base.with_name("teacher")) if "teacher" in trainer.needs else None
-    spend = Budget(budget_of(name) if budget is None else budget, unit)
-    digest = teacher.digest if teacher else ""
-    stage = Stage(name, resolved, parent.digest, digest, parent.tokenizer_digest, "rows", ("add@1",), seed, spend, {})
+    spend = Budget(budget_of(name) if given.budget is None else given.budget, given.unit)
+    stage = Stage(
+        trainer=name,
+        config=resolved,
+        parent=parent.digest,
+        teacher=teacher.digest if teacher else "",
+        tokenizer=parent.tokenizer_digest,
+        data="rows",
+        tasks=("add@1",),
+        seed=given.seed,
+        budget=spend,
+        versions={},
+    )
     out.mkdir(parents=True, exist_ok=True)
-    counted = meter(spend, matmul_params(base), matmul_params(teacher.path) if teacher else 0, out / "progress.jsonl")
-    data = TrainData(sums() if rows is None else rows, judge or graded(digits), teacher, base.parent / "shared")
-    return trainer.train(stage, parent, data, counted, out / "work"), counted
+    n_teacher = matmul_params(teacher.path) if teacher else 0
+    meter = given.meter(spend, matmul_params(base), n_teacher, out / "progress.jsonl")
+    rows, judge = sums() if given.rows is None else given.rows, given.judge or graded(digits)
+    data = TrainData(rows, judge, teacher, base.parent / "shared")
+    return trainer.train(stage, parent, data, meter, out / "work"), meter
 
 
 def digest(trained: Trained) -> str:
