@@ -189,7 +189,7 @@ class TrainData:
 class Trainer(Protocol):
     """One training method. Importing the module that holds it must not import torch; `train` may.
 
-    needs: "completions": rows hold reference solutions; "traces": rows hold the teacher's solutions that were judged
+    needs: "completions": rows hold reference solutions; "traces": rows hold the teacher's solutions that were graded
     right; "teacher": the teacher itself. None of the first two: rows are prompts. samples: whether the loop samples, so
     that a budget of generated tokens ends it.
     """
@@ -202,7 +202,7 @@ class Trainer(Protocol):
         """Train from `parent` until `meter` says the budget is spent; end in a full checkpoint under `out`.
 
         `out` may hold what an interrupted earlier call left: go on from there. Report progress with `meter.report`.
-        Checkpoints on the way may be left in `out/snapshots/<name>` with `cost.json` beside the weights: all are judged
+        Checkpoints on the way may be left in `out/snapshots/<name>` with `cost.json` beside the weights: all are scored
         on dev, and the best is the one that counts.
         """
         ...

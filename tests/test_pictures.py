@@ -394,8 +394,8 @@ def test_a_boards_differences_are_its_rows_less_the_base():
 
 def test_every_item_of_every_row_is_counted_in_one_class():
     svg = wins(["kd", "rl"], VERDICTS, "base")
-    said = ["gained 1", "lost 1", "both right 2", "both wrong 2", "mixed or not judged 2"]
-    other = ["gained 2", "lost 1", "both right 2", "both wrong 1", "mixed or not judged 2"]
+    said = ["gained 1", "lost 1", "both right 2", "both wrong 2", "mixed or not graded 2"]
+    other = ["gained 2", "lost 1", "both right 2", "both wrong 1", "mixed or not graded 2"]
     shown = [text for text in texts(svg) if re.match("gained|lost|both|mixed or", text)]
     assert shown == said + other
     assert "8 items, from those that most of the 3 rows solve (left) to those that none does." in note(svg)
@@ -612,8 +612,8 @@ def test_every_picture_has_one_sentence_with_its_numbers():
         "forest": "Differences to base in points (95 % interval): teacher +50.0 (+48.0 to +52.0); "
         "kd +30.0 (+28.0 to +32.0), better; sft +20.0 (+18.0 to +22.0); rl +10.0 (+8.0 to +12.0).",
         "ranks": "Possible ranks: kd 1 to 2; sft 1 to 2; rl 3; among the best: kd, sft.",
-        "wins": "Of 8 items, against base: kd 1 gained, 1 lost, 2 both right, 2 both wrong, 2 mixed or not judged; "
-        "rl 2 gained, 1 lost, 2 both right, 1 both wrong, 2 mixed or not judged.",
+        "wins": "Of 8 items, against base: kd 1 gained, 1 lost, 2 both right, 2 both wrong, 2 mixed or not graded; "
+        "rl 2 gained, 1 lost, 2 both right, 1 both wrong, 2 mixed or not graded.",
     }
 
 

@@ -44,7 +44,7 @@ class LoadedTask:
     task: Any
     random_state: tuple[Any, Any]  # of `random` and of numpy when it had been loaded: the prompts go on from there
     samples: tuple[Sample, ...] | None = None
-    alone: bool = False  # judges only in the main thread of a process, since its code may set alarms
+    alone: bool = False  # grades only in the main thread of a process, since its code may set alarms
 
 
 LOAD_LOCK = threading.RLock()  # loading changes the state of the process for a moment

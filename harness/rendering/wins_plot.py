@@ -19,7 +19,7 @@ CLASSES: Mapping[str, str] = {  # outcome of an item -> colour
     "lost": RED,
     "both right": "#b5b5b5",
     "both wrong": "#f0f0f0",
-    (_MIXED := "mixed or not judged"): PURPLE,
+    (_MIXED := "mixed or not graded"): PURPLE,
 }
 MOST_CORNERS = 14_000  # of a map of items: about 210 kB
 
@@ -68,7 +68,7 @@ def _won(
 
 def _class(ours: float | None, theirs: float | None) -> str:
     words = {(1.0, 0.0): "gained", (0.0, 1.0): "lost", (1.0, 1.0): "both right", (0.0, 0.0): "both wrong"}
-    return "mixed or not judged" if ours is None or theirs is None else words.get((ours, theirs), "mixed or not judged")
+    return "mixed or not graded" if ours is None or theirs is None else words.get((ours, theirs), "mixed or not graded")
 
 
 def _by_difficulty(columns: Sequence[Sequence[float | None]]) -> list[int]:
