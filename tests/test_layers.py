@@ -1,9 +1,11 @@
 """Imports point one way, folder by folder, and looking around is cheap."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,25 @@ def test_plugins_and_tasks_use_what_a_stranger_may_use(package):
             root = imported.split(".")[0]
             assert root == package or not root.startswith("harness_"), f"{name} imports {imported}"
             assert root != "harness" or folder(imported) in allowed, f"{name} imports {imported}"
+
+
+BENCHMARKS = sorted((ROOT / "tests" / "bench").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_benchmarks_import_what_exists(path):
+    """Also in the programs they hold as text: nothing else runs them in CI."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    found = [(node.module or "", alias.name) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+             for alias in node.names]  # fmt: skip
+    for text in texts:
+        for module, names in re.findall(r"^\s*from (harness[\w.]*) import ([\w, ]+)", text, re.M):
+            found += [(module, name.strip()) for name in names.split(",")]
+    for module, name in found:
+        if module.split(".")[0] == "harness":
+            exists = f"{module}.{name}" in SOURCES or hasattr(import_module(module), name)
+            assert exists, f"{path.name} imports {name} from {module}"
 
 
 def _cpu_seconds(*command):

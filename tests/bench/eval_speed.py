@@ -22,6 +22,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.protocols import Task
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 N, MAX_TOKENS, CONTEXT = 256, 64, 1024
@@ -52,10 +54,10 @@ for line in sys.stdin:
 """
 
 
-class Questions:
+class Questions(Task):
     """A task of plain prompts, another set each round."""
 
-    name, version, needs_sandbox = "questions", "1", False
+    name, version, grader, needs_sandbox = "questions", "1", "number-1", False
     max_tokens, stop = MAX_TOKENS, ()
 
     def __init__(self, start: int, n: int = N) -> None:

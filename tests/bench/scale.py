@@ -27,7 +27,9 @@ from harness.interop.replay_engine import ReplayEngine
 from harness.evaluation.evaluate import evaluate, summarised
 from harness.evaluation.job import EvalJob
 from harness.evaluation.grading_pool import Graders
-from harness.board.build import Entry, Run, build
+from harness.board.build import build_board
+from harness.board.entries import Entry, RecordFiles, Run
+from harness.board.facts import BoardFacts
 from harness.types import Checkpoint, SamplingParams
 
 def main():
@@ -39,7 +41,8 @@ def main():
         found = evaluate(of, engine, Checkpoint(Path("."), engine.digest, ""), graders, Path(sys.argv[2]))
     judged = time.monotonic() - began
     records, digest = summarised([found])
-    board = build("t", [Entry("t", "model", (Run(engine.digest, records, records=RecordFiles(content=digest)),))], {{}})
+    run = Run(engine.digest, records, records=RecordFiles(content=digest))
+    board = build_board("t", [Entry("t", "model", (run,))], BoardFacts())
     row = board.rows[0]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     summed = time.monotonic() - began - judged
