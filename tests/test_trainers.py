@@ -27,7 +27,7 @@ def killed_in_a_save(base, tmp_path_factory):
     """A stage of sft that was killed, whose last resumable checkpoint is damaged as by a kill while it was written."""
     out = tmp_path_factory.mktemp("damaged")
     code = (
-        "import sys; from pathlib import Path; from harness.testing.training import Fatal, run\n"
+        "import sys; from pathlib import Path; from harness.testing.training import Fatal, Given, run\n"
         "run('sft', Path(sys.argv[1]), Path(sys.argv[2]), Given(meter=Fatal))"
     )
     assert subprocess.run([sys.executable, "-c", code, base, out], capture_output=True).returncode == -9
