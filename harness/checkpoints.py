@@ -23,6 +23,13 @@ _ITEM_BITS = {
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
     **dict.fromkeys(("BOOL", "I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
 }
+# dtype -> its bits as numpy reads them, and those of the exponent: a value that has all of these is NaN or infinite
+_EXPONENTS = {
+    "F64": ("<u8", 0x7FF0_0000_0000_0000),
+    "F32": ("<u4", 0x7F80_0000),
+    "F16": ("<u2", 0x7C00),
+    "BF16": ("<u2", 0x7F80),
+}
 _LFS_POINTER = b"version https://git-lfs"
 _MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 _CHUNK_BYTES = 1 << 22
@@ -99,6 +106,11 @@ def _tensors(path: Path) -> dict[str, _Tensor]:
     """Every tensor by name, from one file or from the shards the index names."""
     index = path / "model.safetensors.index.json"
     single = path / "model.safetensors"
+    if single.exists() and index.exists():
+        raise BadCheckpoint(
+            f"{path}: model.safetensors lies beside the shards of model.safetensors.index.json, and tools disagree on "
+            "which of them counts; remove the ones that are out of date"
+        )
     if single.exists():
         return _header(single)
     if not index.exists():
@@ -149,16 +161,27 @@ def _tensor(file: Path, base: int, entry: dict[str, Any]) -> _Tensor:
 
 
 def _weights_digest(tensors: dict[str, _Tensor]) -> str:
+    """Raises `BadCheckpoint` naming a tensor that holds NaN or an infinity."""
+    import numpy as np
+
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         head = json.dumps([name, tensor.dtype, tensor.shape])
         digest.update(len(head).to_bytes(8, "little") + head.encode())
         with tensor.file.open("rb") as stream:
             stream.seek(tensor.start)
-            left = tensor.n_bytes
+            left, n_unsound = tensor.n_bytes, 0
             while chunk := stream.read(min(left, _CHUNK_BYTES)):
                 digest.update(chunk)
                 left -= len(chunk)
+                if tensor.dtype in _EXPONENTS:
+                    bits, exponent = _EXPONENTS[tensor.dtype]
+                    n_unsound += int(np.count_nonzero((np.frombuffer(chunk, bits) & exponent) == exponent))
+        if n_unsound:
+            raise BadCheckpoint(
+                f"{tensor.file}: tensor {name!r} holds {n_unsound:,} values that are NaN or infinite; its training "
+                "diverged, or it was saved wrongly: take an earlier checkpoint"
+            )
     return digest.hexdigest()
 
 
@@ -170,11 +193,14 @@ def _tokenizer_digest(path: Path) -> str:
 
 
 def chat_template(path: Path) -> str:
-    """The chat template of a model folder; "" if there is none."""
+    """The chat template of a model folder; of several named ones "default"; "" if there is none."""
     file = path / "chat_template.jinja"
     if file.exists():
         return file.read_text(encoding="utf-8")
     template = _json(path / "tokenizer_config.json").get("chat_template")
+    if isinstance(template, list):  # [{"name": "default", "template": ...}, ...]
+        named = {each.get("name"): each.get("template") for each in template if isinstance(each, dict)}
+        template = named.get("default")
     return template if isinstance(template, str) else ""
 
 

@@ -45,6 +45,14 @@ def lose_a_shard(path: Path) -> None:
     (path / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def leave_a_stale_file(path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    AutoModelForCausalLM.from_pretrained(path).save_pretrained(path / "shards", max_shard_size="100KB")
+    for file in (path / "shards").glob("model*"):
+        file.rename(path / file.name)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -59,6 +67,7 @@ def lose_a_shard(path: Path) -> None:
         (truncate, r"its header lists \d+; the file is truncated"),
         (point_to_lfs, "Git LFS pointer, not the weights; run `git lfs pull`"),
         (lose_a_shard, "shard model-00001-of-00002.safetensors is missing"),
+        (leave_a_stale_file, "model.safetensors lies beside the shards of .* remove the ones that are out of date"),
         (lambda path: (path / "tokenizer.json").unlink(), "no tokenizer.json"),
         (lambda path: (path / "chat_template.jinja").unlink(), "no chat template"),
     ],
@@ -70,6 +79,36 @@ def test_a_folder_that_is_no_full_model_is_refused_with_the_reason(
     with pytest.raises(BadCheckpoint, match=message) as refusal:
         open_checkpoint(model)
     assert str(model) in str(refusal.value)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_tensor_that_holds_nan_or_an_infinity_is_named(model: Path, dtype: str, value: float) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    file = model / "model.safetensors"
+    tensors = {name: tensor.to(getattr(torch, dtype)) for name, tensor in load_file(file).items()}
+    tensors["model.norm.weight"][1] = torch.finfo(getattr(torch, dtype)).max  # large, and sound
+    save_file(tensors, file, metadata={"format": "pt"})
+    open_checkpoint(model)
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = value
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(BadCheckpoint, match=r"'model\.layers\.1\.mlp\.up_proj\.weight' holds 1 values that are NaN"):
+        open_checkpoint(model)
+
+
+def test_of_several_named_templates_the_default_one_counts(model: Path) -> None:
+    before = open_checkpoint(model).tokenizer_digest
+    template = model / "chat_template.jinja"
+    named = [{"name": "tool_use", "template": "{{ tools }}"}, {"name": "default", "template": template.read_text()}]
+    template.unlink()
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    (model / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": named}))
+    assert open_checkpoint(model).tokenizer_digest == before
+    (model / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": named[:1]}))
+    with pytest.raises(BadCheckpoint, match="no chat template"):
+        open_checkpoint(model)
 
 
 def test_the_weights_digest_ignores_file_layout_and_metadata(model: Path, tmp_path: Path) -> None:
