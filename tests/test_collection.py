@@ -23,7 +23,7 @@ def four(tmp_path):
     """Two runs of one task, one of the same under other prompts, one of another task."""
     written(tmp_path / "a", A, "a" * 64, "a")
     written(tmp_path / "b", B, "b" * 64, "b")
-    written(tmp_path / "other", C, "c" * 64, "other", prompt_hash="x")
+    written(tmp_path / "other", C, "c" * 64, "other", sampling={"temperature": 1.0})
     written(tmp_path / "u", C, "d" * 64, "u", task="u")
     return tmp_path
 

@@ -81,7 +81,6 @@ def test_a_difference_within_noise_names_what_could_have_been_seen(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"prompt_hash": "other"}, "differ in prompt at t t/test/000"),
         ({"grader_version": "2"}, "differ in grader version"),
         ({"sampling": {"temperature": 1.0}}, "differ in decoding"),
         ({"engine": "vllm"}, "differ in engine"),
@@ -92,6 +91,16 @@ def test_what_is_not_comparable_is_refused_by_field(tmp_path, changes, message):
     both = [written(tmp_path / "a", A, "a" * 64, "a"), written(tmp_path / "b", B, "b" * 64, "b", **changes)]
     with pytest.raises(NotComparable, match=message):
         against_reference.compare_to_reference("t", existing_runs.read_runs(both), None, [])
+
+
+def test_models_with_chat_templates_of_their_own_are_compared_by_item_and_messages(tmp_path):
+    both = [written(tmp_path / "a", A, "a" * 64, "a"), written(tmp_path / "b", B, "b" * 64, "b", prompt_hash="other")]
+    facts = against_reference.compare_to_reference("t", existing_runs.read_runs(both), None, [])
+    assert [note["kind"] for note in facts["board"]["notes"]] == ["prompts differ"]
+    assert "prompts differ between rows" in against_reference.comparison_markdown(facts)
+    collected, groups = collection.collect_runs("t", both, "", "strict")
+    assert len(groups) == 1
+    refuse_unlike_schema(collected)
 
 
 def test_other_items_are_refused(tmp_path):

@@ -108,6 +108,24 @@ def test_rows_that_cannot_be_compared_are_refused_by_field(field, changes):
         build.build_board("t", [Entry("base", "base", (run([1, 0]),)), other], BoardFacts())
 
 
+@pytest.mark.parametrize("role", ["teacher", "model"])
+def test_a_reference_with_a_chat_template_of_its_own_is_a_row_and_a_note(role):
+    """The teacher comes first, as in `harness compare`: what was trained is compared with the base all the same."""
+    teacher = Entry(role, role, (run([1, 1], prompt_hash="other"),))
+    base, trained = Entry("base", "base", (run([1, 0]),)), Entry("x", "strategy", (run([1, 1], seed=1),))
+    board = build.build_board("t", [teacher, base, trained], BoardFacts())
+    assert [note.kind for note in board.notes] == ["prompts differ"]
+    assert {row["name"]: row.get("difference", {}).get("value") for row in board.rows} == {
+        role: 0.5, "x": 0.5, "base": None
+    }  # fmt: skip
+    odd = Entry("y", "strategy", (run([1, 1], seed=1, prompt_hash="other"),))
+    with pytest.raises(NotComparable, match="'y' and 'base' differ in prompt"):
+        build.build_board("t", [teacher, base, odd], BoardFacts())
+    recorded = Entry("m", "model", (replace(run([1, 1], prompt_hash="other"), digest="recorded:x"),))
+    with pytest.raises(NotComparable, match="'m' and 'base' differ in prompt"):
+        build.build_board("t", [base, recorded], BoardFacts())
+
+
 def test_rows_over_different_items_are_refused():
     with pytest.raises(NotComparable, match=r"not evaluated on the same items: .*t/test/2"):
         build.build_board(

@@ -19,6 +19,8 @@ from harness.records.columns import COMPARED, Columns
 from harness.statistics import intervals
 from harness.types import BudgetUnit, Cost
 
+_OF_ONE_BASE = {"base", "strategy"}  # roles whose checkpoints share a tokenizer and a chat template
+
 
 def build_board(
     title: str,
@@ -33,7 +35,7 @@ def build_board(
     defects: for each task, items that are known to be faulty (id -> why); a second score leaves them out.
     """
     reference, reading = ranking.reference, ranking.reading
-    refuse_mixed(entries)
+    notes = [*notes, *([Note("prompts differ")] if refuse_mixed(entries) else [])]
     base = next((e for e in entries if e.name == reference or (not reference and e.role == "base")), None)
     first = entries[0].runs[0].columns
     rows = sorted(
@@ -48,9 +50,7 @@ def build_board(
         next(row for row in rows if row["name"] == name).update(place)
     _add_verdicts(rows)
     name = base.name if base else ""
-    return Board(
-        title, rows, list(first.tasks), sizes, facts, list(notes), pairs=found, reference=name, reading=reading
-    )
+    return Board(title, rows, list(first.tasks), sizes, facts, notes, pairs=found, reference=name, reading=reading)
 
 
 def _add_verdicts(rows: Sequence[dict[str, Any]]) -> None:
@@ -96,24 +96,41 @@ def _places(found: Sequence[Mapping[str, Any]], scores: Mapping[str, np.ndarray]
     return {name: {"rank": list(ranks[name]), "among_best": p >= intervals.LEVEL} for name, p in best.items()}
 
 
-def refuse_mixed(entries: Iterable[Entry]) -> None:
-    """Raise `NotComparable` unless all runs answered the same prompts for the same items under the same rules."""
-    runs = [(entry.name, run.columns.places) for entry in entries for run in entry.runs]
-    name, places = runs[0]
-    keys = set(zip(places.tasks, places.ids, places.repeats, strict=True))
-    for other, mine in runs[1:]:
+def refuse_mixed(entries: Iterable[Entry]) -> bool:
+    """Whether prompts differ by chat template. Raise `NotComparable` if runs differ in an item or a rule.
+
+    Models of several families render equal messages by templates of their own. The base and what was trained from it
+    share one, so among them a prompt that differs is a fault; so it is among recorded replies, whose messages are not
+    known to be equal.
+    """
+    runs = [(e, run) for e in entries for run in e.runs]
+    runs.sort(key=lambda pair: pair[0].role not in _OF_ONE_BASE)  # stable: all others are compared with these
+    (first, first_run), *others = runs
+    places, differ = first_run.columns.places, False
+    for entry, run in others:
+        mine = run.columns.places
         if mine.same_as(places):
             continue
-        if odd := sorted(keys ^ set(zip(mine.tasks, mine.ids, mine.repeats, strict=True))):
-            raise NotComparable(f"{other!r} and {name!r} were not evaluated on the same items: {odd[0]} is in one only")
+        keys = [set(zip(of.tasks, of.ids, of.repeats, strict=True)) for of in (mine, places)]
+        if odd := sorted(keys[0] ^ keys[1]):
+            raise NotComparable(
+                f"{entry.name!r} and {first.name!r} were not evaluated on the same items: {odd[0]} is in one only"
+            )
         for field_name in COMPARED:
-            both = zip(mine.compared[field_name], places.compared[field_name], strict=True)
-            for place, (ours, theirs) in enumerate(both):
-                if ours != theirs:
-                    raise NotComparable(
-                        f"{other!r} and {name!r} differ in {field_name} at {mine.tasks[place]} {mine.ids[place]}: "
-                        f"{ours!r} and {theirs!r}; evaluate both again under the same settings"
-                    )
+            ours, theirs = mine.compared[field_name], places.compared[field_name]
+            place = next((at for at, both in enumerate(zip(ours, theirs, strict=True)) if both[0] != both[1]), None)
+            if place is None:
+                continue
+            related = {entry.role, first.role} <= _OF_ONE_BASE
+            recorded = any(digest.startswith("recorded:") for digest in (run.digest, first_run.digest))
+            if field_name != "prompt" or related or recorded:
+                raise NotComparable(
+                    f"{entry.name!r} and {first.name!r} differ in {field_name} at {mine.tasks[place]} "
+                    f"{mine.ids[place]}: {ours[place]!r} and {theirs[place]!r}; evaluate both again under the same "
+                    "settings"
+                )
+            differ = True
+    return differ
 
 
 def _row(

@@ -14,7 +14,7 @@ from harness.board.board_json import read_board_json
 from harness.board.entries import SCHEMA, Board, Entry, Ranking, board_from_json
 from harness.board.facts import BoardFacts, Note, facts_from_json
 from harness.board.recorded_facts import recorded_facts
-from harness.errors import DataError
+from harness.errors import DataError, NotComparable
 from harness.rendering import tables
 
 KIND = "collection"
@@ -60,13 +60,20 @@ def _groups(entries: Sequence[Entry]) -> list[list[Entry]]:
     """Entries that can be compared, together."""
     found: list[list[Entry]] = []
     for entry in entries:
-        places = entry.runs[0].columns.places
-        group = next((g for g in found if g[0].runs[0].columns.places.same_as(places)), None)
+        group = next((g for g in found if _comparable(g[0], entry)), None)
         if group is None:
             found.append([entry])
         else:
             group.append(entry)
     return found
+
+
+def _comparable(entry: Entry, other: Entry) -> bool:
+    try:
+        build.refuse_mixed([entry, other])
+    except NotComparable:
+        return False
+    return True
 
 
 def _board(title: str, entries: Sequence[Entry], reference: str, reading: str, sources: Sequence[str] = ()) -> Board:

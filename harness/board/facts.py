@@ -16,7 +16,7 @@ from harness.types import Budget, EngineInfo, SamplingParams, Split
 
 T = TypeVar("T")
 
-NoteKind = Literal["limited", "engine fallback", "prompts not recorded"]
+NoteKind = Literal["limited", "engine fallback", "prompts not recorded", "prompts differ"]
 TuningDifference = Literal["base", "material", "budget", "dev items"]
 
 
