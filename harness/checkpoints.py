@@ -192,6 +192,33 @@ def _tokenizer_digest(path: Path) -> str:
     return sha256_of([rules, chat_template(path)])
 
 
+def vocabulary_difference(student: Path, teacher: Path) -> str:
+    """Why the teacher's log-probabilities cannot be compared with the student's token by token; "" if they can.
+
+    Models of one family pad the same vocabulary to different sizes; the teacher must have at least as many rows.
+    """
+    (mine, my_end), (theirs, their_end) = _vocabulary(student), _vocabulary(teacher)
+    who = f"the teacher {teacher.name} and the student {student.name}"
+    if mine != theirs or my_end != their_end:
+        odd = sorted(mine.items() ^ theirs.items())
+        first = str(odd[0]) if odd else f"end of turn: {my_end}, {their_end}"
+        return f"{who} have different vocabularies (first difference: {first})"
+    sizes = [_json(path / "config.json").get("vocab_size", len(mine)) for path in (student, teacher)]
+    if sizes[1] < sizes[0]:
+        return f"{who} pad their vocabulary to {sizes[1]} and {sizes[0]} rows, the teacher to fewer"
+    return ""
+
+
+def _vocabulary(path: Path) -> tuple[dict[str, int], str]:
+    """Token -> id, added tokens included, and the token that ends a turn."""
+    tokenizer = _json(path / "tokenizer.json")
+    held = tokenizer.get("model", {}).get("vocab", {})
+    tokens = dict(held) if isinstance(held, dict) else {piece: i for i, (piece, _) in enumerate(held)}
+    tokens |= {added["content"]: added["id"] for added in tokenizer.get("added_tokens", ())}
+    end = _json(path / "tokenizer_config.json").get("eos_token", "")
+    return tokens, end["content"] if isinstance(end, dict) else str(end)
+
+
 def chat_template(path: Path) -> str:
     """The chat template of a model folder; of several named ones "default"; "" if there is none."""
     file = path / "chat_template.jinja"

@@ -167,7 +167,7 @@ class ItemTask(Task, Protocol):
         ...
 
 
-Need = Literal["completions", "traces", "teacher"]
+Need = Literal["completions", "traces", "teacher", "vocabulary"]
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,8 @@ class Trainer(Protocol):
     """One training method. Importing the module that holds it must not import torch; `train` may.
 
     needs: "completions": rows hold reference solutions; "traces": rows hold the teacher's solutions that were graded
-    right; "teacher": the teacher itself. None of the first two: rows are prompts. samples: whether the loop samples, so
+    right; "teacher": the teacher itself; "vocabulary": one that shares the student's tokens. None of the first
+    two: rows are prompts. samples: whether the loop samples, so
     that a budget of generated tokens ends it.
     """
 

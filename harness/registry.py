@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 from harness.errors import BadPlugin, HarnessError, UnknownName
+from harness.protocols import Need, Task
 from harness.types import TaskInfo
-
-if TYPE_CHECKING:
-    from harness.protocols import Task
 
 KINDS = ("trainer", "engine", "task", "suite", "recipe")
 CONTRACTS = {"task": "Task", "trainer": "Trainer", "engine": "InstalledEngine"}  # of harness.protocols
@@ -112,6 +110,8 @@ def refuse_broken(kind: str, name: str, place: str, plugin: Any) -> None:
     elif not is_dataclass(plugin.Config):
         raise BadPlugin(f"{who}: 'Config' must be a frozen dataclass, got {plugin.Config!r}")
     if kind == "trainer":
+        if odd := sorted(map(str, plugin.needs - set(get_args(Need)))):
+            raise BadPlugin(f"{who}: 'needs' holds {odd[0]!r}; known needs: {', '.join(get_args(Need))}")
         _refuse_config(who, plugin.Config)
 
 

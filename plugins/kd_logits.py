@@ -16,7 +16,7 @@ class KDLogits:
     """Forward KL(teacher || student) over the teacher's top-k tokens and a bucket for all others."""
 
     Config: ClassVar[type] = LogitsConfig
-    needs: ClassVar[frozenset[Need]] = frozenset({"traces", "teacher"})
+    needs: ClassVar[frozenset[Need]] = frozenset({"traces", "teacher", "vocabulary"})
     samples: ClassVar[bool] = False
 
     def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:

@@ -16,7 +16,7 @@ class KDOnPolicy:
     """Samples replies at temperature 1 and moves every token's distribution towards the teacher's. Grades nothing."""
 
     Config: ClassVar[type] = OnPolicyConfig
-    needs: ClassVar[frozenset[Need]] = frozenset({"teacher"})
+    needs: ClassVar[frozenset[Need]] = frozenset({"teacher", "vocabulary"})
     samples: ClassVar[bool] = True
 
     def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:

@@ -28,7 +28,7 @@ class KDRL:
     """`GRPO` with the teacher's log-ratio added to the advantage of every token."""
 
     Config: ClassVar[type] = JointConfig
-    needs: ClassVar[frozenset[Need]] = frozenset({"teacher"})
+    needs: ClassVar[frozenset[Need]] = frozenset({"teacher", "vocabulary"})
     samples: ClassVar[bool] = True
 
     def train(self, stage: Stage, parent: Checkpoint, data: TrainData, meter: Meter, out: Path) -> Trained:

@@ -69,6 +69,31 @@ def test_a_folder_that_is_no_model_is_named_with_what_is_missing(tmp_path):
     refused(harness("compare", "--base", "cut", *SUFFICIENT, cwd=tmp_path), 2, "model.safetensors")
 
 
+@pytest.mark.parametrize("dry", [("--dry-run",), ()])
+def test_train_data_without_completions_is_refused_before_anything_is_loaded(tmp_path, dry):
+    rows = [{"prompt": f"{i} + 1 =", "target": str(i + 1)} for i in range(20)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ("compare", "--tasks", "pico_math", "--train-data", "t.jsonl", "--strategies", "rl,sft", *dry)
+    refused(harness(*arguments, cwd=tmp_path), 2, "trainer 'sft' learns from completions, and none of the 20 rows of")
+    rows = [{**row, "compltion": "#### 1", "source": "mine"} for row in rows]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    refused(harness(*arguments, cwd=tmp_path), 2, "line 1: unknown field 'compltion': did you mean 'completion'?")
+
+
+@pytest.mark.parametrize("dry", [("--dry-run",), ()])
+def test_a_teacher_of_another_vocabulary_is_refused_where_tokens_are_compared(tmp_path, dry):
+    other = Path(shutil.copytree(pico.TEACHER, tmp_path / "other"))
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    words = tokenizer["model"]["vocab"]
+    one, two = sorted(words)[40:42]
+    words[one], words[two] = words[two], words[one]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    arguments = ("compare", "--teacher", str(other), "--limit", "2", *SUFFICIENT, *dry)
+    run = harness(*arguments, "--strategies", "kd,kd.logits", cwd=tmp_path)
+    refused(run, 2, "trainer 'kd.logits' compares tokens, and the teacher other and the student base have different")
+    assert not (tmp_path / "r" / "evals").exists()
+
+
 def test_held_out_items_of_a_train_set_are_left_out_and_counted(tmp_path):
     held_out = PicoMath().samples("test")[3]
     rows = [

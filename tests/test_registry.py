@@ -62,6 +62,11 @@ def test_a_trainers_config_is_a_dataclass_of_defaults():
         registry.refuse_broken("trainer", "mine", "mine:Mine", Without(SFT, Config=dict))
 
 
+def test_an_unknown_need_of_a_trainer_is_named():
+    with pytest.raises(BadPlugin, match="'needs' holds 'teachers'; known needs: completions, traces, teacher, vocab"):
+        registry.refuse_broken("trainer", "mine", "mine:Mine", Without(SFT, needs=frozenset({"teachers"})))
+
+
 def test_a_broken_trainer_of_another_package_is_refused_before_anything_is_trained(tmp_path):
     (tmp_path / "mine.py").write_text("class Mine:\n    Config = dict\n")
     (tmp_path / "mine-1.dist-info").mkdir()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.checkpoints import matmul_params, open_checkpoint, resolve_model
-from harness.experiment.plan import Experiment
+from harness.experiment.plan import Experiment, check_teacher
 from harness.statistics import intervals
 from harness.training import strategies
 from harness.types import Budget, Checkpoint, Strategy
@@ -20,6 +20,7 @@ PROBE_TOKENS = 2048
 def dry_run_lines(plan: Experiment) -> Iterator[str]:
     """The steps of the plan in order, with an estimate of their time."""
     base = open_checkpoint(resolve_model(plan.recipe.base))
+    check_teacher(plan, base, open_checkpoint(resolve_model(plan.recipe.teacher)) if plan.recipe.teacher else None)
     yield f"base {base.path} ({matmul_params(base.path):,} matmul weights, digest {base.digest[:12]})"
     opened = plan.open_tasks()
     items, suite = opened.items, opened.suite

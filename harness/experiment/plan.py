@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from harness import registry
+from harness.checkpoints import vocabulary_difference
 from harness.engines.opening import check_engine
 from harness.errors import BadConfig, UnknownName
 from harness.evaluation import task_lookup
@@ -17,7 +18,7 @@ from harness.experiment.recipes import Recipe
 from harness.experiment.training_data import TrainingItems, gather
 from harness.protocols import Trainer
 from harness.training.run_stage import resolve_config
-from harness.types import Strategy, TrainRow
+from harness.types import Checkpoint, Strategy, TrainRow
 
 
 @dataclass(frozen=True)
@@ -106,3 +107,17 @@ def check_plan(plan: Experiment) -> None:
                 f"trainer {name!r} distils from a teacher, and no teacher is given; add teacher = ... to the recipe, "
                 "or --teacher"
             )
+        rows = plan.train_rows
+        if "completions" in trainer.needs and rows is not None and not any(row.completion for row in rows):
+            raise BadConfig(
+                f"trainer {name!r} learns from completions, and none of the {len(rows):,} rows of {plan.train_source} "
+                "has one"
+            )
+
+
+def check_teacher(plan: Experiment, base: Checkpoint, teacher: Checkpoint | None) -> None:
+    """Raise `BadConfig` if a trainer compares the tokens of a teacher that has others than the student."""
+    for name, trainer in plan.trainers():
+        shares = "vocabulary" in trainer.needs
+        if shares and teacher is not None and (why := vocabulary_difference(base.path, teacher.path)):
+            raise BadConfig(f"trainer {name!r} compares tokens, and {why}; distil the teacher's text: kd")

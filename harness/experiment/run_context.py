@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from harness.checkpoints import open_checkpoint, resolve_model
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob
-from harness.experiment.plan import Experiment, check_plan
+from harness.experiment.plan import Experiment, check_plan, check_teacher
 from harness.experiment.training_data import TrainingItems, write_dropped
 from harness.protocols import CodeRunner, Engine, Progress
 from harness.records.run_folder import enough_space
@@ -43,6 +43,7 @@ def open_experiment(plan: Experiment, progress: Progress) -> Iterator[RunContext
     check_plan(plan)
     base = open_checkpoint(resolve_model(plan.recipe.base))
     teacher = open_checkpoint(resolve_model(plan.recipe.teacher)) if plan.recipe.teacher else None
+    check_teacher(plan, base, teacher)
     stages = sum(len(s.stages) for s in plan.strategies) * len(plan.seeds)
     enough_space(plan.folder, _space_needed(base, stages))
     opened = plan.open_tasks()

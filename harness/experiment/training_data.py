@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -176,6 +177,9 @@ def ticker(tick: Ticker, number: int, of: int, name: str) -> Callable[[int, int]
     return lambda done, total: tick((number + done / total) / of, f"{name} {done}/{total}")
 
 
+_FIELDS = ("task", "prompt", "target", "completion", "metadata")
+
+
 def read_train_data(path: Path, tasks: Sequence[str]) -> tuple[TrainRow, ...]:
     """Rows of a JSONL file, in order.
 
@@ -203,6 +207,9 @@ def _row(where: str, number: int, line: str, tasks: Sequence[str]) -> TrainRow:
     for name in ("prompt", "target"):
         if not isinstance(values.get(name), str):
             raise DataError(f"{where}: needs a text field {name!r}, got {values.get(name)!r}")
+    for key in values:  # other fields are the user's own, but a misspelt one would be missed
+        if key not in _FIELDS and (close := difflib.get_close_matches(key, _FIELDS, n=1, cutoff=0.8)):
+            raise DataError(f"{where}: unknown field {key!r}: did you mean {close[0]!r}?")
     task = values.get("task", tasks[0] if len(tasks) == 1 else None)
     if not isinstance(task, str) or task not in tasks:
         raise DataError(f"{where}: task must be one of {', '.join(tasks)}, got {task!r}")

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.atomic import write_json
+from harness.checkpoints import vocabulary_difference
 from harness.types import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -51,22 +52,10 @@ def load_teacher(teacher: Checkpoint, parent: Checkpoint) -> Any:
     Models of one family pad the same vocabulary to different sizes; only padding rows, which no token uses, are cut
     off. Raises ValueError if the vocabularies differ in any other way.
     """
-    student = AutoTokenizer.from_pretrained(parent.path, local_files_only=True)
-    other = AutoTokenizer.from_pretrained(teacher.path, local_files_only=True)
-    mine, theirs = student.get_vocab(), other.get_vocab()
-    if mine != theirs or student.eos_token != other.eos_token:
-        odd = sorted(mine.items() ^ theirs.items())[:1] or [("end of turn", f"{student.eos_token}, {other.eos_token}")]
-        raise ValueError(
-            f"the teacher {teacher.path.name} and the student {parent.path.name} have different vocabularies (first "
-            f"difference: {odd[0]}): their log-probabilities cannot be compared token by token. Distil its text: kd"
-        )
+    if why := vocabulary_difference(parent.path, teacher.path):
+        raise ValueError(f"{why}: their log-probabilities cannot be compared token by token. Distil its text: kd")
     model = load_trainable(teacher.path, torch.bfloat16 if torch.cuda.is_available() else torch.float32)
     size = json.loads((parent.path / "config.json").read_text())["vocab_size"]
-    if model.config.vocab_size < size:
-        raise ValueError(
-            f"the teacher {teacher.path.name} pads its vocabulary to {model.config.vocab_size} rows, the student to "
-            f"{size}: the teacher must have at least as many. Distil its text: kd"
-        )
     if model.config.vocab_size > size:
         model.resize_token_embeddings(size)
     return model.eval().requires_grad_(False)
