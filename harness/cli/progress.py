@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 _LOG_EVERY_S = 15.0
+_REFRESH_S = 1.0  # so that the clock moves while nothing finishes
 
 
 class ShellProgress:
@@ -24,6 +25,9 @@ class ShellProgress:
         self._active: dict[str, tuple[float, float, str]] = {}  # step -> weight, fraction, what to show
         self._lock = threading.Lock()
         self._last_log = self._start
+        self._closed = threading.Event()
+        self._refreshing = threading.Thread(target=self._keep_showing, name="progress", daemon=True)
+        self._refreshing.start()
 
     def say(self, text: str) -> None:
         """Print one line above the bar."""
@@ -52,7 +56,16 @@ class ShellProgress:
         self.say(f"  {name}: " + (f"done in {_clock(took)}" if took > 1 else "done"))
 
     def close(self) -> None:
+        self._closed.set()
+        self._refreshing.join()
         self._bar.close()
+
+    def _keep_showing(self) -> None:
+        """Show the steps also while none of them reports: a first reply may take minutes."""
+        while not self._closed.wait(_REFRESH_S):
+            with self._lock:
+                if self._active:
+                    self._show()
 
     def _show(self) -> None:
         done = self._finished + sum(weight * fraction for weight, fraction, _ in self._active.values())
@@ -63,7 +76,7 @@ class ShellProgress:
         if self._terminal:
             self._bar.n = done
             self._bar.set_description_str(" | ".join(names))
-        elif time.monotonic() - self._last_log > _LOG_EVERY_S:
+        elif time.monotonic() - self._last_log > _LOG_EVERY_S - _REFRESH_S:
             self._last_log = time.monotonic()
             spent = self._last_log - self._start
             left = f", about {_clock(spent * (self._total - done) / done)} left" if done > 0.03 * self._total else ""
