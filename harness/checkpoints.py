@@ -231,6 +231,36 @@ def chat_template(path: Path) -> str:
     return template if isinstance(template, str) else ""
 
 
+def template_warning(path: Path) -> str:
+    """What the user should know about a model's chat template; "" if it is sound, or cannot be rendered here.
+
+    A template may ignore `add_generation_prompt` if no header opens a reply ("[/INST]"). If there is a header, and the
+    prompt does not end in it, the same weights score far lower.
+    """
+    from jinja2 import TemplateError
+    from jinja2.ext import loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    if not path.is_dir():  # a server holds the model
+        return ""
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    asked = {"role": "user", "content": "question"}
+    replied = {"role": "assistant", "content": "reply-text"}
+    try:
+        render = environment.from_string(chat_template(path)).render
+        whole = render(messages=[asked, replied], add_generation_prompt=False)
+        with_prompt, without = (render(messages=[asked], add_generation_prompt=wanted) for wanted in (True, False))
+    except (TemplateError, TypeError, ValueError):  # it needs more than transformers' plain environment
+        return ""
+    header, found, _ = whole.removeprefix(without).partition(replied["content"])
+    if with_prompt != without or not found or not header.strip() or not whole.startswith(without):
+        return ""
+    return (
+        f"the chat template of {path.name} ignores add_generation_prompt: prompts do not end in {header.strip()!r}, "
+        "which opens a reply, and scores may be far below those of a complete template"
+    )
+
+
 def resolve_model(name: str) -> Path:
     """The local folder of a model; a name like "Qwen/Qwen2.5-0.5B" is fetched from the hub, or found in its cache.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.checkpoints import architecture, matmul_params, open_checkpoint
+from harness.checkpoints import architecture, matmul_params, open_checkpoint, template_warning
 from harness.errors import BadCheckpoint
 from harness.testing.models import make_model
 
@@ -109,6 +109,25 @@ def test_of_several_named_templates_the_default_one_counts(model: Path) -> None:
     (model / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": named[:1]}))
     with pytest.raises(BadCheckpoint, match="no chat template"):
         open_checkpoint(model)
+
+
+CHATML = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endfor %}"
+PROMPTED = CHATML + "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+INST = (
+    "{% for m in messages %}"
+    "{{ '[INST]' + m.content + '[/INST]' if m.role == 'user' else m.content + '</s>' }}"
+    "{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "header"),
+    [(PROMPTED, None), (INST, None), (CHATML, "<|assistant|>"), ("{{ raise_exception('no') }}", None), ("{% if", None)],
+)
+def test_a_template_that_leaves_the_reply_unopened_is_a_warning(model: Path, template: str, header: str | None) -> None:
+    (model / "chat_template.jinja").write_text(template)
+    warning = template_warning(model)
+    assert (f"prompts do not end in {header!r}, which opens a reply" in warning) if header else warning == ""
 
 
 def test_the_weights_digest_ignores_file_layout_and_metadata(model: Path, tmp_path: Path) -> None:

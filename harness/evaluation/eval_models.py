@@ -13,7 +13,7 @@ from harness.atomic import write_json
 from harness.board.build import build_board
 from harness.board.entries import Board, Entry, RecordFiles, Run
 from harness.board.facts import BoardFacts, EngineFacts
-from harness.checkpoints import open_checkpoint, resolve_model
+from harness.checkpoints import open_checkpoint, resolve_model, template_warning
 from harness.errors import EngineError, UsageError
 from harness.evaluation import task_lookup
 from harness.evaluation.evaluate import Evaluation, evaluate, summarised
@@ -148,6 +148,8 @@ def run(asked: EvalRequest, progress: Progress) -> EvalResult:
             return _replay(asked, asked.replies.generations, tasks[0], graders, progress)
         from harness.engines.opening import open_engine
 
+        for warning in filter(None, (template_warning(of.path) for of in checkpoints.values() if chats)):
+            progress.say(f"warning: {warning}")
         engine = open_engine(asked.replies.engine, progress.say, dict(asked.replies.engine_options))
         closing.callback(engine.close)
         jobs = [

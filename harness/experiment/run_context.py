@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from harness.checkpoints import open_checkpoint, resolve_model
+from harness.checkpoints import open_checkpoint, resolve_model, template_warning
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob
 from harness.experiment.plan import Experiment, check_plan, check_teacher
@@ -44,6 +44,8 @@ def open_experiment(plan: Experiment, progress: Progress) -> Iterator[RunContext
     base = open_checkpoint(resolve_model(plan.recipe.base))
     teacher = open_checkpoint(resolve_model(plan.recipe.teacher)) if plan.recipe.teacher else None
     check_teacher(plan, base, teacher)
+    for warning in filter(None, (template_warning(of.path) for of in (base, teacher) if of)):
+        progress.say(f"warning: {warning}")
     stages = sum(len(s.stages) for s in plan.strategies) * len(plan.seeds)
     enough_space(plan.folder, _space_needed(base, stages))
     opened = plan.open_tasks()
