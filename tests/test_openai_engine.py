@@ -578,9 +578,8 @@ def test_characters_that_are_none_are_replaced(stub: Stub) -> None:
     [
         (b"<html>", r"it sent no JSON: '<html>'"),
         (b"[" * 99999, r"it sent no JSON"),
-        ([], r"no completion with token counts"),
+        ([], r"no completion"),
         ({"error": {"message": "overloaded"}}, r"no completion .*overloaded"),
-        ({**completion(), "usage": None}, r"no completion with token counts"),
         ({**completion(), "usage": {"prompt_tokens": 1e999, "completion_tokens": 0}}, r"no completion"),
         (completion(["parts"]), r"no completion"),
         ({"choices": []}, r"no completion"),
@@ -590,6 +589,54 @@ def test_characters_that_are_none_are_replaced(stub: Stub) -> None:
 def test_an_answer_that_makes_no_sense_is_an_engine_error(stub: Stub, body: object, message: str) -> None:
     with pytest.raises(EngineError, match=message):
         stub.one((200, {}, body))
+
+
+def without(field: str) -> dict[str, object]:
+    """A completion that lacks a field."""
+    whole = completion()
+    if field == "usage":
+        whole.pop("usage")
+    else:
+        whole["choices"][0].pop(field)  # type: ignore[index]
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("body", "reply"),
+    [
+        (without("usage"), ("ok", "stop", 0)),
+        ({**completion(), "usage": None}, ("ok", "stop", 0)),
+        (without("finish_reason"), ("ok", "stop", 2)),
+        (completion("ok", None), ("ok", "stop", 2)),
+        (completion("ok", "eos"), ("ok", "stop", 2)),
+        ({**completion("ok", None), "usage": {"prompt_tokens": 3, "completion_tokens": 20}}, ("ok", "length", 20)),
+        (completion([{"type": "text", "text": "o"}, {"type": "text", "text": "k"}]), ("ok", "stop", 2)),
+        (completion([{"type": "thinking", "text": "?"}, {"type": "text", "text": "ok"}]), ("ok", "stop", 2)),
+    ],
+)
+def test_what_servers_leave_out_or_say_in_another_way_is_read(
+    stub: Stub, body: object, reply: tuple[str, str, int]
+) -> None:
+    """Token counts that are not stated are 0; a reply that has all the tokens it may have was cut off."""
+    found = stub.one((200, {}, body))
+    assert (found.text, found.finish, found.n_tokens) == reply
+
+
+@pytest.mark.parametrize("fault", [(500, {}, {"error": {"message": "index out of range"}}), (200, {}, {"choices": []})])
+def test_one_request_at_which_the_server_always_fails_is_one_error(stub: Stub, fault: Reply) -> None:
+    def answer(n: int) -> Reply:
+        time.sleep(0.05)  # so that others are answered while the bad one is repeated
+        asked = stub.bodies[n]["messages"][0]["content"]  # type: ignore[index]
+        return fault if asked == "bad" else (200, {}, completion())
+
+    stub.answer = answer
+    asked = [ask(f"q{i}", "bad" if i == 3 else "x") for i in range(40)]
+    found = {g.key: g for g in stub.engine(retries=1, concurrency=2).generate(asked)}
+    assert {key for key, g in found.items() if g.finish == "error"} == {"q3"}
+    assert "the server failed at this request, asked 2 times, and answers others" in found["q3"].error
+    stub.answer = lambda _n: fault  # now it answers nothing
+    with pytest.raises(EngineError, match="no answer from"):
+        list(stub.engine(retries=1, concurrency=2).generate(asked))
 
 
 def test_a_list_of_models_that_makes_no_sense_is_an_engine_error(stub: Stub) -> None:

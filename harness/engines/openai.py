@@ -45,6 +45,7 @@ _DEFAULT_URL = "http://localhost:8000/v1"
 _NO_KEY = "EMPTY"
 _REFUSED = {400, 413, 422}  # statuses for which this one request fails
 _BUSY = {408, 409, 429}  # and 5xx: the request is repeated
+_STOPPED = ("eos", "eos_token", "end_turn", "stop_sequence")  # other words of servers for "stop"
 _CHECK = {
     401: "check the key in OPENAI_API_KEY",
     403: "check the key in OPENAI_API_KEY",
@@ -58,6 +59,10 @@ _PLAIN: dict[str, dict[str, float]] = {
     "sglang": {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
     "llamacpp": {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0},
 }
+
+
+class _BrokenOff(ValueError):
+    """The server ended a reply early, as it does when it shuts down."""
 
 
 class _Refused(Exception):
@@ -214,7 +219,7 @@ class OpenAIEngine:
     @contextmanager
     def _client(self) -> Iterator[Callable[[_Work[T]], Future[T]]]:
         """A function that starts a coroutine in the event loop of another thread; unfinished ones are cancelled."""
-        self._told = False
+        self._told, self._answered_at = False, 0.0
         client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {self._key}"},
             timeout=httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, 30.0)),
@@ -285,28 +290,33 @@ class OpenAIEngine:
     ) -> T:
         """The result of `read` on the server's answer; repeated if there is none. POST if there is a body.
 
-        read: raises ValueError for an invalid answer. Raises `_Refused` if only this request fails, `_ServerError` if
-        all others would fail too.
+        read: raises ValueError for an invalid answer. Raises `_Refused` if only this request fails (the server refuses
+        it, or fails at it every time while it answers others), `_ServerError` if all others would fail too.
         """
         method = "GET" if body is None else "POST"
         began = time.monotonic()
         for n_asked in itertools.count(1):
-            pause = 0.0
+            pause, alone = 0.0, False  # whether the fault may be of this request alone
             try:
                 response = await client.request(method, f"{self.base_url}/{path}", json=body)
                 status = response.status_code
                 if response.is_success:
-                    return read(response)
+                    answer = read(response)
+                    self._answered_at = time.monotonic() if body is not None else self._answered_at
+                    return answer
                 why = f"HTTP {status}: {self._said(response)}"
                 if status in _REFUSED and body is not None:
                     raise _Refused(f"the server answered {why}")
                 if status not in _BUSY and status < 500:
                     raise await self._unusable(client, status, why)
-                pause = _retry_after(response)
+                pause, alone = _retry_after(response), status == 500
             except httpx.HTTPError as cause:
                 why = f"{type(cause).__name__}: {cause}".removesuffix(": ")
             except ValueError as cause:
+                alone = not isinstance(cause, _BrokenOff)
                 why = f"it sent {self._hide(str(cause))}"
+            if n_asked > self._retries and alone and body is not None and self._answered_at > began:
+                raise _Refused(f"the server failed at this request, asked {n_asked} times, and answers others: {why}")
             if n_asked > self._retries or pause > self._timeout_s:
                 asked = f"asked {n_asked} times in {time.monotonic() - began:.0f} s"
                 wait = f", and it asks for a pause of {pause:.0f} s" if pause > self._timeout_s else ""
@@ -403,22 +413,28 @@ def _failed(request: Request, why: str, n_prompt_tokens: int = 0, n_tokens: int 
 
 
 def _generation(request: Request, response: httpx.Response) -> Generation:
-    """The server's reply. Raises ValueError if it is not a completion, or if the server aborted it."""
+    """The server's reply; token counts that it does not state are 0, and so unknown.
+
+    Raises ValueError if it is not a completion, or if the server aborted it.
+    """
     try:
         answer = _json(response)
-        choice, usage = answer["choices"][0], answer["usage"]
-        n_prompt, n_tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
-        reason = choice["finish_reason"]
+        choice, usage = answer["choices"][0], answer.get("usage") or {}
+        n_prompt, n_tokens = (int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
+        reason: Any = choice.get("finish_reason")
         message = choice["message"] if "message" in choice else {"content": choice["text"]}
-        content = message.get("content") or ""
+        content = _text_of(message.get("content"))
         thinking = message.get("reasoning_content") or message.get("reasoning") or ""
         text = _clean(_joined(thinking, content, reason))
     except (LookupError, TypeError, AttributeError, OverflowError) as cause:
         excerpt = response.content[:200].decode(errors="replace")
-        raise ValueError(f"no completion with token counts ({type(cause).__name__}: {cause}): {excerpt!r}") from cause
+        raise ValueError(f"no completion ({type(cause).__name__}: {cause}): {excerpt!r}") from cause
     if reason == "abort":  # vLLM, as it shuts down
-        raise ValueError("a reply that it broke off itself")
+        raise _BrokenOff("a reply that it broke off itself")
     wall_s = response.elapsed.total_seconds()
+    if reason is None:  # not stated
+        reason = "length" if n_tokens >= request.params.max_tokens else "stop"
+    reason = "stop" if reason in _STOPPED else reason
     if reason not in ("stop", "length"):
         why = f"the server ended the reply for the reason {reason!r}, expected 'stop' or 'length'"
         return _failed(request, why, n_prompt, n_tokens, wall_s)
@@ -426,6 +442,13 @@ def _generation(request: Request, response: httpx.Response) -> Generation:
     prompt = _prompt(request)
     digest = hashlib.sha256(prompt.encode()).hexdigest()
     return Generation(request.key, text, n_prompt, n_tokens, finish, digest, wall_s, prompt=prompt)
+
+
+def _text_of(content: Any) -> str:
+    """The text of a message, which some servers send as a list of parts."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part.get("type", "text") == "text")
+    return content or ""
 
 
 def _joined(thinking: str, content: str, reason: str) -> str:
