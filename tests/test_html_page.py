@@ -135,7 +135,7 @@ def test_rows_without_answers_are_left_out_of_the_verdicts_alone():
     ("name", "given", "message"),
     [
         ("rl", {}, "answers of 'rl', which is not a row of the board; rows: base, kd, sft"),
-        ("kd", {"chess": Answers([])}, "answers of 'kd' to 'chess', of which there are no items"),
+        ("kd", {"chess": Answers([])}, "answers of 'kd' to 'chess', a task without items"),
         ("kd", {"code": Answers([1, 0])}, "answers of 'kd' to 'code': 2 verdicts and 0 texts for 3 items"),
         ("kd", {"code": Answers([1, 0, 1], ["x"])}, "answers of 'kd' to 'code': 3 verdicts and 1 texts for 3 items"),
         ("kd", {"code": Answers([1, 0, 2])}, "answers of 'kd' to 'code': a verdict is in [0, 1] or None, got 2"),
@@ -534,7 +534,7 @@ def test_folded_facts_open(show):
     (told,) = here.texts("#folds")
     assert "12,345 / 12,345" in told
     assert "2.00e+12 / 0 / 1.00e+12" in told
-    assert "the best of 4 trials" in told
+    assert "sums: 5 items" in told
 
 
 def test_the_page_is_light_or_dark_as_the_reader_asks(show, tmp_path):
