@@ -27,12 +27,10 @@ pytestmark = pytest.mark.skipif(vllm_problem() is not None, reason=str(vllm_prob
 PICO_BASE = Path(__file__).parents[1] / "tasks" / "pico" / "base"
 
 # The shipped worker with one fault, chosen by the content of a file each time a checkpoint comes in. Its cache holds
-# 64 MiB: vLLM's own least, 1 GiB, takes 4 s to fill with zeros at each start. Nothing is compiled: vLLM would count the
-# ranks of tokens, which nothing here reads, by C++ that takes 10 s to build at each start.
+# 64 MiB: vLLM's own least, 1 GiB, takes 4 s to fill with zeros at each start.
 FAULTY_WORKER = """
-import os, sys
+import sys
 from pathlib import Path
-os.environ["TORCH_COMPILE_DISABLE"] = "1"
 from harness.engines.vllm_worker import VLLMWorker, main
 
 faults = Path(sys.argv.pop(1))

@@ -44,6 +44,8 @@ _FORCED = {
     "PYTHONUNBUFFERED": "1",
 }
 _DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}  # GiB; the user's environment wins
+# the model runs eagerly on a CPU, and compiling a few helpers would take 10 s of a C++ compiler at every start
+_ON_CPU = {"TORCH_COMPILE_DISABLE": "1"}
 _AHEAD = 4  # requests at the worker, as a multiple of those that it decodes at a time
 _TINY = 20_000_000  # weights; threads do not make such a small model faster, and wait for each other on a busy machine
 
@@ -235,7 +237,8 @@ class VLLMEngine:
         self.close()
         try:
             tiny = matmul_params(checkpoint.path) < _TINY
-            defaults = {**_DEFAULTS, "OMP_NUM_THREADS": "1"} if tiny else _DEFAULTS
+            defaults = {**_DEFAULTS, **(_ON_CPU if self._options.device == "cpu" else {})}
+            defaults |= {"OMP_NUM_THREADS": "1"} if tiny else {}
             self._process = spawn(self.command(), "vllm", {**defaults, **os.environ, **_FORCED, **self._gpus()})
             limit = self._ask("start", checkpoint.path, self._options)
         except (EngineError, OSError) as cause:
