@@ -35,7 +35,7 @@ PARALLEL = {frozenset({"gate", "publish"})}  # stand side by side: neither impor
 MODULES = {"types", "errors", "protocols", "registry", "meter", "checkpoints", "processes"} | {
     "atomic"
 }  # beside the folders
-PUBLIC = {"harness"}  # its lazy names (`harness.grade`) may come from anywhere
+PUBLIC = {"harness", "harness.__main__"}  # lazy names (`harness.grade`), and the command, may come from anywhere
 STANDARD = {
     *("harness.types", "harness.errors", "harness.protocols", "harness.registry", "harness.meter", "harness.processes"),
     "harness.atomic",

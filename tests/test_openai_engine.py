@@ -53,7 +53,7 @@ ctypes.CDLL(None).prctl(1, 9)
 warnings.simplefilter("ignore")
 runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
 """
-SERVE_ENV = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "VLLM_NO_USAGE_STATS": "1"}
+SERVE_ENV = {"TORCH_COMPILE_DISABLE": "1", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "VLLM_NO_USAGE_STATS": "1"}
 
 
 class Server:

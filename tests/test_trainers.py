@@ -1,6 +1,5 @@
 """The built-in trainers, beside the contract that all keep: losses, costs, refusals, collapse."""
 
-import json
 import math
 import os
 import random
@@ -13,91 +12,12 @@ import pytest
 
 from harness.checkpoints import open_checkpoint
 from harness.testing import test_trainer_contract as contract
-from harness.testing.training import Given, digest, digits, graded, run, series, settings, snapshots, sums
+from harness.testing.training import Given, digest, digits, graded, run, series, sums
 from harness.training.run_stage import launcher
-from harness.types import Cost, Score, Trained
+from harness.types import Score, Trained
 
-base, first = contract.base, contract.first  # fixtures
+base = contract.base  # a fixture
 FULL = ("sft", "kd", "kd.logits", "kd.onpolicy", "rl", "rl.dr_grpo", "rl.dapo", "kd&rl")
-LORA = ("sft.lora", "kd.lora", "rl.lora")
-
-
-@pytest.fixture(scope="session")
-def killed_in_a_save(base, tmp_path_factory):
-    """A stage of sft that was killed, whose last resumable checkpoint is damaged as by a kill while it was written."""
-    out = tmp_path_factory.mktemp("damaged")
-    code = (
-        "import sys; from pathlib import Path; from harness.testing.training import Fatal, Given, run\n"
-        "run('sft', Path(sys.argv[1]), Path(sys.argv[2]), Given(meter=Fatal))"
-    )
-    assert subprocess.run([sys.executable, "-c", code, base, out], capture_output=True).returncode == -9
-    saved = sorted((out / "work" / "resume").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    assert len(saved) >= 2
-    (saved[-1] / "trainer_state.json").write_text('{"epoch"')
-    return out
-
-
-def test_a_stage_goes_on_from_the_last_checkpoint_that_is_whole(base, first, killed_in_a_save):
-    trained, meter, _ = first("sft")
-    lines = len(series(killed_in_a_save, "used"))
-    resumed, _ = run("sft", base, killed_in_a_save)
-    assert len(series(killed_in_a_save, "used")) - lines < meter.cost.steps
-    assert digest(resumed) == digest(trained)
-
-
-@pytest.mark.parametrize("name", ["sft", "rl", "kd.logits", "kd.onpolicy", "kd&rl"])
-def test_nothing_is_left_of_the_resumable_checkpoints(name, first):
-    trained, _, out = first(name)
-    assert trained == Trained(out / "work" / "final")
-    assert not (out / "work" / "resume").exists()
-
-
-@pytest.mark.parametrize("name", [*FULL, *LORA])
-def test_three_checkpoints_on_the_way_are_kept_with_what_they_had_cost(name, first):
-    trained, meter, _ = first(name)
-    kept = sorted((trained.path.parent / "snapshots").iterdir())
-    assert [folder.name for folder in kept] == ["025", "050", "075"]
-    used = [Cost(**json.loads((folder / "cost.json").read_text())).tokens for folder in kept]
-    assert used == sorted(used)
-    assert used[-1] < meter.used
-    assert len({*snapshots(trained).values(), digest(trained)}) == 4
-
-
-@pytest.mark.parametrize("name", [*FULL, *LORA])
-def test_the_learning_rate_warms_up_and_decays_with_the_budget(name, first):
-    _, _, out = first(name)
-    rates = series(out, "lr")
-    peak = settings(name)["learning_rate"]
-    assert 0 < rates[0] < peak
-    assert max(rates) > 0.9 * peak
-    assert rates[-1] < 0.1 * peak
-
-
-def test_sft_counts_real_tokens_and_trains_completions_with_their_end_of_turn(first):
-    _, meter, _ = first("sft")
-    # "<|im_start|>user\na+b<|im_end|>\n<|im_start|>assistant\n" is 22 tokens; "a+b=c", <|im_end|>, "\n" 7 or 8
-    rows = meter.cost.steps * 8
-    assert meter.cost.train_tokens == meter.cost.trained_tokens + 22 * rows
-    assert 7 * rows <= meter.cost.trained_tokens <= 8 * rows
-    assert meter.cost.unique_prompts == 60
-    assert meter.cost.generated_tokens == 0
-
-
-def test_doing_nothing_gives_back_the_parents_weights(first, base):
-    trained, meter, _ = first("noop")
-    assert digest(trained) == open_checkpoint(base).digest
-    assert meter.cost.steps == 1
-
-
-def test_rl_charges_sampling_and_the_update_over_the_same_tokens(first):
-    _, meter, _ = first("rl")
-    cost = meter.cost
-    assert cost.rollouts == cost.steps * 32
-    assert cost.trained_tokens == cost.generated_tokens
-    assert cost.train_tokens == cost.generated_tokens + cost.generate_prompt_tokens
-    assert cost.generate_prompt_tokens == 22 * cost.rollouts
-    assert cost.rollouts < cost.generated_tokens <= 12 * cost.rollouts
-    assert cost.flops_train == 6.0 * meter.n_params * cost.train_tokens
 
 
 def test_two_rl_seeds_sample_different_rollouts_of_one_prompt(base, tmp_path):
@@ -129,16 +49,6 @@ def test_a_budget_already_spent_trains_nothing(base, tmp_path):
     trained, meter = run("sft", base, tmp_path, Given(budget=0.0))
     assert digest(trained) == open_checkpoint(base).digest
     assert meter.cost.steps == 0
-
-
-def test_sft_lowers_the_loss(first):
-    losses = series(first("sft")[2], "loss")
-    assert losses[-1] < 0.7 * losses[0]
-
-
-def test_rl_raises_an_easy_reward(first):
-    rewards = series(first("rl")[2], "reward")
-    assert sum(rewards[-4:]) / 4 > sum(rewards[:4]) / 4 + 0.1
 
 
 def test_rl_on_a_random_reward_raises_nothing(base, tmp_path):
@@ -194,16 +104,6 @@ def test_a_budget_of_generated_tokens_ends_a_stage_that_samples(base, tmp_path):
     assert 400 < meter.cost.generated <= 510
 
 
-def test_the_teachers_scores_are_made_once_and_charged_to_each_stage(base, first, tmp_path):
-    _, meter, _ = first("kd.logits")
-    (kept,) = (base.parent / "shared").glob("logprobs-*/tokens.npy")
-    made = kept.stat().st_mtime_ns
-    _, again = run("kd.logits", base, tmp_path, Given(seed=5))
-    assert kept.stat().st_mtime_ns == made
-    assert again.cost.scored_tokens == meter.cost.scored_tokens > 0
-    assert meter.cost.flops_teacher == 2.0 * meter.n_teacher_params * meter.cost.scored_tokens
-
-
 def test_the_loss_over_top_k_and_a_tail_is_the_divergence_of_the_merged_distributions():
     import torch
 
@@ -217,21 +117,6 @@ def test_the_loss_over_top_k_and_a_tail_is_the_divergence_of_the_merged_distribu
     assert float(tail_kl(p.log().unsqueeze(0), torch.tensor([[0, 1]]), p[:2].log().unsqueeze(0))) == pytest.approx(
         0, abs=1e-6
     )
-
-
-def test_distillation_moves_the_student_to_the_teacher(first):
-    for name in ("kd.logits", "kd.onpolicy"):
-        losses = series(first(name)[2], "loss")
-        assert losses[-1] < 0.8 * losses[0], name
-    kl = series(first("kd&rl")[2], "teacher_kl")
-    assert sum(kl[-3:]) < sum(kl[:3])
-
-
-def test_an_adapter_costs_two_thirds_of_a_full_step(first):
-    _, full, _ = first("sft")
-    _, low, _ = first("sft.lora")
-    assert low.cost.train_tokens == full.cost.train_tokens
-    assert low.cost.flops_train == pytest.approx(full.cost.flops_train * 2 / 3)
 
 
 def test_a_teacher_with_another_vocabulary_is_refused_and_one_padded_further_is_cut(base, tmp_path):
@@ -354,21 +239,19 @@ def test_two_processes_train_together_and_repeat_bit_for_bit(base, tmp_path):
 import os, sys
 from pathlib import Path
 from harness.testing.training import run
-for name in ("sft", "rl"):
-    out = Path(sys.argv[2]) / name
-    trained, meter = run(name, Path(sys.argv[1]), out)
-    (out / f"used-{os.environ['RANK']}").write_text(str(meter.used))
+for attempt in ("one", "two"):
+    for name in ("sft", "rl"):
+        out = Path(sys.argv[2]) / attempt / name
+        trained, meter = run(name, Path(sys.argv[1]), out)
+        (out / f"used-{os.environ['RANK']}").write_text(str(meter.used))
 """
     (tmp_path / "both.py").write_text(code)
+    command = [sys.executable, "-m", *launcher(2), tmp_path / "both.py", base, tmp_path]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
     found = []
     for attempt in ("one", "two"):
-        done = subprocess.run(
-            [sys.executable, "-m", *launcher(2), tmp_path / "both.py", base, tmp_path / attempt],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
         found.append({name: digest(Trained(tmp_path / attempt / name / "work" / "final")) for name in names})
         for name in names:
             used = [(tmp_path / attempt / name / f"used-{rank}").read_text() for rank in (0, 1)]
