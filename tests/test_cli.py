@@ -112,9 +112,19 @@ def test_held_out_items_of_a_train_set_are_left_out_and_counted(tmp_path):
     ("text", "part"),
     [
         ("{", "line 1: not JSON"),
-        ("[]", "a row must be an object, got list"),
+        ("[]", "is empty"),
+        ("[3]", "row 1: a row must be an object, got int"),
         ('{"prompt": "q"}', "needs a text field 'target', got None"),
         ('{"prompt": "q", "target": "1", "task": "x"}', "task must be one of pico_math, got 'x'"),
+        ('{"prompt": "q", "target": "1", "metadata": 3}', "metadata must be an object, got 3"),
+        ('{"prompt": "q \\ud800", "target": "1"}', "line 1: holds '\\ud800', half of a character"),
+        ('{"messages": []}', "line 1: messages must be a list of messages"),
+        ('{"messages": [{"role": "tool", "content": "x"}]}', "messages must hold objects with 'role'"),
+        ('{"prompt": "q", "completion": 7}', "completion must be text, got 7"),
+        (
+            '{"messages": [{"role": "user", "content": "x"}]}\n{"prompt": "x", "target": "1"}',
+            "line 2: needs 'messages'",
+        ),
         ("", "is empty"),
     ],
 )

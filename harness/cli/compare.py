@@ -91,7 +91,8 @@ _OF_A_RUN = (
     click.option(
         "--train-data",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="JSONL train set instead of the tasks' own.",
+        help="Train set instead of the tasks' own: JSON lines, also .gz, of prompt and target, prompt and completion, "
+        "messages, ShareGPT's conversations, or Alpaca's fields.",
     ),
     click.option("--engine", default="auto", show_default=True, help="vllm, transformers, or auto."),
     click.option("--limit", type=click.IntRange(min=1), help="Evaluate only the first N items of each task."),
@@ -320,10 +321,11 @@ def _recipe(options: RecipeOptions, with_tuning: bool = True) -> Recipe:
 def _experiment(recipe: Recipe, options: RunOptions, strategies: str, seeds: str) -> Experiment:
     """The plan to train these strategies, comma-separated, with these seeds."""
     from harness.experiment.plan import Experiment
-    from harness.experiment.training_data import read_train_data
+    from harness.experiment.train_files import read_train_file
     from harness.training.strategies import parse_list
 
     data = options.train_data
+    own = read_train_file(data, recipe.train or recipe.tasks) if data else None
     return Experiment(
         recipe=recipe,
         strategies=parse_list(strategies),
@@ -331,8 +333,8 @@ def _experiment(recipe: Recipe, options: RunOptions, strategies: str, seeds: str
         folder=options.folder or Path("runs") / recipe.name,
         engine=engine_name(options.engine),
         limit=options.limit,
-        train_rows=read_train_data(data, recipe.train or recipe.tasks) if data else None,
-        train_source=str(data) if data else "the tasks' train split",
+        train_rows=own.rows if own else None,
+        train_source=own.source if own else "the tasks' train split",
         parallel_stages=options.jobs or _default_jobs(),
         allow_weak_sandbox=options.allow_weak_sandbox,
         report_to=tuple(name for name in split_commas(options.report_to) if name != "none"),

@@ -107,12 +107,23 @@ def check_plan(plan: Experiment) -> None:
                 f"trainer {name!r} distils from a teacher, and no teacher is given; add teacher = ... to the recipe, "
                 "or --teacher"
             )
-        rows = plan.train_rows
-        if "completions" in trainer.needs and rows is not None and not any(row.completion for row in rows):
-            raise BadConfig(
-                f"trainer {name!r} learns from completions, and none of the {len(rows):,} rows of {plan.train_source} "
-                "has one"
-            )
+        _check_rows(plan, name, trainer)
+
+
+def _check_rows(plan: Experiment, name: str, trainer: Trainer) -> None:
+    """Raise `BadConfig` if the user's own rows lack what a trainer learns from."""
+    rows = plan.train_rows or ()
+    if rows and "completions" in trainer.needs and not any(row.completion for row in rows):
+        raise BadConfig(
+            f"trainer {name!r} learns from completions, and none of the {len(rows):,} rows of {plan.train_source} has "
+            "one"
+        )
+    unanswered = sum(not row.sample.target for row in rows)
+    if unanswered and "completions" not in trainer.needs:
+        raise BadConfig(
+            f"trainer {name!r} has replies graded, and {unanswered:,} of {len(rows):,} rows of {plan.train_source} "
+            'have no "target" to grade them by; add it to each row'
+        )
 
 
 def check_teacher(plan: Experiment, base: Checkpoint, teacher: Checkpoint | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from harness.protocols import Engine, Task
 from harness.records.serialization import read_lines
 from harness.training.decontaminate import HeldOut, Overlap, sift
 from harness.training.run_stage import TraceCost
-from harness.types import Checkpoint, Message, Record, Sample, Sampling, TrainRow, canonical_json, sha256_of
+from harness.types import Checkpoint, Record, Sample, Sampling, TrainRow, canonical_json, sha256_of
 
 Ticker = Callable[[float, str], None]
 
@@ -175,48 +174,3 @@ def teacher_params(teacher: Checkpoint | None) -> int:
 def ticker(tick: Ticker, number: int, of: int, name: str) -> Callable[[int, int], None]:
     """Progress of part `number` of `of` equal parts."""
     return lambda done, total: tick((number + done / total) / of, f"{name} {done}/{total}")
-
-
-_FIELDS = ("task", "prompt", "target", "completion", "metadata")
-
-
-def read_train_data(path: Path, tasks: Sequence[str]) -> tuple[TrainRow, ...]:
-    """Rows of a JSONL file, in order.
-
-    A row: `{"task": "gsm8k", "prompt": "...", "target": "...", "completion": "...", "metadata": {...}}`. task may be
-    left out if the suite has one task; only sft needs completion; metadata is read by the task's grader. Raises
-    `DataError` naming file, line and field.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"train data {path}: {error}") from None
-    rows = [_row(f"{path}, line {n}", n, line, tasks) for n, line in enumerate(lines, 1) if line.strip()]
-    if not rows:
-        raise DataError(f"train data {path} is empty")
-    return tuple(rows)
-
-
-def _row(where: str, number: int, line: str, tasks: Sequence[str]) -> TrainRow:
-    try:
-        values = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{where}: not JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise DataError(f"{where}: a row must be an object, got {type(values).__name__}")
-    for name in ("prompt", "target"):
-        if not isinstance(values.get(name), str):
-            raise DataError(f"{where}: needs a text field {name!r}, got {values.get(name)!r}")
-    for key in values:  # other fields are the user's own, but a misspelt one would be missed
-        if key not in _FIELDS and (close := difflib.get_close_matches(key, _FIELDS, n=1, cutoff=0.8)):
-            raise DataError(f"{where}: unknown field {key!r}: did you mean {close[0]!r}?")
-    task = values.get("task", tasks[0] if len(tasks) == 1 else None)
-    if not isinstance(task, str) or task not in tasks:
-        raise DataError(f"{where}: task must be one of {', '.join(tasks)}, got {task!r}")
-    completion = values.get("completion")
-    if completion is not None and not isinstance(completion, str):
-        raise DataError(f"{where}: completion must be text, got {completion!r}")
-    sample = Sample(
-        f"{task}/own/{number}", (Message("user", values["prompt"]),), values["target"], values.get("metadata", {})
-    )
-    return TrainRow(task, sample, completion)
