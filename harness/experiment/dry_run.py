@@ -126,11 +126,11 @@ def _rates(plan: Experiment, base: Checkpoint) -> Iterator[tuple[str, float]]:
 def _training_flops_per_s(model: Path) -> float:
     """FLOPs per second of forward and backward passes of this model on this machine, by the meter's formula."""
     import torch
-    from transformers import AutoModelForCausalLM
+
+    from harness.engines.transformers import load_model
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    network = AutoModelForCausalLM.from_pretrained(model, dtype=dtype).to(device)
+    network = load_model(model, "bfloat16" if device == "cuda" else "float32", device)
     tokens = torch.randint(network.config.vocab_size, (PROBE_TOKENS // 256, 256), device=device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if device == "cpu" else threads)  # as a stage runs
