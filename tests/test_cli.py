@@ -92,6 +92,8 @@ def test_a_teacher_of_another_vocabulary_is_refused_where_tokens_are_compared(tm
     run = harness(*arguments, "--strategies", "kd,kd.logits", cwd=tmp_path)
     refused(run, 2, "trainer 'kd.logits' compares tokens, and the teacher other and the student base have different")
     assert not (tmp_path / "r" / "evals").exists()
+    tried = ("tune", "--teacher", str(other), "--try", "kd.logits.learning_rate=1e-3,2e-3", "--run", "r", *dry)
+    refused(harness(*tried, cwd=tmp_path), 2, "trainer 'kd.logits' compares tokens, and the teacher other")
 
 
 def test_held_out_items_of_a_train_set_are_left_out_and_counted(tmp_path):

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.checkpoints import matmul_params, open_checkpoint, resolve_model
-from harness.experiment.plan import Experiment, check_teacher
+from harness.checkpoints import matmul_params
+from harness.experiment.plan import Experiment, open_models
 from harness.statistics import intervals
 from harness.training import strategies
 from harness.types import Budget, Checkpoint, Strategy
@@ -19,8 +19,7 @@ PROBE_TOKENS = 2048
 
 def dry_run_lines(plan: Experiment) -> Iterator[str]:
     """The steps of the plan in order, with an estimate of their time."""
-    base = open_checkpoint(resolve_model(plan.recipe.base))
-    check_teacher(plan, base, open_checkpoint(resolve_model(plan.recipe.teacher)) if plan.recipe.teacher else None)
+    base, _ = open_models(plan)
     yield f"base {base.path} ({matmul_params(base.path):,} matmul weights, digest {base.digest[:12]})"
     opened = plan.open_tasks()
     items, suite = opened.items, opened.suite
@@ -42,7 +41,7 @@ def dry_run_lines(plan: Experiment) -> Iterator[str]:
 
 def trials(plan: Experiment, number: int) -> Iterator[str]:
     """The steps of a search for settings. The plan has a strategy for each trial, `number` for each trainer."""
-    base = open_checkpoint(resolve_model(plan.recipe.base))
+    base, _ = open_models(plan)
     budget, items = plan.recipe.budget, plan.open_tasks().items
     seeds = f" with {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else ""
     yield f"base {base.path} (digest {base.digest[:12]}); train items: {len(items.rows):,}"

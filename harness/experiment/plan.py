@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from harness import registry
-from harness.checkpoints import vocabulary_difference
+from harness.checkpoints import open_checkpoint, resolve_model, vocabulary_difference
 from harness.engines.opening import check_engine
 from harness.errors import BadConfig, UnknownName
 from harness.evaluation import task_lookup
@@ -126,9 +126,15 @@ def _check_rows(plan: Experiment, name: str, trainer: Trainer) -> None:
         )
 
 
-def check_teacher(plan: Experiment, base: Checkpoint, teacher: Checkpoint | None) -> None:
-    """Raise `BadConfig` if a trainer compares the tokens of a teacher that has others than the student."""
+def open_models(plan: Experiment) -> tuple[Checkpoint, Checkpoint | None]:
+    """The base and the teacher, if there is one.
+
+    Raises `BadCheckpoint`, and `BadConfig` if a trainer compares the tokens of a teacher that has others than the base.
+    """
+    base = open_checkpoint(resolve_model(plan.recipe.base))
+    teacher = open_checkpoint(resolve_model(plan.recipe.teacher)) if plan.recipe.teacher else None
     for name, trainer in plan.trainers():
         shares = "vocabulary" in trainer.needs
         if shares and teacher is not None and (why := vocabulary_difference(base.path, teacher.path)):
             raise BadConfig(f"trainer {name!r} compares tokens, and {why}; distil the teacher's text: kd")
+    return base, teacher

@@ -7,10 +7,10 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from harness.checkpoints import open_checkpoint, resolve_model, template_warning
+from harness.checkpoints import template_warning
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob
-from harness.experiment.plan import Experiment, check_plan, check_teacher
+from harness.experiment.plan import Experiment, check_plan, open_models
 from harness.experiment.training_data import TrainingItems, write_dropped
 from harness.protocols import CodeRunner, Engine, Progress
 from harness.records.run_folder import enough_space
@@ -41,9 +41,7 @@ def open_experiment(plan: Experiment, progress: Progress) -> Iterator[RunContext
     from harness.sandbox import Sandbox
 
     check_plan(plan)
-    base = open_checkpoint(resolve_model(plan.recipe.base))
-    teacher = open_checkpoint(resolve_model(plan.recipe.teacher)) if plan.recipe.teacher else None
-    check_teacher(plan, base, teacher)
+    base, teacher = open_models(plan)
     for warning in filter(None, (template_warning(of.path) for of in (base, teacher) if of)):
         progress.say(f"warning: {warning}")
     stages = sum(len(s.stages) for s in plan.strategies) * len(plan.seeds)

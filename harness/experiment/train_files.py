@@ -137,15 +137,7 @@ def _objects(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"train data {path}: {error}") from None
-    if text.lstrip().startswith("["):
-        try:
-            found = json.loads(text)
-            lines = [(f"{path}, row {n}", row) for n, row in enumerate(found, 1)]
-        except ValueError:
-            lines = None
-    else:
-        lines = None
-    for where, row in lines if lines is not None else _lines(path, text):
+    for where, row in _array(path, text) or _lines(path, text):
         if not isinstance(row, dict):
             raise DataError(f"{where}: a row must be an object, got {type(row).__name__}")
         try:
@@ -154,6 +146,15 @@ def _objects(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             broken = error.object[error.start]
             raise DataError(f"{where}: holds {broken!r}, half of a character, which no tokenizer reads") from None
         yield where, row
+
+
+def _array(path: Path, text: str) -> Iterator[tuple[str, Any]] | None:
+    """The rows of a JSON array; None if the text is not one."""
+    try:
+        found = json.loads(text) if text.lstrip().startswith("[") else None
+    except ValueError:
+        return None
+    return None if found is None else ((f"{path}, row {n}", row) for n, row in enumerate(found, 1))
 
 
 def _lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
