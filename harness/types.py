@@ -165,8 +165,10 @@ class Score:
     """One grader's verdict on one reply. value in [0, 1]; None: could not be graded (which is not "wrong")."""
 
     value: float | None
-    answer: str | None = None  # what was extracted from the reply; None: nothing was found
-    why: str = ""  # for the user: "no number after '####'"
+    answer: str | None = (
+        None  # what was read from the reply; None: nothing, or (strict) it is not in the form asked for
+    )
+    why: str = ""  # for the user: "no closed \\boxed{}"
 
 
 @dataclass(frozen=True)

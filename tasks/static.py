@@ -22,7 +22,7 @@ from harness.errors import DataError, UnknownSplit
 from harness.graders.code import CODE_VERSION, score_code
 from harness.graders.literal import LITERAL_VERSION, score_literal
 from harness.graders.math import MATH_VERSION, score_math
-from harness.graders.math_extract import extract_strict
+from harness.graders.math_extract import last_box
 from harness.graders.number import NUMBER_VERSION, score_number
 from harness.protocols import CodeRunner, Task
 from harness.training.decontaminate import words_of
@@ -39,7 +39,12 @@ VERSIONS = {
     "code": CODE_VERSION,
 }
 # How to write a target as a reply that strict accepts, if no reference reply is published.
-_AS_REPLY = {"number": "#### {}", "math": "\\boxed{{{}}}", "literal": "#### {}", "code": "{}"}
+_AS_REPLY = {
+    "number": "\\boxed{{{}}}",
+    "math": "\\boxed{{{}}}",
+    "literal": "#### {}",
+    "code": "```python\n{}\n```",
+}
 
 
 def __getattr__(name: str) -> Callable[[], StaticTask]:
@@ -250,14 +255,14 @@ def _environment() -> Environment:
     """Jinja with lm-eval's settings and filter, and filters of our own for the fields that lm-eval does not read."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.filters["regex_replace"] = lambda text, pattern, new: re.sub(pattern, new, text)
-    environment.filters["boxed"] = lambda text: extract_strict(text).answer or ""
+    environment.filters["boxed"] = lambda text: last_box(text) or ""
     environment.filters["boxes"] = _boxes
     return environment
 
 
 def _boxes(text: str) -> list[str]:
     """The different contents of the boxes in a text, without empty ones."""
-    held = {extract_strict(f"\\boxed{part}").answer for part in text.replace("\\fbox", "\\boxed").split("\\boxed")[1:]}
+    held = {last_box(f"\\boxed{part}") for part in text.replace("\\fbox", "\\boxed").split("\\boxed")[1:]}
     return sorted(filter(None, held))
 
 

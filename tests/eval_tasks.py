@@ -18,7 +18,7 @@ class Sums(Task):
     """n sums: what is i + i? `version` is the grader's: a change of it is a changed grader."""
 
     name = "sums"
-    grader = "number-1"
+    grader = "number-2"
     needs_sandbox = False
     max_tokens = 32
     stop: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ NOWHERE = Checkpoint(Path(__file__).parent, "d" * 64, "t" * 64)
 
 def right(request: Request) -> str:
     number = int(request.messages[-1].content.split()[2])
-    return f"#### {2 * number + (number % 5 == 4)}"  # one in five is wrong
+    return f"\\boxed{{{2 * number + (number % 5 == 4)}}}"  # one in five is wrong
 
 
 class Counting(ScriptedEngine):

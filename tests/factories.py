@@ -81,7 +81,7 @@ def record(item="t/test/0", value=1.0, lenient=None, *, task="t", **changes):
         "sampling": {"max_tokens": 16, "temperature": 0.0},
         "grader_version": "t 1, math 1",
         "sandbox": "none needed",
-        "text": "#### 1",
+        "text": "\\boxed{1}",
         "n_prompt_tokens": 5,
         "n_tokens": 3,
         "finish": "stop",

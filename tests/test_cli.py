@@ -75,7 +75,7 @@ def test_train_data_without_completions_is_refused_before_anything_is_loaded(tmp
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = ("compare", "--tasks", "pico_math", "--train-data", "t.jsonl", "--strategies", "rl,sft", *dry)
     refused(harness(*arguments, cwd=tmp_path), 2, "trainer 'sft' learns from completions, and none of the 20 rows of")
-    rows = [{**row, "compltion": "#### 1", "source": "mine"} for row in rows]
+    rows = [{**row, "compltion": "\\boxed{1}", "source": "mine"} for row in rows]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     refused(harness(*arguments, cwd=tmp_path), 2, "line 1: unknown field 'compltion': did you mean 'completion'?")
 
@@ -99,8 +99,8 @@ def test_a_teacher_of_another_vocabulary_is_refused_where_tokens_are_compared(tm
 def test_held_out_items_of_a_train_set_are_left_out_and_counted(tmp_path):
     held_out = PicoMath().samples("test")[3]
     rows = [
-        {"prompt": "What is 1 plus 1?", "target": "2", "completion": "#### 2"},
-        {"prompt": held_out.messages[-1].content.upper(), "target": held_out.target, "completion": "#### 1"},
+        {"prompt": "What is 1 plus 1?", "target": "2", "completion": "\\boxed{2}"},
+        {"prompt": held_out.messages[-1].content.upper(), "target": held_out.target, "completion": "\\boxed{1}"},
     ]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = ("compare", "--tasks", "pico_math", "--train-data", "t.jsonl", "--dry-run", "--strategies", "sft")

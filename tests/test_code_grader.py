@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from harness.graders.code import score_code
+from harness.graders.code_extract import anywhere, in_form
+from harness.graders.problems import read_problem
 from harness.protocols import CodeJob, CodeResult
 from harness.sandbox import Sandbox
 from harness.types import Sample
@@ -38,34 +40,76 @@ def check(candidate):
 """
 SAMPLE = Sample("area", (), "", {"prompt": PROMPT, "entry_point": "area", "test": TEST})
 
-# reply, strict, lenient
-REPLIES: dict[str, tuple[str, float, float]] = {
+GOOD = "def area(r):\n    return math.pi * r * r\n"
+FENCED = f"```python\n{GOOD}```"
+
+# reply, strict, lenient; None: no program was found, which counts as wrong
+REPLIES: dict[str, tuple[str, float | None, float | None]] = {
+    "a fence": (FENCED, 1, 1),
+    "prose and a fence": (f"Sure! Here it is:\n{FENCED}\nDone.", 1, 1),
+    "a fence after thoughts": (f"<think>\n```\ndef area(r): return 0\n```\n</think>\n{FENCED}", 1, 1),
+    "a fence without a name": (f"```\n{GOOD}```", 1, 1),
+    "a fence that says python3": (f"```Python3\n{GOOD}```", 1, 1),
+    "a fence of tildes": (f"~~~python\n{GOOD}~~~", 1, 1),
+    "a fence in a list": (f"1. Code:\n   ```python\n   {GOOD.replace('    ', '       ')}   ```", 1, 1),
+    "a fence and one of a shell": (f"{FENCED}\nRun it:\n```bash\npython area.py\n```", 1, 1),
+    "a fence inside a docstring": (
+        f'```python\ndef area(r):\n    """As in\n    ```\n    area(1)\n    ```\n    """\n{GOOD[13:]}```',
+        1,
+        1,
+    ),
+    "a fence with a helper and a lambda": (
+        "```py\ndef sq(x):\n    return x * x\narea = lambda r: math.pi * sq(r)\n```",
+        1,
+        1,
+    ),
+    "a fence with a call that fails": (f"```python\n{GOOD}print(undefined)\n```", 0, 1),
+    "a fence and its use": (f"{FENCED}\nUse:\n```python\nprint(area(2))\n```", None, 1),
+    "the last fence that defines it": (
+        f"```python\ndef area(r):\n    return 0\n```\nNo, rather\n{FENCED}\nTry it:\n```python\nprint(area(2))\n```",
+        None,
+        1,
+    ),
+    "a right fence and then a wrong one": (
+        f"{FENCED}\nNo, rather\n```python\ndef area(r):\n    return 0\n```",
+        None,
+        0,
+    ),
+    "a helper in a fence of its own": (
+        "```python\ndef sq(x):\n    return x * x\n```\nand\n```python\ndef area(r):\n    return math.pi * sq(r)\n```",
+        None,
+        1,
+    ),
+    "a fence with a body": ("```\n    return math.pi * r * r\n```", None, 1),
+    "a fence that was never closed": (f"```python\n{GOOD}", None, 1),
+    "a fence of which the prompt has the beginning": (f"{GOOD}```\nIt squares r.", None, 1),
+    "a fence that was cut off": ("```python\ndef area(r):\n    return math.pi * (r", None, None),
+    "a fence that does not parse": ("```python\ndef area(r):\n    return math.pi * (r\n```", 0, 0),
+    "a fence of another function": ("```python\ndef volume(r):\n    return r\n```", None, None),
+    "a wrong function in a fence": ("```python\ndef area(r):\n    return r\n```", 0, 0),
     "a body": ("    return math.pi * r * r\n", 1, 1),
     "a body after thoughts": ("<think>\ndef area(r): return 0\n</think>\n    return math.pi * r * r\n", 1, 1),
     "a body that uses the helper": ("    return math.pi * (twice(r) / 2) ** 2", 1, 1),
+    "a body and the end of the turn": ("    return math.pi * r * r<|im_end|>", 1, 1),
     "a whole function without the imports": ("def area(r):\n    return math.pi * (twice(r) / 2) ** 2", 1, 1),
     "a whole program": ("import math as m\n\ndef area(r):\n    return m.pi * r ** 2\n\nassert area(1) > 3", 1, 1),
+    "a whole program with a future import": (f"from __future__ import annotations\n\n{GOOD}", 1, 1),
     "a wrong body": ("    return math.pi * r\n", 0, 0),
-    "nothing": ("", 0, 0),
-    "prose": ("I am sorry, I cannot do that.", 0, 0),
-    "a fence": ("```python\ndef area(r):\n    return math.pi * r * r\n```", 0, 1),
-    "prose and a fence": ("Sure! Here it is:\n```python\ndef area(r):\n    return math.pi * r * r\n```\nDone.", 0, 1),
-    "the last fence that defines it": (
-        "```python\ndef area(r):\n    return 0\n```\nNo, rather\n"
-        "```python\ndef area(r):\n    return math.pi * r * r\n```\n"
-        "Try it:\n```python\nprint(area(2))\n```",
-        0,
+    "nothing": ("", None, None),
+    "prose": ("I am sorry, I cannot do that.", None, None),
+    "a word that is a program": ("None", None, 0),
+    "prose around bare code": (f"Here is the code:\n\n{GOOD}\nIt squares r.", None, 1),
+    "the first line lost its indent": ("if r < 0:\n        return 0\n    return math.pi * r * r", None, 1),
+    "all lines lost their indent": ("s = r * r\nif s < 0:\n    return 0\nreturn math.pi * s", None, 1),
+    "a body indented by tabs": ("\ts = r * r\n\treturn math.pi * s", None, 1),
+    "a body and a call that fails": ("    return math.pi * r * r\n\nprint(undefined)\n", 0, 1),
+    "a body and a helper behind it": (
+        "    return math.pi * sq(r)\n\n\ndef sq(x):\n    return x * x\n\nprint(area(1))",
+        1,
         1,
     ),
-    "a fence with a body": ("```\n    return math.pi * r * r\n```", 0, 1),
-    "a fence that was never closed": ("```python\ndef area(r):\n    return math.pi * r * r\n", 0, 1),
-    "prose around bare code": ("Here is the code:\n\ndef area(r):\n    return math.pi * r * r\n\nIt squares r.", 0, 1),
-    "the first line lost its indent": ("if r < 0:\n        return 0\n    return math.pi * r * r", 0, 1),
-    "all lines lost their indent": ("s = r * r\nreturn math.pi * s", 0, 1),
-    "a body and a call that fails": ("    return math.pi * r * r\n\nprint(undefined)\n", 0, 1),
-    "a body and a class that is cut off": ("    return math.pi * r * r\n\nclass Circle:\n    def", 0, 0),
-    "a body and prose": ("    return math.pi * r * r\n\nThis is the area.", 0, 1),
-    "a wrong function in a fence": ("```python\ndef area(r):\n    return r\n```", 0, 0),
+    "a body and a class that is cut off": ("    return math.pi * r * r\n\nclass Circle:\n    def", None, None),
+    "a body and prose": ("    return math.pi * r * r\n\nThis is the area.", None, 1),
 }
 
 
@@ -116,7 +160,9 @@ def human_eval() -> dict[str, dict[str, Any]]:
 def test_a_reply_is_read_as_strict_and_lenient_say(sandbox: Sandbox, name: str) -> None:
     text, strict, lenient = REPLIES[name]
     scores = score_code(SAMPLE, text, sandbox)
-    assert {k: s.value for k, s in scores.items()} == {"strict": strict, "lenient": lenient}, scores
+    read = {k: s.value if s.answer is not None else None for k, s in scores.items()}
+    assert read == {"strict": strict, "lenient": lenient}, scores
+    assert None not in [score.value for score in scores.values()]  # a reply without a program is wrong
 
 
 def test_a_strict_pass_is_run_once_and_its_program_is_the_answer() -> None:
@@ -130,8 +176,66 @@ def test_a_strict_pass_is_run_once_and_its_program_is_the_answer() -> None:
 def test_a_failed_sandbox_is_no_verdict() -> None:
     scores = score_code(SAMPLE, "    return 1\n", Scripted(None))
     assert (scores["strict"].value, scores["lenient"].value, scores["strict"].why) == (None, None, "said")
-    scores = score_code(SAMPLE, "```\n    return 1\n```", Scripted(False, None))
+    scores = score_code(SAMPLE, "```\n    return 1\n```", Scripted(None))
     assert (scores["strict"].value, scores["lenient"].value) == (0.0, None)
+
+
+def test_each_reading_runs_one_program_at_most() -> None:
+    """Several candidates run until one passes would be the best of several answers."""
+    for name, (text, _, _) in REPLIES.items():
+        runner = Scripted(*[False] * 9)
+        score_code(SAMPLE, text, runner)
+        assert len(runner.asked) <= 2, name
+        assert len({job.program for job in runner.asked}) == len(runner.asked), name
+
+
+def test_a_reply_without_a_program_says_why() -> None:
+    whys = {
+        name: score_code(SAMPLE, REPLIES[name][0], Scripted(*[False] * 9))["strict"].why
+        for name in ("nothing", "prose", "a fence and its use", "a fence that was never closed", "a fence with a body")
+    }
+    assert whys == {
+        "nothing": "the reply is empty",
+        "prose": "the reply has no fenced block, and is no program that defines 'area'",
+        "a fence and its use": "the reply has 2 fenced blocks of Python, expected one",
+        "a fence that was never closed": "the fenced block is not whole",
+        "a fence with a body": "the fenced block does not define 'area'",
+    }
+
+
+HOSTILE = {
+    "fences": "```python\n" * 100_000,
+    "open fences": "```" * 300_000,
+    "ticks": "`" * 10**6,
+    "definitions": "def area(r):\n" * 70_000,
+    "brackets": "(" * 10**6,
+    "lines of brackets": "(\nx\n" * 200_000,
+    "quotes": '"""' * 300_000,
+    "quoted lines": "'\n" * 500_000,
+    "backslashes": "def area(r):\n" + "\\" * 10**6,
+    "names": "area " * 200_000,
+    "names without blanks": "a" * 10**6,
+    "dots": "a." * 500_000,
+    "decorators": "@a\n" * 300_000,
+    "futures": "from __future__ import a\n" * 40_000,
+    "blanks": " " * 10**6,
+    "blank lines": "\n" * 10**6,
+    "indented fences": (" " * 1000 + "```\n") * 1000,
+    "tokens": "<|" * 500_000,
+    "commas": "from __future__ import " + "a," * 500_000,
+    "annotations": "a:" * 500_000,
+    "equals": "area" + "=" * 10**6,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_megabyte_of_hostile_text_is_read_in_a_second(name: str) -> None:
+    problem = read_problem(SAMPLE.metadata)
+    start = time.process_time()
+    for text in (HOSTILE[name], f"{GOOD}{HOSTILE[name]}", f"```python\n{HOSTILE[name]}\n{GOOD}"):
+        in_form(problem, text)
+        anywhere(problem, text)
+    assert time.process_time() - start < 6.0
 
 
 def test_every_human_eval_reference_passes_and_a_stub_does_not(sandbox: Sandbox) -> None:

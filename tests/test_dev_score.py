@@ -66,7 +66,7 @@ def scripted(context, *replies):
 
 def test_a_dev_reply_that_failed_is_left_out_and_not_wrong(context):
     right, wrong = context.items.dev[0].samples[0].target, "-1"
-    assert dev_score(scripted(context, f"#### {right}", f"#### {wrong}"), context.base, tick) == 0.5
+    assert dev_score(scripted(context, f"\\boxed{{{right}}}", f"\\boxed{{{wrong}}}"), context.base, tick) == 0.5
 
 
 def test_a_checkpoint_without_a_graded_dev_reply_has_no_score_and_not_zero(context):

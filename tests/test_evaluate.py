@@ -75,7 +75,7 @@ def test_whatever_replies_depend_on_is_in_their_key(changed: str, tmp_path: Path
         of = job(Sums(), "test", 19)
     elif changed == "template":
         of = job(Sums(), "test", sampling=Sampling(chat=False))
-        engine = Counting(lambda _: "#### 1")
+        engine = Counting(lambda _: "\\boxed{1}")
     else:
         how = {"seed": Sampling(temperature=1, seed=7), "temperature": Sampling(temperature=1)}
         of = job(Sums(), "test", sampling=how.get(changed, Sampling(max_tokens=31)))
@@ -98,13 +98,13 @@ def test_repeats_have_seeds_of_their_own(tmp_path: Path, graders: Graders) -> No
 
 
 def test_a_grader_that_hangs_or_dies_costs_one_reply_its_verdict(tmp_path: Path) -> None:
-    said = ["#### 0", "hang", "#### 4", "die", "#### 8", "#### 10"]
+    said = ["\\boxed{0}", "hang", "\\boxed{4}", "die", "\\boxed{8}", "\\boxed{10}"]
     of = job(Deadly(6), "test")
     engine = ScriptedEngine({s.messages[0].content: text for s, text in zip(of.samples, said, strict=True)})
     with Graders(threads=2, wall_s=1.0) as graders:
         found = run(tmp_path, graders, engine, of)
         of = job(Deadly(2), "test", sampling=Sampling(repeats=3, temperature=1.0))
-        mixed = run(tmp_path, graders, ScriptedEngine(lambda r: "die" if r.params.seed == 1 else "#### 0"), of)
+        mixed = run(tmp_path, graders, ScriptedEngine(lambda r: "die" if r.params.seed == 1 else "\\boxed{0}"), of)
     assert strict(found) == [1.0, None, 1.0, None, 1.0, 1.0]
     whys = [r.scores["strict"].why for r in found.records()]
     assert whys[1] == "grading timed out after 1 s"
@@ -160,11 +160,11 @@ def test_a_reply_that_never_came_is_an_error_and_nothing_is_reported(tmp_path: P
 
 
 def test_odd_text_is_kept_as_far_as_utf8_can_hold_it(tmp_path: Path, graders: Graders) -> None:
-    odd = ["a\ud800b #### 0", "\x00\u2028\n#### 2", "", "é" * 5]
+    odd = ["a\ud800b \\boxed{0}", "\x00\u2028\n\\boxed{2}", "", "é" * 5]
     of = job(Sums(4), "test")
     engine = ScriptedEngine({s.messages[0].content: text for s, text in zip(of.samples, odd, strict=True)})
     found = run(tmp_path, graders, engine, of)
-    assert [r.reply.text for r in found.records()] == ["a\ufffd\ufffd\ufffdb #### 0", *odd[1:]]
+    assert [r.reply.text for r in found.records()] == ["a\ufffd\ufffd\ufffdb \\boxed{0}", *odd[1:]]
     assert summarised([found])[1] == summarised([run(tmp_path, graders, engine, of)])[1]
 
 

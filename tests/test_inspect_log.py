@@ -345,7 +345,7 @@ class TwoQuestions(Task):
 
     name = "two"
     version = "1"
-    grader = "number-1"
+    grader = "number-2"
     needs_sandbox = False
     max_tokens = 64
     stop = ()

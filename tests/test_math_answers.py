@@ -20,7 +20,8 @@ from second_math_grader import second_opinion
 
 from harness.graders.math import score_math
 from harness.graders.math_equal import WALL_S, Pool, equal
-from harness.graders.math_extract import MAX_TEXT, extract_lenient, extract_strict
+from harness.graders.math_extract import extract
+from harness.graders.statements import MAX_TEXT
 
 TESTS = Path(__file__).parent
 CASES = yaml.safe_load((TESTS / "tasks" / "math_answers.yaml").read_text(encoding="utf-8"))
@@ -119,8 +120,17 @@ def test_a_verdict_says_where_the_answer_was_and_what_decided():
     score = score_math(rf"so \boxed{{{HARD[1]}}}", HARD[0])["strict"]
     assert score.answer == HARD[1]
     assert score.why == rf"last \boxed{{}}: equals {HARD[0]} (math-verify: expression)"
-    assert score_math("I cannot tell.", "5")["strict"].why == r"no \boxed{}"
+    assert score_math("I cannot tell.", "5")["strict"].why == r"no closed \boxed{}"
     assert score_math("I cannot tell.", "5")["strict"].answer is None
+
+
+def test_strict_reads_what_lenient_reads_or_nothing():
+    for case in CASES["replies"]:
+        strict, lenient = score_math(case["reply"], case["gold"]).values()
+        assert strict.answer in (None, lenient.answer), case
+    score = score_math(r"so \boxed{5}. #### 6", "5")["strict"]
+    assert (score.value, score.answer) == (0.0, None)
+    assert score.why == r"behind \boxed{5} another answer is stated: '6', after '####'"
 
 
 def test_a_gold_that_cannot_be_read_gives_no_verdict():
@@ -157,15 +167,14 @@ def test_a_hostile_gold_costs_no_more_and_gives_no_right_answer(pool, name):
 def test_a_megabyte_of_hostile_reply_is_read_in_a_second(name):
     start = time.process_time()
     for text in (TEXTS[name], TEXTS[name] + "x", "\\boxed{5} " + TEXTS[name]):
-        extract_strict(text)
-        extract_lenient(text)
-        extract_lenient(text, choice=True)
+        extract(text)
+        extract(text, choice=True)
     assert time.process_time() - start < 3.0
 
 
 def test_only_the_end_of_an_overlong_reply_is_read():
-    assert extract_strict("\\boxed{5}" + "so " * MAX_TEXT).answer is None
-    assert extract_strict("so " * MAX_TEXT + "\\boxed{5}").answer == "5"
+    assert extract("\\boxed{5}" + "so " * MAX_TEXT).boxed.answer is None
+    assert extract("so " * MAX_TEXT + "\\boxed{5}").boxed.answer == "5"
 
 
 def _children(pid: int) -> list[int]:

@@ -118,7 +118,7 @@ def test_a_record_is_made_into_text_once_and_parsed_once_on_its_way_to_a_board(t
         Checkpoint(tmp_path / "model", "d" * 64, ""),
     )
     with Graders(threads=1) as graders:
-        found = evaluate(of, ScriptedEngine(lambda _: "#### 1"), model, graders, tmp_path / "evals")
+        found = evaluate(of, ScriptedEngine(lambda _: "\\boxed{1}"), model, graders, tmp_path / "evals")
         columns, content = summarised([found])
         assert len(columns) == 12
         assert counts == {"serialised": 12}

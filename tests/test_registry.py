@@ -118,7 +118,7 @@ def test_a_description_of_another_type_is_refused_when_it_is_made(monkeypatch):
 
 
 def test_scripted_replies_of_a_file_are_evaluated(tmp_path):
-    (tmp_path / "replies.json").write_text(json.dumps({s.messages[0].content: "#### " + s.target for s in FIRST}))
+    (tmp_path / "replies.json").write_text(json.dumps({s.messages[0].content: f"\\boxed{{{s.target}}}" for s in FIRST}))
     done = harness("eval", "--task", "pico_math", "--model", pico.BASE, "--limit", "3", "--engine", "scripted",
                    "--engine-arg", "replies=replies.json", "--run", "run", cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -38,7 +38,7 @@ class TwoQuestions(Task):
 
     name = "gsm8k"
     version = "1"
-    grader = "number-1"
+    grader = "number-2"
     needs_sandbox = False
     max_tokens = 64
     stop: tuple[str, ...] = ()

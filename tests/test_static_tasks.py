@@ -48,7 +48,7 @@ from lm_eval.tasks import TaskManager
 
 class Fixed(LM):
     def generate_until(self, requests, disable_tqdm=False):
-        return ["Eggs come in dozens: \\\\boxed{\\\\frac{3}{2}}.\\n#### 24" for _ in requests]
+        return ["It is \\\\boxed{" + ("24" if r.task_name == "gsm8k" else "\\\\frac{3}{2}") + "}." for r in requests]
     def loglikelihood(self, requests):
         raise NotImplementedError
     def loglikelihood_rolling(self, requests):
@@ -108,11 +108,13 @@ def test_dev_is_the_end_of_train_and_no_split_shares_an_item(gsm8k: Task) -> Non
 def test_a_gsm8k_item_asks_for_the_format_that_strict_wants_and_its_own_solution_scores_1(gsm8k: Task) -> None:
     sample = gsm8k.samples("test")[100]
     assert sample.messages[0].content.startswith("test: Ann has 100 boxes of 12 eggs.")
-    assert '"#### N"' in sample.messages[0].content
+    assert sample.messages[0].content.endswith(
+        "\n\nPlease reason step by step, and put your final answer within \\boxed{}."
+    )
     assert sample.target == "1,200"
-    assert sample.metadata["solution"] == "100 * 12 = 1200 eggs\n#### 1,200"
+    assert sample.metadata["solution"] == "100 * 12 = 1200 eggs\n\\boxed{1,200}"
     right = gsm8k.score(sample, sample.metadata["solution"], None)
-    wrong = gsm8k.score(sample, "100 * 12 = 120\n#### 120", None)
+    wrong = gsm8k.score(sample, "100 * 12 = 120\n\\boxed{120}", None)
     assert [score.value for score in right.values()] == [1.0, 1.0]
     assert [score.value for score in wrong.values()] == [0.0, 0.0]
 
@@ -137,7 +139,12 @@ def test_made_up_rows_in_the_form_of_each_benchmark_load_split_and_score(
 
 
 def test_the_prompt_asks_for_what_strict_reads_in_every_task(data: Path) -> None:  # noqa: ARG001
-    wants = {"number": '"#### N"', "literal": '"#### V"', "math": "in \\boxed{}", "code": "Python code only"}
+    wants = {
+        "number": "within \\boxed{}",
+        "literal": '"#### V"',
+        "math": "within \\boxed{}",
+        "code": "one Python code block",
+    }
     for name in WITH_ROWS:
         task = getattr(static, name)()
         for split in task.config.sources:
@@ -151,7 +158,7 @@ def test_several_answers_are_one_list_in_any_order_and_a_unit_is_named(data: Pat
     assert first.messages[0].content.endswith("put them all in one \\boxed{}, separated by commas.")
     assert [task.score(first, reply, None)["strict"].value for reply in ("\\boxed{-1, 1}", "\\boxed{1}")] == [1.0, 0.0]
     assert "without its unit (cm^2)." in third.messages[0].content
-    assert percent.messages[0].content.endswith("Put the final answer in \\boxed{}, without its unit (%).")
+    assert percent.messages[0].content.endswith("put your final answer within \\boxed{}, without its unit (%).")
 
 
 @pytest.mark.parametrize(
@@ -162,9 +169,9 @@ def test_several_answers_are_one_list_in_any_order_and_a_unit_is_named(data: Pat
             4,
             {"\\boxed{4.25}": 1.0, "\\boxed{4.1\\%}": 1.0, "\\boxed{4.31}": 0.0, "\\boxed{x+4.2}": 0.0},
         ),
-        ("gsm_hard", 5, {"#### 6.6667": 1.0, "#### 6.667": 1.0, "#### 6.66": 0.0, "#### 20/3": 0.0}),
-        ("gsm_hard", 6, {"#### 0.000002": 1.0, "#### 0": 1.0, "#### 0.01": 0.0}),
-        ("gsm_hard", 4, {"#### 2": 1.0, "#### 2.0": 1.0, "#### 2.01": 0.0}),
+        ("gsm_hard", 5, {"\\boxed{6.6667}": 1.0, "\\boxed{6.667}": 1.0, "\\boxed{6.66}": 0.0, "\\boxed{20/3}": 1.0}),
+        ("gsm_hard", 6, {"\\boxed{0.000002}": 1.0, "\\boxed{0}": 1.0, "\\boxed{0.01}": 0.0}),
+        ("gsm_hard", 4, {"\\boxed{2}": 1.0, "\\boxed{2.0}": 1.0, "\\boxed{2.01}": 0.0}),
     ],
 )
 def test_where_the_benchmark_states_an_error_a_number_within_it_is_right(
@@ -556,7 +563,7 @@ def test_tasks_list_shows_sizes_where_the_data_is_and_never_reads_it(
 
 def test_tasks_show_tells_terms_defects_power_and_the_first_item(data: Path) -> None:  # noqa: ARG001
     shown = harness("tasks", "show", "minerva").stdout
-    assert "minerva 1.0, test: 6 items" in shown
+    assert "minerva 2.0, test: 6 items" in shown
     assert "the data on this machine is not as published: 272 items expected" in shown
     assert "licence: CC BY-NC-SA 4.0, NON-COMMERCIAL use only" in shown
     assert "known defects: minerva/test/0005: the published answer is a piece of a program" in shown
@@ -570,7 +577,7 @@ def test_tasks_show_tells_terms_defects_power_and_the_first_item(data: Path) -> 
 
 def test_tasks_show_tells_of_a_suite_and_refuses_unknown_names() -> None:
     shown = harness("tasks", "show", "quick").stdout
-    assert f"humaneval 1.0: 100 test items, graded by {CODE_VERSION}, detectable difference 12.5 points" in shown
+    assert f"humaneval 2.0: 100 test items, graded by {CODE_VERSION}, detectable difference 12.5 points" in shown
     assert json.loads(harness("tasks", "show", "paper", "--json").stdout)["limit"] is None
     failed = harness("tasks", "show", "mat500")
     assert "unknown task or suite 'mat500': did you mean 'math500'?" in failed.stderr

@@ -9,7 +9,7 @@ from harness.errors import DataError
 from harness.experiment.train_files import read_train_file
 from harness.types import Message
 
-ASKED, REPLY = "What is 1 + 1?", "1+1=2\n#### 2"
+ASKED, REPLY = "What is 1 + 1?", "1+1=2\n\\boxed{2}"
 USER, SYSTEM = Message("user", ASKED), Message("system", "Be brief.")
 TURNS = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": REPLY}]
 FORMS = {

@@ -37,7 +37,7 @@ class Splits(Sums):
                 f"{self.name}/{split}/{i}",
                 (Message("user", STORY if i == 3000 else f"{self.name}: what is {i} + {i}?"),),
                 str(2 * i),
-                {"solution": f"#### {2 * i}"},
+                {"solution": f"\\boxed{{{2 * i}}}"},
             )
             for i in range(first, first + self.n)
         ]
@@ -85,7 +85,7 @@ def answer(offset):
 
     def reply(request):
         i = int(re.search(r"what is (\d+)", request.messages[-1].content).group(1))
-        return f"#### {2 * i + (offset if i % 3 == 0 else 0)}"
+        return f"\\boxed{{{2 * i + (offset if i % 3 == 0 else 0)}}}"
 
     return reply
 
@@ -100,7 +100,7 @@ def test_only_traces_judged_right_are_taught_and_all_are_paid_for(tmp_path):
         silent = ScriptedEngine({})  # would answer with errors
         again = teach(*call, silent, graders, tmp_path, lambda *_: None)
     assert (traces.n_asked, traces.n_right) == (12, 8)
-    assert [row.completion for row in traces.rows][:2] == ["#### 2000", "#### 2002"]  # 1002 is a third
+    assert [row.completion for row in traces.rows][:2] == ["\\boxed{2000}", "\\boxed{2002}"]  # 1002 is a third
     assert traces.teaching.tokens == 12 * 2
     assert traces.teaching.seconds > 0
     assert ticks[-1][0] == 1.0
@@ -114,7 +114,7 @@ def test_a_trace_that_holds_a_held_out_question_is_dropped(tmp_path):
 
     def reply(request):
         i = int(re.search(r"what is (\d+)", request.messages[-1].content).group(1))
-        return f"{STORY} {2 * i}\n#### {2 * i}" if i == 1000 else f"#### {2 * i}"
+        return f"{STORY} {2 * i}\n\\boxed{{{2 * i}}}" if i == 1000 else f"\\boxed{{{2 * i}}}"
 
     with Graders(threads=2) as graders:
         call = (Teacher(open_checkpoint(pico.TEACHER), TraceSettings(prompts=3)), items)

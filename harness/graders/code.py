@@ -1,45 +1,38 @@
 """Grades replies that are a program, complete one or contain one, by running a problem's tests.
 
-strict reads the reply exactly as it is; lenient also finds the code in a chatty or badly indented reply.
+strict runs the program of a reply in the form asked for, unchanged; lenient the one program that a reply in any form
+has by the rule of `code_extract`. Neither tries several.
 """
 
 from __future__ import annotations
 
-import ast
 import functools
 import json
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from harness.graders import code_extract
+from harness.graders.code_extract import Program
 from harness.graders.problems import DEFAULT_TIMEOUT_S, BadProblem, Problem, read_problem
-from harness.graders.reasoning import after_thoughts
 from harness.protocols import CodeResult, CodeRunner
 from harness.types import Sample, Score, canonical_json
 
-CODE_VERSION = "code-3"  # raised whenever a verdict can change
-
-_FENCE = re.compile(r"^[ \t]*```[ \t]*(?:python|py|python3)?[ \t]*\r?\n(.*?)(?:^[ \t]*```|\Z)", re.M | re.S | re.I)
-_CODE_START = re.compile(r"^(?:async def|def|import|from|class|@)(?=[\s\w])", re.M)
-# An unindented line that may belong to the code after its first line; prose, print(...), asserts and a main block do
-# not belong to it.
-_CODE_LINE = re.compile(
-    r"(?:async\s+def|def|class|import)\s+\w|from\s+[\w.]+\s+import\b|@\w|#|[)\]}]|[A-Za-z_]\w*\s*(?::[^=]+)?=[^=]|\s|$"
-)
+CODE_VERSION = "code-4"  # raised whenever a verdict can change
+_DOES_NOT_PARSE = ("SyntaxError:", "IndentationError:", "TabError:")
 
 
 @dataclass(frozen=True)
 class CodeVerdict:
-    """A program that was extracted from a reply, and its verdict."""
+    """The program that was found in a reply, and its verdict. program None: none was found, and none was run."""
 
-    program: str
+    program: str | None
     result: CodeResult
 
 
 def score_code(sample: Sample, text: str, runner: CodeRunner) -> dict[str, Score]:
     """Scores "strict" and "lenient" of one reply: 1.0 passed, 0.0 failed, None if the sandbox failed.
 
-    sample.metadata is a row that `problems.read_problem` can read. Score.answer is the program that was run.
+    sample.metadata is a row that `problems.read_problem` can read. Score.answer is the program that was run; None: the
+    reply has none (scored 0.0).
     """
     row = {k: v for k, v in sample.metadata.items() if k != "level"}
     try:
@@ -66,22 +59,22 @@ def _score(judged: CodeVerdict) -> Score:
 def run_both_readings(
     problem: Problem, text: str, runner: CodeRunner, timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> tuple[CodeVerdict, CodeVerdict]:
-    """The verdicts on a reply, (strict, lenient). A reply that passes strict is not run again for lenient."""
+    """The verdicts on a reply, (strict, lenient), which share one run if they read the same program."""
 
-    def run(program: str) -> CodeVerdict:
-        return CodeVerdict(program, run_program(problem, program, runner, timeout_s))
+    def run(found: Program | str) -> CodeVerdict:
+        if isinstance(found, str):
+            return CodeVerdict(None, CodeResult("error", found))
+        result = run_program(problem, found.source, runner, timeout_s)
+        if not found.fenced and result.verdict == "error" and result.why.startswith(_DOES_NOT_PARSE):
+            return CodeVerdict(None, replace(result, why=f"no program: the reply does not parse, {result.why}"))
+        return CodeVerdict(found.source, result)
 
-    text = after_thoughts(text)
-    program = _program(problem, text)
-    strict = lenient = run(program)
-    tried = {program.rstrip()}
-    for program in _lenient_programs(problem, text):
-        if lenient.result.passed is not False:
-            break
-        if program.rstrip() not in tried:
-            tried.add(program.rstrip())
-            lenient = run(program)
-    return strict, lenient if lenient.result.passed is not False else _best_failure(strict, lenient)
+    form, any_form = code_extract.in_form(problem, text), code_extract.anywhere(problem, text)
+    strict = run(form)
+    if isinstance(any_form, str) or (isinstance(form, Program) and form.source.rstrip() == any_form.source.rstrip()):
+        return strict, strict
+    lenient = run(any_form)
+    return strict, strict if lenient.program is None and strict.program is not None else lenient
 
 
 def run_program(problem: Problem, program: str, runner: CodeRunner, timeout_s: float = DEFAULT_TIMEOUT_S) -> CodeResult:
@@ -126,89 +119,3 @@ def _reference(problem: Problem, runner: CodeRunner, timeout_s: float) -> str:
 
 
 _REFERENCES: dict[tuple[Problem, float], str] = {}
-
-
-def _best_failure(strict: CodeVerdict, lenient: CodeVerdict) -> CodeVerdict:
-    """The more informative of two failures: a program that ran and was wrong, rather than one that did not parse."""
-    said = lenient.result.why
-    return strict if said.startswith(("SyntaxError", "IndentationError", "NameError")) else lenient
-
-
-def _program(problem: Problem, text: str) -> str:
-    """The reply as a program: after the prompt's imports and helpers if it is a whole program, else after the prompt.
-
-    By pattern, not by parsing, since an untrusted text can crash or stall the parser.
-    """
-    if not problem.head:
-        return text
-    if _is_whole(text, problem.entry_point):
-        return _preamble(problem.head, problem.entry_point) + "\n" + text
-    return problem.prompt + text
-
-
-def _is_whole(text: str, entry_point: str) -> bool:
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    return not first[:1].isspace() and _defines(text, entry_point)
-
-
-def _defines(text: str, entry_point: str) -> bool:
-    name = re.escape(entry_point.partition(".")[0])
-    return re.search(rf"^(?:async\s+def|def|class)\s+{name}\b", text, re.M) is not None
-
-
-def _preamble(prompt: str, entry_point: str) -> str:
-    """The part of the (trusted) prompt before the function to complete: imports and helpers."""
-    for node in ast.parse(prompt).body:
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            continue
-        if node.name == entry_point.partition(".")[0]:
-            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-            return "".join(prompt.splitlines(keepends=True)[: first - 1])
-    return ""
-
-
-def _lenient_programs(problem: Problem, text: str) -> Iterator[str]:
-    """Programs that the reply may have meant, the most literal first."""
-    prompt, entry_point = problem.prompt, problem.entry_point
-    for source in _sources(text, entry_point):
-        if not problem.head:
-            yield source
-            start = _CODE_START.search(source)
-            if entry_point and start:
-                yield source[start.start() :]
-                yield _until_prose(source[start.start() :])
-            continue
-        if _defines(source, entry_point):
-            start = _CODE_START.search(source)
-            code = source[start.start() :] if start else source
-            yield _program(problem, code)
-            yield _program(problem, _until_prose(code))
-            continue
-        code = _until_prose(source)
-        yield prompt + code
-        if "\t" in code:  # indented by tabs, while the prompt has blanks
-            yield prompt + code.expandtabs(4)
-        stripped = source.strip("\r\n")
-        if not stripped[:1].isspace():
-            yield prompt + "    " + code.strip("\r\n") + "\n"  # the first line lost its indent
-            yield prompt + "".join(f"    {line}\n" for line in stripped.splitlines())  # all lines did
-
-
-def _sources(text: str, entry_point: str) -> list[str]:
-    """The last fenced block that defines the entry point, else the first fenced block, else the whole reply."""
-    blocks = [m.group(1) for m in _FENCE.finditer(text)]
-    defining = [b for b in blocks if entry_point and _defines(b, entry_point)]
-    if blocks:
-        return [defining[-1] if defining else blocks[0]]
-    return [text]
-
-
-def _until_prose(code: str) -> str:
-    """The code up to the first later unindented line that is not a definition, import, comment or assignment."""
-    lines = code.splitlines(keepends=True)
-    started = False
-    for i, line in enumerate(lines):
-        if started and not _CODE_LINE.match(line):
-            return "".join(lines[:i])
-        started = started or bool(line.strip())
-    return code

@@ -1,49 +1,47 @@
 r"""Extracts the answer from a reply, as written. Text in, text out; `math_equal` decides whether it is right.
 
-`extract_strict` reads the format the task asks for: the last `\boxed{}`. `extract_lenient` also reads other formats:
-boxes (several that belong together are one answer), "Final Answer: ... I hope it is correct", `####`, a JSON field,
-"the answer is", "Answer:"; if there is no such marker, the whole of a short reply, display maths, bold, the last maths,
-the last number. The last statement counts. Patterns run in linear time, over the last 100,000 characters.
+`extract` reads boxes (several that belong together are one answer) and other forms: "Final Answer: ... I hope it is
+correct", `####`, <answer>, a JSON field, "the answer is", "Answer:"; if there is no such statement, the whole of a
+short reply, display maths, bold, the last maths, the last number. The last statement counts. Patterns run in linear
+time, over the last 100,000 characters.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.graders.reasoning import after_thoughts
+from harness.graders.statements import (
+    MAX_STATEMENT,
+    Box,
+    begins_with_answer,
+    boxes,
+    is_heading,
+    markers,
+    open_box,
+    reply_of,
+)
 
-MAX_TEXT = 100_000  # characters, from the end, that are read
-MAX_MARKERS = 100  # markers tried, from the last one back
-MAX_BOXES = 300  # only so many boxes are searched, the last ones
-MAX_STATEMENT = 2_000  # characters after a marker that may hold the answer
 MAX_BARE = 300  # characters of a reply that may be an answer as a whole
 
 
 @dataclass(frozen=True)
 class Found:
-    """The answer that was read; None: nothing found. where: its place, shown to the user: "last \\boxed{}"."""
+    r"""The answer that was read; None: nothing found. where: its place, shown to the user: "last \\boxed{}"."""
 
     answer: str | None
     where: str
 
 
-_BOX = re.compile(r"\\{1,2}(?:boxed|fbox|framebox)\s{0,9}(?=[{\w$])")
-_TAG = re.compile(r"<answer>((?:(?!</?answer>).){1,2000}?)</answer>", re.DOTALL | re.IGNORECASE)
-_ANSWERED = re.compile(r"####|\\boxed\{|[\"']answer[\"']\s{0,20}:|\banswer is\b|I hope it is correct", re.IGNORECASE)
-_NEXT_TURN = re.compile(
-    r"<\|(?:im_start|im_end|eot_id|endoftext|end|user)\|>|^[#*> \t]{0,9}(?:Question|Problem|Q)[* ]{0,3}:", re.MULTILINE
-)
-_MARKER = re.compile(
-    r"""(?P<json>["'](?:final_?)?answer["']\s{0,20}:\s{0,20})
-    | (?P<hash>\#\#\#\#)
-    | (?P<minerva>Final[ ]Answer:[ ]The[ ]final[ ]answer[ ]is)
-    | (?P<line>^[ \t*]{0,20}A:)
-    | (?:answer|réponse|respuesta|antwort|risposta|resposta|答案|答)[^\n:：=.!?是]{0,60}?
-      (?: (?P<says>\b(?:is|are|be|equals|est|es|ist)\b[ ]{0,3}:?|[为是][:：]?) | (?P<colon>[:：]|=|\n) )""",
-    re.VERBOSE | re.IGNORECASE | re.MULTILINE,
-)
+@dataclass(frozen=True)
+class Extracted:
+    """What a reply states. last: its answer, in whatever form. boxed: what its closed boxes state, maybe the same."""
+
+    last: Found
+    boxed: Found
+
+
 _DISPLAY = re.compile(r"\\\[(.{1,2000}?)\\\]|\$\$(.{1,2000}?)\$\$", re.DOTALL)
 _INLINE = re.compile(r"\\\((.{1,1000}?)\\\)|(?<![\\\d$])\$(?![\s\d.,]{1,20}\s)((?:\\.|[^$\\\n]){1,1000})\$")
 _MATHS_IN_TEXT = re.compile(r"[^\s$.,;]\s?\$[^$]{1,1000}\$|\$[^$]{1,1000}\$\s?[^\s$.,;]")
@@ -70,109 +68,66 @@ _AFTERTHOUGHT = re.compile(r"(?<=[\d$)}]),?\s+(?=(?:which|because|since|meaning|
 _LAYOUT = " \t\r\n*_`"
 
 
-def extract_strict(text: str) -> Found:
-    r"""The content of the last `\boxed{}` of the reply, without its reasoning part."""
-    boxes = list(_boxes(_reply(text)))
-    if not boxes:
-        return Found(None, r"no \boxed{}")
-    return Found(boxes[-1][2], r"last \boxed{}")
+def extract(text: str, choice: bool = False) -> Extracted:
+    """What the reply states in boxes, and last. choice: the answer is a letter (A to J)."""
+    reply = reply_of(text)
+    found = boxes(reply)
+    together = _boxed_together(reply, found)
+    behind = _behind(reply, found[-1].end if found else 0)
+    boxed = together if together and found[-1].braced else Found(None, r"no closed \boxed{}")
+    return Extracted(behind or together or _unboxed(reply, choice), boxed)
 
 
-def extract_lenient(text: str, choice: bool = False) -> Found:
-    """The answer, wherever the reply states it. choice: the answer is a letter (A to J)."""
-    reply = _before_next_turn(_reply(text))
-    found = _concluded(reply) or _boxed_together(reply) or _tagged(reply)
-    if found:
-        return found
+def last_box(text: str) -> str | None:
+    """The content of the last closed box of a text; None if there is none."""
+    found = boxes(text)
+    return found[-1].content if found else None
+
+
+def _unboxed(reply: str, choice: bool) -> Found:
+    """The answer of a reply without boxes."""
     if choice:
         return _letter(reply)
-    for marker in list(_MARKER.finditer(reply))[: -MAX_MARKERS - 1 : -1]:
+    for marker in markers(reply):
         stated = _stated(reply, marker)
         if stated:
             return Found(stated, f"after {marker[0].strip()[:40]!r}")
     bare = _bare(reply)
-    if bare:
-        return Found(bare, "the whole reply")
-    return _last(reply)
+    return Found(bare, "the whole reply") if bare else _last(reply)
 
 
-def _reply(text: str) -> str:
-    """The reply after its last `</think>`, or all of it if nothing follows; only the end of a long reply."""
-    return after_thoughts(text[-MAX_TEXT:])
-
-
-def _before_next_turn(text: str) -> str:
-    """The reply up to the point at which it continues with a user turn or another question."""
-    answered = _ANSWERED.search(text)
-    further = _NEXT_TURN.search(text, answered.end()) if answered else None
-    further = further or next((m for m in _NEXT_TURN.finditer(text) if m[0].startswith("<|") and m.start()), None)
-    return text[: further.start()] if further else text
-
-
-def _boxes(text: str) -> Iterator[tuple[int, int, str]]:
-    """Start, end and content of the closed boxes that are in no other box."""
-    position = 0
-    for match in list(_BOX.finditer(text))[-MAX_BOXES:]:
-        if match.start() < position:
-            continue
-        inside = _braced(text, match.end()) if text[match.end()] == "{" else None
-        if inside is None:
-            word = re.compile(r"\$?(\w{1,40})").match(text, match.end()) if text[match.end()] != "{" else None
-            if word is None:
-                continue
-            end, inside = word.end(), word[1]
-        else:
-            end = match.end() + len(inside) + 2
-        position = end
-        if inside.strip():
-            yield match.start(), end, inside.strip()
-
-
-def _braced(text: str, start: int) -> str | None:
-    """The content of the brace at `start`; None if it does not close within MAX_STATEMENT characters."""
-    depth = 0
-    for i in range(start, min(len(text), start + MAX_STATEMENT)):
-        depth += (text[i] == "{") - (text[i] == "}")
-        if depth == 0:
-            return text[start + 1 : i]
+def _behind(text: str, end: int) -> Found | None:
+    """The answer that is stated behind the last box, or in a box that is cut off; None if there is none."""
+    cut = open_box(text, end)
+    if cut is not None and cut.strip(" $.{"):
+        return Found(cut.strip(" $."), r"in a \boxed{} that is cut off")
+    for marker in markers(text, end) if end else []:
+        after = text[marker.end() : marker.end() + MAX_STATEMENT].lstrip(_LAYOUT + ":")
+        stated = _stated(text, marker) if marker["minerva"] or marker["json"] or begins_with_answer(after) else None
+        if stated and re.search(r"\w", stated):
+            return Found(stated, f"after {marker[0].strip()[:40]!r}")
     return None
 
 
-def _boxed_together(text: str) -> Found | None:
+def _boxed_together(text: str, found: Sequence[Box]) -> Found | None:
     r"""The last box, joined with the boxes before it that are separated only by "and", commas or names."""
-    boxes = list(_boxes(text))
-    if not boxes:
+    if not found:
         return None
-    answers = [boxes[-1][2]]
-    for before, after in zip(boxes[-2::-1], boxes[:0:-1], strict=True):
-        gap = text[before[1] : after[0]]
+    answers = [found[-1].content]
+    for before, after in zip(found[-2::-1], found[:0:-1], strict=True):
+        gap = text[before.end : after.start]
         if len(gap) > 80 or not _CONNECTION.fullmatch(gap) or _NEW_THOUGHT.search(gap) or "\n\n" in gap.strip(" "):
             break
-        answers.insert(0, before[2])
+        answers.insert(0, before.content)
     distinct = list(dict.fromkeys(answers))
     if len(distinct) == 1:
         return Found(distinct[0], r"last \boxed{}")
     return Found(", ".join(distinct), rf"{len(distinct)} \boxed{{}} that belong together")
 
 
-def _concluded(text: str) -> Found | None:
-    """The answer in a closing line of a fixed form after the last box, which was only a step then."""
-    last_box = text.rfind("\\boxed{")
-    for marker in list(_MARKER.finditer(text, last_box))[::-1][:MAX_MARKERS] if last_box >= 0 else []:
-        stated = _stated(text, marker) if marker["minerva"] or marker["hash"] else None
-        if stated and re.search(r"\w", stated):
-            return Found(stated, f"after {marker[0].strip()[:40]!r}, behind the last box")
-    return None
-
-
-def _tagged(text: str) -> Found | None:
-    tags = _TAG.findall(text)
-    return Found(tags[-1].strip(), "<answer> tag") if tags and tags[-1].strip() else None
-
-
 def _letter(text: str) -> Found:
     """The chosen letter: after the last marker that has one, at the start, in bold, or the last single letter."""
-    for marker in list(_MARKER.finditer(text))[: -MAX_MARKERS - 1 : -1]:
+    for marker in markers(text):
         letter = _LETTER.search(text[marker.end() : marker.end() + 200])
         if letter:
             return Found(letter[1], f"letter after {marker[0].strip()[:40]!r}")
@@ -190,13 +145,15 @@ def _letter(text: str) -> Found:
 
 def _stated(text: str, marker: re.Match[str]) -> str | None:
     """The answer stated after a marker; None if there is no answer there."""
-    after = text[marker.end() : marker.end() + MAX_STATEMENT].lstrip(_LAYOUT)
+    after = text[marker.end() : marker.end() + MAX_STATEMENT].partition("</answer>")[0].lstrip(_LAYOUT)
     if marker["json"]:
         quoted = re.match(r"""(["'])((?:\\.|(?!\1)[^\\]){0,2000})\1""", after, re.DOTALL)
         value = quoted[2].replace("\\\\", "\\") if quoted else after.partition("\n")[0].rstrip(' }",`')
         return (_bare(value) or _last(value).answer) if re.search(r"[^\W_]", value) else None
+    if marker["tag"]:
+        return after.strip() or None
     if marker["hash"]:
-        return after.partition("\n")[0].strip(_LAYOUT) or None
+        return None if is_heading(after) else after.partition("\n")[0].strip(_LAYOUT) or None
     if marker["minerva"]:
         return (
             after.partition("I hope it is correct")[0].partition("\n\n")[0].strip().rstrip(".").strip(_LAYOUT) or None

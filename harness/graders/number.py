@@ -1,6 +1,8 @@
 r"""Grades replies whose answer is one number: GSM8K and similar.
 
-`strict` accepts the format the task asks for, a line `#### N`. `lenient` finds the answer wherever models put it.
+`strict` accepts the form the task asks for, a closed `\boxed{}`. `lenient` finds the answer wherever models put it, a
+line `#### N` included. The answer is what the reply states last (`statements`), so the two never read different
+answers: if another answer follows the last box, `lenient` reads that one and `strict` none.
 Both read text only: nothing is evaluated, so "600 - 198" is 600 and "2 dozen" is 2. Numbers are compared exactly, as
 fractions, except that a reply's number may miss the target by 1e-9 (rounding of programs: 18.000000000000004).
 Cost is bounded for hostile text: patterns run in linear time, over the last 100,000 characters at most.
@@ -9,17 +11,15 @@ Cost is bounded for hostile text: patterns run in linear time, over the last 100
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from harness.graders.reasoning import after_thoughts
+from harness.graders.statements import MAX_STATEMENT, begins_with_answer, boxes, is_heading, markers, open_box, reply_of
 from harness.types import Score
 
-NUMBER_VERSION = "number-1"  # raised whenever a verdict can change
+NUMBER_VERSION = "number-2"  # raised whenever a verdict can change
 TOLERANCE = Fraction(1, 10**9)
-MAX_TEXT = 100_000  # characters, from the end, in which `lenient` looks
-MAX_MARKERS = 100  # markers tried, from the last one back
-MAX_STATEMENT = 2_000  # characters after a marker that may hold the answer
 MAX_NUMBER = 1_000  # characters of one number; longer ones cannot be read
 
 _NUMBER = re.compile(
@@ -30,17 +30,6 @@ _NUMBER = re.compile(
     (?: [ ]?/[ ]?(?P<below>[0-9]+(?:\.[0-9]+)?) )?""",
     re.VERBOSE,
 )
-_STRICT = re.compile(r"[ \t]{0,99}####[ \t]{0,99}([-$0-9.,]{1,1000}?)\.?[ \t\r]{0,99}")
-_MARKER = re.compile(
-    r"""(?P<json>["']answer["']\s{0,20}:\s{0,20})
-    | \\(?:boxed|fbox)\s{0,9}\{
-    | (?P<hash>\#\#\#\#)
-    | (?P<line>^[ \t]{0,20}A:)
-    | answer\b[^\n:=.!?]{0,60}? (?: (?P<says>\b(?:is|be|equals)\b:?) | (?P<colon>:|=|\n) )""",
-    re.VERBOSE | re.IGNORECASE | re.MULTILINE,
-)
-_ANSWERED = re.compile(r"####|\\boxed\{|[\"']answer[\"']\s{0,20}:|\banswer is\b", re.IGNORECASE)
-_NEXT_QUESTION = re.compile(r"^[#*> \t]{0,9}(?:Question|Q)[* ]{0,3}:", re.MULTILINE)
 _BOLD = re.compile(r"\*\*[ ]?(?![0-9]{1,3}[.):](?![0-9]))(?=[-$€£¥₹]?[-0-9.])([^*\n]{1,80})\*\*")
 _LIST_ITEM = re.compile(r"[0-9]{1,3}[.)](?:\s|\*)")  # "1. First, ..." is not an answer
 _FRACTION = re.compile(r"(?P<whole>[0-9]?)\\[dt]?frac\{(?P<above>-?[0-9.]{1,99})\}\{(?P<below>[0-9.]{1,99})\}")
@@ -49,11 +38,15 @@ _LATEX = {"{,}": ",", "\\,": "", "\\!": "", "\\$": "$", "\\%": "%", "−": "-", 
 
 @dataclass(frozen=True)
 class NumberRead:
-    """The number that was read. value None: no number, `why` gives the reason. text: as the reply writes it."""
+    r"""The number that was read. value None: no number, `why` gives the reason. text: as the reply writes it.
+
+    boxed: it is the content of a closed `\boxed{}`.
+    """
 
     value: Fraction | None
     text: str | None
     why: str
+    boxed: bool = False
 
 
 def score_number(text: str, target: str) -> dict[str, Score]:
@@ -66,9 +59,10 @@ def score_number(text: str, target: str) -> dict[str, Score]:
     if gold is None:
         unknown = Score(None, None, f"the target {target[:80]!r} is not a number")
         return {"strict": unknown, "lenient": unknown}
-    reply = _before_next_question(after_thoughts(text))
-    strict = _read_strict(reply)
-    lenient = strict if strict.value is not None else read_number(reply)
+    reply = _plain(reply_of(text))
+    last = read_number(reply)
+    strict = last if last.boxed else _same_in_box(reply, last)
+    lenient = last if strict.value is None else strict
     return {"strict": _judge(strict, gold, target), "lenient": _judge(lenient, gold, target)}
 
 
@@ -79,62 +73,65 @@ def _judge(reading: NumberRead, gold: Fraction, target: str) -> Score:
     return Score(float(right), reading.text, f"{reading.why}: {'equals' if right else 'is not'} {target[:80]}")
 
 
-def _before_next_question(text: str) -> str:
-    """The reply up to the point at which it continues with another question, as base models do after an answer."""
-    answered = _ANSWERED.search(text)
-    further = _NEXT_QUESTION.search(text, answered.end()) if answered else None
-    return text[: further.start()] if further else text
+def _same_in_box(reply: str, last: NumberRead) -> NumberRead:
+    """The number in the last box if the reply repeats it behind the box, in another form; else none."""
+    box, _ = _last_boxed(reply)
+    if not box.boxed or box.value == last.value:
+        return box if box.boxed else NumberRead(None, None, r"no closed \boxed{} with a number")
+    return NumberRead(None, None, f"behind \\boxed{{{box.text}}} another answer is stated: {last.text!r}, {last.why}")
 
 
-def _read_strict(text: str) -> NumberRead:
-    """The number on the last `####` line, which must contain nothing else."""
-    at = text.rfind("####")
-    if at < 0:
-        return NumberRead(None, None, "no line '#### N'")
-    start = text.rfind("\n", 0, at) + 1
-    end = text.find("\n", at)
-    line = text[start : len(text) if end < 0 else end]
-    match = _STRICT.fullmatch(line) if len(line) <= MAX_STATEMENT else None
-    number = _NUMBER.fullmatch(match[1]) if match else None
-    if number is None:
-        return NumberRead(None, None, f"the last '####' line is not '#### N': {line[:80]!r}")
-    return _value(number, "line '#### N'")
+def read_number(reply: str) -> NumberRead:
+    r"""The number that a reply gives as its answer: the last that is stated, else the last in bold, else the last one.
 
-
-def read_number(text: str) -> NumberRead:
-    """The number that a reply gives as its answer: after the last marker, else the last in bold, else the last one.
-
-    Markers: `#### N`, `\\boxed{}`, an "answer" field of JSON, "the answer is", "Answer:", a line "A: N".
+    Stated: in a `\boxed{}`, after `####`, in an "answer" field of JSON, in <answer>, after "the answer is", "Answer:".
     Reading stops at a JSON field that states something other than a number, but not at an empty one ("___").
     """
-    tail = _plain(text[-MAX_TEXT:])
-    for marker in list(_MARKER.finditer(tail))[: -MAX_MARKERS - 1 : -1]:
-        reading = _stated(tail, marker)
+    box, end = _last_boxed(reply)
+    if (cut := open_box(reply, end)) is not None:
+        held = _after_equals(cut, r"in a \boxed{} that is cut off")
+        if held.value is not None:
+            return held
+    for marker in markers(reply, end):
+        reading = _stated(reply, marker, behind_box=end > 0)
         if reading.value is not None or (marker["json"] and re.search(r"[^\W_]", reading.text or "")):
             return reading
-    bold = [match[1] for match in _BOLD.finditer(tail)]
+    if box.value is not None:
+        return box
+    bold = [match[1] for match in _BOLD.finditer(reply)]
     if bold:
         return _first(bold[-1], "last bold number")
-    last: NumberRead | None = None
-    for number in _NUMBER.finditer(tail):
-        last = _value(number, "last number in the reply")
-    return last or NumberRead(None, None, "no number in the reply")
+    numbers = deque(_NUMBER.finditer(reply), maxlen=1)
+    return (
+        _value(numbers[0], "last number in the reply") if numbers else NumberRead(None, None, "no number in the reply")
+    )
 
 
-def _stated(text: str, marker: re.Match[str]) -> NumberRead:
+def _last_boxed(reply: str) -> tuple[NumberRead, int]:
+    """The number in the last box that holds one, and where that box ends; 0 if there is none."""
+    for box in reversed(boxes(reply)):
+        held = _after_equals(box.content, r"last \boxed{}")
+        if held.value is not None:
+            return replace(held, boxed=box.braced), box.end
+    return NumberRead(None, None, r"no \boxed{}"), 0
+
+
+def _stated(text: str, marker: re.Match[str], behind_box: bool) -> NumberRead:
     """The number stated after a marker; value None if no number follows."""
     after = text[marker.end() : marker.end() + MAX_STATEMENT].lstrip(" \t\r\n*_`")
     where = f"after {marker[0].strip()[:40]!r}"
     if marker["json"]:
         return _after_equals(_json_value(after), where)
+    if behind_box and not begins_with_answer(after):
+        return NumberRead(None, None, f"no number {where}")
     if marker["hash"]:
-        number = _NUMBER.match(after)
+        number = None if is_heading(after) else _NUMBER.match(after)
         return _value(number, where) if number else NumberRead(None, None, f"no number {where}")
-    if marker["says"]:
-        return _after_equals(re.split(r"\n|[.!?](?:\s|$)", after, maxsplit=1)[0], where)
-    if marker["line"] or marker["colon"]:
-        return _after_equals(_short_answer(after), where)
-    return _after_equals(_braced(after), where)
+    if marker["tag"]:
+        return _after_equals(after.partition("</answer>")[0], where)
+    if marker["says"] or marker["minerva"]:
+        return _after_equals(re.split(r"\n|[.!?](?:\s|$)|</answer>", after, maxsplit=1)[0], where)
+    return _after_equals(_short_answer(after), where)
 
 
 def _json_value(after: str) -> str:
@@ -152,16 +149,6 @@ def _short_answer(after: str) -> str:
     if number is None or "=" in line or _LIST_ITEM.match(line) or re.search(r"[A-Za-z]{4}", line[: number.start()]):
         return ""
     return line
-
-
-def _braced(after: str) -> str:
-    r"""The content of `\boxed{`, up to its closing brace."""
-    depth = 1
-    for i, char in enumerate(after):
-        depth += (char == "{") - (char == "}")
-        if depth == 0:
-            return after[:i]
-    return after.partition("\n")[0]
 
 
 def _after_equals(statement: str, where: str) -> NumberRead:

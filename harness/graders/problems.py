@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import builtins
 import json
+import re
 import symtable
 import threading
 import warnings
@@ -100,7 +101,7 @@ def _read(row: Mapping[str, Any]) -> Problem:
     entry_point = str(row.get("entry_point") or "").replace("()", "")  # "Solution().add" is "Solution.add"
     if entry_point and str(row.get("test") or "").strip():
         head = _closed(prompt)
-        solution = str(row.get("canonical_solution") or row.get("solution") or "")
+        solution = str(row.get("canonical_solution") or _program_of(str(row.get("solution") or "")))
         reference = solution if not head or _defines(solution, entry_point.partition(".")[0]) else prompt + solution
         test = str(row["test"])
         offered = (_defined(head) | _imported(head) if head else set()) - {entry_point.partition(".")[0]}
@@ -186,6 +187,12 @@ def _parses(source: str) -> bool:
     except (SyntaxError, ValueError):
         return False
     return bool(source.strip())
+
+
+def _program_of(solution: str) -> str:
+    """The program in a reference reply: the content of its fenced block, or all of it."""
+    block = re.search(r"^```python\n(.*?)^```", solution, re.DOTALL | re.MULTILINE)
+    return block[1] if block else solution
 
 
 def _closed(prompt: str) -> str:

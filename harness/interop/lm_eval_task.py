@@ -315,23 +315,21 @@ def _verdict_alone(loaded: LoadedTask, sample: Sample, reply: Generation) -> tup
 
 
 def _read(sample: Sample, text: str, metrics: Mapping[str, Any], filtered: Mapping[str, Any]) -> dict[str, Score]:
-    """Our verdict on a reply if we have a grader for the task, else lm-eval's if that is right or wrong."""
+    """Our verdict on maths, else lm-eval's if that is right or wrong; of numbers the lenient verdict is ours."""
     reading = sample.metadata["reading"]
     if reading == "math":
         return score_math(text, sample.metadata["doc"]["solution"])
-    stock = _first_metric(metrics, filtered)
-    if reading != "number":
-        return {"strict": stock, "lenient": stock}
-    ours = score_number(text, _number(sample.target))
-    # "strict" is the format that the task asks for: our verdict if that is "#### N", else lm-eval's
-    return ours if "####" in sample.target else {"strict": stock, "lenient": ours["lenient"]}
+    stock = _first_metric(metrics, filtered)  # reads the form that the prompt asks for
+    if reading == "number":
+        return {"strict": stock, "lenient": score_number(text, _number(sample.target))["lenient"]}
+    return {"strict": stock, "lenient": stock}
 
 
 def _first_metric(metrics: Mapping[str, Any], filtered: Mapping[str, Any]) -> Score:
     """The first metric of the first filter as a verdict."""
     key = next(iter(metrics), "")
     value, found = metrics.get(key), filtered.get(key.rpartition(",")[2])
-    answer = found if isinstance(found, str) else None
+    answer = found if isinstance(found, str) and found != "[invalid]" else None
     if isinstance(value, int | float) and value in (0, 1):
         return Score(float(value), answer, f"lm-eval: {key}")
     return Score(None, answer, f"lm-eval: {key or 'no metric'} is neither right nor wrong")

@@ -57,7 +57,7 @@ for line in sys.stdin:
 class Questions(Task):
     """A task of plain prompts, another set each round."""
 
-    name, version, grader, needs_sandbox = "questions", "1", "number-1", False
+    name, version, grader, needs_sandbox = "questions", "1", "number-2", False
     max_tokens, stop = MAX_TOKENS, ()
 
     def __init__(self, start: int, n: int = N) -> None:

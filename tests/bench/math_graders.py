@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from second_math_grader import second_opinion
 
 from harness.graders.math import score_math
-from harness.graders.math_extract import extract_lenient
+from harness.graders.math_extract import extract
 
 Rule = Callable[[str, str], bool | None]
 STALL_S = 7.0  # without a verdict, and a rule of others is killed; the row counts as not accepted
@@ -139,7 +139,7 @@ OTHERS: dict[str, Rule] = {
 
 @cache
 def _answer(text: str) -> str:
-    return extract_lenient(text).answer or ""
+    return extract(text).last.answer or ""
 
 
 def _bare(text: str) -> str:
