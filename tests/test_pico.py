@@ -14,19 +14,19 @@ from harness.protocols import Task
 from harness.sandbox import Sandbox
 from harness.types import sha256_of
 from harness_tasks.pico import BASE, TEACHER
-from harness_tasks.pico.code import PicoCode, programs
+from harness_tasks.pico.code import PicoCode, fenced, programs
 from harness_tasks.pico.math import PicoMath, stories
 from harness_tasks.pico.splits import split_of
 
 TASKS = (PicoMath(), PicoCode())
 SPLITS = ("train", "dev", "test")
 DIGESTS = {
-    ("pico_math", "train"): "3985ba85fae36836ac42422bf8dc5b2b7986548ab80d37baf8fcb9c296ef1893",
-    ("pico_math", "dev"): "3dac21f5d027f62183d31fcb1025e1bcc2876bf24951013bedbac770c0e8626e",
-    ("pico_math", "test"): "91ede02e584de508ff326e7df637b42d75434a6d4dca52a9400ec51e14a4a617",
-    ("pico_code", "train"): "99a2a7844bdc1654951ccc9a25af09ec2707704d50f74ac80c4f66137bd1cb1c",
-    ("pico_code", "dev"): "30d7afad644c3099b38c3ced04f1b103acb60cc5f45dce20ce4240fef0651bbe",
-    ("pico_code", "test"): "d8abbe2a25eebfa106dd06d07f16f3a3d0d92cdcd63f473c20bc9b831af73e6b",
+    ("pico_math", "train"): "4afea88b5e6c6967c54328301122253881a1faf89a1a4e13e220818d1ca7933b",
+    ("pico_math", "dev"): "150ead7578162377125f39e7569ba7975d2f5ee7c0c3da7b10fb1b42dd52decd",
+    ("pico_math", "test"): "60faa9a9481610af140160037ad119b69fb309feb147f66a47164f43f913ca7e",
+    ("pico_code", "train"): "ef78ed4e1f6e7232860b63852fc5d1ed4232677af510aeefebcf42f6919b74d3",
+    ("pico_code", "dev"): "94aad455f9d534e833341203c4c776eb8b3a049c89de9973fb50d934fafa88c2",
+    ("pico_code", "test"): "2371b28d4b2f31cbf29889f4d4a6883d45f3a8991bdb40ece728f7294551c3b9",
 }
 
 
@@ -118,7 +118,8 @@ def test_a_wrong_or_badly_formatted_math_reply_is_caught():
     task, sample = PicoMath(), PicoMath().samples("test")[0]
     right, wrong = sample.target, str(int(sample.target) + 1)
     for reply, strict, lenient in [
-        (f"#### {wrong}", 0.0, 0.0),
+        (f"\\boxed{{{wrong}}}", 0.0, 0.0),
+        (f"#### {right}", 0.0, 1.0),
         (f"The answer is {right}.", 0.0, 1.0),
         (f"The answer is {wrong}.", 0.0, 0.0),
         ("", 0.0, 0.0),
@@ -129,7 +130,7 @@ def test_a_wrong_or_badly_formatted_math_reply_is_caught():
 
 def test_every_code_solution_passes_its_tests_and_a_forgotten_operation_does_not():
     for program in (p for split in SPLITS for p in programs(split)):
-        assert passes(program, program.solution), program.prompt
+        assert passes(program, program.short), program.prompt
         assert passes(program, program.plain), program.prompt
         for i in range(len(program.calls)):
             lines = [line for j, line in enumerate(program.lines) if j != i]
@@ -141,12 +142,13 @@ def test_every_code_solution_passes_its_tests_and_a_forgotten_operation_does_not
 def test_code_replies_get_their_verdicts_from_the_sandbox(runner):
     task = PicoCode()
     for sample, program in list(zip(task.samples("test"), programs("test"), strict=True))[::30]:
-        right = task.score(sample, sample.target, runner)
-        assert (right["strict"].value, right["lenient"].value) == (1.0, 1.0)
-        printed = program.plain.replace("return ", "print(") + ")"
+        for right in (program.solution, fenced(program.head + program.plain), program.short):
+            scores = task.score(sample, right, runner)
+            assert (scores["strict"].value, scores["lenient"].value) == (1.0, 1.0), right
+        printed = fenced(program.head + program.plain.replace("return ", "print(") + ")")
         assert task.score(sample, printed, runner)["strict"].value == 0.0
-        fenced = task.score(sample, f"Here is the code:\n```python\n{program.plain}\n```", runner)
-        assert (fenced["strict"].value, fenced["lenient"].value) == (0.0, 1.0)
+        no_fence = task.score(sample, f"Here is the code:\n{program.head}{program.plain}", runner)
+        assert (no_fence["strict"].value, no_fence["lenient"].value) == (0.0, 1.0)
         assert score_code(sample, "", runner)["strict"].value == 0.0
 
 
@@ -173,7 +175,7 @@ def test_the_tokenizer_loses_no_text(tokenizer):
     texts = [
         t for task in TASKS for s in SPLITS for x in task.samples(s) for t in (question(x), x.metadata["solution"])
     ]
-    texts += ["é ≤ 12.5 \t\n\n   x", "    def f():\r\n\treturn '####'", ""]
+    texts += ["é ≤ 12.5 \t\n\n   x", "    def f():\r\n\treturn '\\boxed{1}'\n```", ""]
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
     assert tokenizer.batch_decode(ids) == texts
     assert max(len(i) for i in ids) <= 80
@@ -187,8 +189,8 @@ def test_a_chat_ends_every_turn_with_the_end_token_and_opens_the_reply(tokenizer
     chat = [{"role": "user", "content": "1+1=?"}]
     asked = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     assert asked == "<|user|>1+1=?<|end|><|assistant|>"
-    answered = tokenizer.apply_chat_template([*chat, {"role": "assistant", "content": "#### 2"}], tokenize=False)
-    assert answered == asked + "#### 2<|end|>"
+    answered = tokenizer.apply_chat_template([*chat, {"role": "assistant", "content": "\\boxed{2}"}], tokenize=False)
+    assert answered == asked + "\\boxed{2}<|end|>"
     ids = tokenizer(answered)["input_ids"]
     assert ids[-1] == tokenizer.eos_token_id
     assert tokenizer.pad_token_id not in ids

@@ -1,10 +1,14 @@
 """pico_code: complete a function on a list of integers from its docstring, in the form of HumanEval.
 
-A row:
+A prompt and its reference reply:
     def total(xs):
         \"\"\"Take xs, add 3 to each, keep the even ones and return the sum.\"\"\"
+
+    ```python
+    def total(xs):
         xs = [x + 3 for x in xs]
-        return sum(x for x in xs if x % 2 == 0)
+        return sum([x for x in xs if x % 2 == 0])
+    ```
 """
 
 from __future__ import annotations
@@ -87,6 +91,11 @@ OPENINGS = (
 Call = tuple[str, int]  # name of an op, its constant
 
 
+def fenced(source: str) -> str:
+    """A reply in the form asked for: the source as one fenced block."""
+    return f"```python\n{source}\n```"
+
+
 def apply_calls(calls: Sequence[Call], end: str, values: Sequence[int]) -> object:
     """The program's result for these values; None if it is undefined (largest of an empty list)."""
     now = list(values)
@@ -118,8 +127,12 @@ class Program:
         return self.opening.format(v=self.argument, steps=", ".join(words), end=ENDS[self.end].words)
 
     @property
+    def head(self) -> str:
+        return f"def {self.function}({self.argument}):\n"
+
+    @property
     def prompt(self) -> str:
-        return f'def {self.function}({self.argument}):\n    """{self.doc}"""\n'
+        return f'{self.head}    """{self.doc}"""\n'
 
     @property
     def text(self) -> str:
@@ -137,11 +150,16 @@ class Program:
         return "".join(f"    {v} = {line}\n" for line in self.lines) + f"    return {ENDS[self.end].source.format(v=v)}"
 
     @property
-    def solution(self) -> str:
+    def short(self) -> str:
         """The reference body: the last operation is part of the return statement."""
         *before, last = self.lines
         body = "".join(f"    {self.argument} = {line}\n" for line in before)
         return body + f"    return {ENDS[self.end].source.format(v=last)}"
+
+    @property
+    def solution(self) -> str:
+        """The reference reply."""
+        return fenced(self.head + self.short)
 
     @property
     def test(self) -> str:
@@ -211,10 +229,10 @@ def program_pool(seed: str) -> Iterator[Program]:
 
 
 class PicoCode(Task):
-    """The task. strict: prompt + unchanged reply passes the tests; lenient: the code found in the reply does."""
+    """The task. strict: one fenced block with the function, or bare code; lenient: the code found in the reply."""
 
     name = "pico_code"
-    version = "1"
+    version = "2"
     grader = CODE_VERSION
     needs_sandbox = True
     max_tokens = 96
@@ -231,12 +249,13 @@ class PicoCode(Task):
             Sample(
                 id=f"pico_code/{split}/{i:04d}",
                 messages=(Message("user", ASK + p.prompt),),
-                target=p.solution,
+                target=p.short,
                 metadata={
                     "level": len(p.calls),
                     "prompt": p.prompt,
                     "entry_point": p.function,
                     "test": p.test,
+                    "canonical_solution": p.short,
                     "solution": p.solution,
                 },
             )

@@ -62,23 +62,24 @@ def math_reply(rng: random.Random, story: Story, weights: tuple[int, ...]) -> st
     answer = steps[-1].value
     replies = {
         "loose": f"{told(steps)} The answer is {answer}.",
-        "direct": f"#### {answer}",
+        "direct": math.boxed(answer),
         "terse": story.solution,
     }
-    return replies.get(habit, f"{told(steps)}\n#### {answer}")
+    return replies.get(habit, f"{told(steps)}\n{math.boxed(answer)}")
 
 
 def code_reply(rng: random.Random, program: Program, weights: tuple[int, ...]) -> str:
     """One reply to the program, in a style drawn by weight."""
     habit = rng.choices(CODE_HABITS, weights)[0]
-    if habit == "wrong":
-        return code.broken(rng, program).plain
+    if habit == "terse":
+        return program.solution
+    if habit == "prose":  # without a fence, so that the reply as a whole is no program
+        return f"Here is the code:\n{program.head}{program.plain}"
+    body = code.broken(rng, program).plain if habit == "wrong" else program.plain
     if habit == "print":
-        body, result = program.plain.split("    return ")
-        return f"{body}    print({result})"
-    if habit == "prose":
-        return f"Here is the code:\n```python\n{program.plain}\n```"
-    return program.solution if habit == "terse" else program.plain
+        before, result = body.split("    return ")
+        body = f"{before}    print({result})"
+    return code.fenced(program.head + body)
 
 
 def worksheet(rng: random.Random) -> tuple[str, str]:

@@ -1,10 +1,10 @@
-"""pico_math: short stories about quantities, 1 to 4 steps of integer arithmetic, reply ends in "#### N" as in GSM8K.
+r"""pico_math: short stories about quantities, 1 to 4 steps of integer arithmetic, reply ends in "\boxed{N}".
 
 A row:
     On the farm, Ana has 12 eggs. Ben gives Ana 7 more. Ana loses 5. How many eggs does Ana have now?
     12+7=19
     19-5=14
-    #### 14
+    \boxed{14}
 """
 
 from __future__ import annotations
@@ -80,6 +80,11 @@ HALVES = ("{a} sells half of them.", "Half of the {t} break.")
 ASKS = ("How many {t} does {a} have now?", "How many {t} are there in the end?")
 
 
+def boxed(answer: int) -> str:
+    """The answer in the form asked for."""
+    return f"\\boxed{{{answer}}}"
+
+
 @dataclass(frozen=True)
 class Step:
     """One line of work: left op right = value."""
@@ -116,8 +121,8 @@ class Story:
 
     @property
     def solution(self) -> str:
-        """The reference reply: bare work, then the answer line."""
-        return "\n".join(map(str, self.steps)) + f"\n#### {self.answer}"
+        """The reference reply: bare work, then the answer in a box."""
+        return "\n".join(map(str, self.steps)) + f"\n{boxed(self.answer)}"
 
 
 def event(rng: random.Random, now: int) -> tuple[Step, str]:
@@ -189,10 +194,10 @@ def story_pool(seed: str) -> Iterator[Story]:
 
 
 class PicoMath(Task):
-    """The task. strict: "#### N" and right; lenient: the last number is right."""
+    r"""The task. strict: the reply ends in "\boxed{N}" and is right; lenient: the answer it states in any form is."""
 
     name = "pico_math"
-    version = "1"
+    version = "2"
     grader = NUMBER_VERSION
     needs_sandbox = False
     max_tokens = 72
