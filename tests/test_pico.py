@@ -225,7 +225,7 @@ def test_the_base_leaves_room_both_ways_and_the_teacher_is_clearly_better(task, 
 
 @pytest.mark.slow
 def test_a_reduced_rebuild_reaches_its_stated_strength(tmp_path, runner):
-    """About 70 s on one core; measured 0.76 on all test items."""
+    """About 70 s on one core; measured 0.93 on all test items."""
     from harness_tasks.pico.build import build_world
 
     lines = []
@@ -233,4 +233,4 @@ def test_a_reduced_rebuild_reaches_its_stated_strength(tmp_path, runner):
     assert set(folders) == {"base"}
     assert lines[1] == "394,752 parameters, 650 steps"
     assert (tmp_path / "base" / "tokenizer.json").read_bytes() == (BASE / "tokenizer.json").read_bytes()
-    assert strict_share(folders["base"], PicoCode(), 100, runner) >= 0.5
+    assert strict_share(folders["base"], PicoCode(), 100, runner) >= 0.7
