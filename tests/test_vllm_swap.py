@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -26,10 +27,10 @@ pytestmark = pytest.mark.skipif(vllm_problem() is not None, reason=str(vllm_prob
 
 PICO_BASE = Path(__file__).parents[1] / "tasks" / "pico" / "base"
 
-# The shipped worker with one fault, chosen by the content of a file each time a checkpoint comes in. Its cache holds
-# 64 MiB: vLLM's own least, 1 GiB, takes 4 s to fill with zeros at each start.
+# The shipped worker with one fault, chosen by the content of a file each time a checkpoint comes in; in another file it
+# notes how many tokens its cache can hold, and whether it imported scikit-learn.
 FAULTY_WORKER = """
-import sys
+import json, sys
 from pathlib import Path
 from harness.engines.vllm_worker import VLLMWorker, main
 
@@ -37,9 +38,10 @@ faults = Path(sys.argv.pop(1))
 
 class FaultyWorker(VLLMWorker):
     def start(self, path, options):
-        from vllm.platforms import cpu
-        cpu.GiB_bytes = 1 << 26
         limit = super().start(path, options)
+        cache = self.engine.vllm_config.cache_config
+        noted = {"tokens": cache.num_gpu_blocks * cache.block_size, "sklearn": "sklearn" in sys.modules}
+        faults.with_name("noted").write_text(json.dumps(noted))
         if faults.read_text() == "every start":
             self.model().model.norm.weight.data *= 1.05
         return limit
@@ -70,6 +72,10 @@ class FaultyEngine(VLLMEngine):
 
     def plant(self, fault: str) -> None:
         self._faults.write_text(fault)
+
+    def noted(self) -> dict[str, int]:
+        found: dict[str, int] = json.loads(self._faults.with_name("noted").read_text())
+        return found
 
     def command(self) -> list[str]:
         return [sys.executable, str(self._script), str(self._faults)]
@@ -136,6 +142,12 @@ def test_swapped_checkpoints_answer_as_transformers_does_in_one_process(
         assert engine.gap < TOLERANCE["float32"] / 10
         assert texts(engine) == expected[which]
     assert (pid(engine), engine.swaps, engine.notices) == (worker, 4, [])
+
+
+def test_a_start_fills_no_memory_and_imports_no_package_that_is_never_used(engine: FaultyEngine) -> None:
+    whole = 256 * 1024  # tokens: max_num_seqs sequences of the whole context, which must never wait for room
+    assert whole <= engine.noted()["tokens"] <= whole + 256
+    assert not engine.noted()["sklearn"]
 
 
 @pytest.mark.slow

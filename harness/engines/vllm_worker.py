@@ -6,6 +6,7 @@ Commands and replies are pickled tuples over the socket `fd`. The engine core ru
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from harness.engines.transformers import (
     Prompt,
     cannot_score,
     failed,
+    leave_out_scikit_learn,
     load_model,
     load_tokenizer,
     render,
@@ -66,6 +68,7 @@ class VLLMWorker:
 
     def start(self, path: Path, options: Options) -> int:
         """Build the engine; returns its context length in tokens."""
+        leave_out_scikit_learn()
         from vllm import EngineArgs
         from vllm.platforms import current_platform
         from vllm.usage.usage_lib import UsageContext
@@ -74,25 +77,25 @@ class VLLMWorker:
         if current_platform.device_type != options.device:
             raise RuntimeError(f"vLLM would run on {current_platform.device_type!r}, expected {options.device!r}")
         on_cpu = options.device == "cpu"
-        self.engine = LLMEngine.from_engine_args(
-            EngineArgs(
-                model=str(path),
-                dtype=options.dtype,
-                max_model_len=options.max_model_len or -1,
-                max_num_seqs=options.max_num_seqs,
-                enforce_eager=on_cpu,  # compiling costs 20 s at every start there
-                gpu_memory_utilization=options.gpu_memory_utilization,
-                tensor_parallel_size=options.tensor_parallel_size,
-                enable_sleep_mode=not on_cpu,
-                generation_config="vllm",  # the checkpoint's own temperatures and penalties must not be used
-                seed=0,
-                enable_prefix_caching=True,
-                # on a CPU, vLLM 0.32 cannot rewind a seeded request's generator after a prompt that was cut in two
-                enable_chunked_prefill=not on_cpu,
-                disable_log_stats=True,
-            ),
-            usage_context=UsageContext.LLM_CLASS,  # sets the number of tokens of a step, as in offline use
-        )
+        usage = UsageContext.LLM_CLASS  # sets the number of tokens of a step, as in offline use
+        config = EngineArgs(
+            model=str(path),
+            dtype=options.dtype,
+            max_model_len=options.max_model_len or -1,
+            max_num_seqs=options.max_num_seqs,
+            enforce_eager=on_cpu,  # compiling costs 20 s at every start there
+            gpu_memory_utilization=options.gpu_memory_utilization,
+            tensor_parallel_size=options.tensor_parallel_size,
+            enable_sleep_mode=not on_cpu,
+            generation_config="vllm",  # the checkpoint's own temperatures and penalties must not be used
+            seed=0,
+            enable_prefix_caching=True,
+            # on a CPU, vLLM 0.32 cannot rewind a seeded request's generator after a prompt that was cut in two
+            enable_chunked_prefill=not on_cpu,
+        ).create_engine_config(usage)
+        if on_cpu:
+            _leave_out_unused_cache(config)
+        self.engine = LLMEngine.from_vllm_config(config, usage, disable_log_stats=True)
         self.on_cpu = on_cpu
         self._serve(path)
         return self._limit()
@@ -263,6 +266,21 @@ class VLLMWorker:
             for output in self.engine.step():
                 if output.finished:
                     return output
+
+
+def _leave_out_unused_cache(config: Any) -> None:
+    """Limit the cache of keys and values to what `max_num_seqs` sequences of the whole context can fill.
+
+    A CPU fills all of it with zeros at every start, 1 GiB in 3 s. Hybrid models keep other states too: left as it is.
+    """
+    model, cache = config.model_config, config.cache_config
+    if model.is_hybrid:
+        return
+    per_token = model.get_num_layers(config.parallel_config) * model.get_num_kv_heads(config.parallel_config)
+    per_token *= 2 * model.get_head_size() * model.dtype.itemsize
+    blocks = config.scheduler_config.max_num_seqs * math.ceil(model.max_model_len / cache.block_size)
+    blocks += 1  # vLLM keeps one empty
+    cache.kv_cache_memory_bytes = min(cache.kv_cache_memory_bytes, blocks * cache.block_size * per_token)
 
 
 def serve(worker: VLLMWorker, connection: Connection) -> None:

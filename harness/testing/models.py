@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.engines.transformers import leave_out_scikit_learn
+
 PAD, START, END = "<|pad|>", "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -21,6 +23,8 @@ def make_model(path: Path, seed: int, hidden: int = 64, layers: int = 2, heads: 
     hidden / heads must be 32 or a larger multiple of it, the head sizes vLLM serves on a CPU.
     """
     import torch
+
+    leave_out_scikit_learn()
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from harness import registry
 from harness.checkpoints import matmul_params, open_checkpoint
+from harness.engines.transformers import leave_out_scikit_learn
 from harness.meter import Meter
 from harness.protocols import TrainData
 from harness.testing.models import make_model
@@ -121,6 +122,7 @@ class Given:
 
 def run(name: str, base: Path, out: Path, given: Given = Given(), **config: Any) -> tuple[Trained, Meter]:
     """What a trainer hands back after one stage from `make_models`' base, and the meter. config: changed settings."""
+    leave_out_scikit_learn()
     trainer = registry.load("trainer", name)()
     resolved = asdict(trainer.Config(**(settings(name) | config)))
     parent = open_checkpoint(base)

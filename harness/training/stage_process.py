@@ -14,6 +14,7 @@ from pathlib import Path
 from harness import registry
 from harness.atomic import write_json
 from harness.checkpoints import open_checkpoint
+from harness.engines.transformers import leave_out_scikit_learn
 from harness.errors import HarnessError, TrainerError
 from harness.meter import Meter
 from harness.processes import end_with_parent
@@ -28,6 +29,7 @@ def main(home: Path) -> int:
     With several devices this runs once for each; the first alone writes what others read.
     """
     end_with_parent()  # a stage never outlives the run that started it
+    leave_out_scikit_learn()
     first = int(os.environ.get("RANK", "0")) == 0
     if first:
         (home / "error.json").unlink(missing_ok=True)
