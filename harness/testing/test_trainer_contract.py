@@ -125,11 +125,15 @@ def killed(base: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest
     code = """
 import os, sys
 from pathlib import Path
-import trl
+from harness.engines.transformers import leave_out_scikit_learn
 from harness.testing.training import Fatal, Given, run
+leave_out_scikit_learn()
+from trl import import_utils
+import_utils.is_vllm_available = lambda *_, **__: False  # else TRL imports it
+from trl import DistillationTrainer, GRPOTrainer, SFTTrainer
 base, folder = map(Path, sys.argv[1:3])
 for name in sys.argv[3:]:
-    if not os.fork():  # what is imported once serves all
+    if not os.fork():  # what is imported once, which TRL does when it is asked for a class, serves all
         sys.stderr.write(f"{name}: killed in ")
         run(name, base, folder / name, Given(meter=Fatal))
         os._exit(0)
