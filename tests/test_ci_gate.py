@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
@@ -41,18 +42,39 @@ json.dump(comments, open(store, "w"))
 """
 
 
-@pytest.fixture
-def home(tmp_path):
-    written(tmp_path / "base", BASE, "a" * 64, "base")
-    written(tmp_path / "same", dropped(BASE, 5, 5), "b" * 64, "same")
-    written(tmp_path / "worse", dropped(BASE, 60), "c" * 64, "worse")
-    assert gate("accept", "base", "--reason", "first", cwd=tmp_path).returncode == 0
-    (tmp_path / "bin").mkdir()
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory):
+    """Folders with a lock, as they are before any check, after a check of the run `same`, and after one of `worse`."""
+    fresh = tmp_path_factory.mktemp("gate") / "fresh"
+    written(fresh / "base", BASE, "a" * 64, "base")
+    written(fresh / "same", dropped(BASE, 5, 5), "b" * 64, "same")
+    written(fresh / "worse", dropped(BASE, 60), "c" * 64, "worse")
+    assert gate("accept", "base", "--reason", "first", cwd=fresh).returncode == 0
+    (fresh / "bin").mkdir()
     for name, text in (("gh", GH), ("harness", f'#!/bin/sh\nexec {HARNESS} "$@"\n')):
-        (tmp_path / "bin" / name).write_text(text)
-        (tmp_path / "bin" / name).chmod(0o755)
-    (tmp_path / "comments.json").write_text(json.dumps({"3": "thanks!"}))
-    return tmp_path
+        (fresh / "bin" / name).write_text(text)
+        (fresh / "bin" / name).chmod(0o755)
+    (fresh / "comments.json").write_text(json.dumps({"3": "thanks!"}))
+    checked = {"same": 0, "worse": 3}
+    for run, code in checked.items():
+        done = step(shutil.copytree(fresh, fresh.with_name(run)), "Gate", {"run": run})
+        assert done.returncode == code, done.stderr
+    return {name: fresh.with_name(name) for name in ("fresh", *checked)}
+
+
+@pytest.fixture
+def home(homes, tmp_path):
+    return shutil.copytree(homes["fresh"], tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def after_same(homes, tmp_path):
+    return shutil.copytree(homes["same"], tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def after_worse(homes, tmp_path):
+    return shutil.copytree(homes["worse"], tmp_path, dirs_exist_ok=True)
 
 
 def step(home, name, inputs=None, **environment):
@@ -99,23 +121,22 @@ def test_no_step_puts_an_input_into_its_lines():
         assert "${{" not in here.get("run", ""), "an input in a script is a script of whoever sends it"
 
 
-def test_what_cannot_be_compared_fails_and_says_so_and_leaves_no_earlier_verdict(home):
-    assert step(home, "Gate", {"run": "same"}, **files(home)).returncode == 0
-    (home / "gate.lock.json").write_text("{}")
-    done = step(home, "Gate", {"run": "same"}, **files(home))
+def test_what_cannot_be_compared_fails_and_says_so_and_leaves_no_earlier_verdict(after_same):
+    assert (after_same / "gate-report" / "items_flipped.csv").exists()
+    (after_same / "gate.lock.json").write_text("{}")
+    done = step(after_same, "Gate", {"run": "same"}, **files(after_same))
     assert done.returncode == 5
     assert "is not a valid lock" in done.stderr
-    assert (home / "output").read_text() == "verdict=PASS\nverdict=NOT COMPARABLE\n"
-    assert ElementTree.parse(home / "gate-report" / "junit.xml").getroot().get("errors") == "1"
-    assert not (home / "gate-report" / "items_flipped.csv").exists()
+    assert (after_same / "output").read_text() == "verdict=NOT COMPARABLE\n"
+    assert ElementTree.parse(after_same / "gate-report" / "junit.xml").getroot().get("errors") == "1"
+    assert not (after_same / "gate-report" / "items_flipped.csv").exists()
 
 
-def test_a_crash_is_no_verdict(home):
-    assert step(home, "Gate", {"run": "same"}).returncode == 0
-    done = step(home, "Gate", {"run": "nowhere"}, **files(home))
+def test_a_crash_is_no_verdict(after_same):
+    done = step(after_same, "Gate", {"run": "nowhere"}, **files(after_same))
     assert done.returncode == 2
-    assert (home / "output").read_text() == "verdict=NOT COMPARABLE\n"
-    assert "run nowhere does not exist" in (home / "summary").read_text()
+    assert (after_same / "output").read_text() == "verdict=NOT COMPARABLE\n"
+    assert "run nowhere does not exist" in (after_same / "summary").read_text()
 
 
 def test_an_attempt_is_kept_whatever_the_verdict():
@@ -131,40 +152,40 @@ def test_an_attempt_is_kept_whatever_the_verdict():
     assert names.index("Earlier attempts") < names.index("Gate") < names.index("Keep this attempt")
 
 
-def test_no_verdict_is_no_success(home):
-    assert step(home, "Gate", {"run": "same"}).returncode == 0
-    done = step(home, "Gate", {"run": "same", "arguments": "--help"}, **files(home))
+def test_no_verdict_is_no_success(after_same):
+    done = step(after_same, "Gate", {"run": "same", "arguments": "--help"}, **files(after_same))
     assert done.returncode == 1
     assert "the gate gave no verdict" in done.stderr
-    assert not (home / "output").exists()
+    assert not (after_same / "output").exists()
 
 
-def test_attempts_are_kept_where_the_cache_takes_them(home):
+def test_attempts_are_kept_where_the_cache_takes_them(after_worse):
     cached = STEPS["Earlier attempts"]["with"]["path"].replace("${{ inputs.lock }}", "gate.lock.json")
-    step(home, "Gate", {"run": "worse"})
-    assert len(list((home / cached).iterdir())) == 1
+    assert len(list((after_worse / cached).iterdir())) == 1
 
 
-def test_one_comment_is_written_again(home):
-    step(home, "Gate", {"run": "worse"})
-    for run in ("worse", "same"):
-        step(home, "Gate", {"run": run})
-        done = step(home, "Comment", {"token": "secret"})
+def test_one_comment_is_written_again(after_worse):
+    def commented():
+        done = step(after_worse, "Comment", {"token": "secret"})
         assert done.returncode == 0, done.stderr
-        comments = json.loads((home / "comments.json").read_text())
+        comments = json.loads((after_worse / "comments.json").read_text())
         assert list(comments) == ["3", "4"]
         assert comments["3"] == "thanks!"
-        assert comments["4"] == (home / "gate-report" / "summary.md").read_text()
+        assert comments["4"] == (after_worse / "gate-report" / "summary.md").read_text()
+        return comments["4"]
+
+    first = commented()
+    step(after_worse, "Gate", {"run": "same"})
+    assert commented() != first
 
 
-def test_a_comment_that_cannot_be_written_changes_nothing(home):
-    step(home, "Gate", {"run": "worse"})
+def test_a_comment_that_cannot_be_written_changes_nothing(after_worse):
     for environment in ({"GH_FAILS": "1"}, {"PATH": "/usr/bin:/bin"}):
-        done = step(home, "Comment", {"token": "secret"}, **environment)
+        done = step(after_worse, "Comment", {"token": "secret"}, **environment)
         assert done.returncode == 0
         assert "::warning::the comment could not be written" in done.stdout
-    (home / "gate-report" / "summary.md").unlink()
-    assert "::warning::no summary" in step(home, "Comment", {"token": "secret"}).stdout
+    (after_worse / "gate-report" / "summary.md").unlink()
+    assert "::warning::no summary" in step(after_worse, "Comment", {"token": "secret"}).stdout
 
 
 def test_the_script_alone_serves_any_ci(home):
