@@ -162,12 +162,14 @@ class Generation:
 
 @dataclass(frozen=True)
 class Score:
-    """One grader's verdict on one reply. value in [0, 1]; None: could not be graded (which is not "wrong")."""
+    """One grader's verdict on one reply. value in [0, 1]; None: could not be graded (which is not "wrong").
+
+    answer: what was read from the reply; None: nothing, so of "strict" that the reply is not in the form asked for;
+    "": not known what was read, as of a choice by likelihood, or of a verdict that another tool recorded alone.
+    """
 
     value: float | None
-    answer: str | None = (
-        None  # what was read from the reply; None: nothing, or (strict) it is not in the form asked for
-    )
+    answer: str | None = None
     why: str = ""  # for the user: "no closed \\boxed{}"
 
 

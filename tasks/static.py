@@ -42,7 +42,7 @@ VERSIONS = {
 _AS_REPLY = {
     "number": "\\boxed{{{}}}",
     "math": "\\boxed{{{}}}",
-    "literal": "#### {}",
+    "literal": "```python\n{}\n```",
     "code": "```python\n{}\n```",
 }
 

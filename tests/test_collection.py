@@ -65,7 +65,7 @@ def test_the_lenient_reading_ranks_where_it_is_asked_for(four):
     assert facts["rows"][0]["lenient"]["value"] == max(sum(A), sum(B)) / 120
     text = render.markdown_of_facts(facts)
     assert "| Lenient % |" in text
-    assert "| Strict (cut off, unread) % |" in text
+    assert "| In form % | Strict (cut off) % |" in text
 
 
 def leaderboard_line(one):

@@ -7,7 +7,7 @@ import pytest
 from factories import changed, record
 
 from harness.errors import DataError
-from harness.records.columns import COMPARED, Columns, Reader
+from harness.records.columns import COMPARED, IN_FORM, Columns, Reader
 from harness.records.serialization import record_to_json
 from harness.types import Score
 
@@ -34,6 +34,8 @@ def test_replies_are_in_order_of_item_and_repeat(tmp_path):
         assert columns.cut.tolist() == [True, False, False, False, False]
         assert columns.failed.tolist() == [False, False, False, False, True]
         assert columns.unread.tolist() == [False, False, False, True, False]
+        assert columns.verdicts[IN_FORM].tolist()[:4] == [1.0, 1.0, 1.0, 0.0]
+        assert math.isnan(columns.verdicts[IN_FORM][4])  # there is no reply
         assert columns.n_tokens.tolist() == [3, 3, 7, 3, 3]
         assert columns.tasks == ("t", "u")
 
@@ -46,6 +48,17 @@ def test_an_items_score_is_the_mean_of_its_repeats_that_have_a_verdict():
     assert math.isnan(columns.scores("strict")[3])
     half = [record("a", 1.0), record("a", None, repeat=1)]
     assert Columns.of(half).scores("strict").tolist() == [1.0]
+
+
+def test_a_reply_is_in_the_form_asked_for_if_strict_read_an_answer_right_or_wrong():
+    scores = [("7", "7"), (None, "7"), (None, None), ("", "")]
+    records = [
+        record(f"t/test/{i}", scores={"strict": Score(0.0, strict), "lenient": Score(0.0, lenient)})
+        for i, (strict, lenient) in enumerate(scores)
+    ]
+    columns = Columns.of(records)
+    assert columns.verdicts[IN_FORM].tolist()[:3] == [1.0, 0.0, 0.0]
+    assert math.isnan(columns.scores(IN_FORM)[3])  # not known what was read: a choice by likelihood
 
 
 def test_a_task_and_a_selection_are_columns_too():

@@ -189,7 +189,7 @@ def test_endless_text_and_silence_are_counted(models: list[str], tmp_path: Path)
     config = json.loads((silent / "config.json").read_text())
     (silent / "config.json").write_text(json.dumps(config | {"eos_token_id": list(range(config["vocab_size"]))}))
     quiet = run(tmp_path / "q", [str(silent)]).board.rows[0]
-    assert (quiet["counts"]["scored"], quiet["counts"]["unparsable"], quiet["tokens_per_item"]) == (6, 6, 1.0)
+    assert (quiet["counts"]["scored"], quiet["in_form"]["value"], quiet["tokens_per_item"]) == (6, 0.0, 1.0)
     endless = run(tmp_path / "e", models[:1], max_tokens=3).board.rows[0]
     assert (endless["counts"]["truncated"], endless["strict"]["value"], endless["tokens_per_item"]) == (6, 0.0, 3.0)
 

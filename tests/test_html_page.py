@@ -24,7 +24,7 @@ def estimate(value, n=8):
 
 
 def row(name, score, role="strategy", **more):
-    counts = {"n": 8, "scored": 8, "truncated": 0, "errored": 0, "unparsable": 0}
+    counts = {"n": 8, "scored": 8, "truncated": 0, "errored": 0}
     scores = {"strict": estimate(score), "lenient": estimate(score), "counts": counts}
     seeds = [1] if role == "strategy" else []
     run = {"id": name[:3], "seed": 1, "status": "done", "why": "", "strict": estimate(score), "cost": None}
@@ -312,7 +312,7 @@ def test_rows_that_collapsed_or_lack_verdicts_stand_apart_with_the_reason(show):
     collapsed = row("rl", 0.9)
     collapsed["runs"][0].update(status="collapsed", why="every reply the same")
     unjudged = row("kd+rl", 0.8)
-    unjudged["counts"] = {"n": 8, "scored": 6, "truncated": 0, "errored": 2, "unparsable": 0}
+    unjudged["counts"] = {"n": 8, "scored": 6, "truncated": 0, "errored": 2}
     here = show(board(collapsed, unjudged, *usual()["rows"]))
     assert names(here) == ["kd", "sft", "base"]
     assert names(here, "#apart-table") == ["rl", "kd+rl"]

@@ -69,7 +69,7 @@ def test_a_reply_that_could_not_be_judged_is_neither_right_nor_wrong():
     row = board.rows[0]
     assert row["strict"]["n"] == 2
     assert row["strict"]["value"] == 0.5
-    assert row["counts"] == {"n": 4, "scored": 2, "truncated": 0, "errored": 2, "unparsable": 0}
+    assert row["counts"] == {"n": 4, "scored": 2, "truncated": 0, "errored": 2}
 
 
 def test_every_reply_is_counted_once():
@@ -82,7 +82,7 @@ def test_every_reply_is_counted_once():
     )
     counts = build.counts([Columns.of(records)])
     assert counts["n"] == counts["scored"] + counts["truncated"] + counts["errored"] == 5
-    assert counts == {"n": 5, "scored": 2, "truncated": 1, "errored": 2, "unparsable": 1}
+    assert counts == {"n": 5, "scored": 2, "truncated": 1, "errored": 2}
 
 
 def test_nothing_judged_is_no_verdict_never_zero():

@@ -42,9 +42,12 @@ def test_a_target_that_is_no_literal_makes_nobody_right_or_wrong(target: str) ->
 def test_the_verdict_says_what_was_read_and_why() -> None:
     scores = score_literal("It is `[1]`.", "[1]")
     assert scores["strict"].answer is None
-    assert scores["strict"].why == "no line '#### V'"
+    assert scores["strict"].why == "no fenced block with the value"
     assert (scores["lenient"].answer, scores["lenient"].why) == ("[1]", "last code in the text: equals [1]")
-    assert "is not '#### V', with V a Python literal: '#### 1 + 1'" in score_literal("#### 1 + 1", "2")["strict"].why
+    score = score_literal("```python\n1 + 1\n```", "2")["strict"]
+    assert (score.answer, score.why) == (None, "the last fenced block is not one Python literal: '1 + 1'")
+    score = score_literal("```python\n[1]\n```\n#### [2]", "[1]")["strict"]
+    assert score.why == "behind the fenced block another value is stated: '[2]', after '####'"
 
 
 @pytest.mark.parametrize(

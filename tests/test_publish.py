@@ -51,7 +51,7 @@ def run(digest="a" * 64, seed=1, status="done", why="", strict=None, tasks=("gsm
 def row(name="kd", runs=None, n=N, role="strategy", tasks=("gsm8k",)):
     runs = runs or [run()]
     strict = score(round(0.7 * n), n)
-    counts = {"n": n * len(runs), "scored": n * len(runs), "truncated": 0, "errored": 0, "unparsable": 0}
+    counts = {"n": n * len(runs), "scored": n * len(runs), "truncated": 0, "errored": 0}
     found = {task: {"strict": strict, "lenient": strict, "counts": counts, "levels": {}} for task in tasks}
     seeds = [each["seed"] for each in runs if each["seed"] is not None]
     return {

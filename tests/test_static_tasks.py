@@ -141,7 +141,7 @@ def test_made_up_rows_in_the_form_of_each_benchmark_load_split_and_score(
 def test_the_prompt_asks_for_what_strict_reads_in_every_task(data: Path) -> None:  # noqa: ARG001
     wants = {
         "number": "within \\boxed{}",
-        "literal": '"#### V"',
+        "literal": "a Python code block that holds only",
         "math": "within \\boxed{}",
         "code": "one Python code block",
     }

@@ -14,7 +14,7 @@ from harness.board import build, render
 from harness.board.entries import SCHEMA, Entry, Ranking, Run, board_from_json, runs_of_task
 from harness.board.recorded_facts import recorded_facts
 from harness.errors import NotComparable, UsageError
-from harness.records.columns import Columns
+from harness.records.columns import IN_FORM, Columns
 from harness.rendering import tables
 from harness.statistics import intervals, k_metrics
 
@@ -65,8 +65,8 @@ def _side(entry: Entry, base: Entry) -> dict[str, Any]:
     return {
         "name": entry.name,
         "form_only": float((lenient > strict)[graded].mean()) if graded.any() else None,
+        "in_form": build.score(entry.runs, IN_FORM)["value"],
         "truncated": counts["truncated"] / counts["n"],
-        "unparsable": counts["unparsable"] / counts["n"],
         **_at_k(columns),
         "reward_less_dev": fmean(rewards) if rewards else None,
         "cost_at_equal_score": _cost_at_equal_score(entry, base),
@@ -188,7 +188,8 @@ def _against_lines(facts: Mapping[str, Any]) -> list[str]:
         "",
         *tables.table(_SIDE_HEAD, [_side_cells(side) for side in facts["sides"]]),
         "",
-        "**Other form**: right by the lenient reading alone. **Reward less dev**: the mean train reward of the last "
+        "**Other form**: right by the lenient reading alone. **In form**: replies in the form asked for. "
+        "**Reward less dev**: the mean train reward of the last "
         "tenth less the dev score; far above 0 it suggests reward hacking. **Cost at equal "
         f"score**: FLOPs spent when the dev score first reached {name}'s last one, and what part "
         "of its cost that is; means over seeds, straight lines between the checkpoints that were scored.",
@@ -199,8 +200,8 @@ def _against_lines(facts: Mapping[str, Any]) -> list[str]:
 _SIDE_HEAD = (
     "Entry",
     "Other form %",
+    "In form %",
     "Cut off %",
-    "Unread %",
     "pass@1 %",
     "pass@k %",
     "Reward less dev",
@@ -213,7 +214,7 @@ def _side_cells(side: Mapping[str, Any]) -> list[str]:
     many = "–" if side["pass_at_k"] is None else f"{100 * side['pass_at_k']:.1f} (k = {side['k']})"
     return [
         tables.escape_markup(side["name"]),
-        *(_share(side[key]) for key in ("form_only", "truncated", "unparsable", "pass_at_1")),
+        *(_share(side[key]) for key in ("form_only", "in_form", "truncated", "pass_at_1")),
         many,
         "–" if side["reward_less_dev"] is None else f"{100 * side['reward_less_dev']:+.1f}",
         "–" if cost is None else _cost_text(cost),

@@ -15,7 +15,7 @@ from harness.board import claims
 from harness.board.entries import RANKED, STRICT_RANKING, Board, Entry, Ranking, Run, runs_of_task, score_table
 from harness.board.facts import BoardFacts, Note
 from harness.errors import NotComparable
-from harness.records.columns import COMPARED, Columns
+from harness.records.columns import COMPARED, IN_FORM, Columns
 from harness.statistics import intervals
 from harness.types import BudgetUnit, Cost
 
@@ -141,8 +141,9 @@ def _row(
         "name": entry.name,
         "role": entry.role,
         "seeds": [run.seed for run in entry.runs if run.seed is not None],
-        "strict": _score(entry.runs, "strict"),
-        "lenient": _score(entry.runs, "lenient"),
+        "strict": score(entry.runs, "strict"),
+        "lenient": score(entry.runs, "lenient"),
+        "in_form": score(entry.runs, IN_FORM),
         "counts": counts(columns),
         "tasks": {t: _task(entry.runs, t, defects.get(t, {}), reading) for t in tasks},
         "tokens_per_item": sum(int(c.n_tokens.sum()) for c in columns) / sum(map(len, columns)),
@@ -161,8 +162,9 @@ def _task(runs: Sequence[Run], task: str, defects: Mapping[str, str], reading: s
     only = runs_of_task(runs, task)
     columns = [run.columns for run in only]
     found = {
-        "strict": _score(only, "strict"),
-        "lenient": _score(only, "lenient"),
+        "strict": score(only, "strict"),
+        "lenient": score(only, "lenient"),
+        "in_form": score(only, IN_FORM),
         "counts": counts(columns),
         "levels": _levels(columns, reading),
     }
@@ -174,8 +176,8 @@ def _task(runs: Sequence[Run], task: str, defects: Mapping[str, str], reading: s
         found["without_defects"] = {
             "n_defects": len(faulty),
             "n": sum(len(run.columns) for run in sound),
-            "strict": _score(sound, "strict"),
-            "lenient": _score(sound, "lenient"),
+            "strict": score(sound, "strict"),
+            "lenient": score(sound, "lenient"),
         }
     return found
 
@@ -192,7 +194,7 @@ def _levels(columns: Sequence[Columns], reading: str) -> dict[str, float]:
 
 
 def counts(columns: Sequence[Columns]) -> dict[str, int]:
-    """How every reply ended. n == scored + truncated + errored; unparsable is a part of scored and truncated."""
+    """How every reply ended. n == scored + truncated + errored."""
     n = sum(map(len, columns))
     errored = sum(int(np.isnan(c.verdicts["strict"]).sum()) for c in columns)
     truncated = sum(int((c.cut & ~np.isnan(c.verdicts["strict"])).sum()) for c in columns)
@@ -201,11 +203,10 @@ def counts(columns: Sequence[Columns]) -> dict[str, int]:
         "scored": n - truncated - errored,
         "truncated": truncated,
         "errored": errored,
-        "unparsable": sum(int(c.unread.sum()) for c in columns),
     }
 
 
-def _score(runs: Sequence[Run], grader: str) -> dict[str, Any]:
+def score(runs: Sequence[Run], grader: str) -> dict[str, Any]:
     """Mean with a 95 % interval: Wilson for one run of 0/1 verdicts, over items and seeds otherwise."""
     values = score_table(runs, grader)
     values = values[:, ~np.isnan(values).any(axis=0)]
@@ -239,7 +240,7 @@ def _difference(entry: Entry, base: Entry, reading: str) -> intervals.Estimate:
 
 def _run(run: Run, tasks: Sequence[str]) -> dict[str, Any]:
     def scores(one: Run) -> dict[str, Any]:
-        return {reading: _score([one], reading) for reading in ("strict", "lenient")}
+        return {reading: score([one], reading) for reading in ("strict", "lenient")}
 
     return {
         "id": run.digest.removeprefix("recorded:")[:12],

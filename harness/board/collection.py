@@ -144,8 +144,9 @@ def collection_markdown(facts: Mapping[str, Any]) -> str:
         texts = fact_sentences.sentences(facts_from_json(rows[0]["facts"]))
         lines += [f"Grader: {texts['graders']}. Sandbox: {texts['sandbox']}.", ""]
     lines += [
-        "**Lenient**: the answer anywhere in the reply. **Strict**: in the format our own prompt asks for; GSM8K "
-        "prompts of others ask for other formats. **Recorded**: the verdict in the file. **Differ**: replies whose "
+        "**Lenient**: the answer in any form. **Strict**: in the form our own prompt asks for; prompts of others ask "
+        "for other forms. **In form**: replies in which strict could read an answer. "
+        "**Recorded**: the verdict in the file. **Differ**: replies whose "
         "lenient verdict is not the recorded one.",
         "",
         "## Why verdicts differ",
@@ -156,7 +157,7 @@ def collection_markdown(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-_HEAD = ["File", "Items", "Samples", "Lenient %", "Strict %", "Recorded %", "Differ", "Unread %"]
+_HEAD = ["File", "Items", "Samples", "Lenient %", "Strict %", "Recorded %", "Differ", "In form %"]
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -173,7 +174,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         tables.percent(row["strict"]),
         share,
         str(len(recorded["differences"])) if recorded["with_verdict"] else "–",
-        f"{100 * row['counts']['unparsable'] / n:.1f}",
+        tables.percent(row["in_form"]),
     ]
 
 

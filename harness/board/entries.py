@@ -13,7 +13,7 @@ from harness.board.facts import BoardFacts, Note, facts_from_json, note_from_jso
 from harness.records.columns import Columns
 from harness.types import Cost
 
-SCHEMA = 3
+SCHEMA = 4
 RANKED = ("strategy", "model")  # roles of rows that have a place; the others are references
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.board import claims, fact_sentences
+from harness.board import claims, fact_sentences, form
 from harness.board.entries import RANKED, Board, board_from_json
 from harness.rendering import tables
 from harness.statistics import intervals
@@ -45,12 +45,13 @@ def _csv_row(row: Mapping[str, Any], tasks: Sequence[str], costs: Sequence[str])
         "verdict": row.get("verdict"),
         "found_from_points": row.get("found_from"),
         **_columns_of("lenient", row["lenient"]),
+        **_columns_of("in_form", row["in_form"]),
         **row["counts"],
         "tokens_per_reply": row["tokens_per_item"] or None,
     }
     for task in tasks:
-        for reading in ("strict", "lenient"):
-            values |= _columns_of(f"{task}_{reading}", row["tasks"].get(task, {}).get(reading))
+        for share in ("strict", "lenient", "in_form"):
+            values |= _columns_of(f"{task}_{share}", row["tasks"].get(task, {}).get(share))
     values |= {f"cost_{key}": (row.get("cost") or {}).get(key) for key in costs}
     return values | {"weights": " ".join(run["id"] for run in row["runs"])}
 
@@ -92,6 +93,7 @@ def shown_part(board: Board) -> list[str]:
         "",
         fact_sentences.caption(board.n_items, board.facts),
         "",
+        *_form_warning(board),
         *_tables(board),
         *_legend(board),
         *[f"> {fact_sentences.note_text(note)}" for note in board.notes],
@@ -140,7 +142,12 @@ def picture_text(picture: Mapping[str, str]) -> str:
 def main_part(board: Board) -> list[str]:
     """The tables, notes and claims of a board: what a collection of boards shows of it."""
     notes = [line for note in board.notes for line in (f"> {fact_sentences.note_text(note)}", "")]
-    return [*_tables(board), *notes, *_claims(board)]
+    return [*_form_warning(board), *_tables(board), *notes, *_claims(board)]
+
+
+def _form_warning(board: Board) -> list[str]:
+    point, _, why = form.warning(board.rows, board.reading).partition(". ")
+    return [f"> **{point}.** {why}", ""] if point else []
 
 
 def legend(board: Board) -> list[str]:
@@ -194,9 +201,10 @@ def _mean(estimate: Mapping[str, Any]) -> str:
 def _head(board: Board) -> list[str]:
     head = ["Strategy" if _trained(board) else "Model"]
     head += ["Rank"] if any("rank" in row for row in board.rows) else []
-    head += [f"{board.reading.capitalize()} %"]
+    reads = form.reads_replies(board.rows)
+    head += [f"{board.reading.capitalize()} %" if reads else "Score %"]
     head += [f"Δ vs {tables.escape_markup(board.reference)}"] if any("difference" in row for row in board.rows) else []
-    head += [f"{_other(board.reading).capitalize()} (cut off, unread) %", "Tokens a reply"]
+    head += ["In form %", f"{_other(board.reading).capitalize()} (cut off) %", "Tokens a reply"] if reads else []
     return head + (["FLOPs (teacher's)", "Seeds (tried)"] if _trained(board) else [])
 
 
@@ -213,13 +221,14 @@ def _cells(row: Mapping[str, Any], board: Board) -> list[str]:
     ]
     if any("difference" in r for r in board.rows):
         cells.append(_difference_text(row))
-    c = row["counts"]
-    cut, unread = (100 * c[kind] / c["n"] for kind in ("truncated", "unparsable"))
-    ends = f"{cut:.1f}, {unread:.1f}" if row["tokens_per_item"] else "not recorded"
-    cells += [
-        f"{_mean(row[_other(board.reading)])} ({ends})",
-        f"{row['tokens_per_item']:.0f}" if row["tokens_per_item"] else "–",
-    ]
+    if form.reads_replies(board.rows):
+        c, tokens = row["counts"], row["tokens_per_item"]
+        cut = f"{100 * c['truncated'] / c['n']:.1f}" if tokens else "not recorded"
+        cells += [
+            _mean(row["in_form"]),
+            f"{_mean(row[_other(board.reading)])} ({cut})",
+            f"{tokens:.0f}" if tokens else "–",
+        ]
     return [*cells, *([_flops(row.get("cost")), _seeds(row)] if _trained(board) else [])]
 
 
@@ -296,9 +305,13 @@ def _run_table(board: Board) -> list[str]:
 
 def _legend(board: Board) -> list[str]:
     lines = [
-        "**Strict**: the answer in the format the task asks for. **Lenient**: the answer anywhere in the reply; the "
-        "gap between the two is format, not ability. **Cut off**: reached the token limit (counts as wrong). "
-        "**Unread**: no answer found.",
+        "**Strict**: the answer in the form the task asks for. **In form**: replies in that form, right or wrong. "
+        "**Lenient**: the answer in any form; the gap to strict is form, not ability. **Cut off**: reached the token "
+        "limit (counts as wrong)."
+        if form.reads_replies(board.rows)
+        else "**Score**: by the task's own metric ("
+        + ", ".join(f"{name}: {task.grader or 'not recorded'}" for name, task in board.facts.tasks.items())
+        + "), over the likelihoods of given texts; no reply is read.",
         "",
     ]
     if any("difference" in row for row in board.rows):
@@ -405,49 +418,26 @@ def _dev_table(board: Board) -> list[str]:
 
 
 def _task_table(board: Board) -> list[str]:
-    head = [
-        "Strategy",
-        "Task",
-        "Strict %",
-        "Lenient %",
-        "n",
-        "Scored",
-        "Cut off",
-        "Errors",
-        "Unread",
-        f"{board.reading.capitalize()} % by level",
-    ]
+    """A line a row and task. Where no replies are read there is one score, and nothing to cut off."""
+    scores = {"strict": "Strict %", "lenient": "Lenient %", "in_form": "In form %"}
+    ends = {"n": "n", "scored": "Scored", "truncated": "Cut off", "errored": "Errors"}
+    by_level = f"{board.reading.capitalize()} % by level"
+    if not form.reads_replies(board.rows):
+        scores, by_level = {"strict": "Score %"}, "Score % by level"
+        del ends["truncated"]
     rows = []
     for row in board.rows:
+        name = tables.escape_markup(row["name"])
         for task in board.tasks:
             t = row["tasks"][task]
-            c = t["counts"]
             levels = ", ".join(f"{level or 'all'}: {100 * v:.0f}" for level, v in t["levels"].items())
-            ends = [str(c[k]) for k in ("n", "scored", "truncated", "errored", "unparsable")]
-            rows.append(
-                [
-                    tables.escape_markup(row["name"]),
-                    task,
-                    tables.percent(t["strict"]),
-                    tables.percent(t["lenient"]),
-                    *ends,
-                    levels,
-                ]
-            )
-            if "without_defects" in t:
-                sound = t["without_defects"]
-                name = f"{task} without {sound['n_defects']} items known to be faulty"
-                rest = [str(sound["n"]), *["–"] * 5]
-                rows.append(
-                    [
-                        tables.escape_markup(row["name"]),
-                        name,
-                        tables.percent(sound["strict"]),
-                        tables.percent(sound["lenient"]),
-                        *rest,
-                    ]
-                )
-    return tables.table(head, rows)
+            shares = [tables.percent(t[key]) for key in scores]
+            rows.append([name, task, *shares, *(str(t["counts"][key]) for key in ends), levels])
+            if sound := t.get("without_defects"):
+                faulty = f"{task} without {sound['n_defects']} items known to be faulty"
+                shares = [tables.percent(sound[key]) if key in sound else "–" for key in scores]
+                rows.append([name, faulty, *shares, str(sound["n"]), *["–"] * len(ends)])
+    return tables.table(["Strategy", "Task", *scores.values(), *ends.values(), by_level], rows)
 
 
 def fold(title: str, lines: Sequence[str]) -> list[str]:

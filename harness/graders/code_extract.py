@@ -22,15 +22,11 @@ import ast
 import re
 from dataclasses import dataclass
 
+from harness.graders.fences import CODE_START, blocks, first_line
 from harness.graders.problems import Problem
 from harness.graders.reasoning import after_thoughts
 
 _END_TOKEN = re.compile(r"<\|[a-zA-Z_▁｜]{1,40}\|>.*|(?:</s>|<end_of_turn>|\[/INST\]|<\|)\s*\Z", re.DOTALL)
-_FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,})[ \t]*([^`\n]*)$", re.MULTILINE)
-_PYTHON = re.compile(r"\s*(?:\{?\.?(?:python|py)(?![a-z])|$)", re.IGNORECASE)
-_CODE_START = re.compile(
-    r"^(?:(?:async[ \t]+def|def|class|import)[ \t]+\w|from[ \t]+[\w.]+[ \t]+import\b|@\w)", re.MULTILINE
-)
 _DEFINITION = re.compile(r"(?:async\s+def|def|class|import)\s+\w|from\s+[\w.]+\s+import\b|@\w")
 _STATEMENT = re.compile(  # what may stand in front of the function, beside definitions
     r"[A-Za-z_]\w*\s*(?::[^=\n]+)?=[^=]|(?:if|for|while|try|with|match)\b[^\n]*:|[\w.]+\(|(?:\"\"\"|''')"
@@ -49,21 +45,12 @@ class Program:
     fenced: bool
 
 
-@dataclass(frozen=True)
-class _Block:
-    """A fenced block. code: without the indent of its fence. whole: the reply holds both of its fences."""
-
-    code: str
-    is_python: bool
-    whole: bool
-
-
 def in_form(problem: Problem, text: str) -> Program | str:
     """The program of a reply in the form asked for, or the reason why there is none."""
     text = _without_end_tokens(text)
-    blocks = _blocks(text)
-    if blocks:
-        python = [block for block in blocks if block.is_python]
+    found = blocks(text)
+    if found:
+        python = [block for block in found if block.is_python]
         if len(python) != 1:
             return f"the reply has {len(python)} fenced blocks of Python, expected one"
         if not python[0].whole:
@@ -75,7 +62,7 @@ def in_form(problem: Problem, text: str) -> Program | str:
         return "the reply is empty"
     if not problem.entry_point or _defines(text, problem.entry_point):
         return Program(_whole(problem, text), fenced=False)
-    if problem.head and _first_line(text)[:1].isspace():
+    if problem.head and first_line(text)[:1].isspace():
         return Program(problem.prompt + text, fenced=False)
     return f"the reply has no fenced block, and is no program that defines {problem.entry_point!r}"
 
@@ -102,7 +89,7 @@ def _without_end_tokens(text: str) -> str:
 
 def _source(problem: Problem, text: str) -> tuple[str, bool]:
     """The part of a reply that holds the program, and whether it is a fenced block."""
-    python = [block.code for block in _blocks(text) if block.is_python and block.code.strip()]
+    python = [block.code for block in blocks(text) if block.is_python and block.code.strip()]
     name = problem.entry_point
     if python:
         serving = [i for i, code in enumerate(python) if (_defines(code, name) if name else _READS_INPUT.search(code))]
@@ -110,45 +97,8 @@ def _source(problem: Problem, text: str) -> tuple[str, bool]:
             return python[0 if name else -1], True
         before = [_definitions(code, "") for code in python[: serving[-1]]] if name else []
         return "\n".join([*filter(str.strip, before), python[serving[-1]]]), True
-    start = _CODE_START.search(text)
+    start = CODE_START.search(text)
     return (text[start.start() :] if start and _defines(text, name) else text), False
-
-
-def _blocks(text: str) -> list[_Block]:
-    """The fenced blocks, as CommonMark reads them, except that a fence with a name in a block opens a new block.
-
-    Of a reply that begins inside a block, since its prompt opened one, the beginning is a block too.
-    """
-    found: list[_Block] = []
-    opening: re.Match[str] | None = None
-    fences = list(_FENCE.finditer(text))
-    if len(fences) % 2 and not fences[0][3].strip() and _begins_with_code(text[: fences[0].start()]):
-        found.append(_Block(text[: fences[0].start()], is_python=True, whole=False))
-        fences = fences[1:]
-    for fence in fences:
-        if opening:
-            indent = len(fence[1].expandtabs(4)) - len(opening[1].expandtabs(4))
-            if fence[2][0] != opening[2][0] or len(fence[2]) < len(opening[2]) or indent > 3:
-                continue  # a line of the block
-            found.append(_block(text, opening, fence.start(), whole=True))
-            opening = fence if fence[3].strip() else None
-        else:
-            opening = fence
-    if opening and text[opening.end() :].strip():
-        found.append(_block(text, opening, len(text), whole=False))
-    return found
-
-
-def _begins_with_code(text: str) -> bool:
-    first = _first_line(text)
-    return first[:1].isspace() or _CODE_START.match(first) is not None
-
-
-def _block(text: str, opening: re.Match[str], end: int, whole: bool) -> _Block:
-    code = text[opening.end() + 1 : end]
-    if opening[1]:
-        code = re.sub(rf"^[ \t]{{1,{len(opening[1])}}}", "", code, flags=re.MULTILINE)
-    return _Block(code, _PYTHON.match(opening[3]) is not None, whole)
 
 
 def _defines(code: str, entry_point: str) -> bool:
@@ -240,12 +190,8 @@ def _line_starts(source: str) -> list[int]:
         elif text in ")]}":
             depth = max(depth - 1, 0)
         elif text == "\n" and source[position : position + 1].strip():
-            if _CODE_START.match(source, position):
+            if CODE_START.match(source, position):
                 depth = 0  # a bracket that prose left open ends here
             if depth == 0:
                 found.append(position)
     return found
-
-
-def _first_line(text: str) -> str:
-    return next((line for line in text.splitlines() if line.strip()), "")

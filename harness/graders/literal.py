@@ -1,6 +1,8 @@
 r"""Grades replies whose answer is one Python literal: CRUXEval and similar.
 
-`strict` accepts the format the task asks for, a line `#### V`. `lenient` finds the value wherever models put it.
+`strict` accepts the form the task asks for: the last fenced block of Python holds the value and nothing else. `lenient`
+finds the value wherever models put it, a line `#### V` included. If another value is stated behind that block, `strict`
+reads none.
 Nothing is evaluated: a value is what `ast.literal_eval` reads from at most `MAX_LITERAL` characters, so `"a" * 3` and
 `len(x)` are not values. Equality is Python's `==`, as in the benchmark's own `assert f(x) == V`: `1` is `True`.
 Patterns run in linear time, over the last `MAX_TEXT` characters at most.
@@ -17,17 +19,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.graders.fences import blocks
+from harness.graders.reasoning import after_thoughts
+from harness.graders.statements import MAX_MARKERS, MAX_TEXT
 from harness.types import Score
 
-LITERAL_VERSION = "literal-1"  # raised whenever a verdict can change
-MAX_TEXT = 100_000  # characters, from the end, in which `lenient` looks
-MAX_MARKERS = 100  # markers tried, from the last one back
+LITERAL_VERSION = "literal-2"  # raised whenever a verdict can change
 MAX_LITERAL = 2_000  # characters of one literal; longer ones cannot be read
 MAX_DEPTH = 50  # brackets open at once
 
 _NOTHING = object()
 _WARNINGS = threading.Lock()  # catch_warnings changes the state of all threads
-_STRICT = re.compile(r"[ \t]{0,99}####[ \t]{0,99}(\S.*?)[ \t\r]{0,99}")
 _MARKER = re.compile(
     r"""(?P<json>["']answer["']\s{0,20}:\s{0,20})
     | (?P<tag>\[ANSWER\])
@@ -64,7 +66,7 @@ def score_literal(text: str, target: str) -> dict[str, Score]:
     if gold is _NOTHING:
         unknown = Score(None, None, f"the target {target[:80]!r} is not a Python literal")
         return {"strict": unknown, "lenient": unknown}
-    reply = _after_thoughts(text[-MAX_TEXT:])
+    reply = after_thoughts(text[-MAX_TEXT:])
     strict = _read_strict(reply)
     lenient = strict if strict.value is not _NOTHING else _read_lenient(reply, isinstance(gold, str))
     return {"strict": _judge(strict, gold, target), "lenient": _judge(lenient, gold, target)}
@@ -108,26 +110,22 @@ def _same(value: Any, gold: Any) -> bool:
         return False
 
 
-def _after_thoughts(text: str) -> str:
-    """The reply after its last `</think>`, or all of it if nothing follows."""
-    answer = text[text.rfind("</think>") + len("</think>") :] if "</think>" in text else text
-    return answer if answer.strip() else text
-
-
 def _read_strict(text: str) -> LiteralRead:
-    """The literal on the last `####` line, which must contain nothing else."""
-    at = text.rfind("####")
-    if at < 0:
-        return LiteralRead(None, "no line '#### V'")
-    start = text.rfind("\n", 0, at) + 1
-    end = text.find("\n", at)
-    line = text[start : len(text) if end < 0 else end]
-    first = line.find("####")  # a string may contain one too
-    match = _STRICT.fullmatch(line) if first >= 0 and len(line) <= MAX_LITERAL + 200 else None
-    value = read_literal(match[1]) if match else _NOTHING
-    if match is None or value is _NOTHING:
-        return LiteralRead(None, f"the last '####' line is not '#### V', with V a Python literal: {line[:80]!r}")
-    return LiteralRead(match[1], "line '#### V'", value)
+    """The literal in the last fenced block of Python, which must contain nothing else."""
+    found = [block for block in blocks(text) if block.is_python]
+    if not found or not found[-1].whole:
+        return LiteralRead(None, "no fenced block with the value")
+    block = found[-1]
+    value = read_literal(block.code)
+    if value is _NOTHING:
+        return LiteralRead(None, f"the last fenced block is not one Python literal: {block.code.strip()[:80]!r}")
+    for marker in list(_MARKER.finditer(text, block.end))[: -MAX_MARKERS - 1 : -1]:
+        behind = _stated(text, marker, words=False)
+        if behind is not None and behind.value is not _NOTHING and not _same(behind.value, value):
+            return LiteralRead(
+                None, f"behind the fenced block another value is stated: {behind.text!r}, {behind.where}"
+            )
+    return LiteralRead(block.code.strip(), "fenced block", value)
 
 
 def _read_lenient(text: str, words: bool) -> LiteralRead:

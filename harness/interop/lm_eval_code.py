@@ -99,4 +99,4 @@ def _problem(test: str, reference: str) -> Problem:
 
 
 def scores_of_run(result: CodeResult) -> dict[str, Score]:
-    return dict.fromkeys(READINGS, Score(float(bool(result.passed)), None, result.why))
+    return dict.fromkeys(READINGS, Score(float(bool(result.passed)), "", result.why))

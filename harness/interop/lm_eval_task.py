@@ -95,7 +95,9 @@ class StockTask(ItemTask):
         if stated is None:  # lm-eval's version is the text "Yaml"; that of a class may be more precise
             stated = self._loaded().task.VERSION if "class" in config else "Yaml"
         self.version = str(stated)
+        listed = config.get("metric_list") or [{"metric": "acc"}]
         ours = CODE_VERSION if self.needs_sandbox else f"{NUMBER_VERSION}, {MATH_VERSION}"
+        ours = ours if generates else str(listed[0]["metric"])
         self.grader = f"lm-eval {version('lm_eval')}, {ours}"
 
     def samples(self, split: Split) -> Sequence[Sample]:
@@ -328,8 +330,10 @@ def _read(sample: Sample, text: str, metrics: Mapping[str, Any], filtered: Mappi
 def _first_metric(metrics: Mapping[str, Any], filtered: Mapping[str, Any]) -> Score:
     """The first metric of the first filter as a verdict."""
     key = next(iter(metrics), "")
-    value, found = metrics.get(key), filtered.get(key.rpartition(",")[2])
-    answer = found if isinstance(found, str) and found != "[invalid]" else None
+    name = key.rpartition(",")[2]
+    value, found = metrics.get(key), filtered.get(name)
+    reads = isinstance(found, str) and name != "none"  # else there is no filter that reads an answer
+    answer = "" if not reads else None if found == "[invalid]" else found
     if isinstance(value, int | float) and value in (0, 1):
         return Score(float(value), answer, f"lm-eval: {key}")
     return Score(None, answer, f"lm-eval: {key or 'no metric'} is neither right nor wrong")

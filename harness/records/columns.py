@@ -7,6 +7,7 @@ Runs of the same items share all that does not differ between them, so hundreds 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -27,6 +28,7 @@ T = TypeVar("T")
 
 COMPARED = ("grader version", "decoding", "engine", "sandbox", "item", "prompt")
 """What must be equal, reply by reply, for runs to be compared."""
+IN_FORM = "in_form"  # beside the graders in `Columns.verdicts`
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +93,10 @@ class ReplyIndex:
 class Columns:
     """One value for each reply, in the order of `places`.
 
-    verdicts: for each grader, in [0, 1]; NaN if it could not grade. unread: no answer was found in a reply that did
-    not fail. cut: it reached the token limit. failed: there is no reply. tasks: in the order of the records.
+    verdicts: for each grader, in [0, 1]; NaN if it could not grade. Under IN_FORM: 1 if the reply is in the form asked
+    for, so that strict could read it, 0 if not, NaN if there is no reply or it is not known what was read.
+    unread: no answer was found in a reply that did not fail. cut: it reached the token limit. failed: there is no
+    reply. tasks: in the order of the records.
     """
 
     places: ReplyIndex
@@ -281,8 +285,10 @@ class Reader:
                 raise DataError(f"{source}: item {name!r}: a verdict is in [0, 1], got {values[odd[0]]:g}")
         ends = np.array([line.finish for line in lines], "U6")[known.order]
         unread = np.array([of.lenient.answer is None for of in scores], bool)[known.order]
+        read = np.array([math.nan if of.strict.answer == "" else float(of.strict.answer is not None) for of in scores])
         n_tokens = np.array([line.n_tokens for line in lines], np.int64)[known.order]
         failed = ends == "error"
+        verdicts[IN_FORM] = np.where(failed, math.nan, read[known.order])
         tasks = tuple(dict.fromkeys(stated["task"]))
         return Columns(known.places, tasks, verdicts, unread & ~failed, ends == "length", failed, n_tokens)
 
@@ -336,4 +342,4 @@ def _text(sampling: bytes) -> str:
 
 
 def _verdict(score: Score) -> _Verdict:
-    return _Verdict(score.value, None if score.answer is None else "")
+    return _Verdict(score.value, score.answer and "read")

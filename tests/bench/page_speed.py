@@ -68,7 +68,7 @@ def board(
         verdicts = {task: [float(rng.random() < (1.2 - r / n_rows) * (1 - x)) for x in hard[task]] for task in tasks}
         scores = {task: wilson(int(sum(of)), n_items).__dict__ for task, of in verdicts.items()}
         whole = wilson(int(sum(map(sum, verdicts.values()))), n_items * n_tasks).__dict__
-        ends = {"n": n_items * n_tasks, "scored": n_items * n_tasks, "truncated": 0, "errored": 0, "unparsable": 0}
+        ends = {"n": n_items * n_tasks, "scored": n_items * n_tasks, "truncated": 0, "errored": 0}
         rows.append(
             {
                 "name": name,
