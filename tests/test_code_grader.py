@@ -262,27 +262,28 @@ def test_a_timeout_is_said_half_a_second_after_the_limit_at_the_latest(sandbox: 
 
 
 def test_verdicts_are_the_same_under_four_times_more_load_than_cores(sandbox: Sandbox) -> None:
-    """Right, wrong, slow and endless programs, judged five times while the machine is busy."""
+    """Right, wrong, slow and endless programs, judged twice while the one core that they may use is busy."""
     tasks = list(human_eval().values())
     programs = [(t, t["canonical_solution"]) for t in tasks[::4]] + [(t, "    return None\n") for t in tasks[1::16]]
     programs += [(tasks[0], f"    sum(range({n}))\n{tasks[0]['canonical_solution']}") for n in (1_000_000, 10**12)]
-    busy = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 * len(os.sched_getaffinity(0)))
-    ]
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})  # all that is started from here: other tests keep the other cores
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
     try:
-        rounds = [
-            [
-                sandbox.run(CodeJob(t["prompt"] + body, t["entry_point"], t["test"], t["prompt"], 1.0)).verdict
-                for t, body in programs
+        with Sandbox(1, tier=sandbox.tier.split()[0]) as runner:
+            rounds = [
+                [
+                    runner.run(CodeJob(t["prompt"] + body, t["entry_point"], t["test"], t["prompt"], 1.0)).verdict
+                    for t, body in programs
+                ]
+                for _ in range(2)
             ]
-            for _ in range(5)
-        ]
     finally:
+        os.sched_setaffinity(0, cores)
         for process in busy:
             process.kill()
             process.wait()
-    assert all(verdicts == rounds[0] for verdicts in rounds)
-    assert rounds[0] == ["passed"] * 41 + ["failed"] * 11 + ["passed", "timeout"]
+    assert rounds == [["passed"] * 41 + ["failed"] * 11 + ["passed", "timeout"]] * 2
 
 
 def test_a_program_that_only_the_clock_stopped_is_run_once_more_alone() -> None:
