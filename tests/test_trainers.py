@@ -233,6 +233,7 @@ def test_micro_batches_change_a_step_by_rounding_only(base, tmp_path):
     assert apart < 0.05 * moved
 
 
+@pytest.mark.slow
 def test_two_processes_train_together_and_repeat_bit_for_bit(base, tmp_path):
     names = ("sft", "rl")
     code = """
@@ -261,6 +262,7 @@ for attempt in ("one", "two"):
     assert series(tmp_path / "one" / "sft", "loss")[-1] < 0.7 * series(tmp_path / "one" / "sft", "loss")[0]
 
 
+@pytest.mark.slow
 def test_vllm_rollouts_follow_the_weights_and_a_stale_engine_fails_the_stage(base, tmp_path):
     code = """
 import sys
