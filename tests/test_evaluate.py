@@ -20,9 +20,9 @@ from harness.errors import DataError, EngineError, GraderError
 from harness.evaluation.evaluate import Evaluation, evaluate, summarised
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob, job, known_defects
-from harness.protocols import Engine
-from harness.records.store import Lines
-from harness.types import Checkpoint, Generation, Request, Sampling
+from harness.protocols import Engine, GradedItem
+from harness.records.store import Lines, Store
+from harness.types import Checkpoint, Generation, Request, Sampling, Score
 
 HERE = Path(__file__).parent
 
@@ -144,6 +144,47 @@ def test_a_task_that_no_other_process_can_have_is_refused(tmp_path: Path, grader
 
     with pytest.raises(GraderError, match=r"task 'sums' cannot be sent to a grading process .* importable module"):
         run(tmp_path, graders, of=job(Local(), "test"))
+
+
+def test_replies_that_failed_are_asked_for_again_by_the_same_command(tmp_path: Path, graders: Graders) -> None:
+    of, other = job(Sums(6), "test"), job(Sums(6, version="2"), "test")
+    texts = {s.messages[0].content: f"\\boxed{{{2 * i}}}" for i, s in enumerate(of.samples)}
+    some = {asked: text for i, (asked, text) in enumerate(texts.items()) if i not in (2, 4)}
+    failed = ["sums/test/000002#0", "sums/test/000004#0"]
+    assert strict(run(tmp_path, graders, Counting(some), of)) == [1.0, 1.0, None, 1.0, None, 1.0]
+    assert strict(run(tmp_path, graders, Counting(some), other)) == [1.0, 1.0, None, 1.0, None, 1.0]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.jsonl")}
+    again = Counting(some)
+    run(tmp_path, graders, again, of)
+    assert again.asked == failed
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.jsonl")} == before, "it failed as before"
+    mended = Counting(texts)
+    assert strict(run(tmp_path, graders, mended, of)) == [1.0] * 6
+    assert mended.asked == failed
+    last = Counting(texts)
+    assert strict(run(tmp_path, graders, last, other)) == strict(run(tmp_path, graders, last, of)) == [1.0] * 6
+    assert last.asked == []
+
+
+def test_a_crash_between_a_failed_reply_and_its_successor_leaves_no_old_verdict(tmp_path: Path) -> None:
+    def reply(finish: str, text: str = "") -> Generation:
+        return Generation("", text, 1, 1, finish, "h", 0.0, "HTTP 500" if finish == "error" else "")  # type: ignore[arg-type]
+
+    def opened() -> Store:
+        return Store(tmp_path, [1, 1], {"a": 1}, {"b": 1})
+
+    graded = GradedItem([{"strict": Score(None), "lenient": Score(None)}], {}, {})
+    with opened() as store:
+        for item, finish in enumerate(("stop", "error")):
+            store.add_reply(item, 0, reply(finish))
+            store.add_verdict(item, graded)
+        assert (store.n_generated, store.graded(1)) == (2, True)
+    with opened() as store:
+        assert (store.n_generated, list(store.missing()), store.graded(1)) == (1, [(1, 0)], False)
+        store.add_reply(1, 0, reply("stop", "#### 2"))
+    with opened() as store:
+        assert (store.n_generated, list(store.missing())) == (2, [])
+        assert (store.graded(0), store.graded(1), store.replies(1)[0].text) == (True, False, "#### 2")
 
 
 def test_a_reply_that_never_came_is_an_error_and_nothing_is_reported(tmp_path: Path, graders: Graders) -> None:

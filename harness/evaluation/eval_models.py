@@ -351,7 +351,7 @@ def _refuse_failed(found: Sequence[Evaluation], columns: Columns, asked: EvalReq
         raise EngineError(
             f"{n} of {len(columns)} replies failed, first {first.item.sample_id!r} (repeat {first.repeat}): "
             f"{first.reply.error}. Nothing is reported, and what was made is kept in {asked.output.folder / 'evals'}; "
-            f"--allow-errors reports the score of the others"
+            f"the same command asks for these again, --allow-errors reports the score of the others"
         )
 
 

@@ -1,6 +1,7 @@
 """One checkpoint, one task: prompts to the engine, replies to the graders while the engine decodes, one record each.
 
-Replies and verdicts are kept as they come. The same call again reads what is there and makes only what is missing.
+Replies and verdicts are kept as they come. The same call again reads what is there and makes only what is missing or
+failed.
 """
 
 from __future__ import annotations
@@ -184,7 +185,9 @@ def _complete(store: Store, batch: Batch, job: EvalJob, engine: Engine, done: Re
         for generation in engine.generate(_requests(store, job)):
             name, _, part = generation.key.rpartition("#")
             store.add_reply(items[name], int(part), generation)
-            if store.complete(items[name]):
+            if store.graded(items[name]):  # it failed as it did before: the verdict stands
+                graded += len(store.places(items[name]))
+            elif store.complete(items[name]):
                 batch.submit(items[name])
             keep(wait=False)
     keep(wait=True)
