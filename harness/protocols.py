@@ -225,6 +225,13 @@ class Engine(Protocol):
         """
         ...
 
+    def running(self) -> Sequence[int]:
+        """Tokens so far of each reply that is being generated, for who waits; 0 if that is not known.
+
+        Called from another thread than `generate`.
+        """
+        ...
+
     def describe(self) -> EngineInfo:
         """What decides the numbers; the same before and after `load`."""
         ...

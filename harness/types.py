@@ -183,6 +183,7 @@ class Checkpoint:
     path: Path
     digest: str  # hex SHA-256 over the tensors
     tokenizer_digest: str  # hex SHA-256 over vocabulary and chat template
+    quantization: str = ""  # "gptq", ...: no engine can show that it computes with just these weights; "": none
 
 
 @dataclass(frozen=True)
@@ -354,6 +355,9 @@ class RecordOrigin:
     sampling: Mapping[str, Any]
     grader_version: str
     sandbox: str  # isolation tier of the code grader; "none needed" if no code was run
+    unproven: str = (
+        ""  # why the weights were not compared with the checkpoint's: "gptq"; "": they were, or none are ours
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,11 @@ def note_text(note: Note) -> str:
         return f"Only the first {note.limit} items of each task were used (--limit): not a result to quote."
     if note.kind == "engine fallback":
         return f"vLLM could not be used on this machine; replies come from {note.engine}."
+    if note.kind == "weights not proven":
+        return (
+            f"{note.model} is quantized ({note.quantization}): that the engine computes with just these weights is not "
+            "proven."
+        )
     if note.kind == "prompts differ":
         return "Every row answered the same messages, rendered by its own chat template: prompts differ between rows."
     return "The prompts are not recorded: that they were the same rests on the files being of one experiment."

@@ -16,7 +16,7 @@ from harness.types import Budget, EngineInfo, SamplingParams, Split
 
 T = TypeVar("T")
 
-NoteKind = Literal["limited", "engine fallback", "prompts not recorded", "prompts differ"]
+NoteKind = Literal["limited", "engine fallback", "prompts not recorded", "prompts differ", "weights not proven"]
 TuningDifference = Literal["base", "material", "budget", "dev items"]
 
 
@@ -24,12 +24,15 @@ TuningDifference = Literal["base", "material", "budget", "dev items"]
 class Note:
     """What a reader of a board has to know first.
 
-    limit: of "limited", the items of each task; engine: of "engine fallback", the one that took vLLM's place.
+    limit: of "limited", the items of each task; engine: of "engine fallback", the one that took vLLM's place. model
+    and quantization: of "weights not proven".
     """
 
     kind: NoteKind
     limit: int | None = None
     engine: str | None = None
+    model: str | None = None
+    quantization: str | None = None
 
 
 @dataclass(frozen=True)

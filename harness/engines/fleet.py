@@ -56,6 +56,9 @@ class Fleet:
             for thread in threads:
                 thread.join()
 
+    def running(self) -> list[int]:
+        return [n_tokens for engine in self._engines for n_tokens in engine.running()]
+
     def sleep(self) -> None:
         for engine in self._engines:
             engine.sleep()

@@ -181,12 +181,14 @@ class OpenAIEngine:
             raise EngineError("engine 'openai' has no checkpoint; call load(checkpoint) first")
         free = asyncio.Semaphore(self.concurrency)
         running: set[Future[Generation]] = set()
+        self._n_asked = 0
         finished: SimpleQueue[Future[Generation]] = SimpleQueue()
         n_replies = 0
 
         def take() -> Generation:
             future = finished.get()
             running.discard(future)
+            self._n_asked = len(running)
             return future.result()
 
         with self._client() as start:
@@ -195,6 +197,7 @@ class OpenAIEngine:
                     if request.continuation is not None:
                         raise no_likelihoods(self.name, request)
                     running.add(future := start(partial(self._reply, free, request)))
+                    self._n_asked = len(running)
                     future.add_done_callback(finished.put)
                     while len(running) >= 2 * self.concurrency or not finished.empty():
                         yield take()
@@ -208,6 +211,9 @@ class OpenAIEngine:
                         yield future.result()
                         n_replies += 1
                 raise EngineError(f"{cause} ({n_replies} replies came in before)") from cause
+
+    def running(self) -> list[int]:
+        return [0] * min(self._n_asked, self.concurrency)
 
     def sleep(self) -> None:
         """Nothing to free."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
@@ -108,6 +108,9 @@ class AutoEngine:
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         return self._engine.generate(requests)
+
+    def running(self) -> Sequence[int]:
+        return self._engine.running()
 
     def sleep(self) -> None:
         self._engine.sleep()

@@ -66,6 +66,9 @@ class ScriptedEngine:
                 raise no_likelihoods(self.name, request)
             yield self._reply(request)
 
+    def running(self) -> tuple[int, ...]:
+        return ()
+
     def sleep(self) -> None:
         """Nothing to free."""
 

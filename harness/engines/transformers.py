@@ -214,6 +214,7 @@ class TransformersEngine:
         self._tokenizer: Any = None
         self._stop_ids: list[int] = []
         self._context: int | None = None
+        self._rows: Sequence[_Row] = ()  # of the batch that is being generated
 
     @classmethod
     def open(cls, config: TransformersConfig, notify: Callable[[str], None]) -> TransformersEngine:  # noqa: ARG003
@@ -257,6 +258,9 @@ class TransformersEngine:
         given = sorted((r for r in rows if r.given is not None), key=lambda r: len(r.prompt.ids + (r.given or [])))
         for start in range(0, len(given), self.batch_size):
             yield from self._likelihoods(given[start : start + self.batch_size])
+
+    def running(self) -> list[int]:
+        return [row.n_tokens for row in self._rows if row.finish is None]
 
     def sleep(self) -> None:
         self.close()
@@ -303,7 +307,7 @@ class TransformersEngine:
         import torch
         from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-        began = time.monotonic()
+        began, self._rows = time.monotonic(), rows
         width = max(len(row.prompt.ids) for row in rows)
         pad = self._stop_ids[0] if self._stop_ids else 0  # masked, and cut off by n_tokens: any token will do
         padding = [width - len(row.prompt.ids) for row in rows]
@@ -319,7 +323,7 @@ class TransformersEngine:
                 logits_processor=LogitsProcessorList([_Choose([row.request.params for row in rows])]),
                 stopping_criteria=StoppingCriteriaList([self._stopper(rows, width)]),
             )
-        wall_s = time.monotonic() - began
+        wall_s, self._rows = time.monotonic() - began, ()
         for row, tokens in zip(rows, output[:, width:].tolist(), strict=True):
             text, _ = self._text(row, tokens[: row.n_tokens])
             n_prompt = len(row.prompt.ids)

@@ -1,8 +1,9 @@
-"""vLLM in one long-lived child process. Checkpoints are swapped into it, and every swap is verified.
+"""vLLM in one long-lived child process. Checkpoints are swapped into it, and every load and swap is proven.
 
-A swap can be silently wrong (cached prefixes, packed copies of old weights), so after every load the worker compares
-the engine's log-probabilities with a transformers forward pass of the same folder. If they differ, a new engine is
-started, with a warning; if that differs too, `load` raises.
+A swap can be silently wrong (packed copies of old weights, cached prefixes), so the worker compares every tensor that
+the engine computes with to the checkpoint's, bit for bit (`vllm_weights`). If they differ after a swap, a new engine is
+started, with a warning; if they differ there too, `load` raises. When an architecture is first started, its
+log-probabilities are compared with those of transformers as well.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from harness.checkpoints import architecture, matmul_params
 from harness.engines.fleet import Fleet
-from harness.engines.machine import has_gpu
+from harness.engines.machine import has_gpu, threads
 from harness.engines.requests import StartError, checked
 from harness.engines.transformers import context_length
 from harness.engines.vllm_worker import Options
@@ -31,11 +32,6 @@ from harness.processes import Child, python_module, spawn
 from harness.types import Checkpoint, EngineInfo, Generation, Request
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-
-# Largest mean difference of log-probabilities (nats) that rounding explains: float32 shows 1e-7 to 3e-6, bfloat16 0.04
-# (a 4-layer model, on text far from its training data). In 16 bit, a swap that changes the model by less than the limit
-# cannot be distinguished from no swap.
-TOLERANCE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.15}
 
 _FORCED = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # engine core inside the worker: starts in 5 s instead of 35 s
@@ -47,7 +43,6 @@ _DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}  # Gi
 # the model runs eagerly on a CPU, and compiling a few helpers would take 10 s of a C++ compiler at every start
 _ON_CPU = {"TORCH_COMPILE_DISABLE": "1"}
 _AHEAD = 4  # requests at the worker, as a multiple of those that it decodes at a time
-_TINY = 20_000_000  # weights; threads do not make such a small model faster, and wait for each other on a busy machine
 
 
 def problem() -> str | None:
@@ -93,8 +88,8 @@ class VLLMConfig:
     data_parallel_size: int = 1
 
     def __post_init__(self) -> None:
-        if self.dtype != "auto" and self.dtype not in TOLERANCE:
-            raise BadConfig(f"engine 'vllm': dtype must be auto, {', '.join(TOLERANCE)}, got {self.dtype!r}")
+        if self.dtype not in get_args(Dtype):
+            raise BadConfig(f"engine 'vllm': dtype must be {', '.join(get_args(Dtype))}, got {self.dtype!r}")
         if self.data_parallel_size < 1:
             raise BadConfig(f"engine 'vllm': data_parallel_size must be >= 1, got {self.data_parallel_size}")
 
@@ -117,7 +112,7 @@ class VLLMEngine:
         self.notices: list[str] = []
         self._notify = notify
         self.swaps = 0  # checkpoints loaded without a new engine
-        self.gap = float("nan")  # of the last verification, in nats
+        self.gap = self.limit = float("nan")  # nats, of the log-probabilities when the running engine was started
         self._options = Options(
             resolved,
             device,
@@ -131,6 +126,7 @@ class VLLMEngine:
         self._served: object = None  # what the running engine was built for
         self._verified = ""  # digests of the verified weights and tokenizer
         self._generating = False
+        self._lengths: Sequence[int] = ()  # of the replies that the worker last said to be at
 
     @classmethod
     def open(cls, config: VLLMConfig, notify: Callable[[str], None]) -> VLLMEngine | Fleet:
@@ -160,7 +156,7 @@ class VLLMEngine:
             return
         self._verified = ""
         wanted = (architecture(checkpoint.path), checkpoint.tokenizer_digest)
-        if self._process is not None and self._served == wanted:
+        if self._process is not None and self._served == wanted and not checkpoint.quantization:
             if self._swapped(checkpoint):
                 self.swaps += 1
                 return
@@ -168,10 +164,13 @@ class VLLMEngine:
                 f"engine 'vllm': swapped-in weights of {checkpoint.path} are not trusted; starting a fresh engine"
             )
         self._start(checkpoint)
-        self.gap = self._ask("verify")
-        if not self._sound():
-            self.close()
-            raise EngineError(f"engine 'vllm': a fresh engine does not serve {checkpoint.path}: {self._verdict()}")
+        if checkpoint.quantization:
+            self._say(
+                f"engine 'vllm': {checkpoint.path} is quantized ({checkpoint.quantization}), and vLLM rearranges such "
+                "weights: that it computes with just these is not proven"
+            )
+        else:
+            self._probe(checkpoint)
         self._served = wanted
         self._verified = checkpoint.digest + checkpoint.tokenizer_digest
 
@@ -180,14 +179,14 @@ class VLLMEngine:
             raise EngineError("engine 'vllm' has no checkpoint; call load(checkpoint) first")
         if self._generating:
             raise EngineError("engine 'vllm': generate was called again before the previous call finished")
-        self._generating = True
+        self._generating, self._lengths = True, ()
         n_done, finished = 0, False
         doing = "generating"
         feeder = _Feeder(self._process.connection, requests, window=_AHEAD * self._options.max_num_seqs)
         try:
             self._send(("generate",), doing)
             feeder.start()
-            while isinstance(message := self._receive(f"{doing} ({n_done} replies done)"), Generation):
+            while isinstance(message := self._next_message(f"{doing} ({n_done} replies done)"), Generation):
                 n_done += 1
                 feeder.room.release()
                 yield message
@@ -198,9 +197,12 @@ class VLLMEngine:
             feeder.leave()
             if not finished and self._process is not None:  # the caller stopped early, or was interrupted
                 self._send(("stop",), doing)
-                while isinstance(self._receive(doing), Generation):
+                while isinstance(self._next_message(doing), Generation):
                     pass
             self._generating = False
+
+    def running(self) -> Sequence[int]:
+        return self._lengths if self._generating else ()
 
     def sleep(self) -> None:
         """Free a GPU's memory, for training; the next `load` wakes the engine."""
@@ -219,33 +221,45 @@ class VLLMEngine:
             process.kill()
 
     def _swapped(self, checkpoint: Checkpoint) -> bool:
-        """Swap in place and verify; False, with a notice, if verification fails."""
+        """Swap in place and prove it; False, with a notice, if the proof fails."""
         self._verified = ""
         try:
             self._ask("swap", checkpoint.path)
-            self.gap = self._ask("verify")
         except EngineError as cause:
             self._say(str(cause))
-            return False
-        if not self._sound():
-            self._say(f"engine 'vllm': after a swap, {self._verdict()}")
             return False
         self._verified = checkpoint.digest + checkpoint.tokenizer_digest
         return True
 
+    def _probe(self, checkpoint: Checkpoint) -> None:
+        """Raise `EngineError` if the running engine computes something else than transformers does."""
+        self.gap, self.limit = self._ask("probe")
+        if self.gap <= self.limit:  # False for NaN
+            return
+        self.close()
+        raise EngineError(
+            f"engine 'vllm': {checkpoint.path}: the weights are right, but log-probabilities differ by {self.gap:.2g} "
+            f"nats on average from those of transformers in a finer dtype, and rounding to {self._options.dtype} "
+            f"explains {self.limit:.2g}: this vLLM computes this architecture wrongly; use --engine transformers, or "
+            "another dtype"
+        )
+
     def _start(self, checkpoint: Checkpoint) -> None:
         self.close()
+        own, asked = context_length(checkpoint.path), self._options.max_model_len
+        if own is not None and asked is not None and asked > own:
+            raise BadConfig(
+                f"engine 'vllm': max_model_len={asked}, but {checkpoint.path} has a context of {own} tokens"
+            )
         try:
-            tiny = matmul_params(checkpoint.path) < _TINY
             defaults = {**_DEFAULTS, **(_ON_CPU if self._options.device == "cpu" else {})}
-            defaults |= {"OMP_NUM_THREADS": "1"} if tiny else {}
+            defaults["OMP_NUM_THREADS"] = str(threads(matmul_params(checkpoint.path)))
             self._process = spawn(self.command(), "vllm", {**defaults, **os.environ, **_FORCED, **self._gpus()})
             limit = self._ask("start", checkpoint.path, self._options)
         except (EngineError, OSError) as cause:
             self.close()
             raise StartError(f"engine 'vllm' did not start: {cause}") from cause
-        own = context_length(checkpoint.path)
-        if self._options.max_model_len is None and own is not None and limit < own:
+        if asked is None and own is not None and limit < own:
             self._say(f"engine 'vllm': memory for {limit} of the model's {own} tokens of context; longer ones are cut")
 
     def _gpus(self) -> dict[str, str]:
@@ -263,13 +277,6 @@ class VLLMEngine:
     def command(self) -> list[str]:
         """The command that starts the worker; its socket and our process id are appended."""
         return python_module("harness.engines.vllm_worker")
-
-    def _sound(self) -> bool:
-        return self.gap <= TOLERANCE[self._options.dtype]  # False for a NaN
-
-    def _verdict(self) -> str:
-        limit = TOLERANCE[self._options.dtype]
-        return f"log-probabilities differ from transformers' by {self.gap:.2g} nats on average (limit {limit:g})"
 
     def _say(self, message: str) -> None:
         self.notices.append(message)
@@ -295,6 +302,12 @@ class VLLMEngine:
         except BaseException:  # Ctrl-C, maybe in the middle of a message: the rest could not be read
             self.close()
             raise
+
+    def _next_message(self, doing: str) -> Any:
+        """The next message of a worker that generates; takes note of what it says of replies that are running."""
+        while isinstance(message := self._receive(doing), tuple) and message[0] == "running":
+            self._lengths = message[1]
+        return message
 
     def _died(self, doing: str) -> EngineError:
         """The error for a worker that has ended; also forgets the worker."""

@@ -6,14 +6,20 @@ Commands and replies are pickled tuples over the socket `fd`. The engine core ru
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from harness.atomic import write_json
+from harness.checkpoints import architecture
+from harness.engines.machine import user_cache
 from harness.engines.transformers import (
     Prompt,
     cannot_score,
@@ -30,7 +36,7 @@ from harness.engines.transformers import (
     too_long,
 )
 from harness.processes import attach
-from harness.types import Finish, Generation, Request
+from harness.types import Finish, Generation, Request, sha256_of
 
 _PROBES = (
     "12 + 30 = 42, and 7 * 8 = 56.",
@@ -39,6 +45,13 @@ _PROBES = (
     "She sells seashells by the seashore; the shells she sells are seashells, I'm sure.",
 )
 _LONG_PROBE = " ".join(str(n * n) for n in range(150))  # more than one block (128 tokens on a CPU) of prefix cache
+_LONG_PROBE_ENDS = range(160, 320, 16)  # tokens of it after which the next token is compared
+
+_TELL_EVERY_S = 0.9
+# An engine computes something else if it is this many times further from the exact numbers than transformers is in the
+# same dtype. Measured on pico, SmolLM2-135M and Qwen2.5-Coder-0.5B: 0.8 to 1.2 times in 16 bit, where what is stored is
+# rounded most; 1.5 to 4.5 in float32, where vLLM computes exponentials roughly.
+_LIMIT = {"float32": 16.0, "float16": 4.0, "bfloat16": 4.0}
 
 
 @dataclass(frozen=True)
@@ -92,11 +105,14 @@ class VLLMWorker:
             enable_prefix_caching=True,
             # on a CPU, vLLM 0.32 cannot rewind a seeded request's generator after a prompt that was cut in two
             enable_chunked_prefill=not on_cpu,
+            worker_extension_cls="harness.engines.vllm_weights.Weights",
         ).create_engine_config(usage)
         if on_cpu:
             _leave_out_unused_cache(config)
         self.engine = LLMEngine.from_vllm_config(config, usage, disable_log_stats=True)
-        self.on_cpu = on_cpu
+        self.options = options
+        self.prove(path)
+        self.pack()
         self._serve(path)
         return self._limit()
 
@@ -105,10 +121,14 @@ class VLLMWorker:
         resting = self.engine.is_sleeping()
         if resting:
             self.engine.wake_up(["weights"])
-        self.reload(path)
+        self.read(path)
+        self.prove(path)
+        self.pack()
         if resting:
             self.engine.wake_up(["kv_cache"])
         self.drop_prefixes()
+        if n_cached := self._n_cached_blocks():
+            raise RuntimeError(f"{n_cached} blocks of vLLM's prefix cache hold what the previous weights computed")
         self._serve(path)
         return self._limit()
 
@@ -116,47 +136,97 @@ class VLLMWorker:
         """Drop weights and cache; only `swap` may follow."""
         self.engine.sleep(level=2)
 
-    def reload(self, path: Path) -> None:
-        """Read the weights in place, and repack the tied output head, which vLLM 0.32 does not do on a CPU."""
-        from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+    def read(self, path: Path) -> None:
+        """Read a checkpoint's weights into the running engine."""
+        self.engine.collective_rpc("read_weights", args=(str(path),))
 
-        self.engine.collective_rpc("reload_weights", kwargs={"weights_path": str(path)})
-        if self.on_cpu:
-            for module in self.model().modules():
-                if hasattr(module, "cpu_linear") and module.weight.numel():
-                    dispatch_cpu_unquantized_gemm(module, remove_weight=False)
+    def prove(self, path: Path) -> None:
+        """Compare the engine's tensors with the checkpoint's, unless it is quantized: vLLM rearranges such weights."""
+        if not self.engine.model_config.quantization:
+            self.engine.collective_rpc("prove_weights", args=(str(path),))
+
+    def pack(self) -> None:
+        """Make the packed copies that a CPU computes with."""
+        self.engine.collective_rpc("pack_weights")
 
     def drop_prefixes(self) -> None:
         """Clear the prefix cache, which the previous weights computed."""
         if not self.engine.reset_prefix_cache():
             raise RuntimeError("vLLM did not clear its prefix cache")
 
-    def model(self) -> Any:
-        """The torch module that vLLM runs."""
-        return self.engine.apply_model(lambda model: model)[0]
+    def probe(self) -> tuple[float, float]:
+        """Compare the engine with transformers on the checkpoint it serves: is this architecture computed right?
 
-    def verify(self) -> float:
-        """Distance of the engine from a float32 transformers forward pass of the checkpoint that it should serve.
-
-        In nats: the mean absolute difference of log-probabilities over a probe, for the worst probe. Short probes
-        compare every prompt token. They bypass the prefix cache, so a long probe compares the most likely next tokens.
+        Returns the engine's mean absolute difference of log-probabilities (nats) from the same weights in a finer
+        dtype, and its limit, from that of transformers in the engine's dtype. The weights themselves are proven at
+        every load, so one look at an architecture is enough; it is remembered in the user's cache folder, for this
+        machine and these versions. Short probes compare every prompt token. They bypass the prefix cache, so a long one
+        compares the likeliest next tokens after prefixes of it.
         """
+        file = self._probe_file()
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            return found["gap"], found["limit"]
+        except (OSError, ValueError, TypeError, KeyError):
+            gap, rounding = self._distances()
+        limit = _LIMIT[self.options.dtype] * rounding
+        if gap <= limit:
+            with contextlib.suppress(OSError):  # a home that cannot be written to: the next start looks again
+                write_json(file, {"model": self.path.name, "gap": gap, "limit": limit})
+        return gap, limit
+
+    def _distances(self) -> tuple[float, float]:
+        """Mean distance of the engine, and of transformers in its dtype, from transformers in a finer dtype."""
         import torch
 
-        reference = load_model(self.path, "float32")
-        worst = 0.0
-        for ids, read_cache in self._probes():
-            got = self._next_tokens(ids) if read_cache else self._prompt_tokens(ids)
-            with torch.inference_mode():
-                expected = reference(torch.tensor([ids])).logits[0].float().log_softmax(-1)
-            gaps = [abs(logprob - expected[place, token].item()) for place, token, logprob in got]
-            worst = max(worst, sum(gaps) / len(gaps))
-        return worst
+        finer = "float64" if self.options.dtype == "float32" else "float32"
+        seen = [(ids, self._prompt_tokens(ids)) for ids in self._short_probes()]
+        long = self._long_probe()
+        ends = [end for end in _LONG_PROBE_ENDS if end <= len(long)] or [len(long)]
+        seen.append((long, [token for end in ends for token in self._next_tokens(long[:end])]))
+
+        def logprobs(dtype: str) -> list[torch.Tensor]:
+            """Of the tokens in `seen`, by transformers."""
+            model = load_model(self.path, dtype)
+            found = []
+            for ids, tokens in seen:
+                with torch.inference_mode():
+                    rows = model(torch.tensor([ids])).logits[0].to(torch.float64).log_softmax(-1)
+                found.append(rows[[place for place, _, _ in tokens], [token for _, token, _ in tokens]])
+            return found
+
+        exact, rounded = torch.cat(logprobs(finer)), torch.cat(logprobs(self.options.dtype))
+        engine = torch.tensor([logprob for _, tokens in seen for _, _, logprob in tokens], dtype=torch.float64)
+        return float((engine - exact).abs().mean()), float((rounded - exact).abs().mean())
+
+    def _probe_file(self) -> Path:
+        """Where the result is remembered. Its name is a hash of what decides the result."""
+        import torch
+
+        if self.options.device == "cuda":
+            machine = torch.cuda.get_device_name()
+        else:
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            machine = "".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
+        versions = {name: version(name) for name in ("torch", "transformers", "srlm-harness")}
+        versions["vllm"] = sys.modules["vllm"].__version__
+        key = sha256_of([architecture(self.path), asdict(self.options), machine, versions])
+        return user_cache() / "vllm-probes" / f"{key}.json"
+
+    def _n_cached_blocks(self) -> int:
+        """Blocks of the prefix cache that a later prompt could read."""
+        return len(self._scheduler().kv_cache_manager.block_pool.cached_block_hash_to_block)
+
+    def _scheduler(self) -> Any:
+        return self.engine.engine_core.engine_core.scheduler
 
     def generate(self, connection: Connection) -> None:
-        """Send a `Generation` for each request that comes in, as it finishes; "stop" ends it early."""
+        """Send a `Generation` for each request that comes in, as it finishes; "stop" ends it early.
+
+        Every second it sends ("running", tokens so far of each reply that the engine is at) as well.
+        """
         running: dict[str, _Running] = {}
-        coming, number = True, 0
+        coming, number, told = True, 0, time.monotonic()
         try:
             while coming or self.engine.has_unfinished_requests():
                 idle = not self.engine.has_unfinished_requests()
@@ -176,6 +246,9 @@ class VLLMWorker:
                 for output in self.engine.step() if running else ():
                     if output.finished:
                         connection.send(self._generation(running.pop(output.request_id), output))
+                if time.monotonic() - told > _TELL_EVERY_S:
+                    told = time.monotonic()
+                    connection.send(("running", [r.num_output_tokens for r in self._scheduler().running]))
         finally:
             self.engine.abort_request(list(running))
 
@@ -240,11 +313,13 @@ class VLLMWorker:
         text, _ = reply_text(self.tokenizer, spoken, request.params.stop)
         return Generation(request.key, text, len(prompt.ids), len(ids), finish, prompt.hash, wall_s, prompt=prompt.text)
 
-    def _probes(self) -> list[tuple[list[int], bool]]:
-        """Token ids, and whether the request may read the prefix cache."""
-        limit = self._limit() - 1
-        *short, long = self.tokenizer([*_PROBES, _LONG_PROBE], add_special_tokens=False)["input_ids"]
-        return [(ids[:limit], False) for ids in short] + [(long[:limit], True)]
+    def _short_probes(self) -> list[list[int]]:
+        encoded = self.tokenizer(list(_PROBES), add_special_tokens=False)["input_ids"]
+        return [ids[: self._limit() - 1] for ids in encoded]
+
+    def _long_probe(self) -> list[int]:
+        encoded = self.tokenizer(_LONG_PROBE, add_special_tokens=False)["input_ids"]
+        return list(encoded[: min(self._limit() - 1, _LONG_PROBE_ENDS.stop)])
 
     def _prompt_tokens(self, ids: list[int]) -> list[tuple[int, int, float]]:
         """(position that predicts it, token, log-probability) of each prompt token except the first."""

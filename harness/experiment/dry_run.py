@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.checkpoints import matmul_params
+from harness.engines.machine import threads
 from harness.experiment.plan import Experiment, open_models
 from harness.statistics import intervals
 from harness.training import strategies
@@ -93,7 +94,7 @@ def _time(plan: Experiment, base: Checkpoint) -> Iterator[str]:
     if budget.unit == "generated":
         yield "time for training: not known before the first stage has run"
         return
-    rate = _training_flops_per_s(base.path)
+    rate = _training_flops_per_s(base.path, plan.parallel_stages)
     per_unit = 1.0 if budget.unit == "flops" else 6.0 * matmul_params(base.path)
     total = budget.amount * per_unit * len(plan.strategies) * len(plan.seeds) / rate / plan.parallel_stages
     yield (
@@ -122,8 +123,11 @@ def _rates(plan: Experiment, base: Checkpoint) -> Iterator[tuple[str, float]]:
             yield order["stage"]["trainer"], cost.spent(unit) / cost.wall_s
 
 
-def _training_flops_per_s(model: Path) -> float:
-    """FLOPs per second of forward and backward passes of this model on this machine, by the meter's formula."""
+def _training_flops_per_s(model: Path, n_parallel: int) -> float:
+    """FLOPs per second of forward and backward passes of this model on this machine, by the meter's formula.
+
+    n_parallel: stages that run at a time.
+    """
     import torch
 
     from harness.engines.transformers import load_model
@@ -131,15 +135,15 @@ def _training_flops_per_s(model: Path) -> float:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = load_model(model, "bfloat16" if device == "cuda" else "float32", device)
     tokens = torch.randint(network.config.vocab_size, (PROBE_TOKENS // 256, 256), device=device)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if device == "cpu" else threads)  # as a stage runs
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads(matmul_params(model), n_parallel))  # as a stage runs
     for _ in range(2):  # the first warms up
         begun = time.monotonic()
         network(input_ids=tokens, labels=tokens).loss.backward()
         if device == "cuda":
             torch.cuda.synchronize()
     seconds = time.monotonic() - begun
-    torch.set_num_threads(threads)
+    torch.set_num_threads(before)
     return 6.0 * matmul_params(model) * int(tokens.numel()) / seconds
 
 

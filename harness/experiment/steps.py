@@ -144,7 +144,7 @@ def _train(context: RunContext, material: Materials, strategy_run: StrategyRun, 
     """
     plan, parent, results = context.plan, context.base, list[StageResult]()
     names = tuple(f"{name}@{task.version}" for name, task in context.items.tasks.items())
-    place = StageEnvironment(plan.folder, plan.recipe.devices, plan.report_to)
+    place = StageEnvironment(plan.folder, plan.recipe.devices, plan.report_to, plan.parallel_stages)
     total, planned, spent = plan.recipe.budget, 0.0, 0.0
     stages = strategy_run.strategy.stages
     for number, spec in enumerate(stages, 1):

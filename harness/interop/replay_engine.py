@@ -104,6 +104,9 @@ class ReplayEngine:
             sampling={"as recorded": self.file.shape},
         )
 
+    def running(self) -> tuple[int, ...]:
+        return ()
+
     def sleep(self) -> None:
         """Nothing is held."""
 

@@ -89,6 +89,7 @@ def test_every_request_gets_one_generation_with_its_own_length(engine: Engine) -
         assert reply.n_prompt_tokens > 0
         assert reply.wall_s >= 0
     assert "length" in {reply.finish for reply in replies.values()}
+    assert not engine.running()
 
 
 def test_the_text_ends_before_the_stop_string_that_comes_first(engine: Engine) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from harness import registry
 from harness.atomic import write_json, write_lines
 from harness.checkpoints import matmul_params, open_checkpoint
+from harness.engines.machine import threads
 from harness.errors import BadConfig, TrainerError, UnknownName
 from harness.records.run_folder import enough_space
 from harness.records.serialization import cost_from_json, read_lines, row_to_json
@@ -84,11 +85,14 @@ class StageEnvironment:
     """Where and on what stages run; none of it changes what they produce, except the number of devices.
 
     folder: `stages/` and `shared/` are made in it. report_to: transformers' names of places to watch training.
+    n_parallel: stages that run at a time, and share the processor's cores; as on another machine, sums over another
+    number of threads differ in their last bits.
     """
 
     folder: Path
     devices: int = 1
     report_to: tuple[str, ...] = ()
+    n_parallel: int = 1
 
 
 def resolve_config(trainer: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +157,8 @@ def run_stage(
         "report_to": place.report_to,
     }
     write_json(home / "stage.json", order)
-    _run(home, stage.devices, progress, stopping)
+    n_threads = threads(matmul_params(parent.path), place.n_parallel * stage.devices)
+    _run(home, stage.devices, n_threads, progress, stopping)
     if not (home / "result.json").exists():
         enough_space(home, 10_000_000)  # a full disk is the likelier story than the trainer's own
         raise TrainerError(_failure(stage, home))
@@ -172,7 +177,9 @@ def read_result(home: Path) -> StageResult:
     return StageResult(checkpoint, cost_from_json(result["cost"]), result["status"], result["why"], home)
 
 
-def _run(home: Path, devices: int, progress: Callable[[float, str], None], stopping: threading.Event) -> None:
+def _run(
+    home: Path, devices: int, n_threads: int, progress: Callable[[float, str], None], stopping: threading.Event
+) -> None:
     """Run the stage's process to its end, whatever that is, or until we are told to stop."""
     environment = {
         **os.environ,
@@ -181,7 +188,7 @@ def _run(home: Path, devices: int, progress: Callable[[float, str], None], stopp
         "PYTHONUNBUFFERED": "1",
         "TENSORBOARD_LOGGING_DIR": str(home / "tensorboard"),
     }
-    environment.setdefault("OMP_NUM_THREADS", "1")  # two threads made tiny models ten times slower on a busy machine
+    environment.setdefault("OMP_NUM_THREADS", str(n_threads))
     with (home / "log.txt").open("ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", *_module(devices), str(home)],
