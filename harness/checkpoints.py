@@ -56,13 +56,14 @@ def open_checkpoint(path: Path, chat: bool = True) -> Checkpoint:
     Raises `BadCheckpoint` unless the folder holds a full model: config, complete safetensors, tokenizer, and with
     `chat` a chat template.
     """
-    architecture(path)
+    quantized = architecture(path).get("quantization_config") or {}
     if chat and not chat_template(path):
         raise BadCheckpoint(
             f"{path}: no chat template; put one in chat_template.jinja or tokenizer_config.json, or evaluate in plain "
             f"text (harness eval --no-apply-chat-template)"
         )
-    return Checkpoint(path.resolve(), _weights_digest(_tensors(path)), _tokenizer_digest(path))
+    method = str(quantized.get("quant_method", "unknown")) if quantized else ""
+    return Checkpoint(path.resolve(), _weights_digest(_tensors(path)), _tokenizer_digest(path), method)
 
 
 def matmul_params(path: Path) -> int:
@@ -85,8 +86,6 @@ def architecture(path: Path) -> dict[str, Any]:
     """The fields of config.json that two checkpoints must share to be swapped inside one running engine."""
     if not path.is_dir():
         raise BadCheckpoint(f"{path}: not a folder; expected a Hugging Face model folder")
-    if not (path / "config.json").exists() and (path / "adapter_config.json").exists():
-        raise BadCheckpoint(f"{path}: holds only a LoRA adapter; merge it into its base model and save the full model")
     return {key: value for key, value in _json(path / "config.json").items() if key not in _NOT_ARCHITECTURE}
 
 
@@ -192,6 +191,14 @@ def _tokenizer_digest(path: Path) -> str:
     return sha256_of([rules, chat_template(path)])
 
 
+def adapter_base(path: Path) -> str:
+    """The name or folder of the model that a LoRA adapter was trained on, as its adapter_config.json states it."""
+    named = _json(path / "adapter_config.json").get("base_model_name_or_path")
+    if not isinstance(named, str) or not named:
+        raise BadCheckpoint(f"{path / 'adapter_config.json'}: base_model_name_or_path does not name the adapter's base")
+    return named
+
+
 def vocabulary_difference(student: Path, teacher: Path) -> str:
     """Why the teacher's log-probabilities cannot be compared with the student's token by token; "" if they can.
 
@@ -271,7 +278,7 @@ def resolve_model(name: str) -> Path:
         return path  # open_checkpoint reports what is wrong with it
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+    wanted = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "pytorch_model*.bin"]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except Exception as error:

@@ -35,10 +35,6 @@ def point_to_lfs(path: Path) -> None:
     (path / "model.safetensors").write_text(pointer)
 
 
-def leave_only_adapter(path: Path) -> None:
-    (path / "config.json").rename(path / "adapter_config.json")
-
-
 def lose_a_shard(path: Path) -> None:
     (path / "model.safetensors").unlink()
     index = {"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}
@@ -57,7 +53,6 @@ def leave_a_stale_file(path: Path) -> None:
     ("damage", "message"),
     [
         (shutil.rmtree, "not a folder"),
-        (leave_only_adapter, "only a LoRA adapter; merge it"),
         (lambda path: (path / "config.json").unlink(), "no config.json"),
         (lambda path: (path / "config.json").write_text("{"), "cannot be read as JSON"),
         (lambda path: (path / "config.json").write_text("[]"), "expected a JSON object, got list"),

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--model", default="", help="A model, or several comma-separated: a folder or a Hugging Face name each.")
+@click.option(
+    "--model",
+    default="",
+    help="A model, or several comma-separated: a folder, a LoRA adapter, a pattern of folders, or a Hugging Face name.",
+)
+@click.option("--tokenizer", default="", metavar="MODEL", help="Take the tokenizer from here.  [the model's own]")
 @click.option("--task", "task", required=True, help="Task, or several, comma-separated.")
 @click.option(
     "--engine", default="auto", show_default=True, help="vllm, transformers, openai (a server), replay, or auto."
@@ -66,6 +71,7 @@ if TYPE_CHECKING:
 )
 def eval(
     model: str,
+    tokenizer: str,
     task: str,
     engine: str,
     engine_args: tuple[str, ...],
@@ -94,7 +100,7 @@ def eval(
     Examples:
       harness eval --model runs/pico/stages/rl-0123/work/final --task pico_math,pico_code
       harness eval --model Qwen/Qwen2.5-0.5B-Instruct --task paper
-      harness eval --model ckpt-100,ckpt-200,ckpt-300 --task gsm8k      (one engine, weights swapped and verified)
+      harness eval --model 'out/checkpoint-*' --task gsm8k      (one engine, weights swapped and proven)
       harness eval --model DIR --task math500 --samples 8 --temperature 0.6 --metrics pass@8,maj@8
       harness eval --model Qwen/Qwen2.5-0.5B --task lm_eval/gsm8k_cot,lm_eval/arc_easy
       harness eval --model my-model --engine openai --engine-arg base_url=http://localhost:8000/v1 --task gsm8k
@@ -105,18 +111,20 @@ def eval(
     """
     from harness.board.render import summary_markdown
     from harness.cli.progress import ShellProgress
+    from harness.engines.model_folder import expand_models
     from harness.evaluation import eval_models, task_lookup
     from harness.statistics import k_metrics
 
     asked = eval_models.EvalRequest(
         tasks=tuple(split_commas(task)),
         replies=eval_models.ModelChoice(
-            models=tuple(split_commas(model)),
+            models=tuple(split_commas(model) if engine == "openai" else expand_models(model)),
             engine=engine_name(engine),
             engine_options=tuple(engine_option(text) for text in engine_args),
             generations=generations,
             field=field,
             name=name or "",
+            tokenizer=tokenizer,
         ),
         output=eval_models.Output(
             folder=folder or Path("runs") / "eval",

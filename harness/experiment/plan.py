@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from harness import registry
-from harness.checkpoints import open_checkpoint, resolve_model, vocabulary_difference
+from harness.checkpoints import vocabulary_difference
+from harness.engines.model_folder import open_model
 from harness.engines.opening import check_engine
 from harness.errors import BadConfig, UnknownName
 from harness.evaluation import task_lookup
@@ -131,8 +132,8 @@ def open_models(plan: Experiment) -> tuple[Checkpoint, Checkpoint | None]:
 
     Raises `BadCheckpoint`, and `BadConfig` if a trainer compares the tokens of a teacher that has others than the base.
     """
-    base = open_checkpoint(resolve_model(plan.recipe.base))
-    teacher = open_checkpoint(resolve_model(plan.recipe.teacher)) if plan.recipe.teacher else None
+    base = open_model(plan.recipe.base)
+    teacher = open_model(plan.recipe.teacher) if plan.recipe.teacher else None
     for name, trainer in plan.trainers():
         shares = "vocabulary" in trainer.needs
         if shares and teacher is not None and (why := vocabulary_difference(base.path, teacher.path)):

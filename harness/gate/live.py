@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.board.entries import RecordFiles, Run
+from harness.engines.model_folder import open_model
 from harness.errors import NotComparable
 from harness.evaluation import task_lookup
-from harness.evaluation.eval_models import checkpoint_of, sandbox_for, shown_by
+from harness.evaluation.eval_models import sandbox_for, served_model, shown_by
 from harness.evaluation.evaluate import Evaluation, evaluate, summarised
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob, job
@@ -45,7 +46,8 @@ def evaluated(asked: CheckRequest, comparison: Comparison, progress: Progress) -
 
     lock, baseline = comparison.lock, comparison.baselines["release"]
     jobs = [_job(task, ids, baseline, lock.samples) for task, ids in lock.items.items()]
-    checkpoint = checkpoint_of(asked.model, asked.engine, dict(asked.engine_options))
+    served = served_model(asked.model, asked.engine, dict(asked.engine_options))
+    checkpoint = served or open_model(asked.model, progress.say)
     ensure_writable(asked.folder)
     with exclusive_use(asked.folder), full_disk_is_named(asked.folder), contextlib.ExitStack() as closing:
         runner = sandbox_for([part.task for part in jobs], asked.allow_weak_sandbox, closing)
