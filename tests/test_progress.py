@@ -2,7 +2,11 @@
 
 import time
 
+import numpy as np
+import pytest
+
 from harness.cli import progress
+from harness.evaluation.forecast import Forecast
 
 
 def test_a_log_gets_a_line_although_nothing_finishes(monkeypatch, capsys):
@@ -25,3 +29,43 @@ def test_the_thread_that_shows_progress_ends_with_it():
     shown = progress.ShellProgress(total=1.0)
     shown.close()
     assert not shown._refreshing.is_alive()
+
+
+def reports(lengths, most, slots, tokens_per_s):
+    """(seconds so far, seconds left as forecast) once a second of an engine that runs `slots` replies at a time."""
+    waiting, running, clock, found = list(lengths), [], [0.0], []
+    forecast = Forecast(len(lengths), most, lambda: clock[0])
+    while waiting or running:
+        while waiting and len(running) < slots:
+            running.append([0, waiting.pop(0)])
+        clock[0] += len(running) / tokens_per_s(len(running))
+        for reply in running:
+            reply[0] += 1
+        for _, length in (reply for reply in running if reply[0] >= reply[1]):
+            forecast.finished(length, length >= most)
+        running = [reply for reply in running if reply[0] < reply[1]]
+        if clock[0] > len(found) + 1:
+            found.append((clock[0], forecast.now([n for n, _ in running], 0, len(lengths)).left_s))
+    return found, clock[0]
+
+
+@pytest.mark.parametrize("slots", [16, 64])
+@pytest.mark.parametrize(
+    ("spread", "most"),
+    [(0.5, 1024), (0.8, 1024), (0.5, 150)],
+    ids=["lengths of one kind", "of many kinds", "half of them cut off"],
+)
+def test_the_time_that_an_evaluation_takes_is_known_from_its_first_quarter_on(spread, most, slots):
+    drawn = np.random.default_rng(0).lognormal(5, spread, 200)
+    lengths = [int(min(most, length)) for length in drawn]
+    found, total = reports(lengths, most, slots, lambda n: 400 * n / (n + 10))
+    late = [(spent, left) for spent, left in found if spent > total / 4]
+    assert len(late) > 20
+    assert all(left is not None and abs(spent + left - total) < 0.3 * total for spent, left in late), (total, late)
+
+
+def test_no_time_is_named_before_anything_can_be_known():
+    forecast = Forecast(100, 512, lambda: 10.0)
+    assert forecast.now([], 0, 100).left_s is None
+    standing = forecast.now([5] * 64, 0, 100)
+    assert (standing.left_s, standing.fraction, str(standing)) == (None, 0.0, "0/100, 320 tokens, 64 running")

@@ -12,12 +12,14 @@ from typing import Any
 from harness.atomic import write_json
 from harness.board.build import build_board
 from harness.board.entries import Board, Entry, RecordFiles, Run
-from harness.board.facts import BoardFacts, EngineFacts
-from harness.checkpoints import open_checkpoint, resolve_model, template_warning
+from harness.board.facts import BoardFacts, EngineFacts, Note
+from harness.checkpoints import template_warning
+from harness.engines.model_folder import open_model
 from harness.errors import EngineError, UsageError
 from harness.evaluation import task_lookup
 from harness.evaluation.evaluate import Evaluation, evaluate, summarised
 from harness.evaluation.export import export
+from harness.evaluation.forecast import Standing
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob, job, known_defects
 from harness.evaluation.task_facts import task_facts
@@ -43,6 +45,7 @@ class ModelChoice:
     generations: Path | None = None  # recorded replies; None: a model answers
     field: str = ""  # which model's, if a row of the file holds several
     name: str = ""
+    tokenizer: str = ""  # folder or hub name; "": the models' own
 
     def row(self, model: str) -> str:
         """The name of a row: as asked for, else the model's folder, else the file and column."""
@@ -135,10 +138,7 @@ def run(asked: EvalRequest, progress: Progress) -> EvalResult:
     chats = asked.sampling.chat or (
         asked.sampling.chat is None and not all(name.startswith(task_lookup.STOCK) for name in names)
     )
-    checkpoints = {
-        model: checkpoint_of(model, asked.replies.engine, dict(asked.replies.engine_options), bool(chats))
-        for model in dict.fromkeys(asked.replies.models)
-    }
+    checkpoints = {model: _opened(model, asked, bool(chats), progress) for model in dict.fromkeys(asked.replies.models)}
     tasks = [_open(name, asked, next(iter(checkpoints.values()), None)) for name in names]
     _refuse_odd_sampling(tasks, asked)
     ensure_writable(asked.output.folder)
@@ -194,17 +194,26 @@ def _together(results: Sequence[EvalResult]) -> EvalResult:
     if len(results) == 1:
         return results[0]
     rows = sorted((row for r in results for row in r.board.rows), key=lambda row: -(row["strict"]["value"] or 0.0))
-    board = replace(results[0].board, title=f"{len(results)} models", rows=rows)
+    notes = list(dict.fromkeys(note for r in results for note in r.board.notes))
+    board = replace(results[0].board, title=f"{len(results)} models", rows=rows, notes=notes)
     return EvalResult(board, [p for r in results for p in r.paths], [line for r in results for line in r.more])
 
 
-def checkpoint_of(model: str, engine: str, options: Mapping[str, str], chats: bool = True) -> Checkpoint:
+def _opened(model: str, asked: EvalRequest, chats: bool, progress: Progress) -> Checkpoint:
     """What a model's name means to an engine: a folder or a name on the hub, or a model that a server holds."""
-    if engine == "openai":
-        from harness.engines.openai import served
+    replies = asked.replies
+    return served_model(model, replies.engine, dict(replies.engine_options)) or open_model(
+        model, progress.say, replies.tokenizer, chats
+    )
 
-        return served(options.get("base_url", ""), model)
-    return open_checkpoint(resolve_model(model), chats)
+
+def served_model(model: str, engine: str, options: Mapping[str, str]) -> Checkpoint | None:
+    """The model of a server, if the engine is one."""
+    if engine != "openai":
+        return None
+    from harness.engines.openai import served
+
+    return served(options.get("base_url", ""), model)
 
 
 def _open(name: str, asked: EvalRequest, checkpoint: Checkpoint | None) -> Task:
@@ -311,9 +320,9 @@ def _evaluate(
     return found
 
 
-def shown_by(tick: Callable[[float, str], None]) -> Callable[[int, int], None]:
-    """What tells a progress bar how many replies of how many are graded."""
-    return lambda done, total: tick(done / total, f"{done}/{total}")
+def shown_by(tick: Callable[[float, str], None]) -> Callable[[Standing], None]:
+    """What tells a progress bar how an evaluation stands."""
+    return lambda standing: tick(standing.fraction, str(standing))
 
 
 def _write(asked: EvalRequest, name: str, found: Sequence[Evaluation], more: dict[str, Any]) -> EvalResult:
@@ -328,7 +337,9 @@ def _write(asked: EvalRequest, name: str, found: Sequence[Evaluation], more: dic
         sandbox=tuple(sorted({evaluation.sandbox for evaluation in found})),
     )
     run = Run(found[0].checkpoint.digest, columns, records=RecordFiles(content=content))
-    board = build_board(name, [Entry(name, "model", (run,))], facts, defects=known_defects(jobs))
+    quantization = found[0].checkpoint.quantization
+    notes = [Note("weights not proven", model=name, quantization=quantization)] if quantization else []
+    board = build_board(name, [Entry(name, "model", (run,))], facts, notes, known_defects(jobs))
     measured = {e.job.task.name: _measured(e, asked.output.metrics) for e in found} if asked.output.metrics else {}
     stock = {e.job.task.name: _stock(e.job.task, e) for e in found if isinstance(e.job.task, ItemTask)}
     safe = re.sub(r"[^\w.+-]+", "_", name)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import EngineError
+from harness.evaluation.forecast import Forecast, Standing, reported
 from harness.evaluation.grading_pool import Batch, Graders, tier
 from harness.evaluation.job import EvalJob, grader_version, params_json
 from harness.protocols import Engine, ReplyRequest
@@ -33,7 +34,7 @@ from harness.types import (
     sha256_of,
 )
 
-RepliesDone = Callable[[int, int], None]  # called with (replies graded, replies in all)
+Report = Callable[[Standing], None]
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class Evaluation:
                     params_json(ask.params) if self.engine.sampling is None else self.engine.sampling,
                     self.verdicts_key["grader"],
                     self.sandbox,
+                    self.checkpoint.quantization,
                 ),
                 repeat,
                 RecordReply.of(reply),
@@ -134,7 +136,7 @@ def evaluate(
     checkpoint: Checkpoint,
     graders: Graders,
     home: Path,
-    done: RepliesDone = lambda _done, _total: None,
+    report: Report = lambda _standing: None,
 ) -> Evaluation:
     """Answer and grade every item, in a folder of `home`; the engine loads the checkpoint only if replies are missing.
 
@@ -145,12 +147,13 @@ def evaluate(
     with found.open() as store:
         missing = store.n_generated < store.n_replies
         if missing:
+            report(Standing(0, store.n_replies, doing="loading the model"))
             engine.load(checkpoint)
             if Evaluation.of(job, checkpoint, engine, graders, home).folder != found.folder:
-                return evaluate(job, engine, checkpoint, graders, home, done)  # the engine fell back to another one
+                return evaluate(job, engine, checkpoint, graders, home, report)  # the engine fell back to another one
         if missing or store.n_graded < store.n_items:
             with graders.start(job.task, lambda item: (job.samples[item], store.replies(item))) as batch:
-                _complete(store, batch, job, engine, done)
+                _complete(store, batch, job, engine, report)
         if lost := store.n_replies - store.n_generated:
             item, part = next(store.missing())
             raise EngineError(
@@ -163,34 +166,44 @@ def evaluate(
     return found
 
 
-def _complete(store: Store, batch: Batch, job: EvalJob, engine: Engine, done: RepliesDone) -> None:
+def _complete(store: Store, batch: Batch, job: EvalJob, engine: Engine, report: Report) -> None:
     """Generate what is missing and grade every item as soon as all its replies are there."""
     items = {sample.id: item for item, sample in enumerate(job.samples)}
+    forecast = Forecast(store.n_replies - store.n_generated, _most_tokens(job))
     graded = 0
+
+    def tell() -> None:
+        report(forecast.now(engine.running(), graded, store.n_replies))
 
     def keep(wait: bool) -> None:
         nonlocal graded
         for item, verdict in batch.finished(wait):
             store.add_verdict(item, verdict)
             graded += len(store.places(item))
-            done(graded, store.n_replies)
 
     for item in range(store.n_items):
         if store.graded(item):
             graded += len(store.places(item))
         elif store.complete(item):
             batch.submit(item)
-    done(graded, store.n_replies)
-    if store.n_generated < store.n_replies:
-        for generation in engine.generate(_requests(store, job)):
-            name, _, part = generation.key.rpartition("#")
-            store.add_reply(items[name], int(part), generation)
-            if store.graded(items[name]):  # it failed as it did before: the verdict stands
-                graded += len(store.places(items[name]))
-            elif store.complete(items[name]):
-                batch.submit(items[name])
-            keep(wait=False)
-    keep(wait=True)
+    with reported(tell):
+        if store.n_generated < store.n_replies:
+            for generation in engine.generate(_requests(store, job)):
+                name, _, part = generation.key.rpartition("#")
+                store.add_reply(items[name], int(part), generation)
+                forecast.finished(generation.n_tokens, generation.finish == "length")
+                if store.graded(items[name]):  # it failed as it did before: the verdict stands
+                    graded += len(store.places(items[name]))
+                elif store.complete(items[name]):
+                    batch.submit(items[name])
+                keep(wait=False)
+        keep(wait=True)
+    tell()
+
+
+def _most_tokens(job: EvalJob) -> int:
+    """The limit of a reply, by the first item's requests."""
+    return max(ask.params.max_tokens for ask in job.asks(job.samples[0]))
 
 
 def _requests(store: Store, job: EvalJob) -> Iterator[Request]:

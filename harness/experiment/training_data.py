@@ -13,6 +13,7 @@ from harness.board.facts import TraceFacts
 from harness.checkpoints import matmul_params
 from harness.errors import DataError, UnknownSplit
 from harness.evaluation.evaluate import evaluate
+from harness.evaluation.forecast import Standing
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob, job
 from harness.experiment.recipes import TraceSettings as TraceSettings
@@ -171,6 +172,6 @@ def teacher_params(teacher: Checkpoint | None) -> int:
     return matmul_params(teacher.path) if teacher else 0
 
 
-def ticker(tick: Ticker, number: int, of: int, name: str) -> Callable[[int, int], None]:
+def ticker(tick: Ticker, number: int, of: int, name: str) -> Callable[[Standing], None]:
     """Progress of part `number` of `of` equal parts."""
-    return lambda done, total: tick((number + done / total) / of, f"{name} {done}/{total}")
+    return lambda standing: tick((number + standing.fraction) / of, f"{name} {standing}")
