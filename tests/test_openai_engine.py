@@ -25,7 +25,7 @@ import pytest
 from factories import Quiet
 
 from harness.checkpoints import open_checkpoint
-from harness.engines.openai import OpenAIConfig, OpenAIEngine, served
+from harness.engines.openai import OpenAIConfig, OpenAIEngine, longest_pause, served
 from harness.engines.opening import vllm_problem
 from harness.engines.transformers import TransformersEngine
 from harness.errors import EngineError, UsageError
@@ -551,6 +551,73 @@ def test_what_only_some_servers_know_is_sent_to_those_alone(stub: Stub) -> None:
     plain = {"min_p": 0.0, "repetition_penalty": 1.0}
     assert stub.bodies == [chat, raw, chat | {"top_k": -1} | plain, raw | plain]
     assert stub.paths == ["/v1/chat/completions", "/v1/completions"] * 2
+
+
+REFUSALS = {
+    "max_tokens": "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
+    "temperature": "Unsupported value: 'temperature' does not support 0 with this model.",
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "options", "sent", "hint"),
+    [
+        (
+            "max_tokens",
+            {"max_tokens_field": "max_completion_tokens"},
+            {"max_completion_tokens": 20, "temperature": 0.0, "top_p": 1.0},
+            "max_tokens_field=max_completion_tokens sends it under that name",
+        ),
+        (
+            "temperature",
+            {"leave_out": "temperature, top_p"},
+            {"max_tokens": 20},
+            "leave_out=temperature leaves it to the server",
+        ),
+    ],
+)
+def test_a_field_that_the_server_refuses_is_renamed_or_left_out_by_an_option_that_its_error_names(
+    stub: Stub, field: str, options: dict[str, str], sent: dict[str, float], hint: str
+) -> None:
+    refusal = {"error": {"message": REFUSALS[field]}}
+    stub.answer = lambda n: (400, {}, refusal) if field in stub.bodies[n] else (200, {}, completion())
+    (refused,) = stub.engine().generate([ask("a", "x")])
+    assert refused.error == f"the server answered HTTP 400: {REFUSALS[field]}; --engine-arg {hint}"
+    (answered,) = stub.engine(**options).generate([ask("a", "x")])
+    assert (answered.text, answered.finish) == ("ok", "stop")
+    assert {k: v for k, v in stub.bodies[-1].items() if k not in ("model", "messages")} == sent
+
+
+def test_what_is_left_out_or_added_is_part_of_the_engines_description(stub: Stub) -> None:
+    engine = stub.engine(leave_out="temperature,seed", extra_body='{"reasoning_effort": "low", "top_p": 0.9}')
+    list(engine.generate([ask("a", "x", temperature=1.0, seed=3)]))
+    assert "temperature" not in stub.bodies[0]
+    assert "seed" not in stub.bodies[0]
+    assert (stub.bodies[0]["reasoning_effort"], stub.bodies[0]["top_p"]) == ("low", 0.9)
+    added = {"reasoning_effort": "low", "top_p": 0.9}
+    assert engine.describe().settings == {"model": "m", "left_out": ["seed", "temperature"], "extra_body": added}
+    assert stub.engine().describe().settings == {"model": "m"}
+    for options, message in (
+        ({"leave_out": "temprature"}, "leave_out can name max_tokens, temperature, .* got 'temprature'"),
+        ({"extra_body": "{low}"}, r"extra_body must be a JSON object such as .* got '\{low\}'"),
+        ({"extra_body": "[1]"}, "extra_body must be a JSON object"),
+        ({"extra_body": '{"messages": []}'}, "'messages' is of the request itself and cannot be set by an option"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            stub.engine(**options)
+
+
+def test_a_limit_of_requests_a_minute_is_outlasted() -> None:
+    pauses = {limited: [longest_pause(n, limited) for n in range(1, 6)] for limited in (True, False)}
+    assert pauses == {True: [3, 6, 12, 24, 48], False: [0.5, 1, 2, 4, 8]}
+    assert 0.75 * sum(pauses[True]) > 60  # the shortest they can be, with the five retries of the default
+    assert longest_pause(9, limited=True) == 60
+
+
+def test_a_short_key_is_hidden_and_tears_no_words(stub: Stub) -> None:
+    stub.answer = lambda _n: (401, {}, {"error": {"message": "key 'e' is refused here"}})
+    with pytest.raises(EngineError, match=r"HTTP 401: key '\*\*\*' is refused here\."):
+        list(stub.engine(api_key="e").generate([ask("a", "x")]))
 
 
 @pytest.mark.parametrize("reason", ["content_filter", "tool_calls", "function_call"])

@@ -18,7 +18,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,6 +46,7 @@ _NO_KEY = "EMPTY"
 _REFUSED = {400, 413, 422}  # statuses for which this one request fails
 _BUSY = {408, 409, 429}  # and 5xx: the request is repeated
 _STOPPED = ("eos", "eos_token", "end_turn", "stop_sequence")  # other words of servers for "stop"
+_MAY_LACK = ("max_tokens", "temperature", "top_p", "top_k", "stop", "seed")
 _CHECK = {
     401: "check the key in OPENAI_API_KEY",
     403: "check the key in OPENAI_API_KEY",
@@ -83,7 +84,10 @@ class OpenAIConfig:
     """Empty texts: OPENAI_BASE_URL or localhost:8000, the checkpoint's name, OPENAI_API_KEY.
 
     concurrency: requests in flight at a time. A server that is busy or down is asked again `retries` times, after
-    pauses that double from half a second to eight, or as long as it says. timeout_s: for one reply.
+    pauses that double from half a second to eight (at a limit of its rate, HTTP 429: from three to sixty), or as long
+    as it says. timeout_s: for one reply. For servers that refuse fields of a request: max_tokens_field: the name under
+    which the limit is sent; leave_out: fields that are not sent, separated by commas, so that the server's own value
+    counts; extra_body: a JSON object of fields that are sent with every request.
     """
 
     base_url: str = ""
@@ -92,6 +96,9 @@ class OpenAIConfig:
     concurrency: int = 32
     retries: int = 5
     timeout_s: float = 600.0
+    max_tokens_field: str = "max_tokens"
+    leave_out: str = ""
+    extra_body: str = ""
 
     def __post_init__(self) -> None:
         if self.concurrency < 1 or self.retries < 0 or self.timeout_s <= 0:
@@ -99,6 +106,26 @@ class OpenAIConfig:
                 f"engine 'openai': expected concurrency >= 1, retries >= 0 and timeout_s > 0, "
                 f"got {self.concurrency}, {self.retries} and {self.timeout_s:g}"
             )
+        if odd := [name for name in self.left_out() if name not in _MAY_LACK]:
+            raise UsageError(f"engine 'openai': leave_out can name {', '.join(_MAY_LACK)}, got {odd[0]!r}")
+        if fixed := sorted({"model", "messages", "prompt"} & {self.max_tokens_field, *self.extra()}):
+            raise UsageError(f"engine 'openai': {fixed[0]!r} is of the request itself and cannot be set by an option")
+
+    def left_out(self) -> list[str]:
+        """The names in leave_out."""
+        return [name.strip() for name in self.leave_out.split(",") if name.strip()]
+
+    def extra(self) -> dict[str, Any]:
+        """The object in extra_body. Raises `UsageError` if it is not one."""
+        try:
+            found = json.loads(self.extra_body or "{}")
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise UsageError(
+                f"engine 'openai': extra_body must be a JSON object such as {{\"min_p\": 0.1}}, got {self.extra_body!r}"
+            )
+        return found
 
 
 class OpenAIEngine:
@@ -115,6 +142,7 @@ class OpenAIEngine:
         self._notify = notify
         self._asked_model = config.model
         self._key = _key(config.api_key)
+        self._config = config
         self._retries = config.retries
         self._timeout_s = config.timeout_s
         self._model = ""  # in the server's spelling
@@ -139,7 +167,11 @@ class OpenAIEngine:
         """
         if self._version is None:
             self._version = self._ask_version()
-        settings = {"model": self._asked_model}
+        settings: dict[str, Any] = {"model": self._asked_model}
+        if left_out := self._config.left_out():
+            settings["left_out"] = sorted(left_out)  # there the server's own value counts
+        if extra := self._config.extra():
+            settings["extra_body"] = extra
         return EngineInfo(
             self.name, self._version or "unknown", "served", device=urlsplit(self.base_url).netloc, settings=settings
         )
@@ -277,9 +309,9 @@ class OpenAIEngine:
                 return _failed(request, str(cause))
 
     def _body(self, request: Request) -> dict[str, Any]:
-        """The body of a request: the prompt or the chat, with all sampling parameters set."""
+        """The body of a request: the prompt or the chat, and all sampling parameters that are not left out."""
         params = request.params
-        body: dict[str, Any] = {"model": self._model, "max_tokens": params.max_tokens, **self._plain}
+        body: dict[str, Any] = {"max_tokens": params.max_tokens, **self._plain}
         body |= {"temperature": params.temperature, "top_p": params.top_p}
         if params.top_k > 0:
             body["top_k"] = params.top_k
@@ -287,6 +319,11 @@ class OpenAIEngine:
             body["stop"] = list(params.stop)
         if params.seed is not None:
             body["seed"] = params.seed
+        for name in self._config.left_out():
+            body.pop(name, None)
+        if "max_tokens" in body:
+            body[self._config.max_tokens_field] = body.pop("max_tokens")
+        body |= {"model": self._model, **self._config.extra()}
         if request.messages[0].role == RAW:
             return body | {"prompt": _raw_text(request)}
         return body | {"messages": [{"role": m.role, "content": m.content} for m in request.messages]}
@@ -302,7 +339,7 @@ class OpenAIEngine:
         method = "GET" if body is None else "POST"
         began = time.monotonic()
         for n_asked in itertools.count(1):
-            pause, alone = 0.0, False  # whether the fault may be of this request alone
+            pause, alone, status = 0.0, False, 0  # alone: whether the fault may be of this request alone
             try:
                 response = await client.request(method, f"{self.base_url}/{path}", json=body)
                 status = response.status_code
@@ -312,7 +349,7 @@ class OpenAIEngine:
                     return answer
                 why = f"HTTP {status}: {self._said(response)}"
                 if status in _REFUSED and body is not None:
-                    raise _Refused(f"the server answered {why}")
+                    raise _Refused(f"the server answered {why}{_way_out(why, body)}")
                 if status not in _BUSY and status < 500:
                     raise await self._unusable(client, status, why)
                 pause, alone = _retry_after(response), status == 500
@@ -335,7 +372,8 @@ class OpenAIEngine:
                 self._notify(
                     f"engine 'openai': {self.base_url} does not answer ({why}); repeating up to {self._retries} times"
                 )
-            await asyncio.sleep(max(pause, min(8.0, 2.0 ** (n_asked - 2)) * random.uniform(0.75, 1.0)))
+            limited = status == 429 and not pause  # a server that states its pause needs no guess
+            await asyncio.sleep(max(pause, longest_pause(n_asked, limited) * random.uniform(0.75, 1.0)))
         raise AssertionError("unreachable")
 
     async def _unusable(self, client: httpx.AsyncClient, status: int, why: str) -> _ServerError:
@@ -361,8 +399,11 @@ class OpenAIEngine:
         return self._hide(_clean(str(said)))[:500]
 
     def _hide(self, text: str) -> str:
-        """The text without the key, in case the server repeats it."""
-        return text if self._key == _NO_KEY else text.replace(self._key, "***")
+        """The text without the key, in case the server repeats it; a short key is hidden only if it stands alone."""
+        if self._key == _NO_KEY:
+            return text
+        key = re.escape(self._key)
+        return re.sub(key if len(self._key) >= 8 else rf"(?<!\w){key}(?!\w)", "***", text)
 
     def _ask_version(self) -> str | None:
         """The version from /version beside /v1; "": no usable answer; None: the server did not answer."""
@@ -490,6 +531,22 @@ def _json(response: httpx.Response) -> Any:
 def _clean(text: str) -> str:
     """The text with lone surrogates replaced, which JSON can contain but UTF-8 cannot."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def longest_pause(n_asked: int, limited: bool) -> float:
+    """Seconds to wait at most after the n-th answer, from 1; limited: by a number of requests a minute."""
+    first, most = (3.0, 60.0) if limited else (0.5, 8.0)
+    return min(most, first * 2.0 ** (n_asked - 1))
+
+
+def _way_out(why: str, body: Mapping[str, Any]) -> str:
+    """The option for a server that refuses a field of the request, if its message names one."""
+    named = next((name for name in _MAY_LACK if name in body and re.search(rf"\b{name}\b", why)), None)
+    if named is None:
+        return ""
+    if named == "max_tokens" and "max_completion_tokens" in why:
+        return "; --engine-arg max_tokens_field=max_completion_tokens sends it under that name"
+    return f"; --engine-arg leave_out={named} leaves it to the server"
 
 
 def _retry_after(response: httpx.Response) -> float:
