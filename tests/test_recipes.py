@@ -5,6 +5,7 @@ from harness.errors import BadConfig, UnknownName
 from harness.experiment import recipes
 from harness.training.run_stage import resolve_config
 from harness.types import Budget
+from harness_tasks import pico
 
 GOOD = 'base = "b"\ntasks = ["pico_math"]\nbudget = { amount = 1e9 }\n'
 
@@ -65,8 +66,19 @@ def test_a_recipe_takes_over_what_it_does_not_say_itself(tmp_path):
         recipes.read_recipe(str(tmp_path / "mine.toml"))
     with pytest.raises(BadConfig, match=r"recipe .*none\.toml: No such file"):
         recipes.read_recipe(write(tmp_path, 'extends = "none.toml"\n'))
-    with pytest.raises(BadConfig, match=r"extends must name a file in the same folder, got '\.\./a\.toml'"):
+    with pytest.raises(BadConfig, match=r"extends must name a file in the same folder or an .*, got '\.\./a\.toml'"):
         recipes.read_recipe(write(tmp_path, 'extends = "../a.toml"\n'))
+
+
+def test_a_recipe_of_ones_own_may_extend_an_installed_one(tmp_path):
+    child = write(tmp_path, 'extends = "pico"\ndev_items = 7\n[trainers.sft]\nlearning_rate = 0.5\n')
+    recipe, installed = recipes.read_recipe(child), recipes.read_recipe("pico")
+    assert (recipe.name, recipe.dev_items, recipe.trainers["sft"]["learning_rate"]) == ("mine", 7, 0.5)
+    assert (recipe.base, recipe.teacher) == (installed.base, installed.teacher) == (str(pico.BASE), str(pico.TEACHER))
+    assert (recipe.budget, recipe.tuning) == (installed.budget, installed.tuning)
+    assert recipe.tuning is not None
+    with pytest.raises(UnknownName, match="unknown recipe 'pic': did you mean 'pico'"):
+        recipes.read_recipe(write(tmp_path, 'extends = "pic"\n'))
 
 
 PAPER = [name for name in registry.names("recipe") if name.startswith("paper-")]

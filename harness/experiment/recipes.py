@@ -1,6 +1,7 @@
 """Reads a recipe, one small TOML file: the base, the suite, the budget and the settings of a comparison.
 
-`extends = "other.toml"` inherits the values of another file in the same folder, except those set in this one.
+`extends = "other.toml"` inherits the values of another file in the same folder, and `extends = "pico"` those of an
+installed recipe, except those set in this one.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def read_recipe(name_or_path: str, with_tuning: bool = True) -> Recipe:
 
 
 def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The file's values over those of the file that it `extends`, which is in the same folder."""
+    """The file's values over those of the file that it `extends`, in the same folder, or of an installed recipe."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -70,11 +71,21 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         return values
     name = values.pop("extends")
     if not isinstance(name, str) or Path(name).name != name:
-        raise BadConfig(f"recipe {path.name}: extends must name a file in the same folder, got {name!r}")
-    parent = path.parent / name
+        raise BadConfig(
+            f"recipe {path.name}: extends must name a file in the same folder or an installed recipe, got {name!r}"
+        )
+    parent = path.parent / name if name.endswith(".toml") else Path(registry.load("recipe", name))
     if parent in (path, *above):
         raise BadConfig(f"recipe {path.name} extends {parent.name}, which extends it: a circle")
-    return _over(_read(parent, (path, *above)), values)
+    return _over(_located(parent, _read(parent, (path, *above))), values)
+
+
+def _located(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the models and the file of trials that lie beside the recipe named from anywhere."""
+    models = {key: _beside(path, values[key]) for key in ("base", "teacher") if isinstance(values.get(key), str)}
+    tuning = values.get("tuning")
+    files = {"tuning": str(path.parent / tuning)} if isinstance(tuning, str) and tuning else {}
+    return {**values, **models, **files}
 
 
 def _over(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
