@@ -104,7 +104,7 @@ class Task(Protocol):
         ...
 
     def score(self, sample: Sample, text: str, runner: CodeRunner | None) -> Mapping[str, Score]:
-        """Verdicts by grader name: "strict" (the format the task asks for) and "lenient" (the answer anywhere).
+        """Verdicts by grader name: "strict" (the form the task asks for) and "lenient" (the answer in any form).
 
         A pure function for one sample and text, so it can run anywhere. runner: needed if `needs_sandbox`.
         """

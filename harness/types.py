@@ -19,7 +19,7 @@ BudgetUnit = Literal["flops", "tokens", "generated", "device_s"]
 Status = Literal["done", "collapsed", "refused"]
 Reading = Literal["strict", "lenient"]
 READINGS: tuple[Reading, ...] = ("strict", "lenient")
-"""How a reply is read: in the format that the task asks for; the answer anywhere in it."""
+"""How a reply is read: in the form that the task asks for alone; in any form."""
 
 
 def canonical_json(value: Any) -> str:

@@ -48,7 +48,7 @@ def code_reward(
 
 
 def math_reward(reading: Reading = "strict") -> Reward:
-    """A reward function for mathematical answers. reading "strict": only what stands in the last box counts."""
+    """A reward function for mathematical answers. reading "strict": only what stands in a closed box counts."""
 
     def math_reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
         n = len(completions)
