@@ -161,7 +161,7 @@ class VLLMWorker:
         dtype, and its limit, from that of transformers in the engine's dtype. The weights themselves are proven at
         every load, so one look at an architecture is enough; it is remembered in the user's cache folder, for this
         machine and these versions. Short probes compare every prompt token. They bypass the prefix cache, so a long one
-        compares the likeliest next tokens after prefixes of it.
+        compares the most likely next tokens after prefixes of it.
         """
         file = self._probe_file()
         try:
