@@ -18,6 +18,7 @@ from eval_tasks import NOWHERE, Counting, Deadly, Sums, right
 from harness.engines.scripted import ScriptedEngine
 from harness.errors import DataError, EngineError, GraderError
 from harness.evaluation.evaluate import Evaluation, evaluate, summarised
+from harness.evaluation.forecast import Standing
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob, job, known_defects
 from harness.protocols import Engine, GradedItem
@@ -43,13 +44,13 @@ def strict(found: Evaluation) -> list[float | None]:
 
 def test_every_item_is_answered_and_judged_once_and_never_again(tmp_path: Path, graders: Graders) -> None:
     engine = Counting()
-    ticks: list[tuple[int, int]] = []
-    found = evaluate(job(Sums(), "test"), engine, NOWHERE, graders, tmp_path, lambda *tick: ticks.append(tick))
+    told: list[Standing] = []
+    found = evaluate(job(Sums(), "test"), engine, NOWHERE, graders, tmp_path, told.append)
     records = list(found.records())
     assert [r.item.sample_id for r in records] == [s.id for s in Sums().samples("test")]
     assert strict(found) == [float(i % 5 != 4) for i in range(20)]
-    assert ticks[0] == (0, 20)
-    assert ticks[-1] == (20, 20)
+    assert told[0] == Standing(0, 20, doing="loading the model")
+    assert (told[-1].n_done, told[-1].n_replies, told[-1].left_s) == (20, 20, 0.0)
     again = Counting()
     assert summarised([run(tmp_path, graders, again)])[1] == summarised([found])[1]
     assert (len(engine.asked), again.asked) == (20, [])
@@ -113,14 +114,15 @@ def test_a_grader_that_hangs_or_dies_costs_one_reply_its_verdict(tmp_path: Path)
 
 
 def test_an_interrupt_does_not_wait_for_a_grader_that_hangs(tmp_path: Path) -> None:
-    def interrupted(done: int, _total: int) -> None:
-        if done:
+    def reply(request: Request) -> str:
+        if "4 + 4" in str(request):
+            time.sleep(1)  # a grader is at the reply that hangs
             raise KeyboardInterrupt
+        return "hang" if "1 + 1" in str(request) else right(request)
 
     def hanging() -> None:
-        engine = ScriptedEngine(lambda r: "hang" if "1 + 1" in str(r) else right(r))
         with Graders(threads=2) as graders:
-            evaluate(job(Deadly(6), "test"), engine, NOWHERE, graders, tmp_path, interrupted)
+            evaluate(job(Deadly(6), "test"), ScriptedEngine(reply), NOWHERE, graders, tmp_path)
 
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):

@@ -43,7 +43,7 @@ def open_model(
 
 def expand_models(names: str) -> list[str]:
     """The models of a comma-separated list, with patterns like `out/checkpoint-*` replaced by folders, by number."""
-    if Path(names).expanduser().exists():  # one folder with a comma in its name
+    if names and Path(names).expanduser().exists():  # one folder with a comma in its name
         return [names]
     found: list[str] = []
     for name in filter(None, (part.strip() for part in names.split(","))):
