@@ -14,6 +14,7 @@ import argparse
 import gzip
 import json
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -84,7 +85,8 @@ def replies(name: str, samples: int) -> Iterator[tuple[Problem, str]]:
     mbpp = {str(r["task_id"]): r for r in rows(DATA / "code/mbpp/mbpp.jsonl.gz")}
     for row in rows(DATA / name):
         key = str(row.get("task_id", row.get("name", "")))
-        own = human_eval.get(key) or mbpp.get(key.rpartition("/")[2].removeprefix("Mbpp").lstrip("_").split("_")[0])
+        number = re.search(r"[0-9]+", key)  # "Mbpp/11", "mbpp_11_remove_Occ", 11
+        own = human_eval.get(key) or mbpp.get(number[0] if number else "")
         if own is None:
             continue
         texts = row.get("samples") or [row.get("full_content") or row.get("solution") or row.get("completion")]
