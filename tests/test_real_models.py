@@ -1,0 +1,85 @@
+"""Real pretrained weights on vLLM. Users need none of them: `.ci/run` makes them, if it can, and runs these tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from vllm_faults import FaultyEngine
+
+from harness.checkpoints import open_checkpoint
+from harness.engines.opening import vllm_problem
+from harness.engines.vllm import VLLMConfig
+from harness.types import Checkpoint, Message, Request, SamplingParams
+
+MODEL = Path(os.environ.get("HARNESS_MODELS") or Path.home() / ".cache" / "harness-models") / "smollm2-135m"
+
+pytestmark = [
+    pytest.mark.models,
+    pytest.mark.skipif(vllm_problem() is not None, reason=str(vllm_problem())),
+    pytest.mark.skipif(not MODEL.exists(), reason="no smollm2-135m below HARNESS_MODELS"),
+]
+
+
+@pytest.fixture(scope="module")
+def real() -> Checkpoint:
+    return open_checkpoint(MODEL)
+
+
+@pytest.fixture(scope="module", params=["bfloat16", "float32"])
+def engine(
+    request: pytest.FixtureRequest, real: Checkpoint, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FaultyEngine]:
+    config = VLLMConfig(dtype=request.param, max_model_len=1024, max_num_seqs=16)
+    with FaultyEngine(tmp_path_factory.mktemp("engine"), config) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        engine.load(real)
+        yield engine
+
+
+def changed(real: Checkpoint, folder: Path, change: float) -> Checkpoint:
+    """The model with every weight moved by so much, as one step of an optimizer does."""
+    shutil.copytree(real.path, folder)
+    generator = torch.Generator().manual_seed(0)
+    moved = {
+        name: (w + change * torch.randn(w.shape, generator=generator).sign()).to(w.dtype)
+        for name, w in load_file(folder / "model.safetensors").items()
+    }
+    save_file(moved, folder / "model.safetensors", {"format": "pt"})
+    return open_checkpoint(folder)
+
+
+def test_it_runs_and_is_as_exact_as_transformers_in_that_dtype(engine: FaultyEngine) -> None:
+    assert 0 < engine.gap < engine.limit / 2
+    ask = Request("q", (Message("user", "What is the capital of France?"),), SamplingParams(24))
+    (reply,) = engine.generate([ask])
+    assert "Paris" in reply.text
+
+
+@pytest.mark.parametrize("name", ["model.embed_tokens.weight", "model.layers.7.self_attn.qkv_proj.weight"])
+def test_one_value_off_by_one_step_of_the_dtype_is_seen(engine: FaultyEngine, real: Checkpoint, name: str) -> None:
+    engine.plant(f"one bit in {name}")
+    assert not engine._swapped(real)
+    assert " of the checkpoint: 1 of " in engine.notices[-1]
+    engine.plant("")
+    assert engine._swapped(real)
+
+
+def test_a_step_at_a_learning_rate_of_1e_6_is_told_from_none(
+    engine: FaultyEngine, real: Checkpoint, tmp_path: Path
+) -> None:
+    stepped = changed(real, tmp_path / "stepped", 1e-6)
+    assert engine._swapped(real)
+    engine.plant("not read")
+    assert not engine._swapped(stepped)
+    engine.plant("")
+    assert engine._swapped(stepped)
+    if engine.describe().dtype == "float32":  # packed on every processor
+        engine.plant("output head")
+        assert not engine._swapped(real)
+        engine.plant("")

@@ -1,0 +1,93 @@
+"""vLLM whose worker has one planted fault: what the proof of its weights must catch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from harness.engines.vllm import VLLMConfig, VLLMEngine
+
+# The shipped worker with one fault, chosen by the content of a file each time a checkpoint comes in; in another file it
+# notes how many tokens its cache can hold, and whether it imported scikit-learn.
+FAULTY_WORKER = """
+import json, sys
+from pathlib import Path
+
+import torch
+
+from harness.engines.vllm_worker import VLLMWorker, main
+
+faults = Path(sys.argv.pop(1))
+
+class FaultyWorker(VLLMWorker):
+    packed_before = None  # of the output head
+
+    def start(self, path, options):
+        limit = super().start(path, options)
+        cache = self.engine.vllm_config.cache_config
+        noted = {"tokens": cache.num_gpu_blocks * cache.block_size, "sklearn": "sklearn" in sys.modules}
+        faults.with_name("noted").write_text(json.dumps(noted))
+        return limit
+
+    def model(self):
+        return self.engine.apply_model(lambda model: model)[0]
+
+    def read(self, path):
+        if faults.read_text() != "not read":
+            super().read(path)
+
+    def prove(self, path):
+        weights = dict(self.model().named_parameters())
+        fault, _, name = faults.read_text().partition(" in ")
+        if fault == "one bit":
+            flat = weights[name].data.view(-1)
+            flat[len(flat) // 2] = torch.nextafter(flat[len(flat) // 2], torch.tensor(9.0, dtype=flat.dtype))
+        unproven = super().prove(path)
+        if fault == "another function":
+            weights["model.norm.weight"].data.mul_(1.05)
+        return unproven
+
+    def pack(self):
+        from harness.engines import vllm_weights
+        packs = vllm_weights._vllm_packs
+        head = self.model().lm_head
+
+        def packs_all_but_the_head(layer, remove_weight):
+            packs(layer, remove_weight)
+            if layer is head:
+                layer.cpu_linear = self.packed_before
+
+        if faults.read_text() == "output head" and self.packed_before is not None:
+            vllm_weights._vllm_packs = packs_all_but_the_head
+        try:
+            super().pack()
+        finally:
+            vllm_weights._vllm_packs = packs
+        self.packed_before = head.cpu_linear
+
+    def drop_prefixes(self):
+        if faults.read_text() != "prefixes":
+            super().drop_prefixes()
+
+main(FaultyWorker())
+"""
+
+
+class FaultyEngine(VLLMEngine):
+    def __init__(self, folder: Path, config: VLLMConfig | None = None) -> None:
+        super().__init__(config or VLLMConfig())
+        self._script = folder / "faulty_worker.py"
+        self._script.write_text(FAULTY_WORKER)
+        self._faults = folder / "faults"
+        self.plant("")
+
+    def plant(self, fault: str) -> None:
+        self._faults.write_text(fault)
+
+    def noted(self) -> dict[str, int]:
+        found: dict[str, int] = json.loads(self._faults.with_name("noted").read_text())
+        return found
+
+    def command(self) -> list[str]:
+        return [sys.executable, str(self._script), str(self._faults)]
