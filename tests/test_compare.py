@@ -3,18 +3,16 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from factories import refuse_unlike_schema
+from factories import HARNESS, harness, refuse_unlike_schema
 
 from harness.board import render
 from harness.records.record_files import read_records
 from harness_tasks import pico
 
-HARNESS = str(Path(sys.executable).parent / "harness")
 LIMIT = 16
 BUDGET = 6e10
 RECIPE = f"""
@@ -39,16 +37,15 @@ max_tokens = 72
 """
 
 
-def command(folder, *more):
+def arguments(folder, *more):
     return [
-        HARNESS, "compare", "--recipe", str(folder / "small.toml"), "--run", str(folder / "run"),
-        "--out", str(folder / "board.md"), "--limit", str(LIMIT),
+        "compare", "--recipe", str(folder / "small.toml"), "--run", str(folder / "run"), "--limit", str(LIMIT),
         "--strategies", "sft,kd,rl,kd+rl,noop,sft.lora", *more,
     ]  # fmt: skip
 
 
 def finish(folder, *more):
-    return subprocess.run(command(folder, *more), capture_output=True, text=True, timeout=900, check=False)
+    return harness(*arguments(folder, "--out", str(folder / "board.md"), *more))
 
 
 def children(pid):
@@ -70,7 +67,7 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
     (folder / "small.toml").write_text(RECIPE)
     first = subprocess.Popen(
-        command(folder),
+        [HARNESS, *arguments(folder, "--out", str(folder / "board.md"))],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -158,9 +155,12 @@ def test_the_checkpoint_of_a_run_is_the_best_on_dev_and_the_others_are_gone(worl
         run = row["runs"][0]
         if row["role"] == "strategy":
             assert run["dev"][run["chosen"]] == max(run["dev"].values())
-    snapshots = list(world["folder"].glob("run/stages/*/work/snapshots/*"))
-    chosen = [row["runs"][0]["chosen"] for row in facts["rows"] if row["role"] == "strategy"]
-    assert len(snapshots) == sum(name != "100" for name in chosen)
+    best = set()  # of each stage; of equals the latest
+    for scored in world["folder"].glob("run/stages/*/dev.json"):
+        found = json.loads(scored.read_text())["candidates"]
+        best.add(scored.parent / max(reversed(found), key=lambda candidate: candidate["dev"])["path"])
+    snapshots = set(world["folder"].glob("run/stages/*/work/snapshots/*"))
+    assert snapshots == {path for path in best if path.parent.name == "snapshots"}
 
 
 def test_every_checkpoint_scored_on_test_items_is_logged_once(world):
@@ -207,11 +207,7 @@ def test_a_second_run_trains_and_generates_nothing(world):
 def test_without_out_the_board_is_written_to_the_run_folder_alone(world, tmp_path):
     run = world["folder"] / "run"
     before = (run / "leaderboard.json").stat().st_mtime_ns
-    line = command(world["folder"])
-    place = line.index("--out")
-    done = subprocess.run(
-        [*line[:place], *line[place + 2 :]], cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False
-    )
+    done = harness(*arguments(world["folder"]), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"leaderboard: {run / 'leaderboard.md'}" in done.stdout
     assert (run / "leaderboard.json").stat().st_mtime_ns > before
@@ -220,10 +216,9 @@ def test_without_out_the_board_is_written_to_the_run_folder_alone(world, tmp_pat
 
 def test_transformers_gives_the_same_greedy_replies(world):
     folder = world["folder"]
-    run = subprocess.run(
-        [HARNESS, "eval", "--engine", "transformers", "--model", str(pico.BASE), "--task", "pico_math,pico_code",
-         "--limit", str(LIMIT), "--run", str(folder / "hf")],
-        capture_output=True, text=True, timeout=300, check=False,
+    run = harness(
+        "eval", "--engine", "transformers", "--model", pico.BASE, "--task", "pico_math,pico_code",
+        "--limit", LIMIT, "--run", folder / "hf",
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     ours = {r.item.sample_id: r for path in (folder / "hf/evals").glob("*/records-*.jsonl") for r in read_records(path)}
