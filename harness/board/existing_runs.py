@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +14,10 @@ from typing import Any
 from harness.atomic import write_json
 from harness.board.entries import DevSelection, Entry, RecordFiles, Run
 from harness.errors import DataError, UsageError
-from harness.interop import recorded_read
+from harness.interop import lm_eval_samples, recorded_read
 from harness.records.columns import Columns, Reader
-from harness.records.serialization import cost_from_json, read_lines
-from harness.types import Finish, Record, RecordItem, RecordOrigin, RecordReply, Score
+from harness.records.serialization import cost_from_json
+from harness.types import Record, RecordItem, RecordOrigin, Score
 
 NAME = "entries.json"
 SCHEMA = 1
@@ -202,60 +201,19 @@ def _json(path: Path) -> Any:
 
 
 def _lm_eval(path: Path, reader: Reader) -> list[Entry]:
-    files = [path] if path.is_file() else sorted(path.rglob("samples_*.jsonl")) if path.is_dir() else []
+    files = lm_eval_samples.sample_files(path)
     if not files:
         raise DataError(
             f"{path} is not a run: expected a run folder of this project, a folder with lm-eval's "
-            "samples_*.jsonl, or such a file"
+            "samples_*.jsonl (lm_eval --log_samples), or such a file"
         )
     runs: dict[str, list[Record]] = defaultdict(list)
     for file in files:
-        runs[file.resolve().parent.name] += _samples(file)  # lm-eval names the folder after the model
-    for name, records in runs.items():
-        if not records:
-            raise DataError(f"{path}: the samples of {name!r} are empty")
+        runs[file.model] += file.records()
     return [
         Entry(name, "model", (Run(records[0].origin.checkpoint, reader.records(records, str(path))),))
         for name, records in runs.items()
     ]
-
-
-def _samples(file: Path) -> Iterator[Record]:
-    """lm-eval writes a row for every item and filter; the first filter is the strict reading, the last the lenient."""
-    digest = "recorded:" + hashlib.sha256(file.read_bytes()).hexdigest()
-    task = re.sub(r"_\d{4}-\d\d-\d\dT.*", "", file.stem.removeprefix("samples_"))
-    items: dict[Any, dict[str, Mapping[str, Any]]] = defaultdict(dict)
-    metric = ""
-    try:
-        for row in map(json.loads, read_lines(file)):
-            if row.get("filter") in items[row["doc_id"]]:
-                raise DataError(f"{file}: item {row['doc_id']} is there twice under filter {row.get('filter')!r}")
-            items[row["doc_id"]][row.get("filter")] = row
-        for doc_id, by_filter in items.items():
-            rows = list(by_filter.values())
-            metric = metric or _metric(rows[0], file)
-            values = [_verdict(row, metric, file) for row in (rows[0], rows[-1])]
-            first = rows[0]
-            yield Record(
-                RecordItem(task, "unrecorded", str(doc_id), f"{first['doc_hash']} {first['target_hash']}"),
-                RecordOrigin(
-                    digest,
-                    engine="lm-eval, unrecorded",
-                    sampling=_decoding(first),
-                    grader_version=f"lm-eval {metric} ({', '.join(map(str, by_filter))})",
-                    sandbox="unrecorded",
-                ),
-                repeat=0,
-                reply=_without_text("stop", first["prompt_hash"]),
-                scores={"strict": Score(values[0], answer=""), "lenient": Score(values[1], answer="")},
-            )
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{file} is not a samples file of lm-eval ({type(error).__name__}: {error})") from None
-
-
-def _without_text(finish: Finish, prompt_hash: str) -> RecordReply:
-    """A reply of which only the verdict is read; its tokens were not counted."""
-    return RecordReply("", 0, 0, finish, prompt_hash, wall_s=0.0)
 
 
 def _recorded(path: Path, reader: Reader) -> list[Entry]:
@@ -295,33 +253,7 @@ def _as_recorded(file: recorded_read.RecordedFile) -> Iterator[Record]:
                     sandbox="unrecorded",
                 ),
                 repeat=seen[item],
-                reply=_without_text(reply.finish, prompt_hash),
+                reply=lm_eval_samples.without_text(reply.finish, prompt_hash),
                 scores={"strict": score, "lenient": score},
             )
             seen[item] += 1
-
-
-def _metric(row: Mapping[str, Any], file: Path) -> str:
-    """The first metric of a row that is a share. Raises `DataError` if there is none."""
-    for name in row["metrics"]:
-        if name in row and (row[name] is None or _is_share(row[name])):
-            return str(name)
-    raise DataError(f"{file}: item {row['doc_id']} has no metric between 0 and 1, got {list(row['metrics'])}")
-
-
-def _verdict(row: Mapping[str, Any], metric: str, file: Path) -> float | None:
-    """The value of the metric; None: not graded."""
-    if row[metric] is None or _is_share(row[metric]):
-        return None if row[metric] is None else float(row[metric])
-    raise DataError(f"{file}: item {row['doc_id']}: {metric} must be between 0 and 1, got {row[metric]!r}")
-
-
-def _is_share(value: object) -> bool:
-    return isinstance(value, (int, float)) and 0 <= value <= 1
-
-
-def _decoding(row: Mapping[str, Any]) -> dict[str, Any]:
-    arguments = row.get("arguments")
-    first = next(iter(arguments.values()), None) if isinstance(arguments, Mapping) else None
-    settings = first.get("arg_1") if isinstance(first, Mapping) else None
-    return dict(settings) if isinstance(settings, Mapping) else {}
