@@ -101,7 +101,7 @@ def test_only_traces_judged_right_are_taught_and_all_are_paid_for(tmp_path):
         again = teach(*call, silent, graders, tmp_path, lambda *_: None)
     assert (traces.n_asked, traces.n_right) == (12, 8)
     assert [row.completion for row in traces.rows][:2] == ["\\boxed{2000}", "\\boxed{2002}"]  # 1002 is a third
-    assert traces.teaching.tokens == 12 * 2
+    assert traces.teaching.tokens == 12  # a word each
     assert traces.teaching.seconds > 0
     assert ticks[-1][0] == 1.0
     assert again == traces
