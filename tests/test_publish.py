@@ -52,14 +52,14 @@ def row(name="kd", runs=None, n=N, role="strategy", tasks=("gsm8k",)):
     runs = runs or [run()]
     strict = score(round(0.7 * n), n)
     counts = {"n": n * len(runs), "scored": n * len(runs), "truncated": 0, "errored": 0}
-    found = {task: {"strict": strict, "lenient": strict, "counts": counts, "levels": {}} for task in tasks}
+    scores = {"strict": strict, "lenient": strict, "in_form": strict}
+    found = {task: {**scores, "counts": counts, "levels": {}} for task in tasks}
     seeds = [each["seed"] for each in runs if each["seed"] is not None]
     return {
         "name": name,
         "role": role,
         "seeds": seeds,
-        "strict": strict,
-        "lenient": strict,
+        **scores,
         "tasks": found,
         "counts": counts,
         "tokens_per_item": 20.0,
