@@ -219,7 +219,7 @@ def test_lists_name_what_is_installed(tmp_path):
     assert "[user]" in shown
     elsewhere = harness("tasks", "show", "gsm8k", cwd=tmp_path, HARNESS_DATA=str(tmp_path))
     refused(elsewhere, 2, "no file", "math/gsm8k/test.jsonl.gz")
-    assert "gsm8k 1.0, test: 1319 items" in elsewhere.stdout
+    assert "gsm8k 2.0, test: 1319 items" in elsewhere.stdout
     assert "licence: MIT" in elsewhere.stdout
     assert "rl.learning_rate = " in harness("trainers", cwd=tmp_path).stdout
 

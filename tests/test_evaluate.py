@@ -62,8 +62,8 @@ def test_a_changed_grader_judges_again_without_generating(tmp_path: Path, grader
     second = run(tmp_path, graders, engine, job(Sums(version="2"), "test"))
     assert engine.asked == []
     assert second.folder == first.folder
-    assert {r.origin.grader_version for r in second.records()} == {"sums 2, grader number-1"}
-    assert {r.origin.grader_version for r in first.records()} == {"sums 1, grader number-1"}
+    assert {r.origin.grader_version for r in second.records()} == {"sums 2, grader number-2"}
+    assert {r.origin.grader_version for r in first.records()} == {"sums 1, grader number-2"}
 
 
 @pytest.mark.parametrize("changed", ["weights", "tokenizer", "seed", "temperature", "max_tokens", "items", "template"])

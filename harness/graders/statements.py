@@ -28,6 +28,8 @@ _MARKER = re.compile(
       (?: (?P<says>\b(?:is|are|be|equals|est|es|ist)\b[ ]{0,3}:?|[为是][:：]?) | (?P<colon>[:：]|=|\n) )""",
     re.VERBOSE | re.IGNORECASE | re.MULTILINE,
 )
+_ABOUT = re.compile(r"\b(?:check(?:s|ed|ing)?|verif(?:y|ies|ied|ying)|confirms?|we|see)\b", re.IGNORECASE)
+_BEFORE = 20  # characters in front of the word "answer" that show that an answer is talked about
 _ANSWERED = re.compile(r"####|\\boxed\{|[\"']answer[\"']\s{0,20}:|\banswer is\b|I hope it is correct", re.IGNORECASE)
 _NEXT_TURN = re.compile(
     r"<\|(?:im_start|im_end|eot_id|endoftext|end|user)\|>|^[#*> \t]{0,9}(?:Question|Problem|Q)[* ]{0,3}:", re.MULTILINE
@@ -93,8 +95,12 @@ def braced(text: str, start: int) -> str | None:
 
 
 def markers(text: str, start: int = 0) -> list[re.Match[str]]:
-    """Places behind `start` at which an answer is announced, the last first; boxes are not among them."""
-    return list(_MARKER.finditer(text, start))[: -MAX_MARKERS - 1 : -1]
+    """Places behind `start` at which an answer is announced, the last first; boxes are not among them.
+
+    Behind a box, what only talks about the answer announces none: "To check the answer, we compute 3 * 4 = 12".
+    """
+    found = list(_MARKER.finditer(text, start))[: -MAX_MARKERS - 1 : -1]
+    return [m for m in found if not (start and _ABOUT.search(text, max(start, m.start() - _BEFORE), m.end()))]
 
 
 def begins_with_answer(statement: str) -> bool:
