@@ -25,7 +25,7 @@ def estimate(value, n=8):
 
 def row(name, score, role="strategy", **more):
     counts = {"n": 8, "scored": 8, "truncated": 0, "errored": 0}
-    scores = {"strict": estimate(score), "lenient": estimate(score), "counts": counts}
+    scores = {"strict": estimate(score), "lenient": estimate(score), "in_form": estimate(1.0), "counts": counts}
     seeds = [1] if role == "strategy" else []
     run = {"id": name[:3], "seed": 1, "status": "done", "why": "", "strict": estimate(score), "cost": None}
     found = {"name": name, "role": role, "seeds": seeds, **scores, "runs": [run], "tokens_per_item": 20.0}

@@ -24,7 +24,7 @@ def warning(rows: Sequence[Mapping[str, Any]], reading: str) -> str:
     found = list(_below(rows)) if reading == "strict" else []
     if not found:
         return ""
-    what = "ranking" if sum(row["role"] in RANKED for row in rows) > 1 else "score"
+    what = "ranking" if sum(row.get("role") in RANKED for row in rows) > 1 else "score"
     return (
         f"This {what} is mostly about form. Fewer than {100 * LIMIT:.0f} % of the replies are in the form that the "
         f"task asks for ({'; '.join(found)}), and strict counts all others as wrong. Compare the lenient scores, or "
@@ -37,5 +37,5 @@ def _below(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for row in rows:
         shares = {task: (of.get("in_form") or {}).get("value") for task, of in (row.get("tasks") or {}).items()}
         low = [f"{task} {100 * share:.1f} %" for task, share in shares.items() if share is not None and share < LIMIT]
-        if row["role"] in RANKED and low:
+        if row.get("role") in RANKED and low:
             yield f"{tables.escape_markup(row['name'])}: {', '.join(low)}"
