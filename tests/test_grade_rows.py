@@ -84,7 +84,7 @@ ROWS: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
     "another name": (ADD, "def plus(a, b):\n    return a + b\n", "error", "error", "no program that defines 'add'"),
     "MBPP": (MBPP, NODE + "def sum(a, b): return a + b", "passed", "passed", "passed"),
     "MBPP, wrong": (MBPP, NODE + "def sum(a, b): return 3.1", "failed", "failed", ""),
-    "MBPP, a name missing": (MBPP, "def sum(a, b): return a + b", "error", "error", "is no program that defines 'Node'"),
+    "MBPP, a name missing": (MBPP, "def sum(a, b): return a + b", "error", "error", "no program that defines 'Node'"),
     "stdio": (STDIO, "import sys\nfor line in sys.stdin: print(int(line) * 2)", "passed", "passed", "passed"),
     "stdio, one line short": (STDIO, "print(2)", "failed", "failed", "assertion failed"),
     "stdio, leaves early": (STDIO, "import sys\nprint(2); sys.exit()", "failed", "failed", "assertion failed"),
