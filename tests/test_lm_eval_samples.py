@@ -19,7 +19,7 @@ def rows(*left_out, filters=("strict-match", "flexible-extract")):
             "doc": {"question": f"question {i}"},
             "target": f"#### {i}",
             "arguments": {"gen_args_0": {"arg_0": f"prompt {i}", "arg_1": {"temperature": 0.0}}},
-            "resps": [["text"]],
+            "resps": [["text of two\u2028lines"]],  # lm-eval writes this character as it is
             "filtered_resps": ["text"],
             "filter": name,
             "metrics": ["exact_match"],
@@ -53,7 +53,7 @@ def written(folder, found, n_items=N, end="\n"):
     folder.mkdir(parents=True)
     stamp = "2024-08-01T10-00-00.000000"
     (folder / f"results_{stamp}.json").write_text(json.dumps({"n-samples": {"gsm8k": {"effective": n_items}}}))
-    (folder / f"samples_gsm8k_{stamp}.jsonl").write_text("\n".join(map(json.dumps, found)) + end)
+    (folder / f"samples_gsm8k_{stamp}.jsonl").write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in found) + end)
     return folder
 
 

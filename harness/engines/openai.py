@@ -143,6 +143,7 @@ class OpenAIEngine:
         self._asked_model = config.model
         self._key = _key(config.api_key)
         self._config = config
+        self._n_asked = 0  # requests that wait for an answer
         self._retries = config.retries
         self._timeout_s = config.timeout_s
         self._model = ""  # in the server's spelling

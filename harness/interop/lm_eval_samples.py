@@ -89,7 +89,7 @@ class SamplesFile:
             except json.JSONDecodeError as error:
                 raise DataError(f"{self.path}: ends within its array ({error}); {_CUT}") from None
             return
-        lines = text.splitlines()
+        lines = text.rstrip("\n").split("\n") if text else []  # not splitlines: a reply may hold U+2028
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)

@@ -62,6 +62,7 @@ def engine(request: pytest.FixtureRequest, checkpoint: Checkpoint) -> Iterator[E
     opened = open_engine(name, print)
     assert opened.name == name
     before = opened.describe()
+    assert not opened.running()
     with pytest.raises(EngineError, match=f"'{name}' has no checkpoint; call load"):
         list(opened.generate([ask("a", "x")]))
     opened.load(checkpoint)
