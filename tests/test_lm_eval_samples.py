@@ -53,7 +53,8 @@ def written(folder, found, n_items=N, end="\n"):
     folder.mkdir(parents=True)
     stamp = "2024-08-01T10-00-00.000000"
     (folder / f"results_{stamp}.json").write_text(json.dumps({"n-samples": {"gsm8k": {"effective": n_items}}}))
-    (folder / f"samples_gsm8k_{stamp}.jsonl").write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in found) + end)
+    lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in found)
+    (folder / f"samples_gsm8k_{stamp}.jsonl").write_text(lines + end)
     return folder
 
 

@@ -32,8 +32,8 @@ def open_model(
     `BadCheckpoint`.
     """
     path = resolve_model(name)
-    if steps := sorted(path.glob("checkpoint-*/config.json")) if not (path / "config.json").exists() else []:
-        names = [step.parent.name for step in sorted(steps, key=lambda file: _step(file.parent.name))]
+    names = sorted((step.parent.name for step in path.glob("checkpoint-*/config.json")), key=_step)
+    if names and not (path / "config.json").exists():
         raise BadCheckpoint(
             f"{path}: holds no model of its own but {len(names)} checkpoints: {', '.join(names)}; name one of them, or "
             f"all: '{path}/checkpoint-*'"

@@ -59,16 +59,16 @@ class Weights:
             _unpack(layer)
         model.load_weights(_checkpoint_tensors(runner, path))
 
-    def prove_weights(self, path: str) -> int:
-        """The number of values that the engine computes with, each of which has the bits of a checkpoint's.
+    def prove_weights(self, path: str) -> None:
+        """Raise `WeightsDiffer` unless every tensor that the engine computes with has the bits of the checkpoint's.
 
-        Raises `WeightsDiffer` naming a tensor that is another, or that was not compared as a whole.
+        The message names a tensor that is another, or that was not compared as a whole.
         """
         model = self.model_runner.get_model()
         comparison = _Comparison(model)
         with torch.no_grad(), comparison:
             model.load_weights(comparison.named(_checkpoint_tensors(self.model_runner, path)))
-        return comparison.complete()
+        comparison.check_complete()
 
     def pack_weights(self) -> None:
         """Make the packed copies that a CPU computes with, out of the proven weights."""
@@ -104,15 +104,14 @@ class _Comparison(TorchDispatchMode):  # type: ignore[misc]  # torch ships no ty
             self._reading = name
             yield name, tensor
 
-    def complete(self) -> int:
-        """How many values were compared; raises `WeightsDiffer` unless those were all of every parameter."""
+    def check_complete(self) -> None:
+        """Raise `WeightsDiffer` unless all values of every parameter were compared."""
         seen = {name: sum(regions.values()) for name, regions in self._regions.items()}
         left = [name for name, parameter in self._parameters.values() if seen[name] < parameter.numel()]
         if left:
             raise WeightsDiffer(
                 f"{len(left)} parameters are in the engine and not, or not whole, in the checkpoint, first {left[0]!r}"
             )
-        return sum(seen.values())
 
     def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         first = func._schema.arguments[0] if func._schema.arguments else None

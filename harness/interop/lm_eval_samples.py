@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError
+from harness.interop.lm_eval_files import sha256_text
 from harness.types import Finish, Record, RecordItem, RecordOrigin, RecordReply, Score
 
 _NEVER_METRICS = {"doc_id", "target", "filter", "metrics", "doc", "arguments", "resps", "filtered_resps"}
@@ -161,10 +162,7 @@ def _hashes(row: Mapping[str, Any]) -> dict[str, str]:
         "prompt": str(_first_argument(row).get("arg_0", "")),
         "target": str(row["target"]),
     }
-    return {
-        name: row.get(f"{name}_hash") or hashlib.sha256(text.encode(errors="replace")).hexdigest()
-        for name, text in made.items()
-    }
+    return {name: row.get(f"{name}_hash") or sha256_text(text) for name, text in made.items()}
 
 
 def _first_argument(row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -28,6 +28,7 @@ from harness.graders.code import CODE_VERSION
 from harness.graders.math import MATH_VERSION, score_math
 from harness.graders.number import NUMBER_VERSION, score_number
 from harness.interop.lm_eval_code import judging_code, not_scored, scores_of_run
+from harness.interop.lm_eval_files import INVALID
 from harness.interop.lm_eval_load import (
     LOAD_LOCK,
     OTHER_SEED,
@@ -333,7 +334,7 @@ def _first_metric(metrics: Mapping[str, Any], filtered: Mapping[str, Any]) -> Sc
     name = key.rpartition(",")[2]
     value, found = metrics.get(key), filtered.get(name)
     reads = isinstance(found, str) and name != "none"  # else there is no filter that reads an answer
-    answer = "" if not reads else None if found == "[invalid]" else found
+    answer = "" if not reads else None if found == INVALID else found
     if isinstance(value, int | float) and value in (0, 1):
         return Score(float(value), answer, f"lm-eval: {key}")
     return Score(None, answer, f"lm-eval: {key or 'no metric'} is neither right nor wrong")
