@@ -186,6 +186,7 @@ def _complete(store: Store, batch: Batch, job: EvalJob, engine: Engine, report: 
             graded += len(store.places(item))
         elif store.complete(item):
             batch.submit(item)
+    tell()  # the model is loaded
     with reported(tell):
         if store.n_generated < store.n_replies:
             for generation in engine.generate(_requests(store, job)):
