@@ -229,13 +229,15 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_megabyte_of_hostile_text_is_read_in_two_seconds(name: str) -> None:
+def test_hostile_text_is_read_in_time_that_grows_with_its_length_alone(name: str) -> None:
+    """A quadratic reader would take minutes."""
     problem = read_problem(SAMPLE.metadata)
+    hostile = HOSTILE[name][:250_000]
     start = time.process_time()
-    for text in (HOSTILE[name], f"{GOOD}{HOSTILE[name]}", f"```python\n{HOSTILE[name]}\n{GOOD}"):
+    for text in (hostile, f"{GOOD}{hostile}", f"```python\n{hostile}\n{GOOD}"):
         in_form(problem, text)
         anywhere(problem, text)
-    assert time.process_time() - start < 12.0
+    assert time.process_time() - start < 3.0
 
 
 def test_every_human_eval_reference_passes_and_a_stub_does_not(sandbox: Sandbox) -> None:
@@ -261,6 +263,7 @@ def test_a_timeout_is_said_half_a_second_after_the_limit_at_the_latest(sandbox: 
     assert min(r.wall_s for r in results) < 1.0  # the best of three: others may be using the machine
 
 
+@pytest.mark.slow
 def test_verdicts_are_the_same_under_four_times_more_load_than_cores(sandbox: Sandbox) -> None:
     """Right, wrong, slow and endless programs, judged twice while the one core that they may use is busy."""
     tasks = list(human_eval().values())

@@ -324,6 +324,7 @@ def _clockless(path: Path) -> list[dict[str, object]]:
     return [{**json.loads(line), "wall_s": 0} for line in path.read_text().split("\n")[:-1]]
 
 
+@pytest.mark.slow
 def test_memory_is_flat_in_the_number_of_samples(tmp_path: Path) -> None:
     """20,000 replies of 2.5 kB each; bench/scale.py does a million."""
     script = f"""

@@ -334,14 +334,8 @@ def bench() -> ModuleType:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("suite, recorded", marks=pytest.mark.slow),
-        pytest.param("real, all", marks=pytest.mark.slow),
-        "mr_gsm8k",
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["suite, recorded", "real, all", "mr_gsm8k"])
 def test_on_known_pairs_no_other_rule_is_as_right_and_math_verify_accepts_no_less_that_is_wrong(bench, name):
     pairs = bench.pair_sets()[name]
     rules = {"ours": bench.ours, **bench.OTHERS}
@@ -358,6 +352,7 @@ def test_on_known_pairs_no_other_rule_is_as_right_and_math_verify_accepts_no_les
             assert mine.false_accepts <= other.false_accepts, rule_name
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_on_known_pairs_the_second_opinion_agrees_wherever_conventions_do_not_part_them(bench):
     agree, disagree, silent = bench.agreement(bench.pair_sets()["real, clear"])

@@ -273,6 +273,7 @@ def cut_short(engine: OpenAIEngine, server: Server, how: signal.Signals) -> dict
     return kept
 
 
+@pytest.mark.slow
 def test_a_server_killed_midway_costs_neither_engine_nor_command_what_was_finished_and_invents_nothing(
     server: Server, reference: TransformersEngine, tmp_path: Path
 ) -> None:

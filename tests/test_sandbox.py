@@ -322,6 +322,7 @@ _NOT_OUTSIDE = (
 )
 
 
+@pytest.mark.slow
 def test_the_hacks_are_real_they_fool_a_grader_that_runs_the_tests_beside_the_program() -> None:
     jobs = {
         f"{form}: {name}": FORMS[form].ask(program)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from harness.testing.models import make_model
 
 STEP = """
@@ -35,6 +37,7 @@ print(json.dumps([called, trainer.state.log_history[0]["reward"]]))
 """
 
 
+@pytest.mark.slow
 def test_trl_takes_the_rewards_as_functions_and_as_coroutines(tmp_path: Path) -> None:
     model = make_model(tmp_path / "model", seed=0)
     command = [sys.executable, "-W", "ignore", "-c", STEP, str(model), str(tmp_path / "out")]

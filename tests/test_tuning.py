@@ -159,12 +159,12 @@ def test_a_learning_rate_that_teaches_beats_one_that_does_not(tmp_path):
     )
     tried = tuning.grids(["sft.learning_rate=1e-9,1e-3"], recipe.trainers)
     plan = Experiment(
-        recipe, (parse_strategy("sft"), parse_strategy("sft")), (0,), tmp_path / "run", engine="transformers", limit=40
+        recipe, (parse_strategy("sft"), parse_strategy("sft")), (0,), tmp_path / "run", engine="transformers", limit=16
     )
     found = tuning.tune_strategies(plan, tried, Quiet())
     assert found.best("sft").settings == {"learning_rate": 1e-3}
     assert found.budget == recipe.budget
-    assert found.dev_items == {"pico_math": 40}
+    assert found.dev_items == {"pico_math": 16}
     assert not (tmp_path / "test-looks.jsonl").exists()
     assert not (tmp_path / "run" / "evals").exists()
     assert tuning.tune_strategies(plan, tried, Quiet(), found) == found

@@ -183,6 +183,7 @@ def test_after_a_stale_swap_a_fresh_engine_is_started_with_a_warning_and_answers
     assert "starting a fresh engine" in said[-1]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_an_error_that_says_so_and_the_next_load_starts_another(
     engine: FaultyEngine, other_architecture: Checkpoint
 ) -> None:
