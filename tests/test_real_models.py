@@ -61,6 +61,12 @@ def test_it_runs_and_is_as_exact_as_transformers_in_that_dtype(engine: FaultyEng
     assert "Paris" in reply.text
 
 
+def test_many_prompts_are_read_a_few_at_a_time_so_that_progress_is_seen(engine: FaultyEngine) -> None:
+    asks = [Request(f"q{i}", (Message("user", f"{i} " * 150),), SamplingParams(1)) for i in range(24)]
+    took = [reply.wall_s for reply in engine.generate(asks)]
+    assert min(took) < max(took) / 2
+
+
 @pytest.mark.parametrize("name", ["model.embed_tokens.weight", "model.layers.7.self_attn.qkv_proj.weight"])
 def test_one_value_off_by_one_step_of_the_dtype_is_seen(engine: FaultyEngine, real: Checkpoint, name: str) -> None:
     engine.plant(f"one bit in {name}")

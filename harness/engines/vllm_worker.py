@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.atomic import write_json
-from harness.checkpoints import architecture
+from harness.checkpoints import architecture, matmul_params
 from harness.engines.machine import user_cache
 from harness.engines.transformers import (
     Prompt,
@@ -50,8 +50,11 @@ _LONG_PROBE_ENDS = range(160, 320, 16)  # tokens of it after which the next toke
 _TELL_EVERY_S = 0.9
 # An engine computes something else if it is this many times further from the exact numbers than transformers is in the
 # same dtype. Measured on pico, SmolLM2-135M and Qwen2.5-Coder-0.5B: 0.8 to 1.2 times in 16 bit, where what is stored is
-# rounded most; 1.5 to 4.5 in float32, where vLLM computes exponentials roughly.
+# rounded most; 1.5, 4.5 and 9.2 in float32, where vLLM computes exponentials roughly.
 _LIMIT = {"float32": 16.0, "float16": 4.0, "bfloat16": 4.0}
+# A CPU reads prompts in steps of seconds, so that progress is seen: 200 prompts of a 0.5B model at once took it five
+# minutes. In weights x tokens; the prompts of a tiny model still go into one step.
+_CPU_STEP, _LEAST_STEP = 2e11, 512
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,9 @@ class VLLMWorker:
             _leave_out_unused_cache(config)
         self.engine = LLMEngine.from_vllm_config(config, usage, disable_log_stats=True)
         self.options = options
+        if on_cpu:
+            scheduler, tokens = self._scheduler(), max(_LEAST_STEP, int(_CPU_STEP / matmul_params(path)))
+            scheduler.max_num_scheduled_tokens = min(scheduler.max_num_scheduled_tokens, tokens)
         self.prove(path)
         self.pack()
         self._serve(path)
@@ -268,10 +274,16 @@ class VLLMWorker:
             if why:
                 raise ValueError(why)
             ids = prompt.ids + (given or [])
-            self.engine.add_request(name, {"prompt_token_ids": ids}, self._sampling(request, given))
+            self._add(name, ids, self._sampling(request, given))
         except (TemplateError, ValueError) as cause:
             return failed(request, str(cause), prompt)
         return _Running(request, prompt, given, time.monotonic())
+
+    def _add(self, name: str, ids: list[int], params: Any) -> None:
+        if self.options.device == "cpu":  # which reads a prompt in one step, however long
+            scheduler = self._scheduler()
+            scheduler.max_num_scheduled_tokens = max(scheduler.max_num_scheduled_tokens, len(ids))
+        self.engine.add_request(name, {"prompt_token_ids": ids}, params)
 
     def _serve(self, path: Path) -> None:
         self.path = path
@@ -336,7 +348,7 @@ class VLLMWorker:
         from vllm import SamplingParams
 
         params = SamplingParams(max_tokens=1, temperature=0.0, detokenize=False, **options)
-        self.engine.add_request("probe", {"prompt_token_ids": ids}, params)
+        self._add("probe", ids, params)
         while True:
             for output in self.engine.step():
                 if output.finished:
