@@ -160,6 +160,8 @@ WHERE = {
     "humaneval_64": "openai/openai_humaneval/default",
     "mbpp": "google-research-datasets/mbpp/full",
     "arc_easy": "allenai/ai2_arc/ARC-Easy",
+    "arc_challenge": "allenai/ai2_arc/ARC-Challenge",
+    "piqa": "baber/piqa/default",
 }
 
 # --- what is run on both sides --------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ _MATH500 = ("problem", "solution", "answer", "subject", "level", "unique_id")
 _HUMANEVAL = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
 _MBPP = ("task_id", "text", "code", "test_list", "test_setup_code", "challenge_test_list")
 _SANITIZED = ("source_file", "task_id", "prompt", "code", "test_imports", "test_list")
+_ARC = ("id", "question", "choices", "answerKey")
 _MBPP_IDS = {"train": (601, 974), "test": (11, 510), "validation": (511, 600), "prompt": (1, 10)}
 _SUBJECTS = {
     "algebra": "Algebra",
@@ -73,23 +74,43 @@ _KNOWN: dict[tuple[str, str], dict[str, _File]] = {
         }
         for name, subject in _SUBJECTS.items()
     },
+    ("allenai/ai2_arc", "ARC-Easy"): {"test": _File("loglik/arc_easy_test.jsonl.gz", _ARC)},
+    ("allenai/ai2_arc", "ARC-Challenge"): {"test": _File("loglik/arc_challenge_test.jsonl.gz", _ARC)},
+    ("baber/piqa", "default"): {
+        "validation": _File("loglik/piqa_validation.jsonl.gz", ("goal", "sol1", "sol2", "label"))
+    },
+    ("allenai/winogrande", "winogrande_xl"): {
+        "validation": _File("loglik/winogrande_xl_validation.jsonl", ("sentence", "option1", "option2", "answer"))
+    },
+    ("allenai/openbookqa", "main"): {
+        "test": _File("loglik/openbookqa_test.jsonl", ("id", "question_stem", "choices", "answerKey"))
+    },
+    ("aps/super_glue", "boolq"): {
+        "validation": _File("loglik/boolq_superglue_validation.jsonl.gz", ("question", "passage", "idx", "label"))
+    },
+    ("EleutherAI/lambada_openai", "default"): {"test": _File("loglik/lambada_openai_test.jsonl.gz", ("text",))},
 }
 
 
-def dataset(task: str, root: str, config: Mapping[str, Any], **_: Any) -> Any:
+def dataset(task: str, root: str, config: Mapping[str, Any], shots: int, **_: Any) -> Any:
     """The data of a task, from the folder `root`, a package, or the hub. Raises `DataError` with all places tried.
 
-    config: the task's YAML. root: the value of HARNESS_DATA; "" if there is none.
+    config: the task's YAML. root: the value of HARNESS_DATA; "" if there is none. shots: the number of examples in a
+    prompt; without any, the split they come from may be missing, which lm-eval loads all the same.
     """
     import datasets
 
     name, kind = str(config["dataset_path"]), config.get("dataset_name")
     folder = f"{name}/{kind or 'default'}"
     local = _local_rows(root, folder, _KNOWN.get((name, kind or "default"), {}))
+    unused = {config.get("training_split"), config.get("fewshot_split")} if shots == 0 else set()
+    unused.discard(config.get("test_split") or config.get("validation_split"))
     if local:
 
         class Local(datasets.DatasetDict):  # type: ignore[misc]
             def __getitem__(self, split: Any) -> Any:
+                if split in unused and split not in self:
+                    return datasets.Dataset.from_dict({})
                 if split not in self:
                     raise DataError(
                         f"lm-eval task {task!r} needs the split {split!r} of {name!r}; under HARNESS_DATA="

@@ -66,7 +66,8 @@ def load_task(options: LoadOptions) -> LoadedTask:
         path = Path(options.path)
         config, overrides = load_yaml(path), dict[str, Any]()
         if config.get("dataset_path") and not config.get("custom_dataset"):
-            overrides["custom_dataset"] = functools.partial(dataset, options.name, options.data, config)
+            shots = _shots(options, config.get("num_fewshot"))
+            overrides["custom_dataset"] = functools.partial(dataset, options.name, options.data, config, shots)
         if callable(config.get("process_docs")):
             overrides["process_docs"] = _once(config["process_docs"])
         task = TaskFactory().build(TaskIndex.entry_from_path(path), overrides=overrides, registry={})
@@ -78,12 +79,15 @@ def load_task(options: LoadOptions) -> LoadedTask:
         raise UsageError(f"lm-eval task {name!r} runs model-written code by itself, outside of any sandbox")
     if task.get_config("output_type") == "generate_until" and options.gen_kwargs != "{}":
         task.set_config("generation_kwargs", json.loads(options.gen_kwargs), update=True)
-    default = task.get_config("num_fewshot")
-    if options.num_fewshot is not None and default != 0:  # a 0 in the YAML wins over the option
-        task.set_config("num_fewshot", options.num_fewshot)
-    elif default is None:
-        task.set_config("num_fewshot", 0)
+    task.set_config("num_fewshot", _shots(options, task.get_config("num_fewshot")))
     return LoadedTask(task, state, alone=not unsafe)
+
+
+def _shots(options: LoadOptions, default: int | None) -> int:
+    """The number of examples in a prompt. default: the YAML's, of which a 0 wins over the option."""
+    if options.num_fewshot is not None and default != 0:
+        return options.num_fewshot
+    return default or 0
 
 
 def _once(process: Callable[[Any], Any]) -> Callable[[Any], Any]:

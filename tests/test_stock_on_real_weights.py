@@ -1,0 +1,98 @@
+"""Stock lm-eval and ours on a real pretrained model and real items, to the last digit. Users need neither."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_eval import Quiet
+from test_real_models import MODEL
+from test_stock_tasks import Run, Stock, begin_stock, compare, drawn_replies, read_stock, task_of, write_data
+
+from harness.engines.opening import vllm_problem
+from harness.evaluation import eval_models
+from harness.protocols import CodeRunner
+from harness.sandbox import Sandbox
+
+_DATA = os.environ.get("HARNESS_DATA")
+pytestmark = [
+    pytest.mark.models,
+    pytest.mark.data,
+    pytest.mark.skipif(not MODEL.exists(), reason="no smollm2-135m below HARNESS_MODELS"),
+    pytest.mark.skipif(not _DATA, reason="HARNESS_DATA is not set: no real benchmarks here"),
+    pytest.mark.timeout(900, method="thread"),  # lm-eval's own graders take the alarm signal
+]
+
+SHORT = {"max_gen_toks": 48}
+RUNS = [
+    Run("gsm8k", "gsm8k", gen_kwargs=SHORT, limit=3),
+    Run("arc_easy", "arc_easy", limit=12),
+    Run("arc_challenge", "arc_challenge", limit=12),
+    Run("piqa", "piqa", limit=12),
+    Run("humaneval_instruct", "humaneval_instruct", gen_kwargs=SHORT, limit=2, chat=True),
+]
+PLACES = {  # hub dataset -> split -> file below HARNESS_DATA
+    "openai/gsm8k/main": {split: f"math/gsm8k/{split}.jsonl.gz" for split in ("train", "test")},
+    "allenai/ai2_arc/ARC-Easy": dict.fromkeys(("train", "validation", "test"), "loglik/arc_easy_test.jsonl.gz"),
+    "allenai/ai2_arc/ARC-Challenge": dict.fromkeys(
+        ("train", "validation", "test"), "loglik/arc_challenge_test.jsonl.gz"
+    ),
+    "baber/piqa/default": dict.fromkeys(("train", "validation"), "loglik/piqa_validation.jsonl.gz"),
+    "openai/openai_humaneval/default": {"test": "code/humaneval/HumanEval.jsonl.gz"},
+}
+
+
+def rows(place: str) -> list[dict[str, Any]]:
+    content = (Path(str(_DATA)) / place).read_bytes()
+    return [json.loads(line) for line in gzip.decompress(content).decode().split("\n") if line]
+
+
+@pytest.fixture(scope="module")
+def stocks(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Stock]:
+    """What stock lm-eval wrote of each run, by its key: on transformers, one item at a time."""
+    hub = tmp_path_factory.mktemp("hub")
+    write_data(hub, {name: {s: rows(place) for s, place in splits.items()} for name, splits in PLACES.items()})
+    folder = tmp_path_factory.mktemp("stock") / "runs"
+    asked = [(hub, run) for run in RUNS]
+    with begin_stock(folder, MODEL, asked) as process:
+        assert process.wait() == 0, (folder / "log").read_text(errors="replace")[-3000:]
+    return read_stock(folder, asked)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[CodeRunner]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.mark.parametrize("run", RUNS, ids=[run.key for run in RUNS])
+def test_prompts_replies_likelihoods_and_metrics_are_stock_lm_evals(
+    run: Run, stocks: Mapping[str, Stock], runner: CodeRunner
+) -> None:
+    task = task_of(run, MODEL)
+    samples = task.samples("test")[: run.limit]
+    compare(run, stocks[run.key], task, samples, drawn_replies(task, samples, MODEL), runner)
+
+
+def test_on_vllm_the_metrics_are_those_of_stock_lm_eval(stocks: Mapping[str, Stock], tmp_path: Path) -> None:
+    if why := vllm_problem():
+        pytest.skip(why)
+    chosen = [run for run in RUNS if run.limit == 12]
+    eval_models.run(
+        eval_models.EvalRequest(
+            tuple(f"lm_eval/{run.task}" for run in chosen),
+            eval_models.ModelChoice((str(MODEL),), engine="vllm", engine_options=(("dtype", "float32"),)),
+            eval_models.Output(tmp_path),
+            eval_models.SamplingChoice(),
+            limit=12,
+        ),
+        Quiet(),
+    )
+    (results,) = tmp_path.glob("lm_eval/*/results_*.json")
+    written = json.loads(results.read_text())["results"]
+    assert written == {run.task: stocks[run.key].results["results"][run.task] for run in chosen}
