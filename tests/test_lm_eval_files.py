@@ -178,12 +178,12 @@ def test_scores_are_means_over_items_of_means_over_repeats_with_lm_evals_error()
         "exact_match,lenient": 1.0,
         "exact_match_stderr,lenient": 0.0,
     }
-    one = task_scores("sums", "1", Columns.of(scored("a", None))).row
+    one = task_scores("sums", "1", Columns.of(scored("a", None)), n_items=1).row
     assert (one["exact_match,strict"], one["exact_match_stderr,lenient"]) == ("N/A", "N/A")
     with pytest.raises(ValueError, match="task 'sums' needs its own records, got those of no task"):
-        task_scores("sums", "1", Columns.of([]))
+        task_scores("sums", "1", Columns.of([]), n_items=1)
     with pytest.raises(ValueError, match=r"task 'sums' needs its own records, got those of t$"):
-        task_scores("sums", "1", Columns.of([record()]))
+        task_scores("sums", "1", Columns.of([record()]), n_items=1)
 
 
 def items(n):

@@ -77,7 +77,12 @@ def _graded(evaluation: Evaluation) -> Iterator[tuple[Sample, list[Generation], 
 def _results(model: str, found: Sequence[Evaluation]) -> dict[str, Any]:
     """The content of lm-eval's results file."""
     ours = [evaluation for evaluation in found if not isinstance(evaluation.job.task, ItemTask)]
-    scores = {e.job.task.name: task_scores(e.job.task.name, e.job.task.version, e.summary.columns) for e in ours}
+    scores = {
+        e.job.task.name: task_scores(
+            e.job.task.name, e.job.task.version, e.summary.columns, len(e.job.task.samples(e.job.split))
+        )
+        for e in ours
+    }
     configs = {
         e.job.task.name: {
             "task": e.job.task.name,

@@ -205,7 +205,7 @@ class TaskScores:
     n_items: int  # in the split; row["sample_len"] of them were evaluated
 
 
-def task_scores(task: str, version: str, columns: Columns, n_items: int | None = None) -> TaskScores:
+def task_scores(task: str, version: str, columns: Columns, n_items: int) -> TaskScores:
     """The scores of one task from the columns of its records. Raises ValueError for no records, or other tasks' ones.
 
     An item's value is the mean verdict over its repeats. The score is the mean over items; its standard error is the
@@ -219,7 +219,7 @@ def task_scores(task: str, version: str, columns: Columns, n_items: int | None =
         values = means[~np.isnan(means)].tolist()
         row[f"{METRIC},{grader}"] = _mean(values) if values else "N/A"
         row[f"{METRIC}_stderr,{grader}"] = mean_stderr(values) if len(values) > 1 else "N/A"
-    return TaskScores(row, version, n_items or len(columns.items))
+    return TaskScores(row, version, n_items)
 
 
 def mean_stderr(values: Sequence[float]) -> float:
