@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.board import published_scores
+from harness.board import published_scores, reproduced_scores
 from harness.errors import DataError
 
 PAPER = Path(__file__).parent.parent / "leaderboards" / "paper.toml"
@@ -76,3 +76,24 @@ def test_names_are_no_markup(tmp_path):
     path.write_text(GOOD.replace('"a"', '"a|b"'))
     page = published_scores.published_markdown(published_scores.published_facts(published_scores.read_published(path)))
     assert "| a\\|b | 50.0 (" in page
+
+
+def test_a_published_score_stands_beside_ours_with_both_protocols_and_the_items_that_ours_is_of():
+    score = {
+        "model": "m",
+        "task": "lm_eval/arc_easy",
+        "metric": "acc_norm,none",
+        "published": 50.0,
+        "protocol": "no shots",
+        "source": "a card",
+        "ours": "the same task",
+        "why": "4 bits",
+    }
+    plan = {"about": "Of 4 bits.", "models": {"m": {"name": "M", "weights": "a file"}}, "scores": [score]}
+    task = {"acc,none": 0.9, "acc_norm,none": 0.44, "n": {"original": 2376, "effective": 100}}
+    measured = {"m": {"engine": {"vllm": "1"}, "weights": "abcdef0123456789", "tasks": {"lm_eval/arc_easy": task}}}
+    page = reproduced_scores.reproduced_markdown(reproduced_scores.reproduced_facts(plan, measured))
+    # Wilson, 44 of 100: 34.7 to 53.8
+    assert "| M | lm_eval/arc_easy | acc_norm | 50.0 | a card: no shots | 44.0 (34.7 to 53.8) | 100 of 2,376 | " in page
+    assert "| the same task | 4 bits |" in page
+    assert "- M: a file (sha256 abcdef012345); vllm 1" in page

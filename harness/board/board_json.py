@@ -12,6 +12,7 @@ from harness.errors import DataError
 
 _AGAIN = {
     "reported": "harness leaderboard reported SCORES.toml",
+    "reproduced": "ci/published",
     "collection": "harness leaderboard build RUN [RUN]... --out BOARD.md",
     "comparison": "harness compare RUN RUN --out BOARD.md",
 }

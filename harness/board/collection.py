@@ -9,7 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.board import against_reference, build, existing_runs, fact_sentences, published_scores, render
+from harness.board import (
+    against_reference,
+    build,
+    existing_runs,
+    fact_sentences,
+    published_scores,
+    render,
+    reproduced_scores,
+)
 from harness.board.board_json import read_board_json
 from harness.board.entries import SCHEMA, Board, Entry, Ranking, board_from_json
 from harness.board.facts import BoardFacts, Note, facts_from_json
@@ -230,6 +238,7 @@ def is_current(board: Path) -> bool:
     kinds = {
         KIND: collection_markdown,
         published_scores.KIND: published_scores.published_markdown,
+        reproduced_scores.KIND: reproduced_scores.reproduced_markdown,
         against_reference.KIND: against_reference.comparison_markdown,
     }
     render_text = kinds.get(str(facts.get("kind")), render.markdown_of_facts)
@@ -240,6 +249,6 @@ def is_current(board: Path) -> bool:
     if any(not (board.parent / picture["file"]).is_file() for picture in drawn):
         return False
     table = board.with_suffix(".csv")
-    if facts.get("kind") == published_scores.KIND:
+    if facts.get("kind") in (published_scores.KIND, reproduced_scores.KIND):
         return True
     return table.is_file() and table.read_text(encoding="utf-8") == render.csv_text(ranked)

@@ -310,7 +310,7 @@ def _legend(board: Board) -> list[str]:
         "limit (counts as wrong)."
         if form.reads_replies(board.rows)
         else "**Score**: by the task's own metric ("
-        + ", ".join(f"{name}: {task.grader or 'not recorded'}" for name, task in board.facts.tasks.items())
+        + "; ".join(task.grader or f"{name}: not recorded" for name, task in board.facts.tasks.items())
         + "), over the likelihoods of given texts; no reply is read.",
         "",
     ]

@@ -4,8 +4,8 @@
     python tests/bench/eval_speed.py checkpoints    five checkpoints of one architecture, against five runs of lm_eval
     python tests/bench/eval_speed.py grading        verdicts on MATH-500 replies, against stock minerva_math500
 
-Models are made here, with random weights: 3.4 million of them, and what they say is nonsense. `grading` needs
-HARNESS_DATA.
+Models are made here, with random weights: 3.4 million of them, and what they say is nonsense. `generation --model DIR`
+takes a real one, on all cores. `grading` needs HARNESS_DATA.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from harness.protocols import Task
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 N, MAX_TOKENS, CONTEXT = 256, 64, 1024
+N_REAL = 48  # requests a round to a real model
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "VLLM_LOGGING_LEVEL": "ERROR"}
 
@@ -75,9 +76,10 @@ class Questions(Task):
         return score_number(text, sample.target)
 
 
-def generation(rounds: int) -> None:
+def generation(rounds: int, model: Path | None) -> None:
     """Tokens a second through `evaluate`, graders and store included, and of a bare engine in a process of its own."""
-    from harness.checkpoints import open_checkpoint
+    from harness.checkpoints import matmul_params, open_checkpoint
+    from harness.engines.machine import threads
     from harness.engines.vllm import VLLMEngine
     from harness.evaluation.evaluate import evaluate
     from harness.evaluation.grading_pool import Graders
@@ -86,22 +88,23 @@ def generation(rounds: int) -> None:
 
     with tempfile.TemporaryDirectory() as home, VLLMEngine() as engine, Graders() as graders:
         folder = Path(home)
-        checkpoint = open_checkpoint(make_model(folder / "model", seed=0, hidden=256, layers=4, heads=4))
+        checkpoint = open_checkpoint(model or make_model(folder / "model", seed=0, hidden=256, layers=4, heads=4))
+        n, cores = N_REAL if model else N, {"OMP_NUM_THREADS": str(threads(matmul_params(checkpoint.path)))}
         environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"}
         bare = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", BARE.format(max_tokens=MAX_TOKENS), str(checkpoint.path)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=environment | _THREADS,
+            env=environment | cores,
         )  # fmt: skip
         assert bare.stdin
         assert bare.stdout
         while bare.stdout.readline() != "ready\n":
             assert bare.poll() is None, "the bare engine did not start"
-        os.environ.update(_THREADS)
+        os.environ.update(cores)
         engine.load(checkpoint)
         ratios = []
         for number in range(-1, rounds):  # the first is not counted
-            task = Questions(N * (number + 2))
+            task = Questions(n * (number + 2), n)
             of = job(task, "test")
 
             def ours() -> float:
@@ -279,13 +282,14 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["generation", "checkpoints", "grading", "_ours"])
-    parser.add_argument("sleep", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--model", type=Path, help="a folder: generate with a real model")
     asked = parser.parse_args()
     if asked.what == "_ours":
         _ours(Path(asked.rest[0]), asked.rest[1:])
     elif asked.what == "generation":
-        generation(asked.rounds)
+        generation(asked.rounds, asked.model)
     elif asked.what == "checkpoints":
         checkpoints(5)
     else:
