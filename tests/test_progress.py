@@ -31,14 +31,17 @@ def test_the_thread_that_shows_progress_ends_with_it():
     assert not shown._refreshing.is_alive()
 
 
-def reports(lengths, most, slots, tokens_per_s):
-    """(seconds so far, seconds left as forecast) every four seconds; the engine runs `slots` replies at a time."""
+def reports(lengths, most, slots, tokens_per_s, read_s=0.0):
+    """(seconds so far, seconds left as forecast) every four seconds; the engine runs `slots` replies at a time.
+
+    It reads four prompts at most in a step, each in `read_s`.
+    """
     waiting, running, clock, found = list(lengths), [], [0.0], []
     forecast = Forecast(len(lengths), most, lambda: clock[0])
     while waiting or running:
-        while waiting and len(running) < slots:
-            running.append([0, waiting.pop(0)])
-        clock[0] += len(running) / tokens_per_s(len(running))
+        begin = min(4 if read_s else slots, len(waiting), slots - len(running))
+        running += [[0, waiting.pop(0)] for _ in range(begin)]
+        clock[0] += len(running) / tokens_per_s(len(running)) + begin * read_s
         for reply in running:
             reply[0] += 1
         for _, length in (reply for reply in running if reply[0] >= reply[1]):
@@ -62,6 +65,15 @@ def test_the_time_that_an_evaluation_takes_is_known_from_its_first_quarter_on(sp
     late = [(spent, left) for spent, left in found if spent > total / 4]
     assert len(late) > 10
     assert all(left is not None and abs(spent + left - total) < 0.3 * total for spent, left in late), (total, late)
+
+
+@pytest.mark.parametrize("slots", [64, 256])
+def test_prompts_that_take_half_of_the_time_to_read_are_told_from_replies(slots):
+    lengths = [int(min(1024, length)) for length in np.random.default_rng(0).lognormal(5.5, 0.5, 200)]
+    found, total = reports(lengths, 1024, slots, lambda n: 100 * n / (n + 10), read_s=1.5)
+    late = [(spent, left) for spent, left in found if spent > total / 3 and left is not None]
+    assert len(late) > 0.5 * len(found), "known once some replies have ended"
+    assert all(abs(spent + left - total) < 0.3 * total for spent, left in late), (total, late)
 
 
 def test_no_time_is_named_before_anything_can_be_known():

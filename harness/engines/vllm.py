@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from harness.checkpoints import architecture, matmul_params
 from harness.engines.fleet import Fleet
-from harness.engines.machine import has_gpu, threads
+from harness.engines.machine import cache_gib, has_gpu, threads
 from harness.engines.requests import StartError, checked
 from harness.engines.transformers import context_length
 from harness.engines.vllm_worker import Options
@@ -39,7 +39,7 @@ _FORCED = {
     "VLLM_NO_USAGE_STATS": "1",
     "PYTHONUNBUFFERED": "1",
 }
-_DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}  # GiB; the user's environment wins
+_DEFAULTS = {"VLLM_LOGGING_LEVEL": "ERROR"}  # the user's environment wins
 # the model runs eagerly on a CPU, and compiling a few helpers would take 10 s of a C++ compiler at every start
 _ON_CPU = {"TORCH_COMPILE_DISABLE": "1"}
 _AHEAD = 4  # requests at the worker, as a multiple of those that it decodes at a time
@@ -254,6 +254,7 @@ class VLLMEngine:
         try:
             defaults = {**_DEFAULTS, **(_ON_CPU if self._options.device == "cpu" else {})}
             defaults["OMP_NUM_THREADS"] = str(threads(matmul_params(checkpoint.path)))
+            defaults["VLLM_CPU_KVCACHE_SPACE"] = str(cache_gib())
             self._process = spawn(self.command(), "vllm", {**defaults, **os.environ, **_FORCED, **self._gpus()})
             limit = self._ask("start", checkpoint.path, self._options)
         except (EngineError, OSError) as cause:

@@ -254,9 +254,15 @@ class VLLMWorker:
                         connection.send(self._generation(running.pop(output.request_id), output))
                 if time.monotonic() - told > _TELL_EVERY_S:
                     told = time.monotonic()
-                    connection.send(("running", [r.num_output_tokens for r in self._scheduler().running]))
+                    connection.send(("running", self._lengths()))
         finally:
             self.engine.abort_request(list(running))
+
+    def _lengths(self) -> list[int]:
+        """Tokens so far of each reply that was begun; some wait for room in the cache again."""
+        scheduler = self._scheduler()
+        waiting = (request.num_output_tokens for request in scheduler.waiting)
+        return [*(request.num_output_tokens for request in scheduler.running), *filter(None, waiting)]
 
     def _begin(self, name: str, request: Request) -> _Running | Generation:
         """Send a request to the engine; returns a `Generation` at once if the request cannot be served."""

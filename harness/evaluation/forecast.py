@@ -55,13 +55,22 @@ class Standing:
         return ", ".join([*parts, *([self.doing] if self.doing else [])])
 
 
+@dataclass(frozen=True)
+class _Report:
+    """n_begun: replies that run or have ended."""
+
+    at: float
+    n_tokens: int
+    n_begun: int
+
+
 class Forecast:
     """What is known of the replies of one task while they are generated.
 
     Replies that are still running are known only to be longer than they are now, and short ones finish first: the mean
     of the finished ones is too small. So a log-normal distribution is fitted to both, lengths of the rest are drawn
-    from it, and the rest is played through: a step of the engine takes longer the more replies it extends by a token,
-    and in the end few are left.
+    from it, and the rest is played through: a step of the engine takes longer the more replies it extends by a token
+    and the more prompts it reads, and in the end few are left.
     """
 
     def __init__(self, n_replies: int, max_tokens: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -71,7 +80,10 @@ class Forecast:
         self._cut: list[int] = []  # of those that were cut off
         self._began: float | None = None  # when the first token was seen
         self._marks: deque[tuple[float, int]] = deque()  # (time, tokens by then) of the last reports
-        self._steps: list[tuple[float, float]] = []  # (replies running, seconds of a step) between two reports
+        self._last = _Report(clock(), 0, 0)  # the last at which there were more tokens than before
+        # between two such reports: (steps, tokens, replies begun), seconds
+        self._steps: list[tuple[tuple[float, float, float], float]] = []
+        self._grows, self._most_running = False, 0  # more and more run: those that wait need none to end
 
     def finished(self, n_tokens: int, cut: bool) -> None:
         (self._cut if cut else self._ended).append(n_tokens)
@@ -81,9 +93,12 @@ class Forecast:
         at, n_tokens = self._clock(), sum(self._ended) + sum(self._cut) + sum(running)
         if n_tokens and self._began is None:
             self._began = at
-        if self._marks and n_tokens > self._marks[-1][1] and running:
-            steps = (n_tokens - self._marks[-1][1]) / len(running)
-            self._steps.append((len(running), (at - self._marks[-1][0]) / steps))
+        last, here = self._last, _Report(at, n_tokens, self._n_finished + len(running))
+        if n_tokens > last.n_tokens and running:
+            tokens = n_tokens - last.n_tokens
+            self._steps.append(((tokens / len(running), tokens, here.n_begun - last.n_begun), at - last.at))
+            self._grows, self._most_running = len(running) > self._most_running, max(self._most_running, len(running))
+            self._last = here
         self._marks.append((at, n_tokens))
         while len(self._marks) > 2 and self._marks[1][0] < at - _WINDOW_S:
             self._marks.popleft()
@@ -94,7 +109,7 @@ class Forecast:
 
     def _left_s(self, running: Sequence[int]) -> float | None:
         """Seconds until all replies are there; None as long as too few have ended to tell."""
-        n_finished = len(self._ended) + len(self._cut)
+        n_finished = self._n_finished
         waiting = max(0, self._n - n_finished - len(running))
         if not running and not waiting:
             return 0.0
@@ -106,10 +121,11 @@ class Forecast:
         begun = np.array([*running, *[0] * waiting], dtype=float)
         share = np.interp(begun, points, longer) * chance  # of replies longer than the length that is drawn
         length = np.maximum(begun + 1, np.interp(-share, -longer, points))
-        fixed, each = self._seconds_of_a_step()
-        ends, rest = list((length - begun)[: len(running)]), list(length[len(running) :])
+        fixed, each, reading = self._seconds_of_a_step()
+        at_once = len(length) if self._grows else len(running)
+        ends, rest = list((length - begun)[:at_once]), list(length[at_once:])
         heapq.heapify(ends)
-        now = seconds = 0.0  # in steps; in seconds
+        now, seconds = 0.0, reading * waiting  # in steps; in seconds
         while ends:
             seconds += (ends[0] - now) * (fixed + each * len(ends))
             now = heapq.heappop(ends)
@@ -117,15 +133,20 @@ class Forecast:
                 heapq.heappush(ends, now + rest.pop())
         return float(seconds)
 
-    def _seconds_of_a_step(self) -> tuple[float, float]:
-        """Seconds that a step takes at least, and more for each reply: least squares, neither below zero."""
+    @property
+    def _n_finished(self) -> int:
+        return len(self._ended) + len(self._cut)
+
+    def _seconds_of_a_step(self) -> tuple[float, float, float]:
+        """Seconds that a step takes at least, and more for each reply and for each prompt: least squares, none < 0."""
         from scipy.optimize import nnls
 
-        n, took = np.array(self._steps[-_STEPS:]).T
-        typical, most = float(np.median(took)), float(n.max())
-        rows = np.vstack([np.column_stack([np.ones_like(n), n]), [[1.0, 0.0], [0.0, most]]])
-        (fixed, each), _ = nnls(rows, [*took, typical * _FIXED, typical * (1 - _FIXED)])
-        return float(fixed), float(each)
+        counts, took = (np.array(column) for column in zip(*self._steps[-_STEPS:], strict=True))
+        typical = float(np.median(took / counts[:, 0]))
+        most = float((counts[:, 1] / counts[:, 0]).max())  # replies that ran at a time
+        rows = np.vstack([counts, [[1.0, 0.0, 0.0], [0.0, most, 0.0]]])
+        (fixed, each, reading), _ = nnls(rows, [*took, typical * _FIXED, typical * (1 - _FIXED)])
+        return float(fixed), float(each), float(reading)
 
     def _share_longer(self, points: np.ndarray, running: Sequence[int]) -> np.ndarray:
         """The share of replies with more than `points` tokens, before they are cut off."""
