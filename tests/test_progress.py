@@ -25,6 +25,20 @@ def test_a_log_gets_a_line_although_nothing_finishes(monkeypatch, capsys):
     assert lines[-1].startswith("  gsm8k: done")
 
 
+def test_a_step_that_an_earlier_run_made_says_nothing_of_the_time_that_is_left(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_LOG_EVERY_S", 0.3)
+    monkeypatch.setattr(progress, "_REFRESH_S", 0.05)
+    shown = progress.ShellProgress(total=4.0)
+    for name in ("gsm8k", "mbpp"):
+        with shown.step(name, 1.0):
+            pass
+    with shown.step("math500", 1.0) as tick:
+        tick(0.5, "")
+        time.sleep(0.6)
+    shown.close()
+    assert " 25 % after 0:00, about 0:0" in capsys.readouterr().err  # half of one of two
+
+
 def test_the_thread_that_shows_progress_ends_with_it():
     shown = progress.ShellProgress(total=1.0)
     shown.close()

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 _LOG_EVERY_S = 15.0
 _REFRESH_S = 1.0  # so that the clock moves while nothing finishes
+_AT_ONCE_S = 1.0
 
 
 class ShellProgress:
@@ -50,10 +51,13 @@ class ShellProgress:
         finally:
             with self._lock:
                 del self._active[name]
-        with self._lock:
-            self._finished += weight
         took = time.monotonic() - start
-        self.say(f"  {name}: " + (f"done in {_clock(took)}" if took > 1 else "done"))
+        with self._lock:
+            if took > _AT_ONCE_S:
+                self._finished += weight
+            else:  # made by an earlier run: it says nothing of how long the rest takes
+                self._total -= weight
+        self.say(f"  {name}: " + (f"done in {_clock(took)}" if took > _AT_ONCE_S else "done"))
 
     def close(self) -> None:
         self._closed.set()
@@ -74,7 +78,7 @@ class ShellProgress:
             for name, (_, part, text) in self._active.items()
         ]
         if self._terminal:
-            self._bar.n = done
+            self._bar.n, self._bar.total = done, self._total
             self._bar.set_description_str(" | ".join(names))
         elif time.monotonic() - self._last_log > _LOG_EVERY_S - _REFRESH_S:
             self._last_log = time.monotonic()
