@@ -14,9 +14,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 # Files that take half a minute or more, the longest first: whichever began last would be waited for by one core alone.
 LONGEST = (
-    *("test_compare", "test_stock_tasks", "test_trainer_contract", "test_contributing", "test_openai_engine"),
-    *("test_vllm_swap", "test_tuning", "test_engines", "test_gate", "test_code_grader", "test_sandbox"),
-    *("test_trainers", "test_ci_gate", "test_grade_rows", "test_cli", "test_trl_rewards", "test_evaluate"),
+    *("test_compare", "test_stock_tasks", "test_trainer_contract", "test_contributing", "test_model_folder"),
+    *("test_openai_engine", "test_math_answers", "test_sandbox", "test_eval", "test_task_contract", "test_inspect_log"),
+    *("test_static_tasks", "test_vllm_swap", "test_gate", "test_html_page", "test_code_grader", "test_cli", "test_pico"),
+    *("test_engines", "test_replay", "test_ci_gate"),
 )
 
 

@@ -205,6 +205,7 @@ def test_two_commands_in_one_folder_one_wins_and_the_other_says_so(models: list[
     assert "is using" in other.stderr
 
 
+@pytest.mark.slow
 def test_killed_while_it_generates_the_same_command_goes_on(models: list[str], tmp_path: Path) -> None:
     arguments = [HARNESS, "eval", "--model", models[0], "--task", "pico_math", "--engine", "transformers"]
     arguments += ["--engine-arg", "batch_size=2", "--limit", "24", "--max-tokens", "24", "--run"]

@@ -245,7 +245,8 @@ def test_regressions_planted_in_real_records_are_blocked_at_the_published_rates(
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("design", ["fixed", pytest.param("group-sequential", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("design", ["fixed", "group-sequential"])
 def test_real_models_with_their_names_shuffled_are_blocked_at_most_six_times_in_a_hundred(gsm8k, design):
     one, two = gsm8k[1].values()
     rng, n, blocked = np.random.default_rng(5), 2000, 0

@@ -128,6 +128,7 @@ def test_a_wrong_or_badly_formatted_math_reply_is_caught():
         assert (scores["strict"].value, scores["lenient"].value) == (strict, lenient), reply
 
 
+@pytest.mark.slow
 def test_every_code_solution_passes_its_tests_and_a_forgotten_operation_does_not():
     for program in (p for split in SPLITS for p in programs(split)):
         assert passes(program, program.short), program.prompt

@@ -570,6 +570,7 @@ sys.stdout.write("".join([*all_of(small()).values(), *all_of(many(12, 3), given,
 """
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes_in_every_process():
     first, second = outputs_under_two_hash_seeds(SCRIPT)
     assert first == second

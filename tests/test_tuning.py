@@ -147,6 +147,7 @@ def test_a_board_says_how_the_settings_of_each_trainer_were_chosen(tmp_path, str
         assert moved == f"{said}; the trials were made with another base and a budget of 2e+09 flops"
 
 
+@pytest.mark.slow
 def test_a_learning_rate_that_teaches_beats_one_that_does_not(tmp_path):
     recipe = recipes.from_values(
         {
