@@ -16,8 +16,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 LONGEST = (
     *("test_compare", "test_stock_tasks", "test_trainer_contract", "test_contributing", "test_model_folder"),
     *("test_openai_engine", "test_math_answers", "test_sandbox", "test_eval", "test_task_contract", "test_inspect_log"),
-    *("test_static_tasks", "test_vllm_swap", "test_gate", "test_html_page", "test_code_grader", "test_cli", "test_pico"),
-    *("test_engines", "test_replay", "test_ci_gate"),
+    *("test_static_tasks", "test_vllm_swap", "test_gate", "test_html_page", "test_code_grader", "test_cli"),
+    *("test_pico", "test_engines", "test_replay", "test_ci_gate"),
 )
 
 
