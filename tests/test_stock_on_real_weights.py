@@ -49,7 +49,11 @@ PLACES = {  # hub dataset -> split -> file below HARNESS_DATA
 
 def rows(place: str) -> list[dict[str, Any]]:
     content = (Path(str(_DATA)) / place).read_bytes()
-    return [json.loads(line) for line in gzip.decompress(content).decode().split("\n") if line]
+    found = [json.loads(line) for line in gzip.decompress(content).decode().split("\n") if line]
+    if "canonical_solution" in found[0]:  # lm-eval hashes the columns in the hub's order
+        order = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
+        found = [{column: row[column] for column in order} for row in found]
+    return found
 
 
 @pytest.fixture(scope="module")
