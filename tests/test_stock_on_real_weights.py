@@ -30,7 +30,7 @@ pytestmark = [
 
 SHORT = {"max_gen_toks": 48}
 RUNS = [
-    Run("gsm8k", "gsm8k", gen_kwargs=SHORT, limit=3),
+    Run("gsm8k", "gsm8k", gen_kwargs=SHORT, limit=2),
     Run("arc_easy", "arc_easy", limit=12),
     Run("arc_challenge", "arc_challenge", limit=12),
     Run("piqa", "piqa", limit=12),
