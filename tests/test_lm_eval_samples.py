@@ -85,6 +85,14 @@ def test_arguments_may_be_a_list(tmp_path):
     assert contents(written(tmp_path / "listed" / "m", listed)) == contents(written(tmp_path / "new" / "m", rows()))
 
 
+def test_half_a_character_is_text_like_any_other(tmp_path):
+    halves = [{**row, "target": "\ud83d"} for row in rows("target_hash")]
+    folder = written(tmp_path / "halves" / "m", rows())
+    (samples,) = folder.glob("samples_*.jsonl")
+    samples.write_text("".join(json.dumps(row) + "\n" for row in halves))  # as JSON escapes it
+    assert len(contents(folder)) == N
+
+
 def test_the_files_of_0_4_0_are_read(tmp_path):
     folder = tmp_path / "old"
     folder.mkdir()

@@ -120,8 +120,8 @@ def sanitised(model_name: str) -> str:
 
 
 def sha256_text(text: str) -> str:
-    """Hex SHA-256 of a text, lm-eval's `hash_string`."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Hex SHA-256 of a text, lm-eval's `hash_string`; half a character, which that refuses, counts as "?"."""
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
 
 # --- rows and results of our own tasks --------------------------------------------------------------------------------
