@@ -160,25 +160,29 @@ def test_benchmarks_import_what_exists(path):
             assert exists, f"{path.name} imports {name} from {module}"
 
 
-def _cpu_seconds(*command):
-    """CPU seconds of the quickest of five runs: user and system, children included."""
+def _cpu_seconds(command: list[str]) -> float:
+    """CPU seconds of one run: user and system."""
     code = (
         "import resource, subprocess, sys\n"
         "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
         "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
         "print(used.ru_utime + used.ru_stime)"
     )
-    runs = [
-        subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
-        for _ in range(5)
-    ]
-    return min(float(run.stdout) for run in runs)
+    run = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
+    return float(run.stdout)
 
 
-def test_help_and_import_cost_less_than_a_fifth_of_a_second_of_cpu():
-    harness = str(Path(sys.executable).parent / "harness")
-    assert _cpu_seconds(harness, "--help") < 0.2
-    assert _cpu_seconds(sys.executable, "-c", "import harness") < 0.2
+def test_help_and_import_cost_little_more_cpu_than_click_alone():
+    """As a ratio to a program that imports click, in turns: what a second is worth differs by machine and load."""
+    commands = {
+        "click": [sys.executable, "-c", "import click"],
+        "help": [str(Path(sys.executable).parent / "harness"), "--help"],
+        "import": [sys.executable, "-c", "import harness"],
+    }
+    rounds = [{name: _cpu_seconds(command) for name, command in commands.items()} for _ in range(7)]
+    quickest = {name: min(times[name] for times in rounds) for name in commands}
+    assert quickest["help"] < 2 * quickest["click"], quickest
+    assert quickest["import"] < quickest["click"], quickest
 
 
 def test_looking_around_imports_no_torch():

@@ -143,7 +143,7 @@ def _row(
         "seeds": [run.seed for run in entry.runs if run.seed is not None],
         "strict": score(entry.runs, "strict"),
         "lenient": score(entry.runs, "lenient"),
-        "in_form": score(entry.runs, IN_FORM),
+        "in_form": share_in_form(entry.runs),
         "counts": counts(columns),
         "tasks": {t: _task(entry.runs, t, defects.get(t, {}), reading) for t in tasks},
         "tokens_per_item": sum(int(c.n_tokens.sum()) for c in columns) / sum(map(len, columns)),
@@ -164,7 +164,7 @@ def _task(runs: Sequence[Run], task: str, defects: Mapping[str, str], reading: s
     found = {
         "strict": score(only, "strict"),
         "lenient": score(only, "lenient"),
-        "in_form": score(only, IN_FORM),
+        "in_form": share_in_form(only),
         "counts": counts(columns),
         "levels": _levels(columns, reading),
     }
@@ -209,7 +209,18 @@ def counts(columns: Sequence[Columns]) -> dict[str, int]:
 def score(runs: Sequence[Run], grader: str) -> dict[str, Any]:
     """Mean with a 95 % interval: Wilson for one run of 0/1 verdicts, over items and seeds otherwise."""
     values = score_table(runs, grader)
-    values = values[:, ~np.isnan(values).any(axis=0)]
+    return _estimate(values[:, ~np.isnan(values).any(axis=0)])
+
+
+def share_in_form(runs: Sequence[Run]) -> dict[str, Any]:
+    """Mean over items of the share of their replies, of all runs, that are in form; of replies that ended."""
+    values = score_table(runs, IN_FORM)
+    ended = values[:, ~np.isnan(values).all(axis=0)]
+    return _estimate(np.nanmean(ended, axis=0, keepdims=True))
+
+
+def _estimate(values: np.ndarray) -> dict[str, Any]:
+    """The mean of (runs, items) and its interval."""
     if not values.size:
         return {"value": None, "low": None, "high": None, "n": 0, "method": "nothing could be graded"}
     if len(values) == 1 and np.isin(values, (0.0, 1.0)).all():

@@ -153,7 +153,7 @@ def collection_markdown(facts: Mapping[str, Any]) -> str:
         lines += [f"Grader: {texts['graders']}. Sandbox: {texts['sandbox']}.", ""]
     lines += [
         "**Lenient**: the answer in any form. **Strict**: in the form our own prompt asks for; prompts of others ask "
-        "for other forms. **In form**: replies in which strict could read an answer. "
+        "for other forms. **In form**: replies in which strict could read an answer, of those that ended. "
         "**Recorded**: the verdict in the file. **Differ**: replies whose "
         "lenient verdict is not the recorded one.",
         "",

@@ -19,7 +19,7 @@ from typing import Any
 
 from harness.board.fact_sentences import caption, how_it_was_made, note_text
 from harness.board.facts import facts_from_json, note_from_json
-from harness.board.form import warning
+from harness.board.form import warnings
 
 STEPS = 240  # a verdict is one byte: so many steps from 0 to 1, a number that most counts of seeds and repeats divide
 UNJUDGED = 255  # the byte of a verdict that is None
@@ -84,8 +84,8 @@ def render_page(
         blocks[f"items-{t}"] = _packed(_json(columns).encode())
         blocks[f"verdicts-{t}"] = _packed(b"".join(_bytes(found[t, r].verdicts) for r in rows))
     made = facts_from_json(facts.get("facts", {}))
-    about_form = warning(facts.get("rows", []), facts.get("reading", "strict"))
-    notes = [*filter(None, [about_form]), *(note_text(note_from_json(note)) for note in facts.get("notes", []))]
+    about_form = warnings(facts.get("rows", []), facts.get("reading", "strict"))
+    notes = [*about_form, *(note_text(note_from_json(note)) for note in facts.get("notes", []))]
     held = {
         "board": facts,
         "caption": caption(facts.get("n_items", {}), made),

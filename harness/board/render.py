@@ -93,7 +93,7 @@ def shown_part(board: Board) -> list[str]:
         "",
         fact_sentences.caption(board.n_items, board.facts),
         "",
-        *_form_warning(board),
+        *_form_warnings(board),
         *_tables(board),
         *_legend(board),
         *[f"> {fact_sentences.note_text(note)}" for note in board.notes],
@@ -142,12 +142,15 @@ def picture_text(picture: Mapping[str, str]) -> str:
 def main_part(board: Board) -> list[str]:
     """The tables, notes and claims of a board: what a collection of boards shows of it."""
     notes = [line for note in board.notes for line in (f"> {fact_sentences.note_text(note)}", "")]
-    return [*_form_warning(board), *_tables(board), *notes, *_claims(board)]
+    return [*_form_warnings(board), *_tables(board), *notes, *_claims(board)]
 
 
-def _form_warning(board: Board) -> list[str]:
-    point, _, why = form.warning(board.rows, board.reading).partition(". ")
-    return [f"> **{point}.** {why}", ""] if point else []
+def _form_warnings(board: Board) -> list[str]:
+    lines = []
+    for warning in form.warnings(board.rows, board.reading):
+        point, _, why = warning.partition(". ")
+        lines += [f"> **{point}.** {why}", ""]
+    return lines
 
 
 def legend(board: Board) -> list[str]:
@@ -305,9 +308,9 @@ def _run_table(board: Board) -> list[str]:
 
 def _legend(board: Board) -> list[str]:
     lines = [
-        "**Strict**: the answer in the form the task asks for. **In form**: replies in that form, right or wrong. "
-        "**Lenient**: the answer in any form; the gap to strict is form, not ability. **Cut off**: reached the token "
-        "limit (counts as wrong)."
+        "**Strict**: the answer in the form the task asks for. **In form**: replies in that form, right or wrong, "
+        "of those that ended. **Lenient**: the answer in any form; the gap to strict is form, not ability. "
+        "**Cut off**: reached the token limit (counts as wrong)."
         if form.reads_replies(board.rows)
         else "**Score**: by the task's own metric ("
         + "; ".join(task.grader or f"{name}: not recorded" for name, task in board.facts.tasks.items())

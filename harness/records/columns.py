@@ -94,7 +94,8 @@ class Columns:
     """One value for each reply, in the order of `places`.
 
     verdicts: for each grader, in [0, 1]; NaN if it could not grade. Under IN_FORM: 1 if the reply is in the form asked
-    for, so that strict could read it, 0 if not, NaN if there is no reply or it is not known what was read.
+    for, so that strict could read it, 0 if not, NaN if there is no reply, if it was cut off at the token limit or if
+    it is not known what was read.
     unread: no answer was found in a reply that did not fail. cut: it reached the token limit. failed: there is no
     reply. tasks: in the order of the records.
     """
@@ -288,9 +289,10 @@ class Reader:
         read = np.array([math.nan if of.strict.answer == "" else float(of.strict.answer is not None) for of in scores])
         n_tokens = np.array([line.n_tokens for line in lines], np.int64)[known.order]
         failed = ends == "error"
-        verdicts[IN_FORM] = np.where(failed, math.nan, read[known.order])
+        cut = ends == "length"
+        verdicts[IN_FORM] = np.where(failed | cut, math.nan, read[known.order])
         tasks = tuple(dict.fromkeys(stated["task"]))
-        return Columns(known.places, tasks, verdicts, unread & ~failed, ends == "length", failed, n_tokens)
+        return Columns(known.places, tasks, verdicts, unread & ~failed, cut, failed, n_tokens)
 
 
 _TEXTS = (
