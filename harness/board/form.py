@@ -47,7 +47,8 @@ def _in_form(of: Mapping[str, Any]) -> float | None:
 
 
 def _cut_off(of: Mapping[str, Any]) -> float:
-    return of["counts"]["truncated"] / of["counts"]["n"]
+    counts: Mapping[str, int] = of["counts"]
+    return counts["truncated"] / counts["n"]
 
 
 def _shares(rows: Sequence[Mapping[str, Any]], share_of: Callable[..., float | None], bad: Callable[..., bool]) -> str:
