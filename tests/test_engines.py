@@ -1,7 +1,7 @@
 """The contract of every engine over scripted replies, transformers and a real vLLM; and that the last two agree.
 
 test_openai_engine.py runs the contract over a real server, and test_replay.py what does not depend on the question over
-recorded replies. vLLM starts once here, so the contract's own fixture, which opens every installed engine, is replaced.
+recorded replies. vLLM starts once for this file and test_vllm_swap.py, so the contract's own fixture, which opens every installed engine, is replaced.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
+from vllm_faults import FaultyEngine
 
 from harness.checkpoints import open_checkpoint
 from harness.engines.opening import AutoEngine, open_engine, vllm_problem
@@ -41,13 +42,10 @@ def transformers_engine(checkpoint: Checkpoint) -> Iterator[TransformersEngine]:
         yield engine
 
 
-@pytest.fixture(scope="session")
-def vllm_engine(checkpoint: Checkpoint) -> Iterator[VLLMEngine]:
-    if why := vllm_problem():
-        pytest.skip(why)
-    with VLLMEngine() as engine:
-        engine.load(checkpoint)
-        yield engine
+@pytest.fixture(scope="module")
+def vllm_engine(vllm_engine: FaultyEngine, checkpoint: Checkpoint) -> VLLMEngine:
+    vllm_engine.load(checkpoint)
+    return vllm_engine
 
 
 @pytest.fixture(scope="session")
