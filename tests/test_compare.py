@@ -46,7 +46,7 @@ def arguments(folder, *more):
 
 
 def train_rows():
-    """The first of the tasks' own train items, as a file of the user's: all of them take seconds to read in each stage."""
+    """The first of the tasks' own train items, as a user's file: every stage would take seconds to read them all."""
     for task in ("pico_math", "pico_code"):
         for item in make_task(task).samples("train")[:200]:
             yield {

@@ -1,7 +1,8 @@
 """The contract of every engine over scripted replies, transformers and a real vLLM; and that the last two agree.
 
 test_openai_engine.py runs the contract over a real server, and test_replay.py what does not depend on the question over
-recorded replies. vLLM starts once for this file and test_vllm_swap.py, so the contract's own fixture, which opens every installed engine, is replaced.
+recorded replies. vLLM starts once for this file and test_vllm_swap.py, so the contract's own fixture, which opens every
+installed engine, is replaced.
 """
 
 from __future__ import annotations

@@ -334,7 +334,7 @@ def bench() -> ModuleType:
 
 
 @pytest.mark.data
-@pytest.mark.slow
+@pytest.mark.large
 @pytest.mark.parametrize("name", ["suite, recorded", "real, all", "mr_gsm8k"])
 def test_on_known_pairs_no_other_rule_is_as_right_and_math_verify_accepts_no_less_that_is_wrong(bench, name):
     pairs = bench.pair_sets()[name]

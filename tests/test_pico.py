@@ -224,7 +224,7 @@ def test_the_base_leaves_room_both_ways_and_the_teacher_is_clearly_better(task, 
     assert 0.85 <= teacher < 1.0
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_a_reduced_rebuild_reaches_its_stated_strength(tmp_path, runner):
     """About 70 s on one core; measured 0.93 on all test items."""
     from harness_tasks.pico.build import build_world
