@@ -14,9 +14,14 @@ from safetensors.torch import load_file, save_file
 
 from harness.checkpoints import open_checkpoint
 from harness.engines.model_folder import expand_models, open_model
-from harness.errors import BadCheckpoint
+from harness.engines.opening import open_engine, vllm_problem
+from harness.engines.transformers import TransformersEngine
+from harness.engines.vllm import VLLMEngine
+from harness.errors import BadCheckpoint, EngineError
 from harness.testing.models import make_model
+from harness.types import Message, Request, SamplingParams
 
+NO_VLLM = pytest.mark.skipif(vllm_problem() is not None, reason=str(vllm_problem()))
 LORA_SCALE = 2.0  # lora_alpha / r
 
 
@@ -140,6 +145,54 @@ def test_code_in_pickled_weights_is_never_run(full: Path, tmp_path: Path) -> Non
     with pytest.raises(BadCheckpoint, match="cannot be made into a model folder"):
         open_model(str(folder))
     assert not trace.exists()
+
+
+OWN_CODE = """
+from pathlib import Path
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Model
+
+Path({trace!r}).touch()
+
+class OwnConfig(Qwen2Config):
+    model_type = "own"
+
+class OwnModel(Qwen2Model):
+    config_class = OwnConfig
+
+class OwnForCausalLM(Qwen2ForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+@pytest.mark.parametrize("kind", [TransformersEngine, pytest.param(VLLMEngine, marks=[pytest.mark.slow, NO_VLLM])])
+def test_code_in_a_model_folder_runs_only_if_the_user_says_so_by_name_and_that_is_recorded(
+    kind: type[TransformersEngine] | type[VLLMEngine], full: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder, trace = Path(shutil.copytree(full, tmp_path / "own")), tmp_path / "ran"
+    (folder / "own.py").write_text(OWN_CODE.format(trace=str(trace)))
+    names = {"AutoConfig": "OwnConfig", "AutoModel": "OwnModel", "AutoModelForCausalLM": "OwnForCausalLM"}
+    own = {
+        "architectures": ["OwnForCausalLM"],
+        "model_type": "own",
+        "auto_map": {auto: f"own.{name}" for auto, name in names.items()},
+    }
+    (folder / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | own))
+    asked = [Request("q", (Message("user", "1+1="),), SamplingParams(8))]
+    refused, plain = kind(), kind()
+    with refused, pytest.raises(EngineError, match=r"needs Python code of its own.*trust_remote_code=true"):
+        refused.load(open_checkpoint(folder))
+    assert not trace.exists()
+    with plain:
+        plain.load(open_checkpoint(full))
+        expected = [reply.text for reply in plain.generate(asked)]
+    with open_engine(kind.name, print, {"trust_remote_code": "true"}) as engine:
+        engine.load(open_checkpoint(folder))
+        assert trace.exists()
+        assert [reply.text for reply in engine.generate(asked)] == expected
+        assert engine.describe().as_json()["trust_remote_code"] is True
+    assert "trust_remote_code" not in plain.describe().as_json()
 
 
 def test_the_tokenizer_can_come_from_elsewhere(full: Path, tmp_path: Path) -> None:

@@ -435,6 +435,8 @@ def _task_table(board: Board) -> list[str]:
             t = row["tasks"][task]
             levels = ", ".join(f"{level or 'all'}: {100 * v:.0f}" for level, v in t["levels"].items())
             shares = [tables.percent(t[key]) for key in scores]
+            if "in_form" in scores and t["in_form"]["value"] is None:
+                shares[-1] = "–"  # no reply ended
             rows.append([name, task, *shares, *(str(t["counts"][key]) for key in ends), levels])
             if sound := t.get("without_defects"):
                 faulty = f"{task} without {sound['n_defects']} items known to be faulty"

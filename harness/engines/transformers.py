@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
@@ -46,16 +47,37 @@ def leave_out_scikit_learn() -> None:
     utils.is_sklearn_available = lambda: False
 
 
-def load_tokenizer(path: Path) -> Any:
-    """The tokenizer of a model folder, as `AutoTokenizer` builds it."""
+@contextmanager
+def own_code_refused(path: Path) -> Iterator[None]:
+    """Says what to do where transformers or vLLM refuses to run the Python code that lies in a model folder."""
+    try:
+        yield
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise EngineError(
+            f"{path} needs Python code of its own, which can do whatever you can; read it, and if you trust it, allow "
+            "it with --engine-arg trust_remote_code=true"
+        ) from None
+
+
+def load_tokenizer(path: Path, trust_remote_code: bool = False) -> Any:
+    """The tokenizer of a model folder, as `AutoTokenizer` builds it.
+
+    trust_remote_code: run Python code that lies in the folder; raises `EngineError` if there is some that it needs.
+    """
     leave_out_scikit_learn()
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(path, local_files_only=True)
+    with own_code_refused(path):
+        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
 
 
-def load_model(path: Path, dtype: str, device: str = "cpu") -> Any:
-    """The model of a folder, ready to run; raises `EngineError` if a weight is missing in the folder."""
+def load_model(path: Path, dtype: str, device: str = "cpu", trust_remote_code: bool = False) -> Any:
+    """The model of a folder, ready to run. trust_remote_code: run Python code that lies in the folder.
+
+    Raises `EngineError` if a weight is missing in the folder, or if it needs code of its own that is not trusted.
+    """
     import torch
 
     leave_out_scikit_learn()
@@ -63,9 +85,9 @@ def load_model(path: Path, dtype: str, device: str = "cpu") -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # the command line shows its own progress bar
-    model, found = AutoModelForCausalLM.from_pretrained(
-        path, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True
-    )
+    options = {"local_files_only": True, "output_loading_info": True, "trust_remote_code": trust_remote_code}
+    with own_code_refused(path):
+        model, found = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), **options)
     if unset := sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]])):
         raise EngineError(f"{path}: {len(unset)} weights are missing or of another shape, first {unset[0]}")
     model.generation_config = GenerationConfig()  # a checkpoint's own penalties and temperatures must not be used
@@ -195,10 +217,14 @@ class _Row:
 
 @dataclass(frozen=True)
 class TransformersConfig:
-    """batch_size: prompts decoded together. dtype "auto": float32 on a CPU, bfloat16 on a GPU."""
+    """batch_size: prompts decoded together. dtype "auto": float32 on a CPU, bfloat16 on a GPU.
+
+    trust_remote_code: run Python code that lies in a model folder, which can do whatever the user can.
+    """
 
     batch_size: int = 64
     dtype: str = "auto"
+    trust_remote_code: bool = False
 
 
 class TransformersEngine:
@@ -210,6 +236,7 @@ class TransformersEngine:
     def __init__(self, config: TransformersConfig = TransformersConfig()) -> None:
         self.batch_size = config.batch_size
         self._dtype = config.dtype
+        self._trusted = config.trust_remote_code
         self._model: Any = None
         self._tokenizer: Any = None
         self._stop_ids: list[int] = []
@@ -228,15 +255,16 @@ class TransformersEngine:
 
     def describe(self) -> EngineInfo:
         device = _device()
-        return EngineInfo(self.name, version("transformers"), self._resolved_dtype(device), device)
+        settings = {"trust_remote_code": True} if self._trusted else {}
+        return EngineInfo(self.name, version("transformers"), self._resolved_dtype(device), device, settings)
 
     def load(self, checkpoint: Checkpoint) -> None:
         self.close()
         device = _device()
-        self._tokenizer = load_tokenizer(checkpoint.path)
+        self._tokenizer = load_tokenizer(checkpoint.path, self._trusted)
         self._stop_ids = stop_ids(checkpoint.path, self._tokenizer)
         self._context = context_length(checkpoint.path)
-        self._model = load_model(checkpoint.path, self._resolved_dtype(device), device)
+        self._model = load_model(checkpoint.path, self._resolved_dtype(device), device, self._trusted)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         if self._model is None:

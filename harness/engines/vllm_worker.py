@@ -27,6 +27,7 @@ from harness.engines.transformers import (
     leave_out_scikit_learn,
     load_model,
     load_tokenizer,
+    own_code_refused,
     render,
     render_pair,
     reply_text,
@@ -54,6 +55,7 @@ _TELL_EVERY_S = 0.9
 _LIMIT = {"float32": 16.0, "float16": 4.0, "bfloat16": 4.0}
 # A CPU reads prompts in steps of seconds, so that progress is seen: 200 prompts of a 0.5B model at once took it five
 # minutes. In weights x tokens; the prompts of a tiny model still go into one step.
+_LONGEST_ERROR = 800  # characters; some libraries list every architecture they know
 _CPU_STEP, _LEAST_STEP = 2e11, 512
 
 
@@ -67,6 +69,7 @@ class Options:
     max_num_seqs: int
     gpu_memory_utilization: float
     tensor_parallel_size: int = 1
+    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,9 @@ class VLLMWorker:
             raise RuntimeError(f"vLLM would run on {current_platform.device_type!r}, expected {options.device!r}")
         on_cpu = options.device == "cpu"
         usage = UsageContext.LLM_CLASS  # sets the number of tokens of a step, as in offline use
-        config = EngineArgs(
+        args = EngineArgs(
             model=str(path),
+            trust_remote_code=options.trust_remote_code,
             dtype=options.dtype,
             max_model_len=options.max_model_len or -1,
             max_num_seqs=options.max_num_seqs,
@@ -109,7 +113,9 @@ class VLLMWorker:
             # on a CPU, vLLM 0.32 cannot rewind a seeded request's generator after a prompt that was cut in two
             enable_chunked_prefill=not on_cpu,
             worker_extension_cls="harness.engines.vllm_weights.Weights",
-        ).create_engine_config(usage)
+        )
+        with own_code_refused(path):
+            config = args.create_engine_config(usage)
         if on_cpu:
             _leave_out_unused_cache(config)
         self.engine = LLMEngine.from_vllm_config(config, usage, disable_log_stats=True)
@@ -193,7 +199,7 @@ class VLLMWorker:
 
         def logprobs(dtype: str) -> list[torch.Tensor]:
             """Of the tokens in `seen`, by transformers."""
-            model = load_model(self.path, dtype)
+            model = load_model(self.path, dtype, trust_remote_code=self.options.trust_remote_code)
             found = []
             for ids, tokens in seen:
                 with torch.inference_mode():
@@ -293,7 +299,7 @@ class VLLMWorker:
 
     def _serve(self, path: Path) -> None:
         self.path = path
-        self.tokenizer = load_tokenizer(path)
+        self.tokenizer = load_tokenizer(path, self.options.trust_remote_code)
         self.stop_ids = stop_ids(path, self.tokenizer)
 
     def _limit(self) -> int:
@@ -392,7 +398,8 @@ def serve(worker: VLLMWorker, connection: Connection) -> None:
             return
         except Exception as cause:
             sys.excepthook(*sys.exc_info())  # the whole traceback, into the log
-            connection.send(("failed", f"{type(cause).__name__}: {cause}"))
+            said = str(cause) if len(str(cause)) < _LONGEST_ERROR else f"{str(cause)[:_LONGEST_ERROR]} ..."
+            connection.send(("failed", f"{type(cause).__name__}: {said}"))
 
 
 def main(worker: VLLMWorker) -> None:
