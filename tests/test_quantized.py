@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from harness.checkpoints import open_checkpoint
 from harness.cli.progress import ShellProgress
 from harness.engines.opening import vllm_problem
+from harness.engines.requests import StartError
+from harness.engines.vllm import VLLMConfig, VLLMEngine
 from harness.evaluation.eval_models import EvalRequest, ModelChoice, Output, SamplingChoice, run
 from harness.records.record_files import read_records
 from harness.testing.models import make_model
@@ -65,3 +67,17 @@ def test_a_quantized_model_is_evaluated_and_its_records_and_board_say_what_is_no
     assert [record.origin.unproven for record in read_records(records)] == ["compressed-tensors"] * 4
     (note,) = result.board.notes
     assert (note.kind, note.model, note.quantization) == ("weights not proven", "small", "compressed-tensors")
+
+
+def test_a_method_that_vllm_computes_in_16_bits_only_is_refused_with_what_to_give(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "gptq", seed=0)
+    config = json.loads((model / "config.json").read_text())
+    config["quantization_config"] = {
+        "quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, "sym": True, "lm_head": False
+    }  # fmt: skip
+    (model / "config.json").write_text(json.dumps(config))
+    with (
+        VLLMEngine(VLLMConfig(dtype="float32")) as engine,
+        pytest.raises(StartError, match=r"float32 is not supported .*gptq[\s\S]*; give --engine-arg dtype=bfloat16$"),
+    ):
+        engine.load(open_checkpoint(model))

@@ -266,7 +266,9 @@ class VLLMEngine:
             limit = self._ask("start", checkpoint.path, self._options)
         except (EngineError, OSError) as cause:
             self.close()
-            raise StartError(f"engine 'vllm' did not start: {cause}") from cause
+            wants_16_bit = checkpoint.quantization and self._options.dtype == "float32" and "dtypes" in str(cause)
+            hint = "; give --engine-arg dtype=bfloat16" if wants_16_bit else ""
+            raise StartError(f"engine 'vllm' did not start: {cause}{hint}") from cause
         if asked is None and own is not None and limit < own:
             self._say(f"engine 'vllm': memory for {limit} of the model's {own} tokens of context; longer ones are cut")
 
