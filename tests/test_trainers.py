@@ -12,7 +12,7 @@ import pytest
 
 from harness.checkpoints import open_checkpoint
 from harness.testing import test_trainer_contract as contract
-from harness.testing.training import Given, digest, digits, graded, run, series, sums
+from harness.testing.training import Given, budget_of, digest, digits, graded, run, series, sums
 from harness.training.run_stage import launcher
 from harness.types import Score, Trained
 
@@ -231,6 +231,37 @@ def test_micro_batches_change_a_step_by_rounding_only(base, tmp_path):
     apart = math.sqrt(sum(float((a[k] - b[k]).square().sum()) for k in a))
     assert torch.is_tensor(a["model.norm.weight"])
     assert apart < 0.05 * moved
+
+
+@pytest.mark.parametrize("name", ["sft", "kd.logits", "kd.onpolicy", "rl", "kd&rl", "sft.lora"])
+def test_with_bf16_every_layer_of_a_training_step_computes_in_it(name, base, tmp_path, monkeypatch):
+    """As on CUDA, where it is asked for: TRL or a plug-in that goes round accelerate's autocast trains in float32."""
+    import torch
+    from harness_plugins.trl import distill, grpo, metering, sft
+
+    for module in (distill, grpo, sft):
+        monkeypatch.setattr(module, "arguments", lambda *given: metering.arguments(*given) | {"bf16": True})
+    seen = set()
+
+    def note(module, _given, out):
+        if torch.is_grad_enabled() and isinstance(module, torch.nn.Linear):
+            seen.add(out.dtype)
+
+    hook = torch.nn.modules.module.register_module_forward_hook(note)
+    try:
+        run(name, base, tmp_path, Given(budget=budget_of(name) if name == "kd.logits" else 1.0))  # the teacher's share
+    finally:
+        hook.remove()
+    assert seen == {torch.bfloat16}
+
+
+def test_rollouts_on_cuda_without_vllm_are_transformers(monkeypatch):
+    import torch
+    from harness_plugins.trl import rollouts
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(rollouts, "find_spec", lambda _: None)
+    assert rollouts.sampler("auto", 0.3)["use_vllm"] is False
 
 
 @pytest.mark.slow

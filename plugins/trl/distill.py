@@ -49,6 +49,10 @@ def _trainer_class() -> Any:
     from trl import DistillationTrainer
 
     class Trainer(MeteredSampler, DistillationTrainer):  # type: ignore[misc]
+        def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+            with self.accelerator.autocast():  # TRL puts a forward of its own in the place of the one under autocast
+                return super().compute_loss(*args, **kwargs)
+
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
             meter = self.budget_callback.meter
             with meter.phase("generate"):

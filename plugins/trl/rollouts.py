@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
@@ -16,7 +17,7 @@ def sampler(rollouts: Literal["auto", "vllm", "transformers"], vllm_memory: floa
 
     Anything else would bias the importance ratio.
     """
-    use_vllm = rollouts == "vllm" or (rollouts == "auto" and torch.cuda.is_available())
+    use_vllm = rollouts == "vllm" or (rollouts == "auto" and torch.cuda.is_available() and _vllm_installed())
     _prepare_vllm() if use_vllm else _leave_vllm_out()
     return {
         "temperature": 1.0,
@@ -27,6 +28,10 @@ def sampler(rollouts: Literal["auto", "vllm", "transformers"], vllm_memory: floa
         "vllm_gpu_memory_utilization": vllm_memory,
         "shuffle_dataset": False,
     }
+
+
+def _vllm_installed() -> bool:
+    return find_spec("vllm") is not None
 
 
 def _leave_vllm_out() -> None:
