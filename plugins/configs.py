@@ -62,9 +62,7 @@ class OnPolicyConfig:
     divergence: float = 1.0  # 1: reverse KL, 0: forward KL, between: generalised Jensen-Shannon
     lora_rank: int = 0  # 0: all weights are trained
     lora_alpha: int = 32
-    rollouts: Literal["auto", "vllm", "transformers"] = (
-        "auto"  # auto: vllm on CUDA if it is installed, else transformers
-    )
+    rollouts: Literal["auto", "vllm", "transformers"] = "auto"  # auto: vllm on CUDA, if installed
     vllm_memory: float = 0.3  # share of a GPU's memory for vLLM
 
 
@@ -92,9 +90,7 @@ class GRPOConfig:
     patience: int = 10  # steps in a row without signal after which the stage has collapsed
     lora_rank: int = 0  # 0: all weights are trained
     lora_alpha: int = 32
-    rollouts: Literal["auto", "vllm", "transformers"] = (
-        "auto"  # auto: vllm on CUDA if it is installed, else transformers
-    )
+    rollouts: Literal["auto", "vllm", "transformers"] = "auto"  # auto: vllm on CUDA, if installed
     vllm_memory: float = 0.3  # share of a GPU's memory for vLLM
     max_logp_gap: float = 0.05  # nats per token between engine and trainer; above it the engine's weights are stale
     reward_threads: int = 8

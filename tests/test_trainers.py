@@ -237,6 +237,7 @@ def test_micro_batches_change_a_step_by_rounding_only(base, tmp_path):
 def test_with_bf16_every_layer_of_a_training_step_computes_in_it(name, base, tmp_path, monkeypatch):
     """As on CUDA, where it is asked for: TRL or a plug-in that goes round accelerate's autocast trains in float32."""
     import torch
+
     from harness_plugins.trl import distill, grpo, metering, sft
 
     for module in (distill, grpo, sft):
@@ -257,6 +258,7 @@ def test_with_bf16_every_layer_of_a_training_step_computes_in_it(name, base, tmp
 
 def test_rollouts_on_cuda_without_vllm_are_transformers(monkeypatch):
     import torch
+
     from harness_plugins.trl import rollouts
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
