@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness import registry
-from harness.engines.machine import has_gpu
+from harness.engines.machine import cuda_build, cuda_problem, has_gpu
 from harness.engines.opening import vllm_problem
 from harness.errors import SandboxError
 from harness.protocols import CodeJob
@@ -38,7 +38,7 @@ def examine() -> list[Finding]:
     cores = len(os.sched_getaffinity(0))
     return [
         Finding("ok", "machine", f"{platform.system()} {platform.machine()}, {cores} cores, {memory:.0f} GB memory"),
-        Finding("ok", "gpu", "NVIDIA") if has_gpu() else Finding("ok", "gpu", "none: everything runs on the CPU"),
+        _gpu(),
         Finding(
             "ok" if free > 2 else "fail", "disk", f"{free:.1f} GB free here" + ("" if free > 2 else "; 2 GB needed")
         ),
@@ -49,6 +49,17 @@ def examine() -> list[Finding]:
         _data(),
         *(Finding("ok", f"{kind}s", ", ".join(registry.names(kind))) for kind in registry.KINDS),
     ]
+
+
+def _gpu() -> Finding:
+    if why := cuda_problem():
+        return Finding("fail", "gpu", why)
+    if not has_gpu():
+        return Finding("ok", "gpu", "none: everything runs on the CPU")
+    if cuda_build() is None:
+        text = "NVIDIA, but torch is a build for CPUs, so everything runs there; set up with HARNESS_PROFILE=cuda"
+        return Finding("warn", "gpu", text)
+    return Finding("ok", "gpu", "NVIDIA")
 
 
 def _packages() -> list[Finding]:

@@ -3,12 +3,46 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 
 def has_gpu() -> bool:
     """Whether the NVIDIA driver shows a device. Imports no torch."""
     return Path("/dev/nvidiactl").exists()
+
+
+@cache
+def cuda_problem() -> str | None:
+    """Why a torch that is built for CUDA finds no GPU, with what to do; None: it finds one, or is a build for CPUs.
+
+    Also None if the user hid all GPUs. torch itself only warns, and then trains on the CPU. Imports no torch.
+    """
+    if (built_for := cuda_build()) is None or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return None
+    tried = subprocess.run(
+        [sys.executable, "-c", "import torch; torch.cuda.init()"], capture_output=True, text=True, check=False
+    )
+    if tried.returncode == 0:
+        return None
+    why = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
+    return (
+        f"torch is built for CUDA {built_for} and finds no GPU: {why}. Update the NVIDIA driver (CUDA 13 needs R580 or "
+        "newer; `nvidia-smi` shows yours), or set CUDA_VISIBLE_DEVICES= (empty) to run on the CPU"
+    )
+
+
+def cuda_build() -> str | None:
+    """The CUDA version that the installed torch is built for; None: it is a build for CPUs, or is not installed."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    found = re.search(r"^cuda\b.*= '([\d.]+)'", Path(spec.origin).with_name("version.py").read_text(), re.MULTILINE)
+    return found[1] if found else None
 
 
 _TINY = 20_000_000  # weights; threads make no smaller model faster, and on a busy machine they wait for each other

@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from harness import registry
+from harness.engines.machine import cuda_problem
 from harness.engines.requests import StartError
 from harness.errors import BadConfig, BadPlugin, EngineError, UnknownName, boundary
 from harness.protocols import Engine, InstalledEngine
@@ -24,8 +25,10 @@ def open_engine(name: str, notify: Callable[[str], None], options: Mapping[str, 
     """The engine of that name, not started yet; notify gets messages for the user, as they arise.
 
     "auto": vLLM, or transformers if vLLM cannot run. options: fields of the engine's Config, as text. Raises
-    `UnknownName`, `BadConfig` for an option, and `BadPlugin` if it does not describe itself as its contract asks.
+    `UnknownName`, `BadConfig` for an option, `BadPlugin` if it does not describe itself as its contract asks, and
+    `EngineError` if it would run on the CPU although torch was installed for GPUs.
     """
+    _refuse_cuda_without_gpu(name)
     if name == "auto":
         return AutoEngine(notify, options or {})
     kind, config = _configured(name, options or {})
@@ -38,9 +41,18 @@ def open_engine(name: str, notify: Callable[[str], None], options: Mapping[str, 
 
 
 def check_engine(name: str) -> None:
-    """Raise `UnknownName` for an engine that is not installed, `BadConfig` for one that cannot do without options."""
+    """Raise `UnknownName` for an engine that is not installed, `BadConfig` for one that cannot do without options.
+
+    And `EngineError` for one that would run on the CPU although torch was installed for GPUs.
+    """
+    _refuse_cuda_without_gpu(name)
     if name != "auto":
         _configured(name, {})
+
+
+def _refuse_cuda_without_gpu(name: str) -> None:
+    if name in ("auto", "vllm", "transformers") and (why := cuda_problem()):
+        raise EngineError(why)
 
 
 def _configured(name: str, options: Mapping[str, str]) -> tuple[type[InstalledEngine], Any]:
