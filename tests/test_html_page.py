@@ -581,4 +581,4 @@ def test_the_page_of_a_real_board_shows_every_row(show):
     facts = json.loads((ROOT / "leaderboards" / "pico.json").read_text(encoding="utf-8"))
     here = show(facts, {}, of={})
     assert names(here) == [row["name"] for row in facts["rows"]]
-    assert here.texts("#ranking tbody tr:nth-child(2) .number")[0] == "85.1"
+    assert here.texts("#ranking tbody tr:nth-child(2) .number")[0] == f"{100 * facts['rows'][1]['strict']['value']:.1f}"
