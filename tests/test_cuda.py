@@ -58,3 +58,55 @@ def test_a_cuda_build_that_finds_no_gpu_is_an_error_before_anything_starts(name:
 def test_it_is_none_for_a_user_who_hid_the_gpus(cuda_build: Path) -> None:
     done = run(cuda_build, "doctor", CUDA_VISIBLE_DEVICES="")
     assert "finds no GPU" not in done.stdout + done.stderr
+
+
+SEEN = """
+import os, sys
+import harness.engines.machine as machine
+
+machine.cuda_build, machine.cuda_problem = lambda: "13.0", lambda: None
+if "harness.training.stage_process" in sys.orig_argv:
+    with open(os.path.join(os.path.dirname(__file__), "stages"), "a") as file:
+        file.write(os.environ["CUDA_VISIBLE_DEVICES"] + "\\n")
+"""
+RECIPE = f"""
+base = "{pico.BASE}"
+tasks = ["pico_math"]
+budget = {{ amount = 1e9 }}
+dev_items = 4
+"""
+
+
+@pytest.fixture
+def two_gpus(tmp_path: Path) -> Path:
+    """A folder for PYTHONPATH with which our processes take this machine for one set up for GPUs."""
+    (tmp_path / "sitecustomize.py").write_text(SEEN)
+    (tmp_path / "small.toml").write_text(RECIPE)
+    return tmp_path
+
+
+def compare(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    small = ("compare", "--recipe", "small.toml", "--strategies", "sft,noop,sft.lora", "--limit", "2")
+    return run(folder, *small, "--engine", "transformers", *more, CUDA_VISIBLE_DEVICES="4,5")
+
+
+def test_a_dry_run_says_what_each_gpu_does(two_gpus: Path) -> None:
+    assert "2 stages at a time, each on its own: GPU 4 | GPU 5\n" in compare(two_gpus, "--dry-run").stdout
+    alone = "one stage at a time: GPU 4; idle meanwhile: 5 (--jobs uses more)\n"
+    assert alone in compare(two_gpus, "--dry-run", "--jobs", "1").stdout
+    assert "one stage at a time: GPU 4, 5\n" in compare(two_gpus, "--dry-run", "--devices", "2").stdout
+
+
+def test_more_jobs_than_gpus_are_refused_before_anything_is_loaded(two_gpus: Path) -> None:
+    done = compare(two_gpus, "--dry-run", "--jobs", "2", "--devices", "2")
+    assert done.returncode == 2
+    assert "--jobs 2 with --devices 2 needs 4 GPUs, and 2 can be seen (4, 5); give fewer of one" in done.stderr
+
+
+@pytest.mark.slow
+def test_every_stage_sees_a_gpu_of_its_own_alone(two_gpus: Path) -> None:
+    done = compare(two_gpus)
+    assert done.returncode == 0, done.stderr
+    seen = (two_gpus / "stages").read_text().split()
+    assert len(seen) == 3
+    assert set(seen) == {"4", "5"}

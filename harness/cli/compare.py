@@ -97,7 +97,9 @@ _OF_A_RUN = (
     click.option("--engine", default="auto", show_default=True, help="vllm, transformers, or auto."),
     click.option("--limit", type=click.IntRange(min=1), help="Evaluate only the first N items of each task."),
     click.option(
-        "--jobs", type=click.IntRange(min=1), help="Stages trained at once (default: 1 with a GPU, else one per core)."
+        "--jobs",
+        type=click.IntRange(min=1),
+        help="Stages trained at once, each on GPUs of its own (default: all GPUs, else one per core).",
     ),
     click.option(
         "--run", "folder", type=click.Path(file_okay=False, path_type=Path), help="Run folder [default: runs/<recipe>]."
@@ -335,7 +337,7 @@ def _experiment(recipe: Recipe, options: RunOptions, strategies: str, seeds: str
         limit=options.limit,
         train_rows=own.rows if own else None,
         train_source=own.source if own else "the tasks' train split",
-        parallel_stages=options.jobs or _default_jobs(),
+        parallel_stages=options.jobs or _default_jobs(recipe.devices),
         allow_weak_sandbox=options.allow_weak_sandbox,
         report_to=tuple(name for name in split_commas(options.report_to) if name != "none"),
         keep_checkpoints=options.keep_checkpoints,
@@ -359,7 +361,7 @@ def _seeds(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def _default_jobs() -> int:
-    from harness.engines.machine import has_gpu
+def _default_jobs(devices: int) -> int:
+    from harness.engines.machine import gpus
 
-    return 1 if has_gpu() else max(1, len(os.sched_getaffinity(0)))
+    return max(1, len(found) // devices) if (found := gpus()) else max(1, len(os.sched_getaffinity(0)))

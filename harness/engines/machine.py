@@ -6,14 +6,43 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
+
+from harness.errors import BadConfig
 
 
 def has_gpu() -> bool:
     """Whether the NVIDIA driver shows a device. Imports no torch."""
     return Path("/dev/nvidiactl").exists()
+
+
+def gpus() -> tuple[str, ...]:
+    """The GPUs that our processes may use, as CUDA_VISIBLE_DEVICES names them; none with a torch for CPUs."""
+    if cuda_build() is None:
+        return ()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return tuple(map(str, range(len(list(Path("/dev").glob("nvidia[0-9]*"))))))  # CUDA numbers them anew
+    return tuple(takewhile(lambda name: name not in ("", "-1"), visible.split(",")))
+
+
+def gpu_shares(gpus: Sequence[str], n_jobs: int, each: int) -> list[tuple[str, ...]]:
+    """For each of so many jobs at a time its own `each` GPUs; none for all of them without a GPU.
+
+    Raises `BadConfig` if there are not enough.
+    """
+    if not gpus:
+        return [()] * n_jobs
+    if n_jobs * each > len(gpus):
+        raise BadConfig(
+            f"--jobs {n_jobs} with --devices {each} needs {n_jobs * each} GPUs, and {len(gpus)} can be seen "
+            f"({', '.join(gpus)}); give fewer of one"
+        )
+    return [tuple(gpus[job * each : (job + 1) * each]) for job in range(n_jobs)]
 
 
 @cache

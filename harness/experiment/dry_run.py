@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.checkpoints import matmul_params
-from harness.engines.machine import threads
+from harness.engines.machine import gpu_shares, gpus, threads
 from harness.experiment.plan import Experiment, open_models
 from harness.statistics import intervals
 from harness.training import strategies
@@ -69,7 +69,18 @@ def _stages(plan: Experiment) -> Iterator[str]:
         seeds = f"seed {plan.seeds[0]}" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds"
         yield f"train {strategy.name}, {seeds}: " + ", then ".join(parts)
     trained = sum(share for prefix in done for _, share in prefix[-1:])
+    yield from _gpus(plan)
     yield f"training in all: {trained * len(plan.seeds):.3g} {total.unit}, shared stages once"
+
+
+def _gpus(plan: Experiment) -> Iterator[str]:
+    """What each GPU does, if there is one."""
+    if found := gpus():
+        shares = gpu_shares(found, plan.parallel_stages, plan.recipe.devices)
+        each = " | ".join(f"GPU {', '.join(share)}" for share in shares)
+        idle = [name for name in found if name not in {of for share in shares for of in share}]
+        many = f"{len(shares)} stages at a time, each on its own" if len(shares) > 1 else "one stage at a time"
+        yield f"{many}: {each}" + (f"; idle meanwhile: {', '.join(idle)} (--jobs uses more)" if idle else "")
 
 
 def _time(plan: Experiment, base: Checkpoint) -> Iterator[str]:

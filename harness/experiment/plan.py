@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness import registry
 from harness.checkpoints import vocabulary_difference
+from harness.engines.machine import gpu_shares, gpus
 from harness.engines.model_folder import open_model
 from harness.engines.opening import check_engine
 from harness.errors import BadConfig, UnknownName
@@ -95,6 +96,7 @@ def check_plan(plan: Experiment) -> None:
         if find_spec(WATCHERS[name]) is None:
             raise BadConfig(f"--report-to {name} needs a package that is not installed: pip install {WATCHERS[name]}")
     check_engine(plan.engine)
+    gpu_shares(gpus(), plan.parallel_stages, plan.recipe.devices)
     unit = plan.recipe.budget.unit
     for name, trainer in plan.trainers():
         resolve_config(name, plan.recipe.trainers.get(name, {}))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 
 from harness import registry
 from harness.board.fact_sentences import traces_text
+from harness.engines.machine import gpu_shares, gpus
 from harness.errors import DataError
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.job import grader_version
@@ -115,8 +118,11 @@ def _traces(context: RunContext) -> Traces:
 def train_all(context: RunContext, strategy_runs: Sequence[StrategyRun], material: Materials) -> list[TrainedRun]:
     """Train all stages of all runs, in order; `parallel_stages` runs at once. The first failure stops the rest."""
     locks = _Locks()
+    free = queue.SimpleQueue[tuple[str, ...]]()  # as many as there are threads
+    for share in gpu_shares(gpus(), context.plan.parallel_stages, context.plan.recipe.devices):
+        free.put(share)
     with ThreadPoolExecutor(max_workers=context.plan.parallel_stages, thread_name_prefix="train") as pool:
-        futures = [pool.submit(_train, context, material, strategy_run, locks) for strategy_run in strategy_runs]
+        futures = [pool.submit(_train, context, material, strategy_run, locks, free) for strategy_run in strategy_runs]
         try:
             return [future.result() for future in futures]
         except BaseException:
@@ -137,7 +143,23 @@ class _Locks:
             return self._locks.setdefault(key, threading.Lock())
 
 
-def _train(context: RunContext, material: Materials, strategy_run: StrategyRun, locks: _Locks) -> TrainedRun:
+@contextmanager
+def _taken(free: queue.SimpleQueue[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """GPUs that nobody else uses meanwhile."""
+    share = free.get()
+    try:
+        yield share
+    finally:
+        free.put(share)
+
+
+def _train(
+    context: RunContext,
+    material: Materials,
+    strategy_run: StrategyRun,
+    locks: _Locks,
+    free: queue.SimpleQueue[tuple[str, ...]],
+) -> TrainedRun:
     """Train the stages of one run in order, each from the checkpoint of the previous one.
 
     If a stage spends more or less than its share, the next one gets less or more.
@@ -155,8 +177,8 @@ def _train(context: RunContext, material: Materials, strategy_run: StrategyRun, 
         settings = StageSettings(spec.trainer, config, names, strategy_run.seed, budget, place.devices)
         stage = plan_stage(settings, parent, source)
         label = f"train {strategy_run.label}" + (f", stage {number} ({spec.trainer})" if len(stages) > 1 else "")
-        with context.progress.step(label, 10.0 * spec.share) as tick, locks[stage.key]:
-            result = run_stage(stage, parent, source, place, tick, context.stopping)
+        with context.progress.step(label, 10.0 * spec.share) as tick, locks[stage.key], _taken(free) as share:
+            result = run_stage(stage, parent, source, replace(place, gpus=share), tick, context.stopping)
         results.append(result)
         if result.status != "done":
             context.progress.say(f"{label} ended early: {result.status}: {result.why}")

@@ -86,13 +86,15 @@ class StageEnvironment:
 
     folder: `stages/` and `shared/` are made in it. report_to: transformers' names of places to watch training.
     n_parallel: stages that run at a time, and share the processor's cores; as on another machine, sums over another
-    number of threads differ in their last bits.
+    number of threads differ in their last bits. gpus: those that the stage sees, as CUDA_VISIBLE_DEVICES names them;
+    none: all that there are.
     """
 
     folder: Path
     devices: int = 1
     report_to: tuple[str, ...] = ()
     n_parallel: int = 1
+    gpus: tuple[str, ...] = ()
 
 
 def resolve_config(trainer: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,7 +160,10 @@ def run_stage(
     }
     write_json(home / "stage.json", order)
     n_threads = threads(matmul_params(parent.path), place.n_parallel * stage.devices)
-    _run(home, stage.devices, n_threads, progress, stopping)
+    environment = {"OMP_NUM_THREADS": str(n_threads), **os.environ}
+    if place.gpus:  # transformers trains on all that it sees, and TRL refuses more than it was started for
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(place.gpus)
+    _run(home, stage.devices, environment, progress, stopping)
     if not (home / "result.json").exists():
         enough_space(home, 10_000_000)  # a full disk is the likelier story than the trainer's own
         raise TrainerError(_failure(stage, home))
@@ -178,17 +183,20 @@ def read_result(home: Path) -> StageResult:
 
 
 def _run(
-    home: Path, devices: int, n_threads: int, progress: Callable[[float, str], None], stopping: threading.Event
+    home: Path,
+    devices: int,
+    environment: Mapping[str, str],
+    progress: Callable[[float, str], None],
+    stopping: threading.Event,
 ) -> None:
     """Run the stage's process to its end, whatever that is, or until we are told to stop."""
     environment = {
-        **os.environ,
+        **environment,
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",
         "TENSORBOARD_LOGGING_DIR": str(home / "tensorboard"),
     }
-    environment.setdefault("OMP_NUM_THREADS", str(n_threads))
     with (home / "log.txt").open("ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", *_module(devices), str(home)],
