@@ -25,6 +25,7 @@ from harness.graders.statements import MAX_TEXT
 
 TESTS = Path(__file__).parent
 CASES = yaml.safe_load((TESTS / "tasks" / "math_answers.yaml").read_text(encoding="utf-8"))
+SLACK = 4  # seconds that a busy machine may take for all but the limit itself
 HARD = (r"\frac{1}{1+\sqrt{2}}", r"\sqrt{2}-1")  # equal, and only algebra can tell
 ENDLESS = r"\prod_{n=1}^{999999999}\sin(n)"
 HOSTILE = {
@@ -151,7 +152,7 @@ def test_a_hostile_answer_costs_its_time_limit_at_most_and_is_wrong(pool, name):
     start = time.monotonic()
     verdict = pool.equal("x^2+7", HOSTILE[name])
     assert verdict.equal is False
-    assert time.monotonic() - start < pool.wall_s + 1
+    assert time.monotonic() - start < pool.wall_s + SLACK
     assert pool.equal(*HARD).equal is True  # and the next one finds a sound worker
     assert not Path("/tmp/pwned").exists()
 
@@ -160,7 +161,7 @@ def test_a_hostile_answer_costs_its_time_limit_at_most_and_is_wrong(pool, name):
 def test_a_hostile_gold_costs_no_more_and_gives_no_right_answer(pool, name):
     start = time.monotonic()
     assert pool.equal(HOSTILE[name], "x^2+7").equal is not True
-    assert time.monotonic() - start < pool.wall_s + 2
+    assert time.monotonic() - start < pool.wall_s + SLACK
 
 
 @pytest.mark.parametrize("name", TEXTS)
