@@ -125,11 +125,12 @@ class VLLMWorker:
             scheduler.max_num_scheduled_tokens = min(scheduler.max_num_scheduled_tokens, tokens)
         self.prove(path)
         self.pack()
+        self.tokenizer = load_tokenizer(path, options.trust_remote_code)
         self._serve(path)
         return self._limit()
 
     def swap(self, path: Path) -> int:
-        """Put another checkpoint of the same architecture into the running engine; returns as `start` does."""
+        """Put another checkpoint of the same architecture and tokenizer into the running engine; returns as `start`."""
         resting = self.engine.is_sleeping()
         if resting:
             self.engine.wake_up(["weights"])
@@ -299,7 +300,6 @@ class VLLMWorker:
 
     def _serve(self, path: Path) -> None:
         self.path = path
-        self.tokenizer = load_tokenizer(path, self.options.trust_remote_code)
         self.stop_ids = stop_ids(path, self.tokenizer)
 
     def _limit(self) -> int:
