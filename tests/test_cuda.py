@@ -91,6 +91,8 @@ def compare(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_dry_run_says_what_each_gpu_does(two_gpus: Path) -> None:
+    recipe = (two_gpus / "small.toml").read_text()  # whose time need not be measured: seconds are its budget
+    (two_gpus / "small.toml").write_text(recipe.replace("amount = 1e9", 'amount = 60, unit = "device_s"'))
     assert "2 stages at a time, each on its own: GPU 4 | GPU 5\n" in compare(two_gpus, "--dry-run").stdout
     alone = "one stage at a time: GPU 4; idle meanwhile: 5 (--jobs uses more)\n"
     assert alone in compare(two_gpus, "--dry-run", "--jobs", "1").stdout

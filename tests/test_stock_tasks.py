@@ -554,6 +554,7 @@ def _but_data(config: Mapping[str, Any]) -> dict[str, Any]:
 # --- equality -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_whole_path_on_vllm_writes_the_files_of_stock_lm_eval(
     stock_at_work: Callable[[], Mapping[str, Stock]], model: Path, tmp_path: Path
 ) -> None:
