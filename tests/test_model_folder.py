@@ -180,11 +180,10 @@ def test_code_in_a_model_folder_runs_only_if_the_user_says_so_by_name_and_that_i
     }
     (folder / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | own))
     asked = [Request("q", (Message("user", "1+1="),), SamplingParams(8))]
-    refused, plain = kind(), kind()
-    with refused, pytest.raises(EngineError, match=r"needs Python code of its own.*trust_remote_code=true"):
+    with kind() as refused, pytest.raises(EngineError, match=r"needs Python code of its own.*trust_remote_code=true"):
         refused.load(open_checkpoint(folder))
     assert not trace.exists()
-    with plain:
+    with TransformersEngine() as plain:  # its greedy replies are vLLM's, token for token
         plain.load(open_checkpoint(full))
         expected = [reply.text for reply in plain.generate(asked)]
     with open_engine(kind.name, print, {"trust_remote_code": "true"}) as engine:
@@ -192,7 +191,7 @@ def test_code_in_a_model_folder_runs_only_if_the_user_says_so_by_name_and_that_i
         assert trace.exists()
         assert [reply.text for reply in engine.generate(asked)] == expected
         assert engine.describe().as_json()["trust_remote_code"] is True
-    assert "trust_remote_code" not in plain.describe().as_json()
+    assert "trust_remote_code" not in kind().describe().as_json()
 
 
 def test_the_tokenizer_can_come_from_elsewhere(full: Path, tmp_path: Path) -> None:

@@ -171,6 +171,7 @@ def test_after_a_stale_swap_a_fresh_engine_is_started_with_a_warning_and_answers
     engine: FaultyEngine, checkpoints: list[Checkpoint], expected: list[dict[str, str]]
 ) -> None:
     said: list[str] = []
+    engine.load(checkpoints[1])
     engine._notify = said.append
     before, swaps = pid(engine), engine.swaps
     engine.load(checkpoints[0])
