@@ -24,11 +24,11 @@ from harness.graders.problems import BadProblem, read_problem
 from harness.sandbox import Sandbox
 
 SLOW = pytest.mark.slow  # minutes: more tests a problem, the same path as the others
-PLUS = {
+PLUS = {  # how many references pass at least, of all and of every sixth, and which may not
     # the test itself unpacks a number, so no program passes
-    "code/humanevalplus/HumanEvalPlus-OriginFmt.jsonl.gz": {"HumanEval/32"},
+    "code/humanevalplus/HumanEvalPlus-OriginFmt.jsonl.gz": (163, 28, {"HumanEval/32"}),
     # answers of 900 MB; about as much work as the limit allows
-    "code/mbppplus/MbppPlus-OriginFmt.jsonl.gz": {"255", "599"},
+    "code/mbppplus/MbppPlus-OriginFmt.jsonl.gz": (376, 61, {"255", "599"}),
 }
 ADD = {
     "task_id": "add",
@@ -293,15 +293,15 @@ def test_rewards_take_what_trl_hands_over(sandbox: Sandbox) -> None:
 
 @pytest.mark.data
 @pytest.mark.parametrize(
-    ("path", "every", "excused"),
+    ("path", "every", "passed", "excused"),
     [
-        ("code/mbpp/mbpp.jsonl.gz", 1, set()),
-        ("code/mbpp/sanitized-mbpp.json", 1, set()),
-        *(pytest.param(path, 6, excused, marks=SLOW) for path, excused in PLUS.items()),
-        *(pytest.param(path, 1, excused, marks=pytest.mark.large) for path, excused in PLUS.items()),
+        ("code/mbpp/mbpp.jsonl.gz", 1, 974, set()),
+        ("code/mbpp/sanitized-mbpp.json", 1, 427, set()),
+        *(pytest.param(path, 6, some, excused, marks=SLOW) for path, (_, some, excused) in PLUS.items()),
+        *(pytest.param(path, 1, all_, excused, marks=pytest.mark.large) for path, (all_, _, excused) in PLUS.items()),
     ],
 )
-def test_the_references_of_the_benchmarks_pass(path: str, every: int, excused: set[str]) -> None:
+def test_the_references_of_the_benchmarks_pass(path: str, every: int, passed: int, excused: set[str]) -> None:
     full = Path(os.environ["HARNESS_DATA"]) / path if "HARNESS_DATA" in os.environ else pytest.skip("no HARNESS_DATA")
     if full.suffix == ".json":
         problems = json.loads(full.read_text(encoding="utf-8"))
@@ -309,11 +309,10 @@ def test_the_references_of_the_benchmarks_pass(path: str, every: int, excused: s
         with gzip.open(full, "rt", encoding="utf-8") as f:
             problems = [json.loads(line) for line in f]
     problems = problems[::every]
-    assert len(problems) > 25
     samples = [{"task_id": p["task_id"], "completion": read_problem(p).reference} for p in problems]
     rows = list(harness.grade(samples, problems=problems, settings=harness.GradeSettings(timeout_s=30.0)))
-    assert len(rows) == len(problems)
     assert {str(r["task_id"]): r["why"] for r in rows if not r["passed"]}.keys() <= excused
+    assert sum(bool(r["passed"]) for r in rows) >= passed
 
 
 @pytest.mark.data

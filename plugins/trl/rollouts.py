@@ -17,7 +17,9 @@ def sampler(rollouts: Literal["auto", "vllm", "transformers"], vllm_memory: floa
 
     Anything else would bias the importance ratio.
     """
-    use_vllm = rollouts == "vllm" or (rollouts == "auto" and torch.cuda.is_available() and _vllm_installed())
+    use_vllm = rollouts == "vllm" or (
+        rollouts == "auto" and torch.cuda.is_available() and find_spec("vllm") is not None
+    )
     _prepare_vllm() if use_vllm else _leave_vllm_out()
     return {
         "temperature": 1.0,
@@ -28,10 +30,6 @@ def sampler(rollouts: Literal["auto", "vllm", "transformers"], vllm_memory: floa
         "vllm_gpu_memory_utilization": vllm_memory,
         "shuffle_dataset": False,
     }
-
-
-def _vllm_installed() -> bool:
-    return find_spec("vllm") is not None
 
 
 def _leave_vllm_out() -> None:
