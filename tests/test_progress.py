@@ -90,6 +90,20 @@ def test_prompts_that_take_half_of_the_time_to_read_are_told_from_replies(slots)
     assert all(abs(spent + left - total) < 0.3 * total for spent, left in late), (total, late)
 
 
+def test_the_time_of_likelihoods_is_known_from_the_start_with_that_of_loading_the_model():
+    clock, n, step, load_s = [100.0], 1600, 13, 20.0  # 13 requests are read in a step, and end there
+    forecast = Forecast(n, 1, lambda: clock[0])
+    clock[0] += load_s
+    forecast.begin()
+    total, continuations = load_s + n / step * 1.3, np.random.default_rng(0).integers(1, 9, n)
+    for first in range(0, n - step, step):
+        clock[0] += 1.3
+        for length in continuations[first : first + step]:
+            forecast.finished(int(length), False)
+        standing = forecast.now([], first + step, n)
+        assert abs(standing.spent_s / standing.fraction - total) < 0.02 * total
+
+
 def test_no_time_is_named_before_anything_can_be_known():
     forecast = Forecast(100, 512, lambda: 10.0)
     assert forecast.now([], 0, 100).left_s is None

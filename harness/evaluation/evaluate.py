@@ -145,15 +145,17 @@ def evaluate(
     """
     found = Evaluation.of(job, checkpoint, engine, graders, home)
     with found.open() as store:
-        missing = store.n_generated < store.n_replies
-        if missing:
-            report(Standing(0, store.n_replies, doing="loading the model"))
-            engine.load(checkpoint)
-            if Evaluation.of(job, checkpoint, engine, graders, home).folder != found.folder:
-                return evaluate(job, engine, checkpoint, graders, home, report)  # the engine fell back to another one
+        missing = store.n_replies - store.n_generated
         if missing or store.n_graded < store.n_items:
+            forecast = Forecast(missing, _most_tokens(job))
+            if missing:
+                report(Standing(0, store.n_replies, doing="loading the model"))
+                engine.load(checkpoint)
+                if Evaluation.of(job, checkpoint, engine, graders, home).folder != found.folder:
+                    return evaluate(job, engine, checkpoint, graders, home, report)  # the engine fell back to another
+            forecast.begin()
             with graders.start(job.task, lambda item: (job.samples[item], store.replies(item))) as batch:
-                _complete(store, batch, job, engine, report)
+                _complete(store, batch, job, engine, forecast, report)
         if lost := store.n_replies - store.n_generated:
             item, part = next(store.missing())
             raise EngineError(
@@ -166,10 +168,9 @@ def evaluate(
     return found
 
 
-def _complete(store: Store, batch: Batch, job: EvalJob, engine: Engine, report: Report) -> None:
+def _complete(store: Store, batch: Batch, job: EvalJob, engine: Engine, forecast: Forecast, report: Report) -> None:
     """Generate what is missing and grade every item as soon as all its replies are there."""
     items = {sample.id: item for item, sample in enumerate(job.samples)}
-    forecast = Forecast(store.n_replies - store.n_generated, _most_tokens(job))
     graded = 0
 
     def tell() -> None:
