@@ -1,20 +1,34 @@
 """The built-in trainers, beside the contract that all keep: losses, costs, refusals, collapse."""
 
+import json
 import math
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
 
+from harness import registry
 from harness.checkpoints import open_checkpoint
+from harness.errors import TrainerError
 from harness.testing import test_trainer_contract as contract
-from harness.testing.training import Given, budget_of, digest, digits, graded, run, series, sums
-from harness.training.run_stage import launcher
-from harness.types import Score, Trained
+from harness.testing.training import Given, budget_of, digest, digits, graded, run, series, snapshots, sums
+from harness.training.run_stage import (
+    Material,
+    StageEnvironment,
+    StageSettings,
+    launcher,
+    plan_stage,
+    resolve_config,
+    run_stage,
+)
+from harness.types import Budget, Score, Trained, TrainRow
+from harness_tasks import pico
 
 base = contract.base  # a fixture
 FULL = ("sft", "kd", "kd.logits", "kd.onpolicy", "rl", "rl.dr_grpo", "rl.dapo", "kd&rl")
@@ -266,33 +280,112 @@ def test_rollouts_on_cuda_without_vllm_are_transformers(monkeypatch):
     assert rollouts.sampler("auto", 0.3)["use_vllm"] is False
 
 
-@pytest.mark.slow
-def test_two_processes_train_together_and_repeat_bit_for_bit(base, tmp_path):
-    names = ("sft", "rl")
+@pytest.fixture(scope="module")
+def two_processes(base, tmp_path_factory):
+    """What two processes left that accelerate started: stages that end well, twice; stages that go wrong in one."""
     code = """
-import os, sys
+import json, os, sys
 from pathlib import Path
-from harness.testing.training import run
+from harness.processes import end_with_parent
+end_with_parent()  # at the time limit only what started them is ended
+from harness.testing.training import Given, digits, graded, run
+from trl import GRPOTrainer, SFTTrainer
+
+base, folder, rank = Path(sys.argv[1]), Path(sys.argv[2]), os.environ["RANK"]
+
+def trained(name, out, given=Given(), **settings):
+    end, meter = run(name, base, out, given, **settings)
+    (out / f"told-{rank}").write_text(f"{end.status}, used {meter.used}, {end.why}")
+
 for attempt in ("one", "two"):
     for name in ("sft", "rl"):
-        out = Path(sys.argv[2]) / attempt / name
-        trained, meter = run(name, Path(sys.argv[1]), out)
-        (out / f"used-{os.environ['RANK']}").write_text(str(meter.used))
+        trained(name, folder / attempt / name)
+
+def infinite_in_one(compute_loss):
+    def after_the_first_snapshot(self, *args, **kwargs):
+        cost = self.budget_callback.out / "snapshots" / "025" / "cost.json"
+        after = cost.exists() and self.state.global_step > json.loads(cost.read_text())["steps"]
+        return compute_loss(self, *args, **kwargs) * (float("inf") if rank == "1" and after else 1)
+    return after_the_first_snapshot
+
+for name, trainer in (("sft", SFTTrainer), ("rl", GRPOTrainer)):
+    compute_loss = trainer.compute_loss
+    trainer.compute_loss = infinite_in_one(compute_loss)
+    trained(name, folder / "infinite" / name)
+    trainer.compute_loss = compute_loss
+given = Given(judge=graded(lambda row, text: 0.0 if rank == "1" else digits(row, text)), budget=5_000.0)
+trained("rl", folder / "silent" / "rl", given, patience=2)
 """
-    (tmp_path / "both.py").write_text(code)
-    command = [sys.executable, "-m", *launcher(2), tmp_path / "both.py", base, tmp_path]
+    folder = tmp_path_factory.mktemp("two_processes")
+    (folder / "both.py").write_text(code)
+    command = [sys.executable, "-m", *launcher(2), folder / "both.py", base, folder]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    # the time limit is for processes that wait for each other, on a busy machine
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def _told(out):
+    """Status, budget used and reason: the same in both processes."""
+    one, other = ((out / f"told-{rank}").read_text() for rank in (0, 1))
+    assert one == other
+    return one
+
+
+@pytest.mark.slow
+def test_two_processes_train_together_and_repeat_bit_for_bit(base, two_processes):
+    names = ("sft", "rl")
     found = []
     for attempt in ("one", "two"):
-        found.append({name: digest(Trained(tmp_path / attempt / name / "work" / "final")) for name in names})
+        found.append({name: digest(Trained(two_processes / attempt / name / "work" / "final")) for name in names})
         for name in names:
-            used = [(tmp_path / attempt / name / f"used-{rank}").read_text() for rank in (0, 1)]
-            assert len(set(used)) == 1, "the processes count differently"
+            assert _told(two_processes / attempt / name).startswith("done, used ")
     assert found[0] == found[1]
     assert len({*found[0].values(), open_checkpoint(base).digest}) == 3
-    assert series(tmp_path / "one" / "sft", "loss")[-1] < 0.7 * series(tmp_path / "one" / "sft", "loss")[0]
+    losses = series(two_processes / "one" / "sft", "loss")
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_in_one_of_two_processes_ends_both_as_collapsed_with_sound_weights(two_processes):
+    for name in ("sft", "rl"):
+        out = two_processes / "infinite" / name
+        trained = Trained(out / "work" / "final")
+        before = json.loads((out / "work" / "snapshots" / "025" / "cost.json").read_text())["steps"]
+        assert re.fullmatch(rf"collapsed, used .*, loss is not finite after step {before + 1}", _told(out))
+        assert snapshots(trained) == {"025": digest(trained)}
+
+
+@pytest.mark.slow
+def test_rollouts_without_variance_in_one_of_two_processes_are_no_collapse(two_processes):
+    assert re.fullmatch("done, used .*, ", _told(two_processes / "silent" / "rl"))
+
+
+@pytest.mark.slow
+def test_a_grader_that_fails_in_one_of_two_processes_fails_the_stage_with_its_reason(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("""
+import os
+
+if os.environ.get("RANK") == "1":
+    from harness_tasks.pico.math import PicoMath
+
+    def score(self, sample, text, runner):
+        raise OSError("the grader of one process failed")
+
+    PicoMath.score = score
+""")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    task = registry.make_task("pico_math")
+    material = Material([TrainRow(task.name, sample) for sample in task.samples("train")[:8]])
+    few = {"prompts_per_step": 2, "group_size": 4, "micro_batch": 4, "max_tokens": 8, "max_clipped": 1.0}
+    names = (f"{task.name}@{task.version}",)
+    settings = StageSettings("rl", resolve_config("rl", few), names, 0, Budget(1e4, "tokens"), devices=2)
+    parent = open_checkpoint(pico.BASE)
+    stage = plan_stage(settings, parent, material)
+    place = StageEnvironment(tmp_path, devices=2)
+    with pytest.raises(TrainerError, match="trainer 'rl', seed 0: OSError: the grader of one process failed\n"):
+        run_stage(stage, parent, material, place, lambda *_: None, threading.Event())
 
 
 @pytest.mark.slow

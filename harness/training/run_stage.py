@@ -159,6 +159,7 @@ def run_stage(
         "report_to": place.report_to,
     }
     write_json(home / "stage.json", order)
+    (home / "error.json").unlink(missing_ok=True)  # of an earlier attempt
     n_threads = threads(matmul_params(parent.path), place.n_parallel * stage.devices)
     environment = {"OMP_NUM_THREADS": str(n_threads), **os.environ}
     if place.gpus:  # transformers trains on all that it sees, and TRL refuses more than it was started for

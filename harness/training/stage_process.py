@@ -26,19 +26,17 @@ from harness.types import Checkpoint, Score, Stage, Trained, TrainRow
 def main(home: Path) -> int:
     """Train the stage described in `home`; result.json on success, error.json with the reason otherwise.
 
-    With several devices this runs once for each; the first alone writes what others read.
+    With several devices this runs once for each; the first alone writes the result. The first to fail gives the reason:
+    the launcher ends all others then, or they fail because they have lost the connection to it.
     """
     end_with_parent()  # a stage never outlives the run that started it
     leave_out_scikit_learn()
-    first = int(os.environ.get("RANK", "0")) == 0
-    if first:
-        (home / "error.json").unlink(missing_ok=True)
     try:
-        _train(home, first)
+        _train(home, first=int(os.environ.get("RANK", "0")) == 0)
     except Exception as error:
         traceback.print_exc()
         why = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
-        if first or not (home / "error.json").exists():
+        if not (home / "error.json").exists():
             write_json(home / "error.json", {"why": why})
         return 1
     return 0

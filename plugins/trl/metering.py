@@ -122,7 +122,7 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc]
         self.meter, self.order, self.warmup = meter, order, warmup
         self.losses = losses or LossWatch()
         self.rollouts: RolloutWatch | None = None
-        self.tokens = self.trained = 0
+        self.tokens = self.trained = self.unsound = 0  # of this process in this step; unsound: losses not finite
         self.lr = 0.0
         self.free = meter.budget.amount - meter.used  # a stage may begin with its teacher's traces charged
         self.begun = self.saved = 0.0  # `share` when the step began, and when a checkpoint was last saved
@@ -167,22 +167,27 @@ class BudgetCallback(TrainerCallback):  # type: ignore[misc]
             watch.restore(state[name])
         self.begun = self.saved = self.share
 
-    def count(self, mask: torch.Tensor, trained: torch.Tensor) -> None:
-        """Count a micro-batch: real tokens, and tokens in the loss."""
+    def count(self, mask: torch.Tensor, trained: torch.Tensor, loss: torch.Tensor) -> None:
+        """Count a micro-batch: real tokens, tokens in the loss, and whether the loss is finite."""
         self.tokens += int(mask.sum())
         self.trained += int(trained.sum())
+        self.unsound += int(not torch.isfinite(loss).all())
 
     def on_step_begin(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
         self._step.enter_context(self.meter.phase("train"))
 
     def on_pre_optimizer_step(self, args: Any, state: Any, _control: Any, **kwargs: Any) -> None:
-        optimizer, model = kwargs["optimizer"], kwargs["model"]
+        """Charge the step, unless training has collapsed: what one process saw is summed, so that all raise or none."""
+        optimizer, model, step = kwargs["optimizer"], kwargs["model"], state.global_step
+        tokens, trained, unsound = self.total(self.tokens, self.trained, self.unsound)
+        self.tokens = self.trained = self.unsound = 0
+        if unsound:
+            raise Collapsed(f"loss is not finite after step {step}", step - 1)
+        # gradients are already means over all processes
         bad = [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.sum().isfinite()]
         if bad:
-            step = state.global_step
             raise Collapsed(f"gradient of {bad[0]} (and {len(bad) - 1} more) not finite at step {step + 1}", step - 1)
-        self.meter.train(*self.total(self.tokens, self.trained))
-        self.tokens = self.trained = 0
+        self.meter.train(tokens, trained)
         end = min(self.share, 1.0)
         self.lr = args.learning_rate * lr_share((self.begun + end) / 2, self.warmup)
         for group in optimizer.param_groups:
@@ -243,11 +248,9 @@ class Metered:
         """Write no model card: checkpoints serve to resume, and the final folder keeps the parent's files."""
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        self.budget_callback.count(*self.masks(inputs))
+        masks = self.masks(inputs)
         loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
-        if not torch.isfinite(loss[0] if isinstance(loss, tuple) else loss).all():
-            step = self.state.global_step  # type: ignore[attr-defined]
-            raise Collapsed(f"loss is not finite after step {step}", step - 1)
+        self.budget_callback.count(*masks, loss[0] if isinstance(loss, tuple) else loss)
         return loss
 
     def masks(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -332,18 +335,22 @@ def fit(trainer: Any, callback: BudgetCallback, parent: Checkpoint, out: Path) -
         callback.restore(start)
         log.info("going on from %s", start)
     status: Status = "done"
-    why = ""
+    why, since = "", -1
     try:
         if not callback.meter.exhausted:
             trainer.train(resume_from_checkpoint=str(start) if start else None)
-        model = trainer.accelerator.unwrap_model(trainer.model)
-    except (Collapsed, Refused) as end:
-        status, why = ("collapsed" if isinstance(end, Collapsed) else "refused"), str(end)
-        model = restored(parent, _sound(out, end.since) if isinstance(end, Collapsed) else None)
+    except Collapsed as end:
+        status, why, since = "collapsed", str(end), end.since
+    except Refused as end:
+        status, why = "refused", str(end)
     finally:
         callback.close()
     final = out / "final"
     if trainer.accelerator.is_main_process:
+        if status == "done":
+            model = trainer.accelerator.unwrap_model(trainer.model)
+        else:
+            model = restored(parent, _sound(out, since) if status == "collapsed" else None)
         save_weights(model, parent, final)
         write_json(out / "finished.json", {"meter": callback.meter.state(), "status": status, "why": why})
         shutil.rmtree(out / "resume", ignore_errors=True)
