@@ -21,6 +21,7 @@ HarnessError                 1  anything below, shown without a traceback
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -106,3 +107,10 @@ def boundary(kind: type[HarnessError], who: str) -> Iterator[None]:
         raise
     except Exception as cause:
         raise kind(f"{who}: {type(cause).__name__}: {cause}") from cause
+
+
+def hub_advice() -> str:
+    """What to do if the Hugging Face hub cannot be reached: what was set against it, else a look at the network."""
+    offline = os.environ.get("HF_HUB_OFFLINE", "")
+    is_set = offline.upper() in ("1", "ON", "YES", "TRUE")  # as the hub's library reads it
+    return f"unset HF_HUB_OFFLINE (it is {offline!r})" if is_set else "check the network"

@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template, TemplateError
 from jinja2.environment import TemplateExpression
 
-from harness.errors import DataError, UnknownSplit
+from harness.errors import DataError, UnknownSplit, hub_advice
 from harness.graders.code import CODE_VERSION, score_code
 from harness.graders.literal import LITERAL_VERSION, score_literal
 from harness.graders.math import MATH_VERSION, score_math
@@ -229,8 +229,7 @@ class StaticTask(Task):
         except Exception as error:
             raise DataError(
                 f"task {self.name!r}: cannot load {hub.path!r} from the Hugging Face hub ({type(error).__name__}: "
-                f"{str(error)[:200]}). Set HARNESS_DATA to a folder that holds {file}, or unset "
-                f"HF_HUB_OFFLINE (it is {os.environ.get('HF_HUB_OFFLINE', 'unset')!r}) and check the network"
+                f"{str(error)[:200]}). Set HARNESS_DATA to a folder that holds {file}, or {hub_advice()}"
             ) from error
         return [DataRow(f"{hub.path} on the hub, {hub.split} row {i}", dict(row)) for i, row in enumerate(rows)]
 

@@ -22,7 +22,7 @@ import yaml
 from factories import harness, overlaps
 
 from harness import registry
-from harness.errors import BadConfig, DataError, UnknownSplit
+from harness.errors import BadConfig, DataError, UnknownSplit, hub_advice
 from harness.graders.code import CODE_VERSION
 from harness.graders.literal import LITERAL_VERSION
 from harness.graders.math import MATH_VERSION
@@ -218,8 +218,18 @@ def test_without_data_and_hub_the_error_names_both_ways(tmp_path: Path) -> None:
     )
     last = ran.stderr.strip().splitlines()[-1]
     assert last.startswith("harness.errors.DataError: task 'gsm8k': cannot load 'openai/gsm8k'")
-    assert "Set HARNESS_DATA to a folder that holds math/gsm8k/test.jsonl.gz" in last
-    assert "HF_HUB_OFFLINE (it is '1')" in last
+    assert last.endswith(
+        "Set HARNESS_DATA to a folder that holds math/gsm8k/test.jsonl.gz, or unset HF_HUB_OFFLINE (it is '1')"
+    )
+
+
+def test_a_hub_that_cannot_be_reached_is_not_blamed_on_a_setting_that_was_not_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert hub_advice() == "check the network"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "true")
+    assert hub_advice() == "unset HF_HUB_OFFLINE (it is 'true')"
 
 
 def test_rows_from_the_hub_are_the_same_items_as_rows_from_files(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

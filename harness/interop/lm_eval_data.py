@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import gzip
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from harness.errors import DataError
+from harness.errors import DataError, hub_advice
 
 
 @dataclass(frozen=True)
@@ -127,8 +126,7 @@ def dataset(task: str, root: str, config: Mapping[str, Any], shots: int, **_: An
         raise DataError(
             f"lm-eval task {task!r}: dataset {name!r} ({kind or 'default'}) cannot be loaded: {here}; the hub: "
             f"{type(cause).__name__}: {str(cause)[:200]}. Put its rows as JSON lines, one file a split, into "
-            f"{folder}/ of a folder that HARNESS_DATA names, or unset HF_HUB_OFFLINE (it is "
-            f"{os.environ.get('HF_HUB_OFFLINE', 'unset')!r}) and check the network"
+            f"{folder}/ of a folder that HARNESS_DATA names, or {hub_advice()}"
         ) from cause
 
 
