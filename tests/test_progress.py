@@ -39,6 +39,23 @@ def test_a_step_that_an_earlier_run_made_says_nothing_of_the_time_that_is_left(m
     assert " 25 % after 0:00, about 0:0" in capsys.readouterr().err  # half of one of two
 
 
+def test_the_time_that_is_left_is_not_told_from_other_steps_while_one_stands_at_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_LOG_EVERY_S", 0.3)
+    monkeypatch.setattr(progress, "_REFRESH_S", 0.05)
+    shown = progress.ShellProgress(total=2.0)
+    with shown.step("evaluate base", 1.0) as tick:
+        tick(0.5, "")
+        time.sleep(1.2)
+    with shown.step("train sft", 1.0) as tick:
+        time.sleep(0.6)
+        tick(0.2, "")
+        time.sleep(0.6)
+    shown.close()
+    lines = [line for line in capsys.readouterr().err.splitlines() if "%" in line]
+    assert {("left" in line) for line in lines if "train sft 0 %" in line} == {False}
+    assert {("left" in line) for line in lines if "train sft 20 %" in line or "evaluate base 50 %" in line} == {True}
+
+
 def test_the_thread_that_shows_progress_ends_with_it():
     shown = progress.ShellProgress(total=1.0)
     shown.close()

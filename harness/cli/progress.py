@@ -20,8 +20,9 @@ class ShellProgress:
 
     def __init__(self, total: float) -> None:
         self._terminal = sys.stderr.isatty()
-        form = "{percentage:3.0f}%|{bar:24}| {elapsed} so far, about {remaining} left | {desc}"
-        self._bar = tqdm(total=total, file=sys.stderr, disable=not self._terminal, bar_format=form, dynamic_ncols=True)
+        self._bar = tqdm(
+            total=total, file=sys.stderr, disable=not self._terminal, bar_format=_bar(""), dynamic_ncols=True
+        )
         self._total, self._finished, self._start = total, 0.0, time.monotonic()
         self._active: dict[str, tuple[float, float, str]] = {}  # step -> weight, fraction, what to show
         self._lock = threading.Lock()
@@ -73,20 +74,29 @@ class ShellProgress:
 
     def _show(self) -> None:
         done = self._finished + sum(weight * fraction for weight, fraction, _ in self._active.values())
+        spent = time.monotonic() - self._start
+        left = f", about {_clock(spent * (self._total - done) / done)} left" if self._can_tell(done) else ""
         names = [
             f"{name} {100 * part:.0f} %" + (f" ({text})" if text else "")
             for name, (_, part, text) in self._active.items()
         ]
         if self._terminal:
-            self._bar.n, self._bar.total = done, self._total
+            self._bar.n, self._bar.total, self._bar.bar_format = done, self._total, _bar(left)
             self._bar.set_description_str(" | ".join(names))
-        elif time.monotonic() - self._last_log > _LOG_EVERY_S - _REFRESH_S:
-            self._last_log = time.monotonic()
-            spent = self._last_log - self._start
-            left = f", about {_clock(spent * (self._total - done) / done)} left" if done > 0.03 * self._total else ""
+        elif self._start + spent - self._last_log > _LOG_EVERY_S - _REFRESH_S:
+            self._last_log = self._start + spent
             print(
                 f"{100 * done / self._total:3.0f} % after {_clock(spent)}{left}: {' | '.join(names)}", file=sys.stderr
             )
+
+    def _can_tell(self, done: float) -> bool:
+        """Whether the time left can be told: not from other steps alone, while one that runs has only begun."""
+        return done > 0.03 * self._total and all(fraction for _, fraction, _ in self._active.values())
+
+
+def _bar(left: str) -> str:
+    """tqdm's format of the bar, with a text about the time left."""
+    return f"{{percentage:3.0f}}%|{{bar:24}}| {{elapsed}} so far{left} | {{desc}}"
 
 
 def _clock(seconds: float) -> str:
