@@ -113,5 +113,5 @@ def test_a_board_of_choices_by_likelihood_has_one_score_and_no_column_of_form() 
     assert "| Model | Score % |\n" in text
     assert "**Score**: by the task's own metric (lm-eval 0.4.13, acc), over the likelihoods of given texts" in text
     assert "about form" not in text
-    assert "| Strategy | Task | Score % | n | Scored | Errors | Score % by level |" in text
+    assert "| Model | Task | Score % | n | Scored | Errors | Score % by level |" in text
     assert not any(word in text for word in ("Strict", "Lenient", "In form", "Cut off", "Unread"))

@@ -202,7 +202,7 @@ def _mean(estimate: Mapping[str, Any]) -> str:
 
 
 def _head(board: Board) -> list[str]:
-    head = ["Strategy" if _trained(board) else "Model"]
+    head = [_kind_of_row(board)]
     head += ["Rank"] if any("rank" in row for row in board.rows) else []
     reads = form.reads_replies(board.rows)
     head += [f"{board.reading.capitalize()} %" if reads else "Score %"]
@@ -271,6 +271,11 @@ def _rank(row: Mapping[str, Any]) -> str:
 def _trained(board: Board) -> bool:
     """Whether the board compares strategies (a board of `harness eval` shows one model)."""
     return any(row["role"] == "strategy" for row in board.rows)
+
+
+def _kind_of_row(board: Board) -> str:
+    """What a row is, as the head of its column."""
+    return "Strategy" if _trained(board) else "Model"
 
 
 def _flops(cost: Mapping[str, float] | None) -> str:
@@ -442,7 +447,7 @@ def _task_table(board: Board) -> list[str]:
                 faulty = f"{task} without {sound['n_defects']} items known to be faulty"
                 shares = [tables.percent(sound[key]) if key in sound else "–" for key in scores]
                 rows.append([name, faulty, *shares, str(sound["n"]), *["–"] * len(ends)])
-    return tables.table(["Strategy", "Task", *scores.values(), *ends.values(), by_level], rows)
+    return tables.table([_kind_of_row(board), "Task", *scores.values(), *ends.values(), by_level], rows)
 
 
 def fold(title: str, lines: Sequence[str]) -> list[str]:
