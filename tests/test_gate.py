@@ -541,6 +541,21 @@ def test_a_margin_too_small_to_test_is_refused_unless_insisted_on():
         plan.plan(base, settings(0.0), None, {"u": 3.0})
 
 
+def test_a_baseline_that_scores_less_than_can_be_tested_is_told_what_helps():
+    weak = per_item("weak", [1] * 10 + [0] * 154)
+    with pytest.raises(UsageError) as caught:
+        plan.plan(weak, settings(0.0), None, {})
+    assert str(caught.value) == (
+        "the smallest margin that this many items can test is 8.7 points for t, which is larger than the baseline's own "
+        "strict score (6.1), so losing all of it would pass; use more items, more samples per item, or leave the task "
+        "out; 20 % of the items are assumed to be answered differently, and two checkpoints with this score differ on "
+        "12.2 % at most: --discordance 0.122 or less"
+    )
+    assert plan.plan(weak, settings(0.0), None, {}, discordance=0.08).settings.margin == 5.5
+    with pytest.raises(UsageError, match=r"a margin of 9 points for t is larger .* or leave the task out$"):
+        plan.plan(weak, settings(0.0), 9.0, {})
+
+
 def test_more_samples_per_item_make_a_smaller_margin_testable():
     rng = random.Random(1)
     margins = {}

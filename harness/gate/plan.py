@@ -81,16 +81,33 @@ def plan(
         overall = _margin(tasks[0], margins.get(tasks[0], margin), together, settings, underpowered)
     weights = _weights(sizes, settings)
     score = sum(weights[task] * means[task] for task in tasks)
-    for name, points, reached in [(PRIMARY, overall, score), *((task, found[task], means[task]) for task in found)]:
-        if points >= reached:
+    whole = PRIMARY if found else tasks[0]
+    asked = {whole: margin, **margins}
+    for name, points, mean in [(whole, overall, score), *((task, found[task], means[task]) for task in found)]:
+        if points >= mean:
+            what, fewer = f"a margin of {points:g} points for {name}", ""
+            if asked.get(name) is None:
+                what = f"the smallest margin that this many items can test is {points:g} points for {name}, which"
+                fewer = _fewer(mean, discordance)
             raise UsageError(
-                f"a margin of {points:g} points for {name} is larger than the baseline's own {settings.reading} score "
-                f"({reached:.1f}), so losing all of it would pass; use more items, or leave the task out"
+                f"{what} is larger than the baseline's own {settings.reading} score ({mean:.1f}), so losing all of it "
+                f"would pass; use more items, more samples per item, or leave the task out{fewer}"
             )
     agreed = replace(settings, margin=overall, margins=found)
     parts += [Part(task, sizes[task], found.get(task, overall), errors[task]) for task in tasks]
     within = _within(baseline, settings) if baseline.samples > 1 else None
     return SampleSizePlan(agreed, tuple(parts), baseline.samples, discordance, within, baseline.tokens_per_reply)
+
+
+def _fewer(mean: float, discordance: float) -> str:
+    """A hint if more items are assumed to differ than can, between two checkpoints with this score in percent."""
+    most = 2 * min(mean, 100 - mean)
+    if most >= 100 * discordance:
+        return ""
+    return (
+        f"; {100 * discordance:g} % of the items are assumed to be answered differently, and two checkpoints with this "
+        f"score differ on {most:.1f} % at most: --discordance {most / 100:.3f} or less"
+    )
 
 
 def _margin(task: str, asked: float | None, error: float, settings: Settings, underpowered: bool) -> float:
