@@ -307,11 +307,15 @@ class Stage:
     budget: Budget
     versions: Mapping[str, str]  # packages that can change the result
     devices: int = 1
+    deterministic: bool = False  # whether torch was kept to algorithms that repeat bit for bit
 
     @property
     def key(self) -> str:
-        """Hex SHA-256 of all fields."""
-        return sha256_of(asdict(self))
+        """Hex SHA-256 of all fields; `deterministic` only if it is asked for: all else has the key it always had."""
+        fields_of = asdict(self)
+        if not self.deterministic:
+            del fields_of["deterministic"]
+        return sha256_of(fields_of)
 
 
 @dataclass(frozen=True)

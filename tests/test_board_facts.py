@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
-from factories import every_fact
+from factories import changed, every_fact, record
 
 from harness.board import fact_sentences
 from harness.board.facts import (
@@ -21,6 +21,8 @@ from harness.engines.scripted import ScriptedEngine
 from harness.errors import DataError
 from harness.evaluation.job import job
 from harness.evaluation.task_facts import task_facts
+from harness.experiment.facts import n_differing
+from harness.records.columns import Columns
 from harness.records.test_set_log import EvaluationLog, LoggedEvaluation
 from harness.registry import make_task
 from harness.types import Sampling
@@ -48,6 +50,7 @@ SAID = {
     "graders": "t 1, grader number-1",
     "sandbox": "T1, none needed",
     "devices": "2",
+    "deterministic": "in every stage",
     "versions": "trl 1.16.0",
     "runs": "runs/a, runs/b",
 }
@@ -85,6 +88,10 @@ def test_facts_and_notes_are_the_same_after_json():
     [
         (Note("limited", limit=7), "Only the first 7 items of each task were used (--limit): not a result to quote."),
         (Note("engine fallback", engine="x"), "vLLM could not be used on this machine; replies come from x."),
+        (
+            Note("replies do not repeat", differing=3, of=1430),
+            "`noop`, which trains nothing, differs from the base in 3 of 1,430 replies: the same weights do not give",
+        ),
         (Note("prompts not recorded"), "The prompts are not recorded: that they were the same rests on"),
     ],
 )
@@ -105,6 +112,13 @@ def test_a_task_records_its_split_its_limit_and_how_replies_were_drawn(tmp_path)
     assert task_facts(job(part.task, "dev"), log, engine).limit is None
     elsewhere = replace(engine, sampling={"as recorded": "solutions"})
     assert task_facts(part, log, elsewhere).decoding == Decoding(other={"as recorded": "solutions"})
+
+
+def test_replies_differ_in_a_verdict_or_in_length():
+    replies = [record(f"t/test/{i}", value) for i, value in enumerate((1, 0, None, 1))]
+    again = [replies[0], record("t/test/1", 1), replies[2], changed(replies[3], n_tokens=replies[3].reply.n_tokens + 1)]
+    assert n_differing(Columns.of(replies), Columns.of(replies)) == 0
+    assert n_differing(Columns.of(replies), Columns.of(again)) == 2
 
 
 def test_settings_that_differ_between_replies_are_not_recorded_as_one():

@@ -208,6 +208,8 @@ def test_doctor_tells_engine_sandbox_and_what_is_missing(tmp_path):
     assert "is not a folder" in findings["data"]["text"]
     assert findings["engine"]["text"].startswith("vllm will be used")
     assert findings["sandbox"]["text"].startswith("T1")
+    promises = ("same seed", "resume", "noop", "swap", "16 bits")
+    assert [findings[name]["state"] for name in promises] == ["ok"] * 5  # on a CPU
     assert harness("doctor", cwd=tmp_path, HARNESS_DATA=str(tmp_path)).returncode == 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from factories import HARNESS
 
+from harness.cli import doctor
 from harness_tasks import pico
 
 TOO_OLD = "The NVIDIA driver on your system is too old (found version 12040)."
@@ -55,19 +56,31 @@ def test_a_cuda_build_that_finds_no_gpu_is_an_error_before_anything_starts(name:
     assert not list(cuda_build.glob("runs/**/records-*"))
 
 
+def test_what_nobody_showed_to_hold_on_a_gpu_is_said_to_be_unproven() -> None:
+    found = {finding.what: finding for finding in doctor.promises(on_gpu=True)}
+    assert [found[what].state for what in ("same seed", "resume", "noop", "swap")] == [*["unproven"] * 3, "ok"]
+    assert "`--deterministic` keeps torch to algorithms that repeat" in found["same seed"].text
+    assert list(found) == [finding.what for finding in doctor.promises(on_gpu=False)]
+
+
 def test_it_is_none_for_a_user_who_hid_the_gpus(cuda_build: Path) -> None:
     done = run(cuda_build, "doctor", CUDA_VISIBLE_DEVICES="")
     assert "finds no GPU" not in done.stdout + done.stderr
 
 
 SEEN = """
-import os, sys
+import atexit, os, sys
 import harness.engines.machine as machine
 
 machine.cuda_build, machine.cuda_problem = lambda: "13.0", lambda: None
 if "harness.training.stage_process" in sys.orig_argv:
-    with open(os.path.join(os.path.dirname(__file__), "stages"), "a") as file:
-        file.write(os.environ["CUDA_VISIBLE_DEVICES"] + "\\n")
+    def note():
+        torch = sys.modules["torch"]
+        kept = os.environ["CUBLAS_WORKSPACE_CONFIG"], torch.are_deterministic_algorithms_enabled()
+        with open(os.path.join(os.path.dirname(__file__), "stages"), "a") as file:
+            file.write(" ".join(map(str, (os.environ["CUDA_VISIBLE_DEVICES"], *kept))) + "\\n")
+
+    atexit.register(note)
 """
 RECIPE = f"""
 base = "{pico.BASE}"
@@ -106,9 +119,9 @@ def test_more_jobs_than_gpus_are_refused_before_anything_is_loaded(two_gpus: Pat
 
 
 @pytest.mark.slow
-def test_every_stage_sees_a_gpu_of_its_own_alone(two_gpus: Path) -> None:
-    done = compare(two_gpus)
+def test_every_stage_sees_a_gpu_of_its_own_alone_and_repeats_if_asked(two_gpus: Path) -> None:
+    done = compare(two_gpus, "--deterministic")
     assert done.returncode == 0, done.stderr
-    seen = (two_gpus / "stages").read_text().split()
+    seen = (two_gpus / "stages").read_text().splitlines()
     assert len(seen) == 3
-    assert set(seen) == {"4", "5"}
+    assert set(seen) == {"4 :4096:8 True", "5 :4096:8 True"}

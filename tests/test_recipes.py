@@ -47,6 +47,7 @@ def test_defaults_are_filled_and_models_beside_the_file_are_found(tmp_path):
             "unknown rl setting 'learnig_rate': did you mean 'learning_rate'",
         ),
         (GOOD + "[trainers.rl]\nlearning_rate = 'x'\n", "rl.learning_rate must be float like .*, got 'x'"),
+        (GOOD + "deterministic = 1\n", "deterministic must be true or false, got 1"),
         (GOOD + "teaching = { prompts = 0 }\n", "teaching needs prompts >= 1"),
     ],
 )
@@ -56,10 +57,13 @@ def test_a_bad_recipe_names_the_key_and_what_was_expected(tmp_path, text, messag
 
 
 def test_a_recipe_takes_over_what_it_does_not_say_itself(tmp_path):
-    (tmp_path / "below.toml").write_text(GOOD + "devices = 2\n[trainers.rl]\nlearning_rate = 1e-5\ngroup_size = 4\n")
+    (tmp_path / "below.toml").write_text(
+        GOOD + "devices = 2\ndeterministic = true\n[trainers.rl]\nlearning_rate = 1e-5\ngroup_size = 4\n"
+    )
     child = 'extends = "below.toml"\nbase = "c"\ntasks = ["pico_code"]\n[trainers.rl]\ngroup_size = 8\n'
     recipe = recipes.read_recipe(write(tmp_path, child))
     assert (recipe.name, recipe.base, recipe.tasks, recipe.devices) == ("mine", "c", ("pico_code",), 2)
+    assert recipe.deterministic
     assert recipe.trainers == {"rl": {"learning_rate": 1e-5, "group_size": 8}}
     (tmp_path / "below.toml").write_text('extends = "mine.toml"\n')
     with pytest.raises(BadConfig, match=r"recipe below\.toml extends mine\.toml, which extends it: a circle"):

@@ -27,6 +27,7 @@ from harness.training.run_stage import (
     resolve_config,
     run_stage,
 )
+from harness.training.stage_process import use_deterministic_algorithms
 from harness.types import Budget, Score, Trained, TrainRow
 from harness_tasks import pico
 
@@ -245,6 +246,29 @@ def test_micro_batches_change_a_step_by_rounding_only(base, tmp_path):
     apart = math.sqrt(sum(float((a[k] - b[k]).square().sum()) for k in a))
     assert torch.is_tensor(a["model.norm.weight"])
     assert apart < 0.05 * moved
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sft",
+        "kd.logits",
+        "rl",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("kd.onpolicy", "kd&rl", "sft.lora")),
+    ],
+)
+def test_algorithms_that_repeat_change_no_weights_on_a_cpu(name, base, tmp_path):
+    import torch
+
+    few = Given(budget=2_000.0 if name == "kd.logits" else 1.0)  # of which scoring takes its share first
+    usual, _ = run(name, base, tmp_path / "usual", few)
+    use_deterministic_algorithms()
+    try:
+        kept, meter = run(name, base, tmp_path / "kept", few)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert meter.cost.steps >= 1
+    assert digest(kept) == digest(usual) != open_checkpoint(base).digest
 
 
 @pytest.mark.parametrize("name", ["sft", "kd.logits", "kd.onpolicy", "rl", "kd&rl", "sft.lora"])

@@ -40,6 +40,7 @@ HEADINGS = {
     "graders": "graders",
     "sandbox": "sandbox",
     "devices": "devices that train a stage",
+    "deterministic": "deterministic algorithms",
     "versions": "versions",
     "runs": "built from",
 }
@@ -83,6 +84,12 @@ def note_text(note: Note) -> str:
         return (
             f"{note.model} is quantized ({note.quantization}): that the engine computes with just these weights is not "
             "proven."
+        )
+    if note.kind == "replies do not repeat":
+        return (
+            f"`noop`, which trains nothing, differs from the base in {note.differing:,} of {note.of:,} replies: the "
+            "same weights do not give the same replies on this engine. Differences of this size between other rows can "
+            "be that too."
         )
     if note.kind == "prompts differ":
         return "Every row answered the same messages, rendered by its own chat template: prompts differ between rows."
@@ -247,6 +254,7 @@ _OF_TRAINING: dict[str, Callable[[TrainingFacts], str]] = {
     "settings": _settings,
     "trials": _trials,
     "devices": lambda training: str(training.devices),
+    "deterministic": lambda training: "in every stage" if training.deterministic else "",
 }
 _OF_BOARD: dict[str, Callable[[BoardFacts], str]] = {
     "evaluations": _evaluations,

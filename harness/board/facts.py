@@ -16,7 +16,14 @@ from harness.types import Budget, EngineInfo, SamplingParams, Split
 
 T = TypeVar("T")
 
-NoteKind = Literal["limited", "engine fallback", "prompts not recorded", "prompts differ", "weights not proven"]
+NoteKind = Literal[
+    "limited",
+    "engine fallback",
+    "prompts not recorded",
+    "prompts differ",
+    "weights not proven",
+    "replies do not repeat",
+]
 TuningDifference = Literal["base", "material", "budget", "dev items"]
 
 
@@ -25,7 +32,7 @@ class Note:
     """What a reader of a board has to know first.
 
     limit: of "limited", the items of each task; engine: of "engine fallback", the one that took vLLM's place. model
-    and quantization: of "weights not proven".
+    and quantization: of "weights not proven". differing, of: of "replies do not repeat", how many of so many replies.
     """
 
     kind: NoteKind
@@ -33,6 +40,8 @@ class Note:
     engine: str | None = None
     model: str | None = None
     quantization: str | None = None
+    differing: int | None = None
+    of: int | None = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +189,8 @@ class TrainingFacts:
     """What the strategies of a comparison had in common. teacher, traces None: there are none.
 
     n_checkpoints: of each run, over its last stage; the best on dev was taken, the latest of equals. settings: of each
-    trainer if they are not its defaults. tuning None: no trials are recorded.
+    trainer if they are not its defaults. tuning None: no trials are recorded. deterministic: whether stages were kept
+    to algorithms that repeat bit for bit.
     """
 
     base: ModelFacts
@@ -193,6 +203,7 @@ class TrainingFacts:
     devices: int
     traces: TraceFacts | None = None
     tuning: TuningFacts | None = None
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)

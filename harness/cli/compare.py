@@ -54,6 +54,7 @@ class RecipeOptions:
     budget_unit: BudgetUnit | None
     settings: tuple[str, ...]  # TRAINER.KEY=VALUE
     devices: int | None
+    deterministic: bool
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ _OF_A_RECIPE = (
     click.option("--set", "settings", multiple=True, metavar="TRAINER.KEY=VALUE", help="Change a training setting."),
     click.option(
         "--devices", type=click.IntRange(min=1), help="Devices that train one stage together (accelerate launch)."
+    ),
+    click.option(
+        "--deterministic",
+        is_flag=True,
+        help="Only algorithms that repeat bit for bit, on GPUs too, at a cost in speed (not measured there yet).",
     ),
 )
 _OF_A_RUN = (
@@ -311,6 +317,8 @@ def _recipe(options: RecipeOptions, with_tuning: bool = True) -> Recipe:
             registry.check_installed("task", name)
     if options.devices:
         recipe = replace(recipe, devices=options.devices)
+    if options.deterministic:
+        recipe = replace(recipe, deterministic=True)
     if options.budget is not None or options.budget_unit:
         if options.budget is None and options.budget_unit != recipe.budget.unit:
             raise BadConfig(f"--budget-unit {options.budget_unit} needs --budget: how many {options.budget_unit}?")

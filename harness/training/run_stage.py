@@ -38,6 +38,11 @@ PACKAGES = (
 )  # those that can change trained weights
 
 
+# Read by the CUDA libraries when they start; torch refuses matrix products without the first. `stage_process` does the
+# rest. Launches are left asynchronous, unlike by transformers' `full_determinism`: their order decides no bit.
+_DETERMINISTIC = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "FLASH_ATTENTION_DETERMINISTIC": "1"}
+
+
 @dataclass(frozen=True)
 class StageResult:
     """A finished stage. If the status is not "done", `checkpoint` is the last sound one and `why` the reason."""
@@ -78,6 +83,7 @@ class StageSettings:
     seed: int
     budget: Budget
     devices: int = 1
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,7 @@ def plan_stage(settings: StageSettings, parent: Checkpoint, material: Material) 
         budget=settings.budget,
         versions={name: _version(name) for name in PACKAGES},
         devices=settings.devices,
+        deterministic=settings.deterministic,
     )
 
 
@@ -162,6 +169,8 @@ def run_stage(
     (home / "error.json").unlink(missing_ok=True)  # of an earlier attempt
     n_threads = threads(matmul_params(parent.path), place.n_parallel * stage.devices)
     environment = {"OMP_NUM_THREADS": str(n_threads), **os.environ}
+    if stage.deterministic:
+        environment |= _DETERMINISTIC
     if place.gpus:  # transformers trains on all that it sees, and TRL refuses more than it was started for
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(place.gpus)
     _run(home, stage.devices, environment, progress, stopping)

@@ -45,6 +45,8 @@ def main(home: Path) -> int:
 def _train(home: Path, first: bool) -> None:
     order = json.loads((home / "stage.json").read_text(encoding="utf-8"))
     stage = stage_from_json(order["stage"])
+    if stage.deterministic:
+        use_deterministic_algorithms()
     parent = _unchanged("parent", Path(order["parent_path"]), stage.parent)
     teacher = _unchanged("teacher", Path(order["teacher_path"]), stage.teacher) if stage.teacher else None
     progress = home / "progress.jsonl" if first else None
@@ -70,6 +72,13 @@ def _train(home: Path, first: bool) -> None:
         "why": trained.why,
     }
     write_json(home / "result.json", result)
+
+
+def use_deterministic_algorithms() -> None:
+    """Keep torch to algorithms that repeat bit for bit, in this process; one that has no such algorithm raises."""
+    import torch
+
+    torch.use_deterministic_algorithms(True)
 
 
 def _unchanged(role: str, path: Path, digest: str) -> Checkpoint:
