@@ -546,10 +546,10 @@ def test_a_baseline_that_scores_less_than_can_be_tested_is_told_what_helps():
     with pytest.raises(UsageError) as caught:
         plan.plan(weak, settings(0.0), None, {})
     assert str(caught.value) == (
-        "the smallest margin that this many items can test is 8.7 points for t, which is larger than the baseline's own "
-        "strict score (6.1), so losing all of it would pass; use more items, more samples per item, or leave the task "
-        "out; 20 % of the items are assumed to be answered differently, and two checkpoints with this score differ on "
-        "12.2 % at most: --discordance 0.122 or less"
+        "the smallest margin that this many items can test is 8.7 points for t, which is larger than the baseline's "
+        "own strict score (6.1), so losing all of it would pass; use more items, more samples per item, or leave the "
+        "task out; 20 % of the items are assumed to be answered differently, and two checkpoints with this score "
+        "differ on 12.2 % at most: --discordance 0.122 or less"
     )
     assert plan.plan(weak, settings(0.0), None, {}, discordance=0.08).settings.margin == 5.5
     with pytest.raises(UsageError, match=r"a margin of 9 points for t is larger .* or leave the task out$"):
