@@ -107,6 +107,10 @@ def test_a_start_fills_no_memory_and_imports_no_package_that_is_never_used(engin
     assert not engine.noted()["sklearn"]
 
 
+def test_torch_has_as_many_threads_after_a_proof_as_before(engine: FaultyEngine) -> None:
+    assert engine.noted()["threads"] == 3
+
+
 @pytest.mark.slow
 def test_nothing_stays_behind_in_the_temporary_folder(
     checkpoints: list[Checkpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

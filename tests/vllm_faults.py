@@ -9,7 +9,8 @@ from pathlib import Path
 from harness.engines.vllm import VLLMConfig, VLLMEngine
 
 # The shipped worker with one fault, chosen by the content of a file each time a checkpoint comes in; in another file it
-# notes how many tokens its cache can hold, and whether it imported scikit-learn.
+# notes how many tokens its cache can hold, whether it imported scikit-learn, and how many threads torch had, which were
+# 3, after a proof. It compares so few values at a time that several threads share a tensor even of a small model.
 FAULTY_WORKER = """
 import json, sys
 from pathlib import Path
@@ -27,6 +28,7 @@ class FaultyWorker(VLLMWorker):
         limit = super().start(path, options)
         cache = self.engine.vllm_config.cache_config
         noted = {"tokens": cache.num_gpu_blocks * cache.block_size, "sklearn": "sklearn" in sys.modules}
+        noted["threads"] = self.threads_after_proof
         faults.with_name("noted").write_text(json.dumps(noted))
         return limit
 
@@ -43,10 +45,16 @@ class FaultyWorker(VLLMWorker):
         if fault == "one bit":
             flat = weights[name].data.view(-1)
             flat[len(flat) // 2] = torch.nextafter(flat[len(flat) // 2], torch.tensor(9.0, dtype=flat.dtype))
-        unproven = super().prove(path)
+        from harness.engines import vllm_weights
+        vllm_weights._CHUNK, threads = 999, torch.get_num_threads()
+        torch._C.set_num_threads(3)
+        try:
+            super().prove(path)
+        finally:
+            self.threads_after_proof = torch.get_num_threads()
+            torch._C.set_num_threads(threads)
         if fault == "another function":
             weights["model.norm.weight"].data.mul_(1.05)
-        return unproven
 
     def pack(self):
         from harness.engines import vllm_weights

@@ -13,7 +13,10 @@ packed from there. Each packed copy is read back in a few columns, which shows o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,6 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # itemsize -> integers of that size
 _OVERWRITES = {"aten::copy_", "aten::fill_", "aten::zero_"}  # their result depends on no earlier value
 _CHUNK = 1 << 20  # elements compared at a time, so that what is compared stays in the processor's cache
+_MOST_THREADS = 16  # more wait for memory, or for the bus to the GPU
 _COLUMNS = 8  # of each packed copy that are read back
 
 
@@ -63,10 +67,12 @@ class Weights:
         """Raise `WeightsDiffer` unless every tensor that the engine computes with has the bits of the checkpoint's.
 
         The message names a tensor that is another, or that was not compared as a whole.
+
+        Held beside the engine's own weights: one tensor of the checkpoint at a time, mapped from its file, and of it,
+        where the engine's weights are (on the GPU), 2**20 values for each thread. Nothing else is copied.
         """
         model = self.model_runner.get_model()
-        comparison = _Comparison(model)
-        with torch.no_grad(), comparison:
+        with _threads() as threads, torch.no_grad(), _Comparison(model, threads) as comparison:
             model.load_weights(comparison.named(_checkpoint_tensors(self.model_runner, path)))
         comparison.check_complete()
 
@@ -88,8 +94,9 @@ def _checkpoint_tensors(runner: Any, path: str) -> Iterator[tuple[str, torch.Ten
 class _Comparison(TorchDispatchMode):  # type: ignore[misc]  # torch ships no types for it
     """While active: writes into the model's parameters are compared with what is there instead of written."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, threads: ThreadPoolExecutor) -> None:
         super().__init__()
+        self._threads = threads
         self._parameters = {
             parameter.untyped_storage().data_ptr(): (name, parameter)
             for name, parameter in model.named_parameters()
@@ -127,7 +134,7 @@ class _Comparison(TorchDispatchMode):  # type: ignore[misc]  # torch ships no ty
         if func._schema.name not in _OVERWRITES:
             raise WeightsDiffer(f"{name}: loading {self._reading!r} changes it by {func._schema.name}, expected a copy")
         value = others[0] if others else 0
-        n_wrong, example = _differing(there, value)
+        n_wrong, example = _differing(there, value, self._threads)
         if n_wrong:
             raise WeightsDiffer(
                 f"tensor {self._reading!r} of the checkpoint: {n_wrong:,} of {there.numel():,} values of {name!r} in "
@@ -137,22 +144,39 @@ class _Comparison(TorchDispatchMode):  # type: ignore[misc]  # torch ships no ty
         self._regions[name][region] = there.numel()
 
 
-def _differing(there: torch.Tensor, value: Any) -> tuple[int, str]:
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads to compare with, one for each processor that this process may use; torch uses one for each of them.
+
+    torch's own threads wait for each other after every operation: on a busy machine that takes most of the time.
+    """
+    before = torch.get_num_threads()
+    torch._C.set_num_threads(1)  # vLLM replaces torch's function for a CPU by one that does nothing
+    try:
+        with ThreadPoolExecutor(min(_MOST_THREADS, len(os.sched_getaffinity(0))), "compare") as threads:
+            yield threads
+    finally:
+        torch._C.set_num_threads(before)
+
+
+def _differing(there: torch.Tensor, value: Any, threads: ThreadPoolExecutor) -> tuple[int, str]:
     """How many values of `there` (any shape) have other bits than `value` once written into it; the first of them."""
-    wanted = value if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=there.dtype)
+    wanted: torch.Tensor = value if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=there.dtype)
     wanted = wanted.expand(there.shape)
-    rows = max(1, _CHUNK // max(1, there[0].numel())) if there.dim() else 1
-    n_wrong, example = 0, ""
-    for start in range(0, len(there) if there.dim() else 1, rows):
-        ours = there[start : start + rows] if there.dim() else there
-        theirs = (wanted[start : start + rows] if there.dim() else wanted).to(ours.device, ours.dtype)
-        bits = _BITS[ours.dtype.itemsize]
-        if torch.equal(ours.view(bits), theirs.view(bits)):
-            continue
-        wrong = ours.view(bits) != theirs.view(bits)
-        n_wrong += int(wrong.sum())
-        example = example or f"the first is {ours[wrong][0].item()!r}, expected {theirs[wrong][0].item()!r}"
-    return n_wrong, example
+    if there.numel() <= _CHUNK:
+        return _differing_values(there, wanted)
+    rows = max(1, _CHUNK // there[0].numel())
+    found = list(threads.map(_differing_values, there.split(rows), wanted.split(rows)))
+    return sum(n for n, _ in found), next((example for _, example in found if example), "")
+
+
+def _differing_values(ours: torch.Tensor, theirs: torch.Tensor) -> tuple[int, str]:
+    bits = _BITS[ours.dtype.itemsize]
+    ours, theirs = ours.detach(), theirs.detach().to(ours.device, ours.dtype)
+    if torch.equal(ours.view(bits), theirs.view(bits)):
+        return 0, ""
+    wrong = ours.view(bits) != theirs.view(bits)
+    return int(wrong.sum()), f"the first is {ours[wrong][0].item()!r}, expected {theirs[wrong][0].item()!r}"
 
 
 def pack(name: str, layer: Any) -> None:
