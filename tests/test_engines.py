@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -255,6 +256,20 @@ def test_auto_falls_back_with_a_warning_if_vllm_cannot_start(
     (message,) = said
     assert "vLLM is not used" in message
     assert "built for another machine" in message
+
+
+def test_a_sleeping_transformers_engine_gives_its_memory_back(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What torch keeps in its cache is free only if the model is gone by then."""
+    engine, gone = TransformersEngine(), []
+    engine.load(checkpoint)
+    model = weakref.ref(engine._model)
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: gone.append(model() is None))
+    engine.sleep()
+    assert gone == [True]
+    engine.sleep()
+    assert gone == [True]
 
 
 def test_transformers_refuses_a_checkpoint_that_leaves_weights_unset(checkpoint: Checkpoint, tmp_path: Path) -> None:

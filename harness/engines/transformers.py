@@ -294,7 +294,11 @@ class TransformersEngine:
         self.close()
 
     def close(self) -> None:
-        self._model = None
+        if self._model is not None:
+            import torch
+
+            self._model = None
+            torch.cuda.empty_cache()  # torch keeps what was the model's for itself; does nothing without a GPU
 
     def _resolved_dtype(self, device: str) -> str:
         return self._dtype if self._dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
