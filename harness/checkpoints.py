@@ -82,6 +82,11 @@ def matmul_params(path: Path) -> int:
     return total + (prod(embeddings[0]) if tied else 0)
 
 
+def all_params(path: Path) -> int:
+    """Weights of any kind that the model's files hold; an output head tied to the embedding is held once."""
+    return sum(prod(tensor.shape) for tensor in _tensors(path).values())
+
+
 def architecture(path: Path) -> dict[str, Any]:
     """The fields of config.json that two checkpoints must share to be swapped inside one running engine."""
     if not path.is_dir():

@@ -186,13 +186,34 @@ class TrainData:
     report_to: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Footprint:
+    """What a step of a trainer holds on each device at most, beside the model in training: what its memory depends on.
+
+    rows: sequences whose gradients are computed at once. tokens: of one of them, in the reply alone if the loop
+    `samples`. logits: whether the logits of all trained tokens are held, instead of a slice of them. teacher,
+    reference: whether that model is on the device too. engine: share of a GPU's memory that an engine takes to sample.
+    generated: rows of a step that the model in training samples itself, if no engine does. adapter: whether an adapter
+    is all that is trained.
+    """
+
+    rows: int
+    tokens: int
+    logits: bool = False
+    teacher: bool = False
+    reference: bool = False
+    generated: int = 0
+    engine: float = 0.0
+    adapter: bool = False
+
+
 class Trainer(Protocol):
     """One training method. Importing the module that holds it must not import torch; `train` may.
 
     needs: "completions": rows hold reference solutions; "traces": rows hold the teacher's solutions that were graded
     right; "teacher": the teacher itself; "vocabulary": one that shares the student's tokens. None of the first
-    two: rows are prompts. samples: whether the loop samples, so
-    that a budget of generated tokens ends it.
+    two: rows are prompts. samples: whether the loop samples, so that a budget of generated tokens ends it. A class that
+    inherits from this one needs no `footprint` of its own.
     """
 
     Config: ClassVar[type]  # frozen dataclass with a default for every field
@@ -207,6 +228,11 @@ class Trainer(Protocol):
         on dev, and the best is the one that counts.
         """
         ...
+
+    @classmethod
+    def footprint(cls, config: Any) -> Footprint | None:  # noqa: ARG003
+        """What decides the memory of a step with this Config; None: not known, so that nothing is forecast."""
+        return None
 
 
 class Engine(Protocol):

@@ -17,7 +17,7 @@ KINDS = ("trainer", "engine", "task", "suite", "recipe")
 CONTRACTS = {"task": "Task", "trainer": "Trainer", "engine": "InstalledEngine"}  # of harness.protocols
 METHODS = {
     "task": ("samples", "score", "describe", "defects"),
-    "trainer": ("train",),
+    "trainer": ("train", "footprint"),
     "engine": ("open", "load", "generate", "describe", "sleep", "close"),
 }
 VALUES: dict[str, dict[str, tuple[type, str]]] = {  # field -> its type, and what it is

@@ -5,12 +5,12 @@ Imports no torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from harness.meter import Meter
-from harness.protocols import TrainData
+from harness.protocols import Footprint, TrainData
 from harness.types import Checkpoint, Stage
 
 C = TypeVar("C", covariant=True)
@@ -41,6 +41,10 @@ class SFTConfig:
     lora_rank: int = 0  # 0: all weights are trained
     lora_alpha: int = 32
 
+    def footprint(self) -> Footprint:
+        """What decides the memory of a step."""
+        return Footprint(self.micro_batch, self.max_tokens, adapter=bool(self.lora_rank))
+
 
 @dataclass(frozen=True)
 class LogitsConfig(SFTConfig):
@@ -48,6 +52,10 @@ class LogitsConfig(SFTConfig):
 
     top_k: int = 32  # tokens a position; the rest of the probability is one bucket
     ce_weight: float = 0.0  # share of the plain next-token loss mixed in
+
+    def footprint(self) -> Footprint:
+        """What decides the memory of a step; the teacher is not there, its scores are made before."""
+        return replace(super().footprint(), logits=True)
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,17 @@ class OnPolicyConfig:
     lora_alpha: int = 32
     rollouts: Literal["auto", "vllm", "transformers"] = "auto"  # auto: vllm on CUDA, if installed
     vllm_memory: float = 0.3  # share of a GPU's memory for vLLM
+
+    def footprint(self) -> Footprint:
+        """What decides the memory of a step: the teacher reads along, and a slice of the logits is held at a time."""
+        return Footprint(
+            self.micro_batch,
+            self.max_tokens,
+            teacher=True,
+            generated=self.batch_size,
+            engine=0.0 if self.rollouts == "transformers" else self.vllm_memory,
+            adapter=bool(self.lora_rank),
+        )
 
 
 @dataclass(frozen=True)
@@ -94,3 +113,14 @@ class GRPOConfig:
     vllm_memory: float = 0.3  # share of a GPU's memory for vLLM
     max_logp_gap: float = 0.05  # nats per token between engine and trainer; above it the engine's weights are stale
     reward_threads: int = 8
+
+    def footprint(self) -> Footprint:
+        """What decides the memory of a step."""
+        return Footprint(
+            self.micro_batch,
+            self.max_tokens,
+            reference=self.kl_coef > 0 and not self.lora_rank,  # an adapter's reference is the model without it
+            generated=self.prompts_per_step * self.group_size,
+            engine=0.0 if self.rollouts == "transformers" else self.vllm_memory,
+            adapter=bool(self.lora_rank),
+        )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.meter import Meter
-from harness.protocols import Need, TrainData
+from harness.protocols import Footprint, Need, TrainData
 from harness.types import Checkpoint, Stage, Trained
 
 from .configs import LogitsConfig, Training
@@ -27,3 +27,8 @@ class KDLogits:
         from .trl.logits import train_on_logprobs
 
         return train_on_logprobs(Training(stage, LogitsConfig(**stage.config), parent, data, meter, out))
+
+    @classmethod
+    def footprint(cls, config: LogitsConfig) -> Footprint:
+        """See `harness.protocols.Trainer`."""
+        return config.footprint()

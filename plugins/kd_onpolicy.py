@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.meter import Meter
-from harness.protocols import Need, TrainData
+from harness.protocols import Footprint, Need, TrainData
 from harness.types import Checkpoint, Stage, Trained
 
 from .configs import OnPolicyConfig, Training
@@ -24,3 +24,8 @@ class KDOnPolicy:
         from .trl.distill import train_on_own_samples
 
         return train_on_own_samples(Training(stage, OnPolicyConfig(**stage.config), parent, data, meter, out))
+
+    @classmethod
+    def footprint(cls, config: OnPolicyConfig) -> Footprint:
+        """See `harness.protocols.Trainer`."""
+        return config.footprint()

@@ -6,12 +6,12 @@ temperature 1. Groups without reward variance still learn from the teacher. Rela
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from harness.meter import Meter
-from harness.protocols import Need, TrainData
+from harness.protocols import Footprint, Need, TrainData
 from harness.types import Checkpoint, Stage, Trained
 
 from .configs import GRPOConfig, Training
@@ -22,6 +22,10 @@ class JointConfig(GRPOConfig):
     """The settings of `rl`, and the weight of the teacher's term."""
 
     teacher_coef: float = 0.3
+
+    def footprint(self) -> Footprint:
+        """What decides the memory of a step: as `rl`, with the teacher beside it."""
+        return replace(super().footprint(), teacher=True)
 
 
 class KDRL:
@@ -37,3 +41,8 @@ class KDRL:
 
         config = JointConfig(**stage.config)
         return train_on_rewards(Training(stage, config, parent, data, meter, out), config.teacher_coef)
+
+    @classmethod
+    def footprint(cls, config: JointConfig) -> Footprint:
+        """See `harness.protocols.Trainer`."""
+        return config.footprint()

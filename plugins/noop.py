@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.meter import Meter
-from harness.protocols import Need, TrainData
+from harness.protocols import Footprint, Need, TrainData
 from harness.types import Budget, Checkpoint, Stage, Trained
 
 from .configs import SFTConfig, Training
@@ -29,3 +29,8 @@ class NoOp:
         trained = train_on_completions(Training(stage, still, parent, data, one_step, out))
         meter.restore(one_step.state())
         return trained
+
+    @classmethod
+    def footprint(cls, config: SFTConfig) -> Footprint:
+        """See `harness.protocols.Trainer`."""
+        return config.footprint()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.meter import Meter
-from harness.protocols import Need, TrainData
+from harness.protocols import Footprint, Need, TrainData
 from harness.types import Checkpoint, Stage, Trained
 
 from .configs import GRPOConfig, Training
@@ -29,3 +29,8 @@ class GRPO:
         from .trl.grpo import train_on_rewards
 
         return train_on_rewards(Training(stage, self.Config(**stage.config), parent, data, meter, out))
+
+    @classmethod
+    def footprint(cls, config: GRPOConfig) -> Footprint:
+        """See `harness.protocols.Trainer`."""
+        return config.footprint()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.meter import Meter
-from harness.protocols import Need, TrainData
+from harness.protocols import Footprint, Need, TrainData
 from harness.types import Checkpoint, Stage, Trained
 
 from .configs import SFTConfig, Training
@@ -27,3 +27,8 @@ class SFT:
         from .trl.sft import train_on_completions
 
         return train_on_completions(Training(stage, self.Config(**stage.config), parent, data, meter, out))
+
+    @classmethod
+    def footprint(cls, config: SFTConfig) -> Footprint:
+        """See `harness.protocols.Trainer`."""
+        return config.footprint()

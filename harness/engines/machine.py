@@ -45,6 +45,17 @@ def gpu_shares(gpus: Sequence[str], n_jobs: int, each: int) -> list[tuple[str, .
     return [tuple(gpus[job * each : (job + 1) * each]) for job in range(n_jobs)]
 
 
+def device_memory() -> int:
+    """Bytes of the smallest GPU that our processes may use, as its driver states them; without one, of the machine."""
+    import psutil
+
+    if not (visible := gpus()):
+        return int(psutil.virtual_memory().total)
+    command = ["nvidia-smi", f"--id={','.join(visible)}", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return min(int(line) for line in shown.split()) * 1024**2
+
+
 @cache
 def cuda_problem() -> str | None:
     """Why a torch that is built for CUDA finds no GPU, with what to do; None: it finds one, or is a build for CPUs.

@@ -9,18 +9,21 @@ from pathlib import Path
 
 from harness.checkpoints import matmul_params
 from harness.engines.machine import gpu_shares, gpus, threads
+from harness.experiment.memory_forecast import memory_lines
 from harness.experiment.plan import Experiment, open_models
+from harness.experiment.run_context import space_needed
+from harness.records.run_folder import enough_space
 from harness.statistics import intervals
 from harness.training import strategies
 from harness.types import Budget, Checkpoint, Strategy
 
 SEED_SD = 0.02  # assumed standard deviation of a strategy's score over seeds; typical of small models on small sets
-PROBE_TOKENS = 2048
+PROBE_TOKENS = 2048  # enough for a GPU to be busy
 
 
 def dry_run_lines(plan: Experiment) -> Iterator[str]:
     """The steps of the plan in order, with an estimate of their time."""
-    base, _ = open_models(plan)
+    base, teacher = open_models(plan)
     yield f"base {base.path} ({matmul_params(base.path):,} matmul weights, digest {base.digest[:12]})"
     opened = plan.open_tasks()
     items, suite = opened.items, opened.suite
@@ -31,6 +34,8 @@ def dry_run_lines(plan: Experiment) -> Iterator[str]:
         asked = min(plan.recipe.teaching.prompts, len(items.rows))
         yield f"teacher {plan.recipe.teacher}: one trace for each of {asked:,} train items"
     yield from _stages(plan)
+    yield from memory_lines(plan, base, teacher, items)
+    yield from _disk(plan, base)
     models = 1 + bool(plan.recipe.teacher) + len(plan.strategies) * len(plan.seeds)
     n_test = {part.task.name: len(part.samples) for part in suite}
     n_dev = {part.task.name: len(part.samples) for part in items.dev}
@@ -42,7 +47,7 @@ def dry_run_lines(plan: Experiment) -> Iterator[str]:
 
 def trials(plan: Experiment, number: int) -> Iterator[str]:
     """The steps of a search for settings. The plan has a strategy for each trial, `number` for each trainer."""
-    base, _ = open_models(plan)
+    base, teacher = open_models(plan)
     budget, items = plan.recipe.budget, plan.open_tasks().items
     seeds = f" with {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else ""
     yield f"base {base.path} (digest {base.digest[:12]}); train items: {len(items.rows):,}"
@@ -50,6 +55,8 @@ def trials(plan: Experiment, number: int) -> Iterator[str]:
         yield f"try {number} settings of {name}{seeds}, {budget.amount:.3g} {budget.unit} each"
     n_dev = {part.task.name: len(part.samples) for part in items.dev}
     yield f"score them on {sum(n_dev.values())} dev items ({_sizes(n_dev)}); no test item is evaluated"
+    yield from memory_lines(plan, base, teacher, items)
+    yield from _disk(plan, base)
     yield from _time(plan, base)
 
 
@@ -81,6 +88,14 @@ def _gpus(plan: Experiment) -> Iterator[str]:
         idle = [name for name in found if name not in {of for share in shares for of in share}]
         many = f"{len(shares)} stages at a time, each on its own" if len(shares) > 1 else "one stage at a time"
         yield f"{many}: {each}" + (f"; idle meanwhile: {', '.join(idle)} (--jobs uses more)" if idle else "")
+
+
+def _disk(plan: Experiment, base: Checkpoint) -> Iterator[str]:
+    """What the run needs of the disk. Raises `StorageError` if it is not there."""
+    needed, folder = space_needed(plan, base), plan.folder.resolve()
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    enough_space(there, needed)
+    yield f"disk: at most {needed / 1e9:.2g} GB in {plan.folder}, mostly checkpoints until they are scored on dev"
 
 
 def _time(plan: Experiment, base: Checkpoint) -> Iterator[str]:
@@ -145,7 +160,8 @@ def _training_flops_per_s(model: Path, n_parallel: int) -> float:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = load_model(model, "bfloat16" if device == "cuda" else "float32", device)
-    tokens = torch.randint(network.config.vocab_size, (PROBE_TOKENS // 256, 256), device=device)
+    n_tokens = PROBE_TOKENS if device == "cuda" or matmul_params(model) < 20_000_000 else PROBE_TOKENS // 8
+    tokens = torch.randint(network.config.vocab_size, (n_tokens // 256, 256), device=device)
     before = torch.get_num_threads()
     torch.set_num_threads(threads(matmul_params(model), n_parallel))  # as a stage runs
     for _ in range(2):  # the first warms up

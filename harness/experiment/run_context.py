@@ -7,9 +7,10 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from harness.checkpoints import template_warning
+from harness.checkpoints import all_params, template_warning
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob
+from harness.experiment.memory_forecast import memory_lines
 from harness.experiment.plan import Experiment, check_plan, open_models
 from harness.experiment.training_data import TrainingItems, write_dropped
 from harness.protocols import CodeRunner, Engine, Progress
@@ -44,10 +45,10 @@ def open_experiment(plan: Experiment, progress: Progress) -> Iterator[RunContext
     base, teacher = open_models(plan)
     for warning in filter(None, (template_warning(of.path) for of in (base, teacher) if of)):
         progress.say(f"warning: {warning}")
-    stages = sum(len(s.stages) for s in plan.strategies) * len(plan.seeds)
-    enough_space(plan.folder, _space_needed(base, stages))
+    enough_space(plan.folder, space_needed(plan, base))
     opened = plan.open_tasks()
     suite, items = opened.suite, opened.items
+    list(memory_lines(plan, base, teacher, items))  # refuses what would end in the middle of training
     write_dropped(plan.folder / "dropped.jsonl", items.dropped)
     if items.dropped:
         progress.say(f"train items: {len(items.dropped)} of {items.n_offered:,} hold a held-out question: left out")
@@ -63,7 +64,14 @@ def open_experiment(plan: Experiment, progress: Progress) -> Iterator[RunContext
         yield RunContext(plan, base, teacher, items, suite, engine, graders, progress, EvaluationLog(plan.folder))
 
 
-def _space_needed(base: Checkpoint, stages: int) -> int:
-    """Bytes needed: each stage keeps its weights once; a running stage also resumable checkpoints and snapshots."""
-    weights = sum(f.stat().st_size for f in base.path.glob("*.safetensors"))
-    return stages * weights + (2 * 3 + 3) * weights + 200_000_000
+def space_needed(plan: Experiment, base: Checkpoint) -> int:
+    """Bytes of disk that the plan still needs at most.
+
+    A stage leaves its weights in float32 and three snapshots, until all stages are trained and their checkpoints are
+    scored on dev. One that runs also has two checkpoints to resume from, of weights and both moments of AdamW, while it
+    writes a third.
+    """
+    weights = 4 * all_params(base.path)
+    lasting = sum(len(s.stages) for s in plan.strategies) * len(plan.seeds) * (1 + 3) * weights
+    there = sum(f.stat().st_size for f in plan.folder.glob("stages/*/work/**/*.safetensors"))
+    return max(0, lasting - there) + plan.parallel_stages * 3 * 3 * weights + 200_000_000

@@ -25,7 +25,7 @@ def train_on_own_samples(training: Training[OnPolicyConfig]) -> Trained:
     from trl import DistillationConfig as TRLConfig
 
     args = TRLConfig(
-        **arguments(stage, data, out, config.learning_rate, config.micro_batch, config.batch_size),
+        **arguments(training, config.batch_size),
         **sampling,
         max_completion_length=config.max_tokens,
         beta=config.divergence,

@@ -66,7 +66,7 @@ def train_on_rewards(training: Training[GRPOConfig], teacher_coef: float = 0.0) 
         )
     per_step = config.prompts_per_step * config.group_size
     args = TRLConfig(
-        **arguments(stage, data, out, config.learning_rate, config.micro_batch, per_step),
+        **arguments(training, per_step),
         **sampling,
         num_generations=config.group_size,
         max_completion_length=config.max_tokens,

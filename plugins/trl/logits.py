@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.checkpoint import checkpoint
 from trl import SFTTrainer
 
 from harness.atomic import write_json
@@ -23,7 +25,8 @@ from .sft import prepare
 from .weights import load_teacher
 
 _FORMAT = 1  # version of the stored files; part of their key
-_BATCH = 16  # rows the teacher reads at once
+_READ = 4096  # tokens the teacher reads at once, padding included, unless one row is longer
+_SLICE = 256  # positions whose whole distribution is held in float32 at once
 
 
 @dataclass(frozen=True)
@@ -81,17 +84,28 @@ class _Logits(SFTTrainer):  # type: ignore[misc]
     ) -> Any:
         labels = inputs["labels"][:, 1:]
         trained = labels != -100
-        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False).logits[
-            :, :-1
-        ][trained]
-        losses = tail_kl(logits, inputs["teacher_tokens"], inputs["teacher_logprobs"])
-        if self.ce_weight:
-            plain = torch.nn.functional.cross_entropy(logits.float(), labels[trained], reduction="none")
-            losses = (1 - self.ce_weight) * losses + self.ce_weight * plain
+        with _head_at(self.accelerator.unwrap_model(model), trained):
+            logits = model(
+                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+            ).logits
+        values = (logits, inputs["teacher_tokens"], inputs["teacher_logprobs"], labels[trained])
+        # each slice is computed again in the backward pass, so that of all of it only the logits are kept
+        slices = zip(*(value.split(_SLICE) for value in values), strict=True)
+        options = {"use_reentrant": False, "preserve_rng_state": False}
+        losses = torch.cat([checkpoint(self._losses, *part, **options) for part in slices])
         loss = losses.sum() / (num_items_in_batch if num_items_in_batch is not None else trained.sum())
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # gradients are averaged, and the count is over all of them
         return (loss, None) if return_outputs else loss
+
+    def _losses(
+        self, logits: torch.Tensor, tokens: torch.Tensor, logprobs: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        losses = tail_kl(logits, tokens, logprobs)
+        if self.ce_weight:
+            plain = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+            losses = (1 - self.ce_weight) * losses + self.ce_weight * plain
+        return losses
 
     def _set_signature_columns_if_needed(self) -> None:
         self._signature_columns = ["input_ids", "labels", "row"]
@@ -99,6 +113,19 @@ class _Logits(SFTTrainer):  # type: ignore[misc]
 
 class _LogitsTrainer(Metered, _Logits):
     pass
+
+
+@contextmanager
+def _head_at(model: Any, places: torch.Tensor) -> Iterator[None]:
+    """While inside, the model's logits are those after these places alone: (P, V), row after row.
+
+    places: (B, T - 1) booleans. The logits of all T tokens of a batch would be its largest tensor by far.
+    """
+    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _head, args: (args[0][:, :-1][places],))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def tail_kl(logits: torch.Tensor, tokens: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
@@ -142,22 +169,35 @@ def _score(teacher: Any, rows: Sequence[Sequence[int]], labels: Sequence[Sequenc
     shape = (int(offsets[-1]), k)
     tokens = _array(folder / "tokens.npy", np.int32, shape)
     logprobs = _array(folder / "logprobs.npy", np.float16, shape)
-    by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    for start in range(0, len(rows), _BATCH):
-        batch = by_length[start : start + _BATCH]
+    for batch in _batches(list(map(len, rows)), _READ):
         width = max(len(rows[i]) for i in batch)
         ids = torch.tensor([[*rows[i], *[0] * (width - len(rows[i]))] for i in batch], device=device)
         real = torch.tensor([[1] * len(rows[i]) + [0] * (width - len(rows[i])) for i in batch], device=device)
-        with torch.inference_mode():
-            top = torch.log_softmax(teacher(input_ids=ids, attention_mask=real).logits.float(), dim=-1).topk(k)
+        places = torch.zeros(len(batch), width - 1, dtype=torch.bool, device=device)
         for number, i in enumerate(batch):
-            before = [place - 1 for place in trained[i]]  # the position that predicts the token
-            span = slice(offsets[i], offsets[i + 1])
-            tokens[span] = top.indices[number, before].cpu().numpy()
-            logprobs[span] = top.values[number, before].cpu().numpy()
+            places[number, [place - 1 for place in trained[i]]] = True  # the position that predicts the token
+        with torch.inference_mode(), _head_at(teacher, places):
+            logits = teacher(input_ids=ids, attention_mask=real).logits
+        top = logits.topk(k)
+        scale = torch.cat([part.float().logsumexp(dim=-1, keepdim=True) for part in logits.split(_SLICE)])
+        span = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch])
+        tokens[span] = top.indices.cpu().numpy()
+        logprobs[span] = (top.values.float() - scale).cpu().numpy()
     tokens.flush()
     logprobs.flush()
     write_json(folder / "done.json", {"read": sum(map(len, rows)), "seconds": time.monotonic() - begun, "k": k})
+
+
+def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """The rows' numbers from the shortest to the longest, in batches of at most so many tokens with padding."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[i] > most:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
 
 
 def _array(path: Path, dtype: Any, shape: tuple[int, int]) -> Any:

@@ -18,15 +18,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
 import torch
 import transformers
 from transformers import PrinterCallback, TrainerCallback
 
+from harness import registry
 from harness.atomic import write_json
 from harness.meter import ADAPTER, Meter
-from harness.protocols import TrainData
-from harness.types import Checkpoint, Stage, Status, Trained, TrainRow
+from harness.protocols import Trainer
+from harness.training.memory import Step, footprint_of, longest, needs_checkpointing, shape_of
+from harness.types import Checkpoint, Status, Trained, TrainRow
 
+from ..configs import Training
 from .collapse import Collapsed, LossWatch, Refused, RolloutWatch
 from .weights import newest, restored, save_weights
 
@@ -271,22 +275,22 @@ def devices() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def arguments(
-    stage: Stage, data: TrainData, out: Path, learning_rate: float, micro_batch: int, per_step: int
-) -> dict[str, Any]:
+def arguments(training: Training[Any], per_step: int) -> dict[str, Any]:
     """Arguments that every TRL config takes. per_step: sequences an optimizer step trains on, over all devices.
 
-    Raises ValueError unless micro_batch times the number of devices divides per_step.
+    The trainer's Config has a `learning_rate` and a `micro_batch`. Raises ValueError unless micro_batch times the
+    number of devices divides per_step.
     """
-    micro_batch = min(micro_batch, max(1, per_step // devices()))
+    stage, config = training.stage, training.config
+    micro_batch = min(config.micro_batch, max(1, per_step // devices()))
     if per_step % (micro_batch * devices()):
         many = f" on each of {devices()} devices" if devices() > 1 else ""
         raise ValueError(f"trainer {stage.trainer!r}: micro_batch must divide {per_step}, got {micro_batch}{many}")
     cuda = torch.cuda.is_available()
     return {
-        "output_dir": str(out / "resume"),
+        "output_dir": str(training.out / "resume"),
         "seed": stage.seed,
-        "learning_rate": learning_rate,
+        "learning_rate": config.learning_rate,
         "lr_scheduler_type": "constant",  # `BudgetCallback` sets the rate
         "per_device_train_batch_size": micro_batch,
         "gradient_accumulation_steps": per_step // (micro_batch * devices()),
@@ -295,15 +299,35 @@ def arguments(
         "save_total_limit": 2,
         "logging_nan_inf_filter": False,
         "logging_steps": 1,
-        "report_to": list(data.report_to) or "none",
+        "report_to": list(training.data.report_to) or "none",
         "run_name": f"{stage.trainer}-seed{stage.seed}-{stage.key[:8]}",
         "disable_tqdm": True,
         "use_cpu": not cuda,
         "bf16": cuda,
-        "gradient_checkpointing": cuda,
+        "gradient_checkpointing": _checkpointing(training),
         "dataloader_pin_memory": cuda,
         "ddp_find_unused_parameters": False,
     }
+
+
+def _checkpointing(training: Training[Any]) -> bool:
+    """Whether layers are computed again in the backward pass: about 30 % slower, so only if memory asks for it."""
+    cuda, path = torch.cuda.is_available(), training.parent.path
+    trainer: Trainer = registry.load("trainer", training.stage.trainer)
+    rows = ((row.sample, "" if trainer.samples else row.completion or "") for row in training.data.rows)
+    footprint = footprint_of(trainer, training.config, longest(path, rows))
+    if footprint is None:
+        return bool(cuda)
+    teacher = shape_of(training.data.teacher.path) if training.data.teacher else None
+    step = Step(shape_of(path), footprint, half=cuda, teacher=teacher, devices=devices())
+    return needs_checkpointing(step, free_memory()) is not False
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: of its GPU, else of the machine, shared by the stage's processes."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    return int(psutil.virtual_memory().available) // devices()
 
 
 def adapter(config: Adapter, meter: Meter) -> Any:

@@ -34,7 +34,7 @@ def prepare(kind: type, training: Training[SFTConfig]) -> tuple[Any, Order]:
     stage, config, data = training.stage, training.config, training.data
     model, tokenizer = load_parent(training.parent)
     args = TRLConfig(
-        **arguments(stage, data, training.out, config.learning_rate, config.micro_batch, config.batch_size),
+        **arguments(training, config.batch_size),
         max_length=None,
         completion_only_loss=True,
         packing=False,
