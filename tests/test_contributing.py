@@ -47,6 +47,7 @@ def run(package, *command):
     return subprocess.run([*command], cwd=package, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_trainer_is_compared_at_the_same_budget_on_the_task(package):
     done = run(package, HARNESS, "compare", "--recipe", "mine.toml", "--strategies", "dpo", "--limit", "4",
                "--engine", "transformers", "--run", "runs/mine", "--out", "board.md")  # fmt: skip

@@ -226,6 +226,7 @@ def test_inspects_data_frames_hold_our_numbers(seen):
     assert seen["samples_df"] == 8
 
 
+@pytest.mark.slow
 def test_inspects_command_line_lists_and_dumps_the_log(inspect_python, log, tmp_path):
     def inspect(*arguments):
         command = [inspect_python.with_name("inspect"), *arguments]
@@ -240,6 +241,7 @@ def test_inspects_command_line_lists_and_dumps_the_log(inspect_python, log, tmp_
     assert dumped["results"]["scores"][0]["metrics"]["accuracy"]["value"] == pytest.approx(mean_and_stderr(STRICT)[0])
 
 
+@pytest.mark.slow
 def test_inspect_view_serves_the_log(inspect_python, log, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

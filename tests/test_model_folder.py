@@ -71,6 +71,7 @@ def test_a_full_folder_is_used_as_it_is(full: Path, own_cache: Path) -> None:
     assert not own_cache.exists()
 
 
+@pytest.mark.slow
 def test_an_adapter_is_merged_into_its_base_once_and_anew_after_more_training(full: Path, tmp_path: Path) -> None:
     said: list[str] = []
     adapter = make_adapter(tmp_path / "adapter", str(full))

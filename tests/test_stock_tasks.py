@@ -708,6 +708,7 @@ def test_a_missing_reply_gives_no_metrics_and_no_score() -> None:
     assert (results["sample_len"], results["exact_match,strict-match"]) == (2, 1.0)
 
 
+@pytest.mark.slow
 def test_building_a_task_loads_neither_lm_eval_nor_data_and_a_copy_judges_the_same_elsewhere(tmp_path: Path) -> None:
     task = StockTask("gsm8k", gen_kwargs=SHORT)
     sample = task.samples("test")[0]

@@ -152,8 +152,9 @@ def test_a_killed_stage_goes_on_to_the_same_weights(name: str, base: Path, first
     out = killed / name
     assert not (out / trained.path.relative_to(home)).exists()
     states = out.rglob("checkpoint-*/trainer_state.json")  # of transformers' trainers
-    if newest := max(states, key=lambda path: int(path.parent.name.split("-")[1]), default=None):
-        newest.write_text('{"epoch"')  # as if the kill had come while this was written
+    in_order = sorted(states, key=lambda path: int(path.parent.name.split("-")[1]))
+    if len(in_order) > 1:
+        in_order[-1].write_text('{"epoch"')  # as if the kill had come while this was written
     lines = len(series(out, "used"))
     resumed, counted = run(name, base, out)
     assert len(series(out, "used")) - lines < meter.cost.steps, "it began again"
