@@ -6,11 +6,11 @@ what is checked is that sizes, names, vocabulary padding and bfloat16 go through
 """
 
 import pytest
-from real_size import make_qwen
 
 from harness.checkpoints import matmul_params, open_checkpoint
 from harness.engines.opening import vllm_problem
 from harness.engines.vllm import VLLMEngine
+from harness.testing.models import QWEN2_05B, make_shaped
 from harness.testing.training import Given, run, sums
 from harness.types import Message, Request, SamplingParams
 
@@ -28,8 +28,8 @@ STEP = {  # of a single optimizer step
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("qwen")
-    make_qwen(folder / "teacher", 1)
-    return make_qwen(folder / "base", 0)
+    make_shaped(folder / "teacher", 1, QWEN2_05B)
+    return make_shaped(folder / "base", 0, QWEN2_05B)
 
 
 def test_the_model_has_the_published_number_of_weights(models):

@@ -13,6 +13,7 @@ from harness.errors import DataError
 _AGAIN = {
     "reported": "harness leaderboard reported SCORES.toml",
     "reproduced": "ci/published",
+    "gpu": "ci/gpu",
     "collection": "harness leaderboard build RUN [RUN]... --out BOARD.md",
     "comparison": "harness compare RUN RUN --out BOARD.md",
 }

@@ -14,6 +14,7 @@ from harness.board import (
     build,
     existing_runs,
     fact_sentences,
+    gpu_page,
     published_scores,
     render,
     reproduced_scores,
@@ -240,6 +241,7 @@ def is_current(board: Path) -> bool:
         published_scores.KIND: published_scores.published_markdown,
         reproduced_scores.KIND: reproduced_scores.reproduced_markdown,
         against_reference.KIND: against_reference.comparison_markdown,
+        gpu_page.KIND: gpu_page.gpu_markdown,
     }
     render_text = kinds.get(str(facts.get("kind")), render.markdown_of_facts)
     if board.read_text(encoding="utf-8") != render_text(facts):
@@ -249,6 +251,6 @@ def is_current(board: Path) -> bool:
     if any(not (board.parent / picture["file"]).is_file() for picture in drawn):
         return False
     table = board.with_suffix(".csv")
-    if facts.get("kind") in (published_scores.KIND, reproduced_scores.KIND):
+    if facts.get("kind") in (published_scores.KIND, reproduced_scores.KIND, gpu_page.KIND):
         return True
     return table.is_file() and table.read_text(encoding="utf-8") == render.csv_text(ranked)

@@ -1,7 +1,8 @@
-"""Tiny Qwen2 checkpoints with random weights, a byte-level tokenizer and a chat template."""
+"""Qwen2 checkpoints with random weights, a byte-level tokenizer and a chat template: tiny ones, and of real sizes."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.engines.transformers import leave_out_scikit_learn
@@ -60,6 +61,77 @@ def make_model(path: Path, seed: int, hidden: int = 64, layers: int = 2, heads: 
         model = Qwen2ForCausalLM(config)
     readable = torch.tensor([char.isascii() for char in vocabulary])  # else most replies are invalid UTF-8
     model.model.embed_tokens.weight.data[~readable] *= 0.1
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a model. vocabulary: rows of the output, of which the last `unused` belong to no token."""
+
+    hidden: int
+    inner: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    unused: int = 0
+    positions: int = 32768
+
+
+# Source: config.json of HuggingFaceTB/SmolLM2-135M-Instruct (a Llama, which has no biases), Qwen/Qwen2.5-0.5B-Instruct
+# and Qwen/Qwen2.5-1.5B-Instruct on the Hugging Face hub; for the unused rows tokenizer_config.json of the two
+SMOLLM2_135M = Shape(576, 1536, 30, 9, 3, 49152, positions=8192)
+QWEN2_05B = Shape(896, 4864, 24, 14, 2, 151936, unused=271)
+QWEN2_15B = Shape(1536, 8960, 28, 12, 2, 151936, unused=271)
+_NEEDED = 256 + 3  # bytes; padding, start and end of a turn
+
+
+def make_shaped(path: Path, seed: int, shape: Shape, device: str = "cpu") -> Path:
+    """Write a Qwen2 of that shape, in bfloat16, with random weights drawn on `device` into `path`, which comes back.
+
+    A byte is a token; all other tokens are made up, and no text gives them.
+    """
+    import torch
+
+    leave_out_scikit_learn()
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+
+    made_up = (f"w{i}" for i in range(shape.vocabulary - shape.unused - _NEEDED))
+    words = [*sorted(ByteLevel.alphabet()), *made_up]
+    tokenizer = Qwen2Tokenizer(
+        {word: i for i, word in enumerate(words)},
+        merges=[],
+        unk_token=None,
+        pad_token=PAD,
+        eos_token=END,
+        extra_special_tokens=[PAD, START, END],
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=shape.positions,
+    )
+    config = Qwen2Config(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.inner,
+        num_hidden_layers=shape.layers,
+        max_window_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=shape.positions,
+        rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+        rms_norm_eps=1e-6,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+        dtype="bfloat16",
+    )
+    devices = [device] if device != "cpu" else []
+    with torch.random.fork_rng(devices=devices), torch.device(device):
+        torch.manual_seed(seed)
+        model = Qwen2ForCausalLM(config).to(torch.bfloat16)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path

@@ -1,0 +1,240 @@
+"""`ci/gpu` and its page: run for real on a CPU with tiny shapes, killed midway and gone on with."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from factories import ROOT, harness, refuse_unlike_schema
+
+from harness.board.gpu_page import gpu_markdown
+from harness.engines.opening import vllm_problem
+
+SCRIPT = ROOT / "ci" / "gpu"
+STAGE = {
+    "status": "done", "why": "", "steps": 9, "train_tokens": 36000, "train_tokens_per_s": 21500.4,
+    "generated_tokens_per_s": None, "teacher_s": 0.0, "peak_device_bytes": 5_240_000_000, "loss": 5.1, "logp_gap": None,
+    "computed_in": "bfloat16", "wall_s": 11.5,
+}  # fmt: skip
+RL = {**STAGE, "generated_tokens_per_s": 801.0, "logp_gap": 0.0123}
+MEASURED: dict[str, dict[str, Any]] = {  # part -> its facts
+    "setup": {
+        "commit": "c" * 40,
+        "packages": {"python": "3.12.1", "torch": "2.13.0"},
+        "cuda_build": "13.0",
+        "gpu": {"name": "NVIDIA X", "memory_bytes": 80_000_000_000, "capability": "9.0"},
+        "driver": "580.1",
+        "pins": {"file": "requirements-cuda.txt", "n": 200, "off": {"trl": ["1.16.0", None]}},
+        "pip_check": [],
+        "doctor": [{"state": "warn", "what": "data", "text": "HARNESS_DATA is not set"}],
+    },
+    "models": {"base": "smollm2-135m", "matmul_weights": 134_000_000, "digest": "d" * 64},
+    "engine": {
+        "engine": {"engine": "vllm", "version": "0.32.0", "dtype": "bfloat16", "device": "cuda", "max_model_len": 1024},
+        "start_s": 41.27,
+        "device_bytes": {"before": 1e9, "start": 41e9, "generate": 41e9, "rest": 2e9, "swap": 41e9, "swap_back": 41e9},
+        "generate_s": 2.0,
+        "generated_tokens": 16000,
+        "rest_s": 0.5,
+        "swap_s": 1.5,
+        "swap_back_s": 1.4,
+        "log_probabilities": {"n": 16, "changed_by_swap": 16, "equal_after_swap_back": 15},
+        "replies": {"n": 128, "equal_after_swap_back": 127},
+        "proof": {"swaps_in_place": 2, "gap_nats": 0.0011, "limit_nats": 0.004},
+        "notices": ["a notice\nof two lines"],
+    },
+    "sft": {"stage": STAGE},
+    "rl": {"stage": RL},
+    "speed": {
+        "rounds": [
+            {
+                "ours": {"tokens_per_s": 950.0, "peak_device_bytes": 5e9},
+                "trl": {"tokens_per_s": 1000.0, "peak_device_bytes": 4e9},
+                "ratio": 0.95,
+            }
+        ],
+        "batch": {"rows": 16, "tokens": 8192},
+        "ratio": 0.95,
+    },
+    "seeds": {"pairs": [{"what": "sft", "equal": False, "max_abs_difference": 0.000123}]},
+    "seeds, deterministic": {"pairs": [{"what": "sft", "equal": True, "max_abs_difference": 0.0}]},
+    "memory": {
+        "peaks": [
+            {
+                "what": "sft",
+                "rows": 4,
+                "width": 1224,
+                "plain_torch": False,
+                "peak_device_bytes": 12_300_000_000,
+                "seconds": 0.41,
+            },
+            {"what": "sft", "rows": 32, "width": 1224, "plain_torch": False, "error": "out of memory: 24 GB asked"},
+        ]
+    },
+    "compare": {
+        "engine": {"name": "vllm", "version": "0.32.0", "dtype": "bfloat16", "device": "cuda"},
+        "strict": {"base": [0.25, 64], "kd": [0.5, 64]},
+    },
+    "gate": {"verdict": "PASS", "items": 64, "changed": 0},
+}
+
+
+def facts(measured: dict[str, dict[str, Any]] = MEASURED, device: str = "cuda") -> dict[str, Any]:
+    """What `ci/gpu` keeps when every part is done."""
+    parts = {
+        name: {"status": "done", "limit_s": 60, "wall_s": 12.3, "error": "", "facts": copy.deepcopy(of)}
+        for name, of in measured.items()
+    }
+    return {"kind": "gpu", "schema": 4, "device": device, "quick": False, "model": "smollm2-135m", "parts": parts}
+
+
+def test_the_page_shows_what_was_measured(tmp_path: Path) -> None:
+    held = facts()
+    refuse_unlike_schema(held)
+    page = gpu_markdown(held)
+    for line in (
+        "# On one GPU",
+        "- NVIDIA X, 80 GB, compute capability 9.0; driver 580.1, torch built for CUDA 13.0",
+        "- pins of requirements-cuda.txt: 1 of 200 differ: trl missing (pinned 1.16.0)",
+        "| start | 41.3 | 41.0 |",
+        "| rest | 0.5 | 2.0 |",
+        "- 8,000 tokens/s over 16,000 tokens",
+        "- 2 of 2 swaps proven in place; log-probabilities 0.0011 nats off (limit 0.004)",
+        "- a notice of two lines",
+        "| `sft` | done | 9 | 21,500 | – | 5.2 | bfloat16 | – |",
+        "| `rl` | done | 9 | 21,500 | 801 | 5.2 | bfloat16 | 0.0123 |",
+        "| 1 | 950 | 1,000 | 0.950 | 5.0 | 4.0 |",
+        "| sft | no | differ | 0.00012 |",
+        "| sft | yes | equal | 0 |",
+        "| sft | 4 x 1,224 | 12.3 | 0.41 |  |",
+        "| sft | 32 x 1,224 | – | – | out of memory: 24 GB asked |",
+        "- pico_math on vllm 0.32.0 bfloat16 cuda, strict % of 64 items: base 25.0, kd 50.0",
+        "- the same weights again: PASS; 0 of 64 verdicts changed",
+    ):
+        assert line in page.splitlines(), line
+    assert "no measurement" not in page
+    (tmp_path / "gpu.json").write_text(json.dumps(held))
+    (tmp_path / "gpu.md").write_text(page)
+    assert harness("leaderboard", "check", "gpu.md", cwd=tmp_path).returncode == 0
+    (tmp_path / "gpu.md").write_text(page.replace("950", "1,950"))
+    assert harness("leaderboard", "check", "gpu.md", cwd=tmp_path).returncode == 1
+
+
+def test_a_failed_part_is_on_the_page_with_its_error_and_what_was_known_of_it() -> None:
+    for name, known in MEASURED.items():
+        for n in range(len(known)):
+            held = facts({**MEASURED, name: dict(list(known.items())[:n])})
+            held["parts"][name] |= {"status": "failed", "error": "ValueError: no |\nmore"}
+            lines = gpu_markdown(held).splitlines()
+            assert f"| {name} | failed | 12 | 60 |" in lines
+            at = lines.index(f"{name}, failed:")
+            assert lines[at + 2 : at + 6] == ["```text", "ValueError: no |", "more", "```"]
+
+
+def test_a_page_made_on_a_cpu_says_that_it_is_no_measurement() -> None:
+    assert "> **A trial of `ci/gpu`, no measurement.** Full size, on a CPU." in gpu_markdown(facts(device="cpu"))
+
+
+def ci_gpu(folder: Path, *more: str) -> list[str]:
+    """The command of a trial on a CPU."""
+    return [
+        str(SCRIPT),
+        "--device",
+        "cpu",
+        "--quick",
+        "--out",
+        str(folder / "out"),
+        "--work",
+        str(folder / "work"),
+        *more,
+    ]
+
+
+def test_the_plan_takes_ten_minutes_at_most_on_a_gpu(tmp_path: Path) -> None:
+    plan = [sys.executable, ROOT / "ci" / "gpu.py", "--plan", "--device", "cuda", "--out", tmp_path]
+    lines = subprocess.run(plan, capture_output=True, text=True, check=True).stdout.splitlines()
+    limits = [int(line.split(" at most ")[1].split()[0]) for line in lines if " at most " in line]
+    assert len(limits) > 15
+    assert sum(limits[:-1]) == limits[-1] <= 600
+    assert not list(tmp_path.iterdir())
+
+
+def kept(folder: Path) -> dict[str, Any]:
+    """The results so far."""
+    file = folder / "out" / "gpu.json"
+    return json.loads(file.read_text())["parts"] if file.exists() else {}
+
+
+def running(folder: Path) -> list[psutil.Process]:
+    """Processes that have the work folder on their command line."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(str(folder / "work") in word for word in process.cmdline()):
+                found.append(process)
+    return found
+
+
+def wait_until(done: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def trial(folder: Path, *more: str) -> None:
+    done = subprocess.run(ci_gpu(folder, *more), capture_output=True, text=True, check=False)
+    log = folder / "work" / "log.txt"
+    assert done.returncode == 0, done.stdout + done.stderr + (log.read_text()[-3000:] if log.exists() else "")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_killed_trial_goes_on_with_what_is_missing_and_a_part_can_be_repeated(tmp_path: Path) -> None:
+    first = subprocess.Popen(ci_gpu(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: "setup" in kept(tmp_path) or first.poll() is not None, 300)
+    first.kill()
+    assert first.wait() == -signal.SIGKILL
+    wait_until(lambda: not running(tmp_path), 30)
+    before = kept(tmp_path)
+    assert before["setup"]["status"] == "done"
+    trial(tmp_path)
+    parts = kept(tmp_path)
+    assert {name: parts[name] for name in before} == before
+    assert {of["status"] for of in parts.values()} == {"done"}
+    assert parts["setup"]["facts"]["pins"]["n"] > 100
+    engine = parts["engine"]["facts"]
+    assert engine["log_probabilities"] == {"n": 16, "changed_by_swap": 16, "equal_after_swap_back": 16}
+    assert engine["replies"]["equal_after_swap_back"] == engine["replies"]["n"]
+    assert vllm_problem() is not None or engine["proof"]["swaps_in_place"] == 2
+    for name in ("noop", "sft", "sft.lora", "kd", "kd.logits", "kd.onpolicy", "kd&rl", "rl"):
+        stage = parts[name]["facts"]["stage"]
+        assert (stage["status"], stage["computed_in"]) == ("done", "float32"), stage
+        assert stage["steps"] >= 1
+        assert stage["train_tokens_per_s"] > 0
+        assert (stage["generated_tokens_per_s"] is not None) == (name in ("kd.onpolicy", "kd&rl", "rl"))
+    (first_round, second_round) = parts["speed"]["facts"]["rounds"]
+    assert 0.1 < first_round["ratio"] * second_round["ratio"] < 10
+    for name in ("seeds", "seeds, deterministic"):
+        assert [(pair["what"], pair["equal"]) for pair in parts[name]["facts"]["pairs"]] == [
+            ("sft", True),
+            ("rl", True),
+        ]
+    assert [peak["what"] for peak in parts["memory"]["facts"]["peaks"]] == ["teacher scores", "kd.logits", "sft"]
+    assert set(parts["compare"]["facts"]["strict"]) == {"base", "noop"}
+    assert parts["gate"]["facts"]["changed"] == 0
+    trial(tmp_path, "--again", "models")
+    again = kept(tmp_path)
+    assert {name for name in parts if again[name] != parts[name]} == {"models"}
+    refuse_unlike_schema(json.loads((tmp_path / "out" / "gpu.json").read_text()))
+    assert harness("leaderboard", "check", "gpu.md", cwd=tmp_path / "out").returncode == 0
