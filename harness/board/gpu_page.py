@@ -9,6 +9,7 @@ from harness.rendering import tables
 
 KIND = "gpu"
 _NONE = "–"
+_MOST = 12  # names in a list; the JSON has all
 
 
 def gpu_markdown(facts: Mapping[str, Any]) -> str:
@@ -43,7 +44,9 @@ def _setup(of: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
         versions = ", ".join(f"{name} {version}" for name, version in of["packages"].items())
         yield f"- {versions}; commit {of['commit'][:12]}"
     if pins := of.get("pins"):
-        off = ", ".join(f"{name} {here or 'missing'} (pinned {pin})" for name, (pin, here) in pins["off"].items())
+        other = [f"{name} {here} (pinned {pin})" for name, (pin, here) in pins["off"].items() if here]
+        missing = [name for name, (_, here) in pins["off"].items() if not here]
+        off = "; ".join(f"{what}: {_some(of)}" for what, of in (("other versions", other), ("missing", missing)) if of)
         others = f"{len(pins['off'])} of {pins['n']} differ: {off}" if off else f"all {pins['n']} are installed"
         yield f"- pins of {pins['file']}: {others}"
     if "pip_check" in of:
@@ -55,10 +58,13 @@ def _setup(of: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _parts(parts: Mapping[str, Any]) -> Iterator[str]:
     """What was run, how it ended, and each error."""
-    rows = [[name, of["status"], f"{of['wall_s']:.0f}", str(of["limit_s"])] for name, of in parts.items()]
+    rows = []
+    for name, of in parts.items():
+        why = f": {of['error']}" if of["status"] == "left out" else ""
+        rows.append([name, of["status"] + why, f"{of['wall_s']:.0f}", str(of["limit_s"])])
     yield from _section("Parts", ["Part", "Result", "Seconds", "Limit"], rows)
     for name, of in parts.items():
-        if of["error"]:
+        if of["status"] in ("failed", "timed out"):
             yield from (f"{name}, {of['status']}:", "", "```text", *of["error"].strip().splitlines(), "```", "")
 
 
@@ -185,6 +191,12 @@ def _commands(compared: Mapping[str, Any], gate: Mapping[str, Any]) -> Iterator[
 
 def _section(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield from (f"## {title}", "", *tables.table(head, [[tables.line(cell) for cell in row] for row in rows]), "")
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return ", ".join(names[:_MOST]) + more
 
 
 def _number(value: float | None, form: str) -> str:
