@@ -176,7 +176,11 @@ def _in_one_process(parts: Sequence[Part], place: Place, results: Results, ends:
     """Run parts one after another in one child process until one of them fails; the number that now has a result."""
     events, log = place.work / "events.jsonl", place.work / "log.txt"
     events.write_text("")
-    shown = {"CUDA_VISIBLE_DEVICES": ""} if place.device == "cpu" else {}
+    more = {"CUDA_VISIBLE_DEVICES": ""} if place.device == "cpu" else {}
+    if parts[0].deterministic:
+        from harness.training.run_stage import DETERMINISTIC
+
+        more |= DETERMINISTIC
     order = json.dumps([os.getpid(), asdict(place) | {"work": str(place.work)}, [part.name for part in parts]])
     with log.open("ab") as output:
         child = subprocess.Popen(
@@ -185,7 +189,7 @@ def _in_one_process(parts: Sequence[Part], place: Place, results: Results, ends:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env={**os.environ, **shown, **(parts[0].environment or {})},
+            env={**os.environ, **more},
         )
     try:
         for number, part in enumerate(parts):

@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -45,7 +45,7 @@ class Part:
     measure: Callable[[Place, Note], None]
     fresh: bool = False
     needs: tuple[str, ...] = ()  # distributions
-    environment: Mapping[str, str] | None = None
+    deterministic: bool = False  # whether its process starts as that of a stage of `--deterministic`
 
 
 def installed(distribution: str) -> str | None:
@@ -124,17 +124,16 @@ def _base(place: Place) -> Path:
             (made / "base").symlink_to(Path(place.model).resolve())
             _random_like(made / "base", made / "teacher", place.device)
         else:
-            shape = place.size(SMOLLM2_135M, _tiny())
-            make_shaped(made / "base", 0, shape, place.device)
-            make_shaped(made / "teacher", 1, shape, place.device)
+            for seed, name in enumerate(("base", "teacher")):
+                make_shaped(made / name, seed, place.size(SMOLLM2_135M, _tiny()), place.device)
         made.rename(folder)
     return folder / "base"
 
 
 def _tiny() -> Any:
-    from harness.testing.models import Shape
+    from harness.testing.models import Sizes
 
-    return Shape(64, 128, 2, 2, 2, 512, positions=2048)
+    return Sizes(64, 128, 2, 2, 2, 512, positions=2048)
 
 
 def _random_like(base: Path, folder: Path, device: str) -> None:
@@ -270,6 +269,7 @@ def _stage(name: str, base: Path, out: Path, given: Any, **settings: Any) -> tup
     metering.SAVES = metering.SNAPSHOTS = 0  # in a budget of a few steps each would be saved
     shutil.rmtree(out, ignore_errors=True)
     _free()
+    estimate = _estimate(name, base, given.rows, settings)
     trained, meter = run(name, base, out, replace(given, meter=_step_meter()), **settings)
     cost = meter.cost
     steps = getattr(meter, "steps", [])[1:] or [cost]  # the first warms up
@@ -285,7 +285,28 @@ def _stage(name: str, base: Path, out: Path, given: Any, **settings: Any) -> tup
         "peak_device_bytes": cost.peak_device_bytes,
         "loss": losses[-1] if losses else None,
         "logp_gap": gaps[0] if gaps else None,
+        **estimate,
     }, trained
+
+
+def _estimate(name: str, base: Path, rows: Sequence[Any], changed: dict[str, Any]) -> dict[str, Any]:
+    """The bytes of a step by the harness's own formula, and whether it has layers computed again to save memory."""
+    import torch
+
+    from harness import registry
+    from harness.testing.training import settings
+    from harness.training.memory import Step, footprint_of, longest, needs_checkpointing, shape_of, step_memory
+    from harness_plugins.trl.metering import free_memory
+
+    trainer = registry.load("trainer", name)
+    row = longest(base, ((row.sample, "" if trainer.samples else row.completion) for row in rows))
+    footprint = footprint_of(trainer, trainer.Config(**(settings(name) | changed)), row)
+    if footprint is None:
+        return {}
+    teacher = shape_of(base.with_name("teacher")) if "teacher" in trainer.needs else None
+    step = Step(shape_of(base), footprint, half=torch.cuda.is_available(), teacher=teacher)
+    again = needs_checkpointing(step, free_memory()) is not False
+    return {"estimated_bytes": sum(step_memory(step, again).values()), "layers_computed_again": again}
 
 
 def _rate(steps: Sequence[Any], tokens: str, seconds: str) -> float | None:
@@ -371,27 +392,31 @@ def speed(place: Place, note: Note) -> None:
     rows = _rows(length)[:1] * batch  # of equal length, so that every step is the same work in any order
     rounds: list[dict[str, Any]] = []
     for _ in range(2):
-        ours, tokens = _our_sft(base, place.work / "speed", rows, steps)
-        bare = _bare_sft(base, place.work / "speed", rows, steps, tokens)
-        rounds.append({"ours": ours, "trl": bare, "ratio": ours["tokens_per_s"] / bare["tokens_per_s"]})
+        ours = _our_sft(base, place.work / "speed", rows, steps)
+        bare = _bare_sft(base, place.work / "speed", rows, steps, ours)
+        ratio = ours["train_tokens_per_s"] / bare["train_tokens_per_s"]
+        rounds.append({"ours": _shown(ours), "trl": bare, "ratio": ratio})
         note("rounds", rounds)
-    note("batch", {"rows": batch, "tokens": tokens})
+    note("batch", {"rows": batch, "tokens": ours["train_tokens"] // ours["steps"]})
     note("ratio", statistics.median(of["ratio"] for of in rounds))
 
 
-def _our_sft(base: Path, out: Path, rows: Sequence[Any], steps: int) -> tuple[dict[str, Any], int]:
-    """Speed and memory of our stage, and the tokens of a step."""
+def _our_sft(base: Path, out: Path, rows: Sequence[Any], steps: int) -> dict[str, Any]:
+    """The facts of our stage of so many steps."""
     from harness.testing.training import Given
 
     of_step = {"batch_size": len(rows), "micro_batch": len(rows), "max_tokens": 8192}
-    probe, _ = _stage("noop", base, out, Given(rows=rows), **of_step)  # one step: how many tokens it is
-    tokens = probe["train_tokens"]
-    found, _ = _stage("sft", base, out, Given(rows=rows, budget=float(tokens * steps)), **of_step)
-    return {"tokens_per_s": found["train_tokens_per_s"], "peak_device_bytes": found["peak_device_bytes"]}, tokens
+    one, _ = _stage("noop", base, out, Given(rows=rows), **of_step)  # how many tokens a step is
+    found, _ = _stage("sft", base, out, Given(rows=rows, budget=float(one["train_tokens"] * steps)), **of_step)
+    return found
 
 
-def _bare_sft(base: Path, out: Path, rows: Sequence[Any], steps: int, tokens: int) -> dict[str, Any]:
-    """Speed and memory of TRL's own loop."""
+def _shown(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: facts[name] for name in ("train_tokens_per_s", "peak_device_bytes")}
+
+
+def _bare_sft(base: Path, out: Path, rows: Sequence[Any], steps: int, ours: dict[str, Any]) -> dict[str, Any]:
+    """Speed and memory of TRL's own loop on the steps of our stage."""
     import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
@@ -418,7 +443,7 @@ def _bare_sft(base: Path, out: Path, rows: Sequence[Any], steps: int, tokens: in
         max_length=None,
         use_cpu=not cuda,
         bf16=cuda,
-        gradient_checkpointing=cuda,
+        gradient_checkpointing=ours["layers_computed_again"],
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
@@ -438,7 +463,8 @@ def _bare_sft(base: Path, out: Path, rows: Sequence[Any], steps: int, tokens: in
         callbacks=[clock],
     )
     trainer.train()
-    return {"tokens_per_s": tokens / statistics.median(clock.seconds[1:]), "peak_device_bytes": _peak_bytes()}
+    rate = ours["train_tokens"] / ours["steps"] / statistics.median(clock.seconds[1:])
+    return {"train_tokens_per_s": rate, "peak_device_bytes": _peak_bytes()}
 
 
 # --- the same seed twice
@@ -455,10 +481,10 @@ def seeds(place: Place, note: Note) -> None:
 
 
 def deterministic(place: Place, note: Note) -> None:
-    """The same with torch's deterministic algorithms."""
-    import torch
+    """The same as stages are trained with `harness compare --deterministic`."""
+    from harness.training.stage_process import use_deterministic_algorithms
 
-    torch.use_deterministic_algorithms(True)
+    use_deterministic_algorithms()
     seeds(place, note)
 
 
@@ -515,8 +541,8 @@ def _sized(place: Place) -> Path:
     if not folder.exists():
         made = place.work / "sized.partial"
         shutil.rmtree(made, ignore_errors=True)
-        for name, shape in (("base", QWEN2_05B), ("teacher", QWEN2_15B)):
-            make_shaped(made / name, 0, place.size(shape, _tiny()), place.device)
+        for name, sizes in (("base", QWEN2_05B), ("teacher", QWEN2_15B)):
+            make_shaped(made / name, 0, place.size(sizes, _tiny()), place.device)
         made.rename(folder)
     return folder / "base"
 
@@ -534,7 +560,8 @@ def _stage_memory(what: str, base: Path, rows: int, width: int, place: Place) ->
         return {"peak_device_bytes": _peak_bytes(), "seconds": found["teacher_s"]}
     given = Given(rows=data, budget=tokens * (3 if what == "kd.logits" else 2))  # scores that are there are charged too
     found, _ = _stage(what, base, place.work / "stage", given, **of_step)
-    return {"peak_device_bytes": _peak_bytes(), "seconds": tokens / found["train_tokens_per_s"]}
+    estimate = {name: found.get(name) for name in ("estimated_bytes", "layers_computed_again")}
+    return {"peak_device_bytes": _peak_bytes(), "seconds": tokens / found["train_tokens_per_s"], **estimate}
 
 
 def _exact_rows(n: int, width: int, base: Path) -> tuple[Any, ...]:
@@ -707,11 +734,11 @@ PARTS = (
     Part("memory", "peaks at sizes of 0.5B and 1.5B", 75, memory),
     Part(
         "seeds, deterministic",
-        "the same with torch's deterministic algorithms",
+        "the same with algorithms that repeat (--deterministic)",
         40,
         deterministic,
         fresh=True,
-        environment={"CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
+        deterministic=True,
     ),
     Part("compare", "harness compare on pico: sft, kd", 75, compare, needs=_TRL),
     Part("gate", "harness gate check of the same weights", 45, gate, needs=_TRL),

@@ -34,7 +34,7 @@ SHORT = [  # without `compare` and `gate`, which have tests of their own
 STAGE = {
     "status": "done", "why": "", "steps": 9, "train_tokens": 36000, "train_tokens_per_s": 21500.4,
     "generated_tokens_per_s": None, "teacher_s": 0.0, "peak_device_bytes": 5_240_000_000, "loss": 5.1, "logp_gap": None,
-    "computed_in": "bfloat16", "wall_s": 11.5,
+    "estimated_bytes": 4_960_000_000, "layers_computed_again": False, "computed_in": "bfloat16", "wall_s": 11.5,
 }  # fmt: skip
 RL = {**STAGE, "generated_tokens_per_s": 801.0, "logp_gap": 0.0123}
 MEASURED: dict[str, dict[str, Any]] = {  # part -> its facts
@@ -68,8 +68,8 @@ MEASURED: dict[str, dict[str, Any]] = {  # part -> its facts
     "speed": {
         "rounds": [
             {
-                "ours": {"tokens_per_s": 950.0, "peak_device_bytes": 5e9},
-                "trl": {"tokens_per_s": 1000.0, "peak_device_bytes": 4e9},
+                "ours": {"train_tokens_per_s": 950.0, "peak_device_bytes": 5e9},
+                "trl": {"train_tokens_per_s": 1000.0, "peak_device_bytes": 4e9},
                 "ratio": 0.95,
             }
         ],
@@ -86,6 +86,8 @@ MEASURED: dict[str, dict[str, Any]] = {  # part -> its facts
                 "width": 1224,
                 "plain_torch": False,
                 "peak_device_bytes": 12_300_000_000,
+                "estimated_bytes": 13_000_000_000,
+                "layers_computed_again": True,
                 "seconds": 0.41,
             },
             {"what": "sft", "rows": 32, "width": 1224, "plain_torch": False, "error": "out of memory: 24 GB asked"},
@@ -121,13 +123,13 @@ def test_the_page_shows_what_was_measured(tmp_path: Path) -> None:
         "- 8,000 tokens/s over 16,000 tokens",
         "- 2 of 2 swaps proven in place; log-probabilities 0.0011 nats off (limit 0.004)",
         "- a notice of two lines",
-        "| `sft` | done | 9 | 21,500 | – | 5.2 | bfloat16 | – |",
-        "| `rl` | done | 9 | 21,500 | 801 | 5.2 | bfloat16 | 0.0123 |",
+        "| `sft` | done | 9 | 21,500 | – | 5.2 | 5.0 | bfloat16 | – |",
+        "| `rl` | done | 9 | 21,500 | 801 | 5.2 | 5.0 | bfloat16 | 0.0123 |",
         "| 1 | 950 | 1,000 | 0.950 | 5.0 | 4.0 |",
         "| sft | no | differ | 0.00012 |",
         "| sft | yes | equal | 0 |",
-        "| sft | 4 x 1,224 | 12.3 | 0.41 |  |",
-        "| sft | 32 x 1,224 | – | – | out of memory: 24 GB asked |",
+        "| sft | 4 x 1,224 | 12.3 | 13.0 | yes | 0.41 |  |",
+        "| sft | 32 x 1,224 | – | – | – | – | out of memory: 24 GB asked |",
         "- pico_math on vllm 0.32.0 bfloat16 cuda, strict % of 64 items: base 25.0, kd 50.0",
         "- the same weights again: PASS; 0 of 64 verdicts changed",
     ):
@@ -242,6 +244,7 @@ def test_a_killed_trial_goes_on_with_what_is_missing_and_a_part_can_be_repeated(
         assert (stage["status"], stage["computed_in"]) == ("done", "float32"), stage
         assert stage["steps"] >= 1
         assert stage["train_tokens_per_s"] > 0
+        assert stage["estimated_bytes"] > 0
         assert (stage["generated_tokens_per_s"] is not None) == (name in ("kd.onpolicy", "kd&rl", "rl"))
     (first_round, second_round) = parts["speed"]["facts"]["rounds"]
     assert 0.1 < first_round["ratio"] * second_round["ratio"] < 10

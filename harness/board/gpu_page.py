@@ -104,7 +104,8 @@ def _trainers(parts: Mapping[str, Any]) -> Iterator[str]:
     stages = {name: of["facts"]["stage"] for name, of in parts.items() if "stage" in of["facts"]}
     if not stages:
         return
-    head = ["Trainer", "Status", "Steps", "Trained tokens/s", "Sampled tokens/s", "Peak GB", "Computed in", "logp gap"]
+    head = ["Trainer", "Status", "Steps", "Trained tokens/s", "Sampled tokens/s", "Peak GB", "Estimated GB"]
+    head += ["Computed in", "logp gap"]
     rows = [
         [
             f"`{name}`",
@@ -113,13 +114,17 @@ def _trainers(parts: Mapping[str, Any]) -> Iterator[str]:
             _number(of["train_tokens_per_s"], ",.0f"),
             _number(of["generated_tokens_per_s"], ",.0f"),
             _gb(of["peak_device_bytes"]),
+            _gb(of.get("estimated_bytes")),
             of["computed_in"] or _NONE,
             _number(of["logp_gap"], ".3g"),
         ]
         for name, of in stages.items()
     ]
     yield from _section("A stage of each trainer", head, rows)
-    yield "Medians over steps without the first. Memory: what torch had allocated. logp gap: nats from vLLM to trainer."
+    yield (
+        "Medians over steps without the first. Peak: what torch had allocated on the device; estimated: by the formula "
+        "of the dry run. logp gap: nats from vLLM to the trainer."
+    )
     yield ""
 
 
@@ -129,7 +134,7 @@ def _speed(of: Mapping[str, Any]) -> Iterator[str]:
     rows = [
         [
             str(number),
-            *(f"{of_round[who]['tokens_per_s']:,.0f}" for who in ("ours", "trl")),
+            *(f"{of_round[who]['train_tokens_per_s']:,.0f}" for who in ("ours", "trl")),
             f"{of_round['ratio']:.3f}",
             *(_gb(of_round[who]["peak_device_bytes"]) for who in ("ours", "trl")),
         ]
@@ -164,13 +169,15 @@ def _memory(peaks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             of["what"] + (" (plain torch)" if of["plain_torch"] else ""),
             f"{of['rows']} x {of['width']:,}",
             _gb(of.get("peak_device_bytes")),
+            _gb(of.get("estimated_bytes")),
+            {True: "yes", False: "no", None: _NONE}[of.get("layers_computed_again")],
             _number(of.get("seconds"), ".2f"),
             of.get("error", ""),
         ]
         for of in peaks
     ]
     if rows:
-        head = ["Step", "Rows x tokens", "Peak GB", "Seconds", ""]
+        head = ["Step", "Rows x tokens", "Peak GB", "Estimated GB", "Layers computed again", "Seconds", ""]
         yield from _section("Memory: a student of 0.5B weights, a teacher of 1.5B", head, rows)
 
 

@@ -67,7 +67,7 @@ def make_model(path: Path, seed: int, hidden: int = 64, layers: int = 2, heads: 
 
 
 @dataclass(frozen=True)
-class Shape:
+class Sizes:
     """Sizes of a model. vocabulary: rows of the output, of which the last `unused` belong to no token."""
 
     hidden: int
@@ -82,14 +82,14 @@ class Shape:
 
 # Source: config.json of HuggingFaceTB/SmolLM2-135M-Instruct (a Llama, which has no biases), Qwen/Qwen2.5-0.5B-Instruct
 # and Qwen/Qwen2.5-1.5B-Instruct on the Hugging Face hub; for the unused rows tokenizer_config.json of the two
-SMOLLM2_135M = Shape(576, 1536, 30, 9, 3, 49152, positions=8192)
-QWEN2_05B = Shape(896, 4864, 24, 14, 2, 151936, unused=271)
-QWEN2_15B = Shape(1536, 8960, 28, 12, 2, 151936, unused=271)
+SMOLLM2_135M = Sizes(576, 1536, 30, 9, 3, 49152, positions=8192)
+QWEN2_05B = Sizes(896, 4864, 24, 14, 2, 151936, unused=271)
+QWEN2_15B = Sizes(1536, 8960, 28, 12, 2, 151936, unused=271)
 _NEEDED = 256 + 3  # bytes; padding, start and end of a turn
 
 
-def make_shaped(path: Path, seed: int, shape: Shape, device: str = "cpu") -> Path:
-    """Write a Qwen2 of that shape, in bfloat16, with random weights drawn on `device` into `path`, which comes back.
+def make_shaped(path: Path, seed: int, sizes: Sizes, device: str = "cpu") -> Path:
+    """Write a Qwen2 of those sizes, in bfloat16, with random weights drawn on `device` into `path`, which comes back.
 
     A byte is a token; all other tokens are made up, and no text gives them.
     """
@@ -99,7 +99,7 @@ def make_shaped(path: Path, seed: int, shape: Shape, device: str = "cpu") -> Pat
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
-    made_up = (f"w{i}" for i in range(shape.vocabulary - shape.unused - _NEEDED))
+    made_up = (f"w{i}" for i in range(sizes.vocabulary - sizes.unused - _NEEDED))
     words = [*sorted(ByteLevel.alphabet()), *made_up]
     tokenizer = Qwen2Tokenizer(
         {word: i for i, word in enumerate(words)},
@@ -109,17 +109,17 @@ def make_shaped(path: Path, seed: int, shape: Shape, device: str = "cpu") -> Pat
         eos_token=END,
         extra_special_tokens=[PAD, START, END],
         chat_template=CHAT_TEMPLATE,
-        model_max_length=shape.positions,
+        model_max_length=sizes.positions,
     )
     config = Qwen2Config(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.inner,
-        num_hidden_layers=shape.layers,
-        max_window_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        max_position_embeddings=shape.positions,
+        vocab_size=sizes.vocabulary,
+        hidden_size=sizes.hidden,
+        intermediate_size=sizes.inner,
+        num_hidden_layers=sizes.layers,
+        max_window_layers=sizes.layers,
+        num_attention_heads=sizes.heads,
+        num_key_value_heads=sizes.kv_heads,
+        max_position_embeddings=sizes.positions,
         rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
         rms_norm_eps=1e-6,
         tie_word_embeddings=True,

@@ -40,7 +40,7 @@ PACKAGES = (
 
 # Read by the CUDA libraries when they start; torch refuses matrix products without the first. `stage_process` does the
 # rest. Launches are left asynchronous, unlike by transformers' `full_determinism`: their order decides no bit.
-_DETERMINISTIC = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "FLASH_ATTENTION_DETERMINISTIC": "1"}
+DETERMINISTIC = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "FLASH_ATTENTIONDETERMINISTIC": "1"}
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def run_stage(
     n_threads = threads(matmul_params(parent.path), place.n_parallel * stage.devices)
     environment = {"OMP_NUM_THREADS": str(n_threads), **os.environ}
     if stage.deterministic:
-        environment |= _DETERMINISTIC
+        environment |= DETERMINISTIC
     if place.gpus:  # transformers trains on all that it sees, and TRL refuses more than it was started for
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(place.gpus)
     _run(home, stage.devices, environment, progress, stopping)
