@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import signal
@@ -35,20 +36,26 @@ def main() -> int:
         return work(*json.loads(options.worker))
     if options.pack:
         return pack(options.pack, options.python)
-    place = Place(options.work.resolve(), options.device or _device(), options.quick, options.model or _real_model())
+    model = _real_model() if options.model is None else options.model
+    kind = f"{options.device}-{'quick' if options.quick else 'full'}-{Path(model).name or 'random'}"
+    place = Place(options.work.resolve() / kind, options.device, options.quick, model)
     parts = chosen(options, place)
     if options.plan:
         print("\n".join(plan_lines(parts, place, Results(options.out, place))))
         return 0
-    if place.device == "cuda" and _device() == "cpu":
-        print("no GPU that torch can use; to try the script: ci/gpu --device cpu --quick", file=sys.stderr)
+    if place.device == "cuda" and (why := _no_gpu()):
+        print(f"{why}\nto try the script on a CPU: ci/gpu --device cpu --quick", file=sys.stderr)
         return 2
     results = Results(options.out, place)
     for name in options.again:
         results.parts.pop(name, None)
     place.work.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    run([part for part in parts if part.name not in results.parts], place, results)
+    try:
+        run([part for part in parts if part.name not in results.parts], place, results)
+    except KeyboardInterrupt:
+        print("interrupted: results so far are kept; run the same command again", file=sys.stderr)
+        return 130
     bad = [name for name, part in results.parts.items() if part["status"] in ("failed", "timed out")]
     print(f"{results.out / 'gpu.md'}: {len(results.parts)} parts, not done: {', '.join(bad) or 'none'}")
     return int(bool(bad))
@@ -62,14 +69,17 @@ def _options() -> argparse.Namespace:
     )
     names = [part.name for part in PARTS]
     parser.add_argument("--plan", action="store_true", help="print the parts and their time limits, run nothing")
-    parser.add_argument("--again", action="append", default=[], metavar="PART", choices=names, help="repeat a part")
     parser.add_argument(
-        "--only", action="append", default=[], metavar="PART", choices=names, help="run this part alone"
+        "--again", action="append", default=[], metavar="PART", choices=names, help="repeat a part; repeatable"
     )
-    parser.add_argument("--device", choices=["cuda", "cpu"], help="default: cuda if torch finds a GPU")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="PART", choices=names, help="run only this part; repeatable"
+    )
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="default: cuda")
     parser.add_argument("--quick", action="store_true", help="tiny shapes, to try the script")
     parser.add_argument(
-        "--model", help="a model folder [default: smollm2-135m below HARNESS_MODELS, else random weights]"
+        "--model",
+        help="a model folder; '': random weights [default: smollm2-135m below HARNESS_MODELS, if it is there]",
     )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "runs" / "gpu", help="results; what is there is gone on with"
@@ -84,16 +94,17 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _device() -> str:
-    """The device that torch would use. In another process: CUDA would stay open in this one."""
-    code = "import torch; print('cuda' if torch.cuda.is_available() else 'cpu')"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+def _no_gpu() -> str:
+    """Why torch can use no GPU here; "": it can."""
+    from harness.engines.machine import cuda_problem, gpus
+
+    return cuda_problem() or ("" if gpus() else "torch is built for CPUs, or CUDA_VISIBLE_DEVICES hides every GPU")
 
 
 def _real_model() -> str:
     """The folder of SmolLM2-135M below HARNESS_MODELS; "": it is not there."""
-    folder = Path(os.environ.get("HARNESS_MODELS", "")) / "smollm2-135m"
-    return str(folder) if os.environ.get("HARNESS_MODELS") and (folder / "config.json").exists() else ""
+    models = Path(os.environ.get("HARNESS_MODELS") or Path.home() / ".cache" / "harness-models")
+    return str(models / "smollm2-135m") if (models / "smollm2-135m" / "config.json").exists() else ""
 
 
 def chosen(options: argparse.Namespace, place: Place) -> list[Part]:
@@ -174,9 +185,11 @@ def run(parts: Sequence[Part], place: Place, results: Results) -> None:
 
 def _in_one_process(parts: Sequence[Part], place: Place, results: Results, ends: dict[str, float]) -> int:
     """Run parts one after another in one child process until one of them fails; the number that now has a result."""
+    from harness.engines.machine import gpus
+
     events, log = place.work / "events.jsonl", place.work / "log.txt"
     events.write_text("")
-    more = {"CUDA_VISIBLE_DEVICES": ""} if place.device == "cpu" else {}
+    more = {"CUDA_VISIBLE_DEVICES": "" if place.device == "cpu" else gpus()[0]}
     if parts[0].deterministic:
         from harness.training.run_stage import DETERMINISTIC
 
@@ -246,7 +259,7 @@ def work(parent: int, place: dict[str, Any], names: Sequence[str]) -> int:
     with (here.work / "events.jsonl").open("a", encoding="utf-8") as file:
 
         def tell(part: str, **event: Any) -> None:
-            file.write(json.dumps({"part": part, **event}) + "\n")
+            file.write(json.dumps(_finite({"part": part, **event})) + "\n")
             file.flush()
 
         for part in [part for name in names for part in PARTS if part.name == name]:
@@ -258,6 +271,15 @@ def work(parent: int, place: dict[str, Any], names: Sequence[str]) -> int:
                 return 1
             tell(part.name, error="")
     return 0
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _finite(of) for key, of in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(of) for of in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def pack(folder: Path, python: str) -> int:

@@ -22,6 +22,7 @@ import pytest
 from factories import ROOT, harness, refuse_unlike_schema
 
 from harness.board.gpu_page import gpu_markdown
+from harness.engines.machine import gpus
 from harness.engines.opening import vllm_problem
 
 SCRIPT = ROOT / "ci" / "gpu"
@@ -191,6 +192,15 @@ def test_the_plan_takes_ten_minutes_at_most_on_a_gpu(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(bool(gpus()), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_run_unless_a_cpu_is_asked_for(tmp_path: Path) -> None:
+    asked = [sys.executable, ROOT / "ci" / "gpu.py", "--out", tmp_path / "out", "--work", tmp_path / "work"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.endswith("to try the script on a CPU: ci/gpu --device cpu --quick\n")
+    assert not list(tmp_path.iterdir())
+
+
 def kept(folder: Path) -> dict[str, Any]:
     """The results so far."""
     file = folder / "out" / "gpu.json"
@@ -216,7 +226,7 @@ def wait_until(done: Callable[[], bool], seconds: float) -> None:
 
 def trial(folder: Path, *more: str) -> None:
     done = subprocess.run(ci_gpu(folder, *more), capture_output=True, text=True, check=False)
-    log = folder / "work" / "log.txt"
+    log = folder / "work" / "cpu-quick-random" / "log.txt"
     assert done.returncode == 0, done.stdout + done.stderr + (log.read_text()[-3000:] if log.exists() else "")
 
 
@@ -290,7 +300,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bare_trial(root: Path, bare: Path) -> dict[str, Any]:
     """The results of `ci/gpu --bare` in a folder, with that Python first on the path."""
     path = f"{bare}:{os.environ['PATH']}"
-    command = [root / "ci" / "gpu", "--bare", "--device", "cpu", "--quick"]
+    command = [root / "ci" / "gpu", "--bare", "--device", "cpu", "--quick", "--model", ""]
     done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads((root / "runs" / "gpu" / "gpu.json").read_text())["parts"]

@@ -87,10 +87,9 @@ def _engine(of: Mapping[str, Any]) -> Iterator[str]:
             f"{replies['n']} greedy replies were the same as before"
         )
     if proof := of.get("proof"):
-        yield (
-            f"- {proof['swaps_in_place']} of 2 swaps proven in place; log-probabilities {proof['gap_nats']:.2g} nats "
-            f"off (limit {proof['limit_nats']:.2g})"
-        )
+        gap, limit = (_number(proof[name], ".2g") for name in ("gap_nats", "limit_nats"))
+        swaps = f"{proof['swaps_in_place']} of 2 swaps proven in place"
+        yield f"- {swaps}; log-probabilities {gap} nats off (limit {limit})"
     yield from (f"- {tables.line(notice)}" for notice in of.get("notices", ()))
     if why := of.get("instead_of_vllm"):
         yield f"- in place of vLLM: {why}"
