@@ -111,7 +111,7 @@ class GRPOConfig:
     lora_alpha: int = 32
     rollouts: Literal["auto", "vllm", "transformers"] = "auto"  # auto: vllm on CUDA, if installed
     vllm_memory: float = 0.3  # share of a GPU's memory for vLLM
-    max_logp_gap: float = 0.05  # nats per token between engine and trainer; above it the engine's weights are stale
+    max_logp_gap: float = 0.05  # nats per token between engine and trainer, beyond rounding; see README.md
     reward_threads: int = 8
 
     def footprint(self) -> Footprint:

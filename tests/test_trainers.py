@@ -417,9 +417,12 @@ def test_vllm_rollouts_follow_the_weights_and_a_stale_engine_fails_the_stage(bas
     code = """
 import sys
 from pathlib import Path
-from harness.testing.training import run
+from harness.testing.training import Given, run
 base, out = Path(sys.argv[1]), Path(sys.argv[2])
 run("rl", base, out / "sound", rollouts="vllm")
+from harness_plugins.trl import grpo, metering
+grpo.arguments = lambda *given: metering.arguments(*given) | {"bf16": True}
+run("rl", base, out / "bf16", Given(budget=1.0), rollouts="vllm", max_logp_gap=0.0)  # the engine's float32 is exact
 from trl.generation.vllm_generation import VLLMGeneration
 VLLMGeneration.sync_weights = lambda self: None
 try:
@@ -432,6 +435,8 @@ except RuntimeError as error:
     gaps, rewards = series(tmp_path / "sound", "logp_gap"), series(tmp_path / "sound", "reward")
     assert len(gaps) > 5
     assert max(gaps) < 1e-4  # one dtype, one set of weights
+    (rounded,) = series(tmp_path / "bf16", "logp_gap")
+    assert rounded > 10 * max(gaps)  # which is all rounding
     assert sum(rewards[-2:]) / 2 > sum(rewards[:2]) / 2 + 0.1
     assert "the engine serves other weights" in (tmp_path / "error").read_text()
     assert not (tmp_path / "stale" / "work" / "final").exists()
