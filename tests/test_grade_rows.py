@@ -195,11 +195,11 @@ def test_rows_that_cannot_be_judged_are_kept_and_make_the_exit_code_one(tmp_path
     code, said, rows = run(tmp_path, samples, "--problems", str(problems))
     assert code == 1
     assert [row["verdict"] for row in rows] == ["passed", *["refused"] * 5, "passed"]
-    assert "5 of 7 samples were not graded; the reason is in their rows" in said
+    assert "5 of 7 samples were not graded" in said
     assert [row["why"][:30] for row in rows[1:4]] == [
         "line 2 is not JSON: JSONDecode",
         "line 3 is not a JSON object bu",
-        "no problem has the task_id 'no",
+        "no problem has the id 'no'",
     ]
 
 
@@ -269,7 +269,51 @@ def test_maths_is_judged_by_the_rows_own_target(tmp_path: Path) -> None:
         ("failed", "failed", "failed"),
         ("refused", "refused", "refused"),
     ], said
-    assert rows[1]["answer"] == "0.5"
+    assert rows[1]["extracted"] == "0.5"
+
+
+def test_targets_may_be_a_list_and_the_rows_own_answer_survives(tmp_path: Path) -> None:
+    samples = lines(
+        {"answer": ["7", "\\frac{1}{2}"], "output": "\\boxed{0.5}"},
+        {"answer": ["7", "8"], "output": "\\boxed{9}"},
+        {"answer": [], "output": "\\boxed{9}"},
+    )
+    _, said, rows = run(tmp_path, samples, "--grader", "math")
+    assert [row["strict"] for row in rows] == ["passed", "failed", "refused"], said
+    assert [(row["answer"], row["extracted"]) for row in rows[:2]] == [
+        (["7", "\\frac{1}{2}"], "0.5"),
+        (["7", "8"], "9"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["question_id", "problem_id", "id"])
+def test_problems_are_found_by_the_names_that_benchmarks_give_their_ids(name: str, tmp_path: Path) -> None:
+    problem = {**{key: value for key, value in ADD.items() if key != "task_id"}, name: 17}
+    (tmp_path / "problems.jsonl").write_text(json.dumps(problem))
+    samples = lines({name: 17, "response": "    return a + b\n"}, {name: "17", "output": "    return a - b\n"})
+    code, said, rows = run(tmp_path, samples, "--problems", str(tmp_path / "problems.jsonl"))
+    assert (code, [row["verdict"] for row in rows]) == (0, ["passed", "failed"]), said
+    assert "pass@1 50.0 %" in said
+
+
+def test_the_summary_says_why_samples_were_refused(tmp_path: Path) -> None:
+    samples = lines({"task_id": "x", "completion": "1"}, {"task_id": "x", "completion": "2"}, {"completion": "3"})
+    code, said, _ = run(tmp_path, samples, "--task", "pico_math")
+    assert code == 1
+    assert "refused, 2 of 3: no problem has the id 'x'" in said
+    assert "refused, 1 of 3: the sample has no id: it needs one of the fields task_id, question_id" in said
+
+
+def test_a_mistyped_out_makes_no_folder_and_a_failed_call_leaves_no_file(tmp_path: Path) -> None:
+    (tmp_path / "samples.jsonl").write_text(json.dumps({"target": "1", "response": "1"}))
+    asked = ["grade", "--grader", "math", "--generations", str(tmp_path / "samples.jsonl"), "--out"]
+    done = subprocess.run([factories.HARNESS, *asked, str(tmp_path / "reslts/r.jsonl")], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "there is no folder" in done.stderr
+    assert not (tmp_path / "reslts").exists()
+    (tmp_path / "samples.jsonl").write_text("")
+    subprocess.run([factories.HARNESS, *asked, str(tmp_path / "r.jsonl")], capture_output=True, text=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["samples.jsonl"]
 
 
 def test_numbers_are_judged_by_the_items_of_a_task(tmp_path: Path) -> None:

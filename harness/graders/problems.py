@@ -87,7 +87,9 @@ class Problem:
 
 def read_problem(row: Mapping[str, Any]) -> Problem:
     """The problem in a row. Raises `BadProblem`, which names what is missing."""
-    name = str(row.get("task_id", row.get("id", row.get("question_id", ""))))
+    name = next(
+        (str(row[key]) for key in ("task_id", "question_id", "problem_id", "id") if row.get(key) is not None), ""
+    )
     try:
         return _read(row)
     except BadProblem as e:
