@@ -20,10 +20,11 @@ from safetensors.torch import load_file, save_file
 from vllm_faults import FaultyEngine
 
 from harness.checkpoints import open_checkpoint
+from harness.engines.machine import has_gpu
 from harness.engines.opening import vllm_problem
 from harness.engines.transformers import TransformersEngine
-from harness.engines.vllm import VLLMEngine
-from harness.errors import EngineError
+from harness.engines.vllm import VLLMConfig, VLLMEngine
+from harness.errors import BadConfig, EngineError
 from harness.testing.models import make_model
 from harness.types import Checkpoint, Message, Request, SamplingParams
 
@@ -153,6 +154,42 @@ def test_the_proof_catches_what_a_swap_left_stale(
     assert engine._swapped(checkpoints[1]), "a sound swap must cure it, or the fault was not what was planted"
 
 
+on_a_cpu = pytest.mark.skipif(has_gpu(), reason="about the parts of a model on a CPU")
+
+
+@on_a_cpu
+def test_parts_of_a_model_on_a_cpu_without_cores_of_their_own_are_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
+    said = (
+        r"tensor_parallel_size=64 on a CPU takes a NUMA node .* there are \d+; or name .*VLLM_CPU_OMP_THREADS_BIND='0-3"
+    )
+    with pytest.raises(BadConfig, match=said):
+        VLLMConfig(tensor_parallel_size=64)
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "|".join(map(str, range(64))))
+    assert VLLMConfig(tensor_parallel_size=64).tensor_parallel_size == 64
+
+
+@on_a_cpu
+@pytest.mark.large
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="takes two cores, one for each part of the model")
+def test_each_part_of_a_model_that_two_processes_share_is_proven(
+    checkpoints: list[Checkpoint], expected: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, *_ = sorted(os.sched_getaffinity(0))
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", f"{first}|{second}")
+    with FaultyEngine(tmp_path, VLLMConfig(tensor_parallel_size=2)) as engine:
+        engine.load(checkpoints[0])
+        assert texts(engine) == expected[0]
+        engine.plant("one bit in model.layers.0.self_attn.qkv_proj.weight")
+        assert not engine._swapped(checkpoints[1])
+        assert re.search(r"layers.0.self_attn.[qkv]_proj.weight' .*: 1 of 2,048 values", engine.notices[-1])
+        engine.plant("")
+        assert engine._swapped(checkpoints[1])
+        assert texts(engine) == expected[1]
+
+
 def test_an_update_too_small_to_change_a_reply_is_told_from_no_update(
     engine: FaultyEngine, checkpoints: list[Checkpoint], tmp_path: Path
 ) -> None:
@@ -245,7 +282,7 @@ def test_the_worker_dies_with_its_parent_however_that_ends(tmp_path: Path) -> No
     script = (
         "import os, sys, signal, time\n"
         "from harness.processes import spawn\n"
-        "from harness.engines.vllm import VLLMEngine\n"
+        "from harness.engines.vllm import VLLMConfig, VLLMEngine\n"
         "process = spawn(VLLMEngine().command(), 'vllm', os.environ)\n"
         "process.connection.send(('stop',))\n"
         "while 'vllm_worker' not in open(f'/proc/{process.popen.pid}/cmdline').read(): time.sleep(0.05)\n"

@@ -19,7 +19,11 @@ import torch
 
 from harness.engines.vllm_worker import VLLMWorker, main
 
-faults = Path(sys.argv.pop(1))
+def one_bit(worker, name):
+    # in every process of an engine, the last of which spoils its part
+    if worker.rank == worker.parallel_config.world_size - 1:
+        flat = dict(worker.model_runner.get_model().named_parameters())[name].data.view(-1)
+        flat[len(flat) // 2] = torch.nextafter(flat[len(flat) // 2], torch.tensor(9.0, dtype=flat.dtype))
 
 class FaultyWorker(VLLMWorker):
     packed_before = None  # of the output head
@@ -40,11 +44,9 @@ class FaultyWorker(VLLMWorker):
             super().read(path)
 
     def prove(self, path):
-        weights = dict(self.model().named_parameters())
         fault, _, name = faults.read_text().partition(" in ")
         if fault == "one bit":
-            flat = weights[name].data.view(-1)
-            flat[len(flat) // 2] = torch.nextafter(flat[len(flat) // 2], torch.tensor(9.0, dtype=flat.dtype))
+            self.engine.collective_rpc(one_bit, args=(name,))
         from harness.engines import vllm_weights
         vllm_weights._CHUNK, threads = 999, torch.get_num_threads()
         torch._C.set_num_threads(3)
@@ -54,9 +56,12 @@ class FaultyWorker(VLLMWorker):
             self.threads_after_proof = torch.get_num_threads()
             torch._C.set_num_threads(threads)
         if fault == "another function":
-            weights["model.norm.weight"].data.mul_(1.05)
+            dict(self.model().named_parameters())["model.norm.weight"].data.mul_(1.05)
 
     def pack(self):
+        if self.options.tensor_parallel_size > 1:  # its model lies in other processes
+            super().pack()
+            return
         from harness.engines import vllm_weights
         packs = vllm_weights._vllm_packs
         head = self.model().lm_head
@@ -78,7 +83,9 @@ class FaultyWorker(VLLMWorker):
         if faults.read_text() != "prefixes":
             super().drop_prefixes()
 
-main(FaultyWorker())
+if __name__ == "__main__":  # the processes of a tensor-parallel engine import this file too
+    faults = Path(sys.argv.pop(1))
+    main(FaultyWorker())
 """
 
 

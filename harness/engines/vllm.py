@@ -71,13 +71,24 @@ def _installed(distribution: str) -> str | None:
         return None
 
 
+def _check_nodes(parts: int) -> None:
+    """Raise `BadConfig` if vLLM would find no cores for each of so many parts of a model on a CPU."""
+    n_nodes = len(list(Path("/sys/devices/system/node").glob("node[0-9]*")))
+    if parts > max(1, n_nodes) and not os.environ.get("VLLM_CPU_OMP_THREADS_BIND"):
+        raise BadConfig(
+            f"engine 'vllm': tensor_parallel_size={parts} on a CPU takes a NUMA node for each part, and there are "
+            f"{n_nodes}; or name the cores of each part in the environment: VLLM_CPU_OMP_THREADS_BIND='0-3|4-7'"
+        )
+
+
 @dataclass(frozen=True)
 class VLLMConfig:
     """vLLM's options of the same names.
 
     dtype "auto": float32 on a CPU, bfloat16 on a GPU, whatever the checkpoint was saved in. max_model_len: tokens of
     prompt and reply; None: the checkpoint's own. gpu_memory_utilization: share of each GPU. tensor_parallel_size: GPUs
-    that share one model. data_parallel_size: engines with a whole model each, which share the requests.
+    (on a CPU: NUMA nodes, or the groups of cores in VLLM_CPU_OMP_THREADS_BIND) that share one model.
+    data_parallel_size: engines with a whole model each, which share the requests.
     trust_remote_code: run Python code that lies in a model folder, which can do whatever the user can.
     batch_invariant: take kernels by which a reply does not depend on what else is in its batch; they are slower. vLLM
     has them for GPUs of compute capability 8.0 or newer, under FlashAttention (its default), Triton or Flex attention.
@@ -99,6 +110,8 @@ class VLLMConfig:
             raise BadConfig(f"engine 'vllm': data_parallel_size must be >= 1, got {self.data_parallel_size}")
         if self.batch_invariant and _cpu_build():
             raise BadConfig("engine 'vllm': batch_invariant=true needs a GPU: a vLLM for CPUs has no such kernels")
+        if _cpu_build():
+            _check_nodes(self.tensor_parallel_size)
 
 
 class VLLMEngine:
