@@ -228,11 +228,8 @@ def _logprobs(engine: Any) -> list[float | None]:
 _SECONDS = 6.0  # of a device, that every trainer may spend
 _TEXT = {"batch_size": 16, "micro_batch": 8, "max_tokens": 2048}
 _ROLLOUTS: dict[str, Any] = {"prompts_per_step": 8, "group_size": 8, "micro_batch": 16, "max_tokens": 64}
-_ROLLOUTS |= {
-    "max_logp_gap": 1.0,
-    "max_clipped": 1.0,
-    "patience": 1000,
-}  # random weights end no reply and learn nothing
+# random weights end no reply and learn nothing
+_ROLLOUTS |= {"max_logp_gap": 1.0, "max_clipped": 1.0, "patience": 1000}
 _SETTINGS: dict[str, dict[str, Any]] = {
     "rl": _ROLLOUTS,  # samples with vLLM, if there is one
     "kd&rl": _ROLLOUTS | {"rollouts": "transformers"},
@@ -272,7 +269,7 @@ def _stage(name: str, base: Path, out: Path, given: Any, **settings: Any) -> tup
 
     metering.SAVES = metering.SNAPSHOTS = 0  # in a budget of a few steps each would be saved
     shutil.rmtree(out, ignore_errors=True)
-    _free()
+    held_before = _free()
     estimate = _estimate(name, base, given.rows, settings)
     trained, meter = run(name, base, out, replace(given, meter=_step_meter()), **settings)
     cost = meter.cost
@@ -287,6 +284,7 @@ def _stage(name: str, base: Path, out: Path, given: Any, **settings: Any) -> tup
         "generated_tokens_per_s": _rate(steps, "generated_tokens", "generate_s"),
         "teacher_s": cost.score_s,
         "peak_device_bytes": cost.peak_device_bytes,
+        "held_before_bytes": held_before,
         "loss": losses[-1] if losses else None,
         "logp_gap": gaps[0] if gaps else None,
         **estimate,
@@ -369,14 +367,16 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def _free() -> None:
-    """Give back what earlier stages held, and begin to look for the peak anew."""
+def _free() -> int:
+    """Give back what earlier stages held, and begin to look for the peak anew; the bytes that are still held."""
     import torch
 
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+    if not torch.cuda.is_available():
+        return 0
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
 
 
 def _peak_bytes() -> int:
