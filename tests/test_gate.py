@@ -554,6 +554,8 @@ def test_a_baseline_that_scores_less_than_can_be_tested_is_told_what_helps():
     assert plan.plan(weak, settings(0.0), None, {}, discordance=0.08).settings.margin == 5.5
     with pytest.raises(UsageError, match=r"a margin of 9 points for t is larger .* or leave the task out$"):
         plan.plan(weak, settings(0.0), 9.0, {})
+    with pytest.raises(UsageError, match=r"strict score \(0.0\), so .* or leave the task out$"):
+        plan.plan(per_item("none", [0] * 8), settings(0.0), None, {})
 
 
 def test_more_samples_per_item_make_a_smaller_margin_testable():

@@ -102,7 +102,7 @@ def plan(
 def _fewer(mean: float, discordance: float) -> str:
     """A hint if more items are assumed to differ than can, between two checkpoints with this score in percent."""
     most = 2 * min(mean, 100 - mean)
-    if most >= 100 * discordance:
+    if not 0 < most < 100 * discordance:
         return ""
     return (
         f"; {100 * discordance:g} % of the items are assumed to be answered differently, and two checkpoints with this "
