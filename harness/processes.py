@@ -30,10 +30,10 @@ class Child:
         return Path(self.folder.name) / "log"
 
     def kill(self) -> None:
-        """Kill the process, close the socket and remove the folder."""
-        self.connection.close()
+        """Kill the process, close the socket and remove the folder; a thread that waits for a message gets an error."""
         self.popen.kill()
         self.popen.wait()
+        self.connection.close()
         self.folder.cleanup()
 
     def last_words(self) -> str:

@@ -42,6 +42,7 @@ def refused(run, code, *parts):
             ("trainer 'kd&rl' distils from a teacher, and no teacher is given",),
         ),
         (("--engine", "vlm"), ("unknown engine 'vlm': did you mean 'vllm'?",)),
+        (("--engine-arg", "dtype"), ("--engine-arg must be NAME=VALUE", "got 'dtype'")),
         (("--recipe", "pic"), ("unknown recipe 'pic': did you mean 'pico'?",)),
         (("--recipe", "none.toml"), ("none.toml: No such file",)),
         (("--set", "rl.learnin_rate=1"), ("unknown rl setting 'learnin_rate': did you mean 'learning_rate'?",)),
@@ -57,6 +58,25 @@ def refused(run, code, *parts):
 def test_bad_options_are_usage_errors(arguments, parts, tmp_path):
     refused(harness("compare", *arguments, *SUFFICIENT, cwd=tmp_path), 2, *parts)
     assert not (tmp_path / "b.md").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("compare",),
+        ("compare", "--dry-run"),
+        ("tune", "--try", "sft.learning_rate=1e-3,1e-4"),
+        ("tune", "--try", "sft.learning_rate=1e-3,1e-4", "--dry-run"),
+        ("eval", "--model", "none", "--task", "pico_math"),
+        ("eval", "--model", "none", "--task", "pico_math", "--dry-run"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_option_of_the_engine_is_refused_before_anything_is_read(command, tmp_path):
+    why = "unknown vllm option 'dtyp': did you mean 'dtype'?"
+    refused(harness(*command, "--engine-arg", "dtyp=float32", cwd=tmp_path), 2, why)
+    refused(harness(*command, "--engine-arg", "dtype=float33", cwd=tmp_path), 2, "option dtype must be 'auto' or")
+    assert not list(tmp_path.rglob("*.json*"))
 
 
 def test_a_folder_that_is_no_model_is_named_with_what_is_missing(tmp_path):

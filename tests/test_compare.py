@@ -41,7 +41,8 @@ max_tokens = 72
 def arguments(folder, *more):
     return [
         "compare", "--recipe", str(folder / "small.toml"), "--run", str(folder / "run"), "--limit", str(LIMIT),
-        "--train-data", str(folder / "train.jsonl"), "--strategies", "sft,kd,kd+rl,noop,sft.lora", *more,
+        "--train-data", str(folder / "train.jsonl"), "--strategies", "sft,kd,kd+rl,noop,sft.lora",
+        "--engine-arg", "max_model_len=512", *more,
     ]  # fmt: skip
 
 
@@ -135,6 +136,15 @@ def test_the_board_has_every_row_with_interval_cost_and_seed(world):
         assert (cost["teacher_tokens"] > 0) == ("kd" in name)
     digests = {row["runs"][0]["digest"] for row in rows.values()}
     assert len(digests) == 5, "a strategy handed back another's weights"
+
+
+def test_options_of_the_engine_reach_it_and_are_recorded(world):
+    facts = json.loads((world["folder"] / "board.json").read_text())
+    assert facts["facts"]["engine"]["settings"] == {"max_model_len": 512}
+    keys = [json.loads(path.read_text()) for part in ("dev", "evals", "traces") for path in
+            world["folder"].glob(f"run/{part}/*/key.json")]  # fmt: skip
+    assert {key["engine"]["max_model_len"] for key in keys} == {512}
+    assert len(keys) > 10
 
 
 def test_doing_nothing_equals_the_base_in_weights_scores_and_every_reply(world):

@@ -86,6 +86,11 @@ import atexit, os, sys
 import harness.engines.machine as machine
 
 machine.cuda_build, machine.cuda_problem = lambda: "13.0", lambda: None
+machine.device_memory = lambda: 80 * 10**9  # there is no driver to ask
+if "vllm" in sys.orig_argv:
+    import harness.engines.vllm
+
+    harness.engines.vllm._cpu_build = lambda: False
 if "harness.training.stage_process" in sys.orig_argv:
     def note():
         torch = sys.modules["torch"]
@@ -113,27 +118,39 @@ def two_gpus(tmp_path: Path) -> Path:
 
 def compare(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     small = ("compare", "--recipe", "small.toml", "--strategies", "sft,noop,sft.lora", "--limit", "2")
-    return run(folder, *small, "--engine", "transformers", *more, CUDA_VISIBLE_DEVICES="4,5")
+    return run(folder, *small, *more, CUDA_VISIBLE_DEVICES="4,5")
 
 
 def test_a_dry_run_says_what_each_gpu_does(two_gpus: Path) -> None:
     recipe = (two_gpus / "small.toml").read_text()  # whose time need not be measured: seconds are its budget
     (two_gpus / "small.toml").write_text(recipe.replace("amount = 1e9", 'amount = 60, unit = "device_s"'))
-    assert "2 stages at a time, each on its own: GPU 4 | GPU 5\n" in compare(two_gpus, "--dry-run").stdout
-    alone = "one stage at a time: GPU 4; idle meanwhile: 5 (--jobs uses more)\n"
-    assert alone in compare(two_gpus, "--dry-run", "--jobs", "1").stdout
-    assert "one stage at a time: GPU 4, 5\n" in compare(two_gpus, "--dry-run", "--devices", "2").stdout
+    dry = ("--dry-run", "--engine", "vllm")
+    done = compare(two_gpus, *dry)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout
+    assert "2 stages at a time, each on its own: GPU 4 | GPU 5\n" in said
+    assert "replies are generated on 2 engines that share the requests: GPU 4 | GPU 5\n" in said
+    said = compare(two_gpus, *dry, "--jobs", "1", "--engine-arg", "data_parallel_size=1").stdout
+    assert "one stage at a time: GPU 4; idle meanwhile: 5 (--jobs uses more)\n" in said
+    assert "replies are generated on one engine: GPU 4; idle meanwhile: 5\n" in said
+    said = compare(two_gpus, *dry, "--devices", "2", "--engine-arg", "tensor_parallel_size=2").stdout
+    assert "one stage at a time: GPU 4, 5\n" in said
+    assert "replies are generated on one engine: GPU 4, 5\n" in said
 
 
 def test_more_jobs_than_gpus_are_refused_before_anything_is_loaded(two_gpus: Path) -> None:
     done = compare(two_gpus, "--dry-run", "--jobs", "2", "--devices", "2")
     assert done.returncode == 2
     assert "--jobs 2 with --devices 2 needs 4 GPUs, and 2 can be seen (4, 5); give fewer of one" in done.stderr
+    done = compare(two_gpus, "--dry-run", "--engine", "vllm", "--engine-arg", "data_parallel_size=3")
+    assert done.returncode == 2
+    many = "engine 'vllm' with data_parallel_size=3 and tensor_parallel_size=1 needs 3 GPUs, and 2 can be seen (4, 5)"
+    assert many in done.stderr
 
 
 @pytest.mark.slow
 def test_every_stage_sees_a_gpu_of_its_own_alone_and_repeats_if_asked(two_gpus: Path) -> None:
-    done = compare(two_gpus, "--deterministic")
+    done = compare(two_gpus, "--engine", "transformers", "--deterministic")
     assert done.returncode == 0, done.stderr
     seen = (two_gpus / "stages").read_text().splitlines()
     assert len(seen) == 3

@@ -145,6 +145,7 @@ def test_two_engines_share_the_requests_of_one_call(vllm_engine: VLLMEngine, che
     asked = [ask(f"q{i}", f"say {i}", 10, temperature=1.0, seed=i) for i in range(40)]
     with open_engine("vllm", print, {"data_parallel_size": "2", "max_num_seqs": "2"}) as fleet:  # type: ignore[attr-defined]
         assert fleet.describe().as_json() == {**VLLMEngine().describe().as_json(), "data_parallel_size": 2}
+        assert fleet.name == "vllm"
         first, second = fleet._engines
         first._process, first._served = vllm_engine._process, vllm_engine._served  # runs already: a start takes 20 s
         try:

@@ -55,6 +55,12 @@ def test_the_baseline_itself_passes_with_equal_scores(home):
     assert facts["flipped"]["release"]["pico_math"] == {"gained": [], "lost": []}
 
 
+def test_a_wrong_option_of_the_engine_is_no_verdict(home):
+    done, facts = checked(home, PICO / "teacher", "--engine-arg", "batchsize=4")
+    assert (done.returncode, facts["verdict"]) == (2, "NOT COMPARABLE")
+    assert "unknown transformers option 'batchsize': did you mean 'batch_size'?" in done.stderr
+
+
 def test_a_model_that_is_none_is_no_verdict(home):
     done = harness("gate", "check", "--model", "none", "--out", "other", cwd=home)
     assert done.returncode in (1, 2)

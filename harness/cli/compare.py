@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import TwoWays, board_file, engine_name, split_commas, with_options
+from harness.cli.options import ENGINE_ARG, TwoWays, board_file, engine_name, split_commas, with_options
 from harness.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class RunOptions:
 
     train_data: Path | None
     engine: str
+    engine_options: tuple[tuple[str, str], ...]
     limit: int | None
     jobs: int | None
     folder: Path | None
@@ -101,6 +102,7 @@ _OF_A_RUN = (
         "messages, ShareGPT's conversations, or Alpaca's fields.",
     ),
     click.option("--engine", default="auto", show_default=True, help="vllm, transformers, or auto."),
+    ENGINE_ARG,
     click.option("--limit", type=click.IntRange(min=1), help="Evaluate only the first N items of each task."),
     click.option(
         "--jobs",
@@ -342,6 +344,7 @@ def _experiment(recipe: Recipe, options: RunOptions, strategies: str, seeds: str
         seeds=_seeds(seeds),
         folder=options.folder or Path("runs") / recipe.name,
         engine=engine_name(options.engine),
+        engine_options=options.engine_options,
         limit=options.limit,
         train_rows=own.rows if own else None,
         train_source=own.source if own else "the tasks' train split",

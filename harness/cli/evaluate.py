@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from harness.cli.options import READING, engine_name, engine_option, split_commas
+from harness.cli.options import ENGINE_ARG, READING, engine_name, split_commas
 
 if TYPE_CHECKING:
     from harness.types import Reading
@@ -25,13 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--engine", default="auto", show_default=True, help="vllm, transformers, openai (a server), replay, or auto."
 )
-@click.option(
-    "--engine-arg",
-    "engine_args",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Option of the engine: base_url=http://host:8000/v1, tensor_parallel_size=8, dtype=bfloat16, ...",
-)
+@ENGINE_ARG
 @click.option(
     "--generations", type=click.Path(dir_okay=False, path_type=Path), help="Recorded replies, for --engine replay."
 )
@@ -74,7 +68,7 @@ def eval(
     tokenizer: str,
     task: str,
     engine: str,
-    engine_args: tuple[str, ...],
+    engine_options: tuple[tuple[str, str], ...],
     generations: Path | None,
     field: str,
     split: Literal["dev", "test"],
@@ -120,7 +114,7 @@ def eval(
         replies=eval_models.ModelChoice(
             models=tuple(split_commas(model) if engine == "openai" else expand_models(model)),
             engine=engine_name(engine),
-            engine_options=tuple(engine_option(text) for text in engine_args),
+            engine_options=engine_options,
             generations=generations,
             field=field,
             name=name or "",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from harness.cli.options import READING, engine_name, engine_option, with_options
+from harness.cli.options import ENGINE_ARG, READING, engine_name, with_options
 from harness.errors import BadConfig, DataError, HarnessError
 
 if TYPE_CHECKING:
@@ -258,9 +258,7 @@ def gate_accept(row: RowChoice, options: LockOptions, /, run: Path, lock: Path, 
 )
 @with_options(_ONE_OF_A_RUN, RowChoice)
 @click.option("--engine", default="auto", show_default=True, help="With --model: vllm, transformers, openai, or auto.")
-@click.option(
-    "--engine-arg", "engine_args", multiple=True, metavar="KEY=VALUE", help="With --model: an option of the engine."
-)
+@ENGINE_ARG
 @click.option(
     "--run-folder",
     "folder",
@@ -279,7 +277,7 @@ def gate_check(
     candidate: str | None,
     attempts: Path | None,
     engine: str,
-    engine_args: tuple[str, ...],
+    engine_options: tuple[tuple[str, str], ...],
     folder: Path | None,
     allow_weak_sandbox: bool,
 ) -> None:
@@ -307,7 +305,7 @@ def gate_check(
         (out / name).unlink(missing_ok=True)
     if (run is None) == (model is None):
         raise BadConfig("give either RUN (an existing run) or --model (evaluated now)")
-    evaluated = _Evaluated(model, engine, engine_args, folder, allow_weak_sandbox) if model is not None else None
+    evaluated = _Evaluated(model, engine, engine_options, folder, allow_weak_sandbox) if model is not None else None
     asked = _Candidate(run, row, evaluated, candidate, attempts or lock.with_name(f"{lock.name}.attempts"))
     with full_disk_is_named(out):
         try:
@@ -331,7 +329,7 @@ class _Evaluated:
 
     model: str
     engine: str
-    engine_args: tuple[str, ...]  # KEY=VALUE
+    engine_options: tuple[tuple[str, str], ...]
     folder: Path | None
     allow_weak_sandbox: bool
 
@@ -388,7 +386,7 @@ def _gate_evaluated(comparison: Comparison, asked: _Evaluated, candidate: str | 
         name=Path(asked.model).name,
         folder=folder,
         engine=engine_name(asked.engine),
-        engine_options=tuple(engine_option(text) for text in asked.engine_args),
+        engine_options=asked.engine_options,
         allow_weak_sandbox=asked.allow_weak_sandbox,
     )
     progress = ShellProgress(float(len(comparison.settings.fractions) * len(comparison.lock.items)))

@@ -84,8 +84,22 @@ def write_board(facts: dict[str, Any], text: str, out: Path) -> None:
     write_text(out, text)
 
 
-def engine_option(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise BadConfig(f"--engine-arg must be KEY=VALUE, such as base_url=http://localhost:8000/v1, got {text!r}")
-    return name.strip(), value.strip()
+def _engine_options(
+    _context: click.Context, _option: click.Parameter, given: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    """Names and values of --engine-arg, in order."""
+    pairs = [(text, *map(str.strip, text.partition("="))) for text in given]
+    for text, name, equals, _ in pairs:
+        if not equals or not name:
+            raise BadConfig(f"--engine-arg must be NAME=VALUE, such as base_url=http://localhost:8000/v1, got {text!r}")
+    return tuple((name, value) for _, name, _, value in pairs)
+
+
+ENGINE_ARG = click.option(
+    "--engine-arg",
+    "engine_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_engine_options,
+    help="Option of the engine, repeatable: base_url=http://host:8000/v1, tensor_parallel_size=8, dtype=bfloat16, ...",
+)

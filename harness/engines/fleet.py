@@ -1,14 +1,15 @@
-"""Data parallelism: several engines, each with the whole model, share the requests of one call."""
+"""Data parallelism: several engines, each with the whole model, load at the same time and share the requests."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import ClassVar
 
 from harness.engines.requests import checked
+from harness.errors import EngineError
 from harness.protocols import Engine
 from harness.types import Checkpoint, EngineInfo, Generation, Request
 
@@ -20,6 +21,9 @@ class Fleet:
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         self._engines = engines
+        self.name = engines[0].name  # type: ignore[misc]  # the user knows the engine by its own
+        # threads that live as long as the engines: Linux ends a worker with the thread that started it
+        self._threads = ThreadPoolExecutor(len(engines), thread_name_prefix="engine")
 
     def __enter__(self) -> Fleet:
         return self
@@ -28,12 +32,24 @@ class Fleet:
         self.close()
 
     def describe(self) -> EngineInfo:
-        one = self._engines[0].describe()
-        return replace(one, settings={**one.settings, "data_parallel_size": len(self._engines)})
+        return self._engines[0].describe()
 
     def load(self, checkpoint: Checkpoint) -> None:
-        for engine in self._engines:
-            engine.load(checkpoint)
+        """Load into all engines at the same time. If one fails, or the user interrupts, all are closed."""
+        loading = [self._threads.submit(engine.load, checkpoint) for engine in self._engines]
+        try:
+            done, _ = wait(loading, return_when=FIRST_EXCEPTION)
+            for rank, future in enumerate(loading):
+                cause = future.exception() if future in done else None
+                if isinstance(cause, EngineError):
+                    raise type(cause)(f"rank {rank} of {len(loading)} engines: {cause}") from cause
+                if cause is not None:
+                    raise cause
+        except BaseException:
+            self.close()  # ends those that are still loading
+            wait(loading)
+            self.close()  # one may have been about to start its worker
+            raise
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         shared = _Shared(checked(requests))
@@ -60,8 +76,8 @@ class Fleet:
         return [n_tokens for engine in self._engines for n_tokens in engine.running()]
 
     def sleep(self) -> None:
-        for engine in self._engines:
-            engine.sleep()
+        for sleeping in [self._threads.submit(engine.sleep) for engine in self._engines]:
+            sleeping.result()
 
     def close(self) -> None:
         for engine in self._engines:

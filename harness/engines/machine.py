@@ -30,17 +30,16 @@ def gpus() -> tuple[str, ...]:
     return tuple(takewhile(lambda name: name not in ("", "-1"), visible.split(",")))
 
 
-def gpu_shares(gpus: Sequence[str], n_jobs: int, each: int) -> list[tuple[str, ...]]:
+def gpu_shares(gpus: Sequence[str], n_jobs: int, each: int, asked: str) -> list[tuple[str, ...]]:
     """For each of so many jobs at a time its own `each` GPUs; none for all of them without a GPU.
 
-    Raises `BadConfig` if there are not enough.
+    Raises `BadConfig` if there are not enough; asked: the options that ask for so many.
     """
     if not gpus:
         return [()] * n_jobs
     if n_jobs * each > len(gpus):
         raise BadConfig(
-            f"--jobs {n_jobs} with --devices {each} needs {n_jobs * each} GPUs, and {len(gpus)} can be seen "
-            f"({', '.join(gpus)}); give fewer of one"
+            f"{asked} needs {n_jobs * each} GPUs, and {len(gpus)} can be seen ({', '.join(gpus)}); give fewer of one"
         )
     return [tuple(gpus[job * each : (job + 1) * each]) for job in range(n_jobs)]
 
@@ -54,6 +53,13 @@ def device_memory() -> int:
     command = ["nvidia-smi", f"--id={','.join(visible)}", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return min(int(line) for line in shown.split()) * 1024**2
+
+
+def gpu_shares_text(shares: Sequence[Sequence[str]], gpus: Sequence[str], hint: str = "") -> str:
+    """Which GPUs each has, and which nobody has: "GPU 4 | GPU 5; idle meanwhile: 6". hint: what to do about those."""
+    each = " | ".join(f"GPU {', '.join(share)}" for share in shares)
+    idle = [name for name in gpus if not any(name in share for share in shares)]
+    return each + (f"; idle meanwhile: {', '.join(idle)}{hint}" if idle else "")
 
 
 @cache

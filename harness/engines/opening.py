@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
+from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from harness import registry
-from harness.engines.machine import cuda_problem
+from harness.engines.machine import cuda_problem, gpu_shares_text, gpus
 from harness.engines.requests import StartError
 from harness.errors import BadConfig, BadPlugin, EngineError, UnknownName, boundary
 from harness.protocols import Engine, InstalledEngine
@@ -40,14 +41,31 @@ def open_engine(name: str, notify: Callable[[str], None], options: Mapping[str, 
     return engine
 
 
-def check_engine(name: str) -> None:
-    """Raise `UnknownName` for an engine that is not installed, `BadConfig` for one that cannot do without options.
-
-    And `EngineError` for one that would run on the CPU although torch was installed for GPUs.
-    """
+def check_engine(name: str, options: Mapping[str, str] | None = None) -> None:
+    """Raise what `open_engine` would, without an engine, as far as that can be known before it starts."""
     _refuse_cuda_without_gpu(name)
-    if name != "auto":
-        _configured(name, {})
+    engine_gpus(name, options or {})
+
+
+def engine_gpus(name: str, options: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """The GPUs of each engine that is opened by this name; several share the requests, () needs none of ours.
+
+    Raises `UnknownName`, and `BadConfig` for an option, or if there are not as many GPUs as the options ask for.
+    """
+    from harness.engines.vllm import VLLMConfig, engine_shares
+
+    _, config = _configured("vllm" if name == "auto" else name, options)
+    if isinstance(config, VLLMConfig) and not (name == "auto" and vllm_problem()):
+        return engine_shares(config)
+    return [gpus()[:1]] if name in ("auto", "transformers") else [()]
+
+
+def engine_gpus_lines(name: str, options: Mapping[str, str]) -> Iterator[str]:
+    """What each GPU does while replies are generated, as one line for the user; nothing if none takes part."""
+    shares = engine_gpus(name, options)
+    if any(shares):
+        many = f"on {len(shares)} engines that share the requests" if len(shares) > 1 else "on one engine"
+        yield f"replies are generated {many}: {gpu_shares_text(shares, gpus())}"
 
 
 def _refuse_cuda_without_gpu(name: str) -> None:
@@ -79,8 +97,12 @@ def _typed(what: str, text: str, type_: Any) -> Any:
     try:
         return msgspec.convert(text, type=type_, strict=False)
     except msgspec.ValidationError:
-        one_of = " or ".join(map(repr, get_args(type_))) if get_origin(type_) is Literal else ""
-        raise BadConfig(f"{what} must be {one_of or getattr(type_, '__name__', type_)}, got {text!r}") from None
+        if get_origin(type_) is Literal:
+            wanted = " or ".join(map(repr, get_args(type_)))
+        else:  # None is what an option is without the user
+            kinds = get_args(type_) if isinstance(type_, UnionType) else (type_,)
+            wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds if kind is not NoneType)
+        raise BadConfig(f"{what} must be {wanted}, got {text!r}") from None
 
 
 class AutoEngine:
@@ -131,5 +153,6 @@ class AutoEngine:
         self._engine.close()
 
     def _fall_back(self, why: str) -> None:
-        self._notify(f"vLLM is not used: {why}. Replies come from the slower engine 'transformers'.")
+        unused = " Its options have no effect there." if self._options else ""
+        self._notify(f"vLLM is not used: {why}. Replies come from the slower engine 'transformers'.{unused}")
         self._engine = open_engine("transformers", self._notify)

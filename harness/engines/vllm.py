@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from harness.checkpoints import architecture, matmul_params
 from harness.engines.fleet import Fleet
-from harness.engines.machine import cache_gib, has_gpu, threads
+from harness.engines.machine import cache_gib, gpu_shares, gpus, has_gpu, threads
 from harness.engines.requests import StartError, checked
 from harness.engines.transformers import context_length
 from harness.engines.vllm_worker import Options
@@ -86,46 +86,72 @@ class VLLMConfig:
     """vLLM's options of the same names.
 
     dtype "auto": float32 on a CPU, bfloat16 on a GPU, whatever the checkpoint was saved in. max_model_len: tokens of
-    prompt and reply; None: the checkpoint's own. gpu_memory_utilization: share of each GPU. tensor_parallel_size: GPUs
-    (on a CPU: NUMA nodes, or the groups of cores in VLLM_CPU_OMP_THREADS_BIND) that share one model.
-    data_parallel_size: engines with a whole model each, which share the requests.
-    trust_remote_code: run Python code that lies in a model folder, which can do whatever the user can.
+    prompt and reply; None: the checkpoint's own. gpu_memory_utilization: share of each GPU's memory; None: most of what
+    is free when the engine starts. tensor_parallel_size: GPUs (on a CPU: NUMA nodes, or the groups of cores in
+    VLLM_CPU_OMP_THREADS_BIND) that share one model. data_parallel_size: engines with a whole model each, which share
+    the requests; None: as many as there are GPUs for, one on a CPU. trust_remote_code: run Python code that lies in a
+    model folder, which can do whatever the user can.
     batch_invariant: take kernels by which a reply does not depend on what else is in its batch; they are slower. vLLM
     has them for GPUs of compute capability 8.0 or newer, under FlashAttention (its default), Triton or Flex attention.
     """
 
     dtype: Dtype = "auto"
     max_model_len: int | None = None
-    gpu_memory_utilization: float = 0.5
+    gpu_memory_utilization: float | None = None
     max_num_seqs: int = 256
     tensor_parallel_size: int = 1
-    data_parallel_size: int = 1
+    data_parallel_size: int | None = None
     trust_remote_code: bool = False
     batch_invariant: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in get_args(Dtype):
             raise BadConfig(f"engine 'vllm': dtype must be {', '.join(get_args(Dtype))}, got {self.dtype!r}")
-        if self.data_parallel_size < 1:
-            raise BadConfig(f"engine 'vllm': data_parallel_size must be >= 1, got {self.data_parallel_size}")
+        for name in ("tensor_parallel_size", "data_parallel_size"):
+            if (size := getattr(self, name)) is not None and size < 1:
+                raise BadConfig(f"engine 'vllm': {name} must be >= 1, got {size}")
+        if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
+            raise BadConfig(
+                f"engine 'vllm': gpu_memory_utilization must be in (0, 1], got {self.gpu_memory_utilization}"
+            )
         if self.batch_invariant and _cpu_build():
             raise BadConfig("engine 'vllm': batch_invariant=true needs a GPU: a vLLM for CPUs has no such kernels")
         if _cpu_build():
             _check_nodes(self.tensor_parallel_size)
 
 
+def engine_shares(config: VLLMConfig) -> list[tuple[str, ...]]:
+    """For each engine with a whole model its own GPUs, all that there are unless the user names a number of engines.
+
+    Raises `BadConfig` if there are not enough for the options.
+    """
+    found, each = () if _cpu_build() else gpus(), config.tensor_parallel_size
+    n_engines = config.data_parallel_size or max(1, len(found) // each)
+    asked = f"engine 'vllm' with data_parallel_size={n_engines} and tensor_parallel_size={each}"
+    return gpu_shares(found, n_engines, each, asked)
+
+
+class _Closed(Exception):
+    """Another thread closed the engine while this one was at work."""
+
+
 class VLLMEngine:
-    """See the module. rank: of several such engines that share the requests, which this is.
+    """See the module. gpus: those that it uses; (): the first that it sees. n_engines: of a fleet that it belongs to.
 
     notices: what the user should know, in order; each also went to `notify`.
-    Load from a thread that lives as long as the engine: Linux ends the worker with the thread that started it.
+    Load from a thread that lives as long as the engine: Linux ends the worker with the thread that started it. `close`
+    may come from any thread; it ends a `load` in another one.
     """
 
     name: ClassVar[str] = "vllm"
     Config: ClassVar[type] = VLLMConfig
 
     def __init__(
-        self, config: VLLMConfig = VLLMConfig(), notify: Callable[[str], None] = lambda _message: None, rank: int = 0
+        self,
+        config: VLLMConfig = VLLMConfig(),
+        notify: Callable[[str], None] = lambda _message: None,
+        gpus: Sequence[str] = (),
+        n_engines: int = 1,
     ) -> None:
         device = "cpu" if _cpu_build() else "cuda"
         resolved = config.dtype if config.dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
@@ -143,7 +169,8 @@ class VLLMEngine:
             config.trust_remote_code,
             config.batch_invariant,
         )
-        self._rank = rank
+        self._gpus, self._n_engines = gpus, n_engines
+        self._data_parallel_size = config.data_parallel_size
         self._process: Child | None = None
         self._served: object = None  # what the running engine was built for
         self._verified = ""  # digests of the verified weights and tokenizer
@@ -152,9 +179,9 @@ class VLLMEngine:
 
     @classmethod
     def open(cls, config: VLLMConfig, notify: Callable[[str], None]) -> VLLMEngine | Fleet:
-        if config.data_parallel_size == 1:
-            return cls(config, notify)
-        return Fleet([cls(config, notify, rank) for rank in range(config.data_parallel_size)])
+        shares = engine_shares(config)
+        engines = [cls(config, notify, share, len(shares)) for share in shares]
+        return engines[0] if len(engines) == 1 else Fleet(engines)
 
     def __enter__(self) -> VLLMEngine:
         return self
@@ -170,6 +197,8 @@ class VLLMEngine:
         settings: dict[str, object] = {"max_model_len": of.max_model_len}
         if of.tensor_parallel_size > 1:
             settings["tensor_parallel_size"] = of.tensor_parallel_size
+        if (self._data_parallel_size or 1) > 1:  # as asked: replies of one machine go on on another with more GPUs
+            settings["data_parallel_size"] = self._data_parallel_size
         if of.trust_remote_code:
             settings["trust_remote_code"] = True
         if of.batch_invariant:
@@ -281,10 +310,11 @@ class VLLMEngine:
             )
         try:
             defaults = {**_DEFAULTS, **(_ON_CPU if self._options.device == "cpu" else {})}
-            defaults["OMP_NUM_THREADS"] = str(threads(matmul_params(checkpoint.path)))
+            defaults["OMP_NUM_THREADS"] = str(threads(matmul_params(checkpoint.path), self._n_engines))
             defaults["VLLM_CPU_KVCACHE_SPACE"] = str(cache_gib())
             forced = {**_FORCED, **({"VLLM_BATCH_INVARIANT": "1"} if self._options.batch_invariant else {})}
-            self._process = spawn(self.command(), "vllm", {**defaults, **os.environ, **forced, **self._gpus()})
+            ours = {"CUDA_VISIBLE_DEVICES": ",".join(self._gpus)} if self._gpus else {}
+            self._process = spawn(self.command(), "vllm", {**defaults, **os.environ, **forced, **ours})
             limit = self._ask("start", checkpoint.path, self._options)
         except (EngineError, OSError) as cause:
             self.close()
@@ -293,18 +323,6 @@ class VLLMEngine:
             raise StartError(f"engine 'vllm' did not start: {cause}{hint}") from cause
         if asked is None and own is not None and limit < own:
             self._say(f"engine 'vllm': memory for {limit} of the model's {own} tokens of context; longer ones are cut")
-
-    def _gpus(self) -> dict[str, str]:
-        """The environment with the GPUs of this rank, if there are several engines."""
-        each = self._options.tensor_parallel_size
-        first = self._rank * each
-        if self._options.device == "cpu" or not first:
-            return {}
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        ours = visible.split(",")[first : first + each] if visible else list(map(str, range(first, first + each)))
-        if len(ours) < each:
-            raise EngineError(f"rank {self._rank} needs GPUs {first} to {first + each - 1} of {visible!r}")
-        return {"CUDA_VISIBLE_DEVICES": ",".join(ours)}
 
     def command(self) -> list[str]:
         """The command that starts the worker; its socket and our process id are appended."""
@@ -318,17 +336,20 @@ class VLLMEngine:
         self._send((command, *arguments), command)
         return _unwrap(self._receive(command), command)
 
+    def _child(self) -> Child:
+        if self._process is None:
+            raise _Closed
+        return self._process
+
     def _send(self, message: tuple[object, ...], doing: str) -> None:
-        assert self._process is not None
         try:
-            self._process.connection.send(message)
+            self._child().connection.send(message)
         except (BrokenPipeError, ConnectionResetError):
             raise self._died(doing) from None
 
     def _receive(self, doing: str) -> Any:
-        assert self._process is not None
         try:
-            return self._process.connection.recv()
+            return self._child().connection.recv()
         except (EOFError, ConnectionResetError):
             raise self._died(doing) from None
         except BaseException:  # Ctrl-C, maybe in the middle of a message: the rest could not be read
@@ -343,8 +364,7 @@ class VLLMEngine:
 
     def _died(self, doing: str) -> EngineError:
         """The error for a worker that has ended; also forgets the worker."""
-        assert self._process is not None
-        words = self._process.last_words()
+        words = self._child().last_words()
         self.close()
         return EngineError(f"engine 'vllm': the worker ended while {doing}; load the checkpoint again. It {words}")
 

@@ -53,6 +53,9 @@ _TELL_EVERY_S = 0.9
 # same dtype. Measured on pico, SmolLM2-135M and Qwen2.5-Coder-0.5B: 0.8 to 1.2 times in 16 bit, where what is stored is
 # rounded most; 1.5, 4.5 and 9.2 in float32, where vLLM computes exponentials roughly.
 _LIMIT = {"float32": 16.0, "float16": 4.0, "bfloat16": 4.0}
+# The rest is for what vLLM does not plan for: the log-probabilities of 1,024 prompt tokens at a time (2 GiB for 150,000
+# words), the blocks of weights that are compared, and what fragmentation loses.
+_OF_FREE = 0.85
 # A CPU reads prompts in steps of seconds, so that progress is seen: 200 prompts of a 0.5B model at once took it five
 # minutes. In weights x tokens; the prompts of a tiny model still go into one step.
 _LONGEST_ERROR = 800  # characters; some libraries list every architecture they know
@@ -67,7 +70,7 @@ class Options:
     device: str  # "cpu" or "cuda"; the engine must run there
     max_model_len: int | None
     max_num_seqs: int
-    gpu_memory_utilization: float
+    gpu_memory_utilization: float | None  # share of each GPU's memory; None: most of what is free
     tensor_parallel_size: int = 1
     trust_remote_code: bool = False
     batch_invariant: bool = False
@@ -105,7 +108,7 @@ class VLLMWorker:
             max_model_len=options.max_model_len or -1,
             max_num_seqs=options.max_num_seqs,
             enforce_eager=on_cpu,  # compiling costs 20 s at every start there
-            gpu_memory_utilization=options.gpu_memory_utilization,
+            gpu_memory_utilization=options.gpu_memory_utilization or _memory_share(options),
             tensor_parallel_size=options.tensor_parallel_size,
             enable_sleep_mode=not on_cpu,
             generation_config="vllm",  # the checkpoint's own temperatures and penalties must not be used
@@ -366,6 +369,20 @@ class VLLMWorker:
             for output in self.engine.step():
                 if output.finished:
                     return output
+
+
+def _memory_share(options: Options) -> float:
+    """The share of each GPU's memory that the engine may use: most of what is free on the fullest of them.
+
+    An engine that sleeps takes the same share again when it wakes. On a CPU the cache alone is limited.
+    """
+    if options.device == "cpu":
+        return _OF_FREE
+    import torch
+
+    free = [torch.cuda.mem_get_info(device) for device in range(options.tensor_parallel_size)]
+    share: float = min(left / total for left, total in free)
+    return _OF_FREE * share
 
 
 def _leave_out_unused_cache(config: Any) -> None:

@@ -132,6 +132,7 @@ def run(asked: EvalRequest, progress: Progress) -> EvalResult:
         raise UsageError("give either --model, or --engine replay with --generations")
     if asked.replies.name and len(asked.replies.models) > 1:
         raise UsageError(f"--name is for one model, got {len(asked.replies.models)}: {', '.join(asked.replies.models)}")
+    _check_engine(asked.replies)
     names = task_lookup.expand(asked.tasks, asked.split)
     if asked.replies.generations is not None and len(names) != 1:
         raise UsageError(f"recorded replies belong to one task, got {', '.join(names)}")
@@ -170,6 +171,9 @@ def run(asked: EvalRequest, progress: Progress) -> EvalResult:
 
 def outline(asked: EvalRequest) -> list[str]:
     """What `run` would ask, one line a task, without an engine; reads the data, not the models."""
+    from harness.engines.opening import engine_gpus_lines
+
+    _check_engine(asked.replies)
     names = task_lookup.expand(asked.tasks, asked.split)
     tasks = [_open(name, asked, None) for name in names]
     _refuse_odd_sampling(tasks, asked)
@@ -186,7 +190,17 @@ def outline(asked: EvalRequest) -> list[str]:
         )
     models = max(1, len(asked.replies.models))
     lines.append(f"in all at most {models * total:,} generated tokens for {models} model{'s' if models > 1 else ''}")
+    if asked.replies.generations is None:
+        lines += engine_gpus_lines(asked.replies.engine, dict(asked.replies.engine_options))
     return [*lines, "(points: the smallest difference found with 80 % power, one fifth of items differing)"]
+
+
+def _check_engine(replies: ModelChoice) -> None:
+    """Raise at once what opening the engine would raise after the models were read."""
+    from harness.engines.opening import check_engine
+
+    if replies.generations is None:
+        check_engine(replies.engine, dict(replies.engine_options))
 
 
 def _together(results: Sequence[EvalResult]) -> EvalResult:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.checkpoints import matmul_params
-from harness.engines.machine import gpu_shares, gpus, threads
+from harness.engines.machine import gpu_shares_text, gpus, threads
+from harness.engines.opening import engine_gpus_lines
 from harness.experiment.memory_forecast import memory_lines
 from harness.experiment.plan import Experiment, open_models
 from harness.experiment.run_context import space_needed
@@ -41,6 +42,7 @@ def dry_run_lines(plan: Experiment) -> Iterator[str]:
     n_dev = {part.task.name: len(part.samples) for part in items.dev}
     yield f"choose checkpoints on {sum(n_dev.values())} dev items ({_sizes(n_dev)})"
     yield f"evaluate {models} checkpoints on {sum(n_test.values())} held-out items ({_sizes(n_test)})"
+    yield from engine_gpus_lines(plan.engine, plan.engine_settings())
     yield from _time(plan, base)
     yield from _power(plan, sum(n_test.values()))
 
@@ -81,13 +83,11 @@ def _stages(plan: Experiment) -> Iterator[str]:
 
 
 def _gpus(plan: Experiment) -> Iterator[str]:
-    """What each GPU does, if there is one."""
+    """What each GPU does while stages are trained, if there is one."""
     if found := gpus():
-        shares = gpu_shares(found, plan.parallel_stages, plan.recipe.devices)
-        each = " | ".join(f"GPU {', '.join(share)}" for share in shares)
-        idle = [name for name in found if name not in {of for share in shares for of in share}]
+        shares = plan.stage_gpus()
         many = f"{len(shares)} stages at a time, each on its own" if len(shares) > 1 else "one stage at a time"
-        yield f"{many}: {each}" + (f"; idle meanwhile: {', '.join(idle)} (--jobs uses more)" if idle else "")
+        yield f"{many}: {gpu_shares_text(shares, found, ' (--jobs uses more)')}"
 
 
 def _disk(plan: Experiment, base: Checkpoint) -> Iterator[str]:

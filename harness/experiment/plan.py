@@ -32,6 +32,7 @@ class Experiment:
     seeds: tuple[int, ...]
     folder: Path
     engine: str = "auto"
+    engine_options: tuple[tuple[str, str], ...] = ()
     limit: int | None = None  # evaluate only the first `limit` items of each task
     train_rows: tuple[TrainRow, ...] | None = None
     train_source: str = "the tasks' train split"
@@ -53,6 +54,16 @@ class Experiment:
     def needs(self, what: str) -> bool:
         """Whether any trainer needs this."""
         return any(what in trainer.needs for _, trainer in self.trainers())
+
+    def stage_gpus(self) -> list[tuple[str, ...]]:
+        """For each of the stages trained at the same time its own GPUs. Raises `BadConfig` if there are not enough."""
+        n_jobs, each = self.parallel_stages, self.recipe.devices
+        return gpu_shares(gpus(), n_jobs, each, f"--jobs {n_jobs} with --devices {each}")
+
+    def engine_settings(self) -> dict[str, str]:
+        """The options of the engine: the user's, and the one by which replies repeat if the recipe asks for that."""
+        repeats = self.recipe.deterministic and self.engine in ("auto", "vllm") and gpus()
+        return {**({"batch_invariant": "true"} if repeats else {}), **dict(self.engine_options)}
 
     def open_tasks(self) -> OpenedTasks:
         """Open every task once, from disk or the hub. Raises `DataError` if no item is left to train on."""
@@ -95,8 +106,8 @@ def check_plan(plan: Experiment) -> None:
             raise UnknownName("tracker", name, [*WATCHERS, "none"])
         if find_spec(WATCHERS[name]) is None:
             raise BadConfig(f"--report-to {name} needs a package that is not installed: pip install {WATCHERS[name]}")
-    check_engine(plan.engine)
-    gpu_shares(gpus(), plan.parallel_stages, plan.recipe.devices)
+    check_engine(plan.engine, plan.engine_settings())
+    plan.stage_gpus()
     unit = plan.recipe.budget.unit
     for name, trainer in plan.trainers():
         resolve_config(name, plan.recipe.trainers.get(name, {}))

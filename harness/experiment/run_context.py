@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.checkpoints import all_params, template_warning
-from harness.engines.machine import gpus
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob
 from harness.experiment.memory_forecast import memory_lines
@@ -59,16 +58,10 @@ def open_experiment(plan: Experiment, progress: Progress) -> Iterator[RunContext
             runner = Sandbox(allow_weak=plan.allow_weak_sandbox)
             closing.callback(runner.close)
             progress.say(f"sandbox: {runner.tier}")
-        engine = open_engine(plan.engine, progress.say, _kernels(plan))
+        engine = open_engine(plan.engine, progress.say, plan.engine_settings())
         closing.callback(engine.close)
         graders = closing.enter_context(Graders(runner))
         yield RunContext(plan, base, teacher, items, suite, engine, graders, progress, EvaluationLog(plan.folder))
-
-
-def _kernels(plan: Experiment) -> dict[str, str]:
-    """The engine's options by which replies repeat, if the plan asks for that and there are any."""
-    repeats = plan.recipe.deterministic and plan.engine in ("auto", "vllm") and gpus()
-    return {"batch_invariant": "true"} if repeats else {}
 
 
 def space_needed(plan: Experiment, base: Checkpoint) -> int:

@@ -15,7 +15,6 @@ import numpy as np
 
 from harness import registry
 from harness.board.fact_sentences import traces_text
-from harness.engines.machine import gpu_shares, gpus
 from harness.errors import DataError
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.job import grader_version
@@ -119,7 +118,7 @@ def train_all(context: RunContext, strategy_runs: Sequence[StrategyRun], materia
     """Train all stages of all runs, in order; `parallel_stages` runs at once. The first failure stops the rest."""
     locks = _Locks()
     free = queue.SimpleQueue[tuple[str, ...]]()  # as many as there are threads
-    for share in gpu_shares(gpus(), context.plan.parallel_stages, context.plan.recipe.devices):
+    for share in context.plan.stage_gpus():
         free.put(share)
     with ThreadPoolExecutor(max_workers=context.plan.parallel_stages, thread_name_prefix="train") as pool:
         futures = [pool.submit(_train, context, material, strategy_run, locks, free) for strategy_run in strategy_runs]

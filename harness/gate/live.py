@@ -42,8 +42,9 @@ def evaluated(asked: CheckRequest, comparison: Comparison, progress: Progress) -
 
     Raises `NotComparable` if the items here differ from those of the baseline.
     """
-    from harness.engines.opening import open_engine
+    from harness.engines.opening import check_engine, open_engine
 
+    check_engine(asked.engine, dict(asked.engine_options))
     lock, baseline = comparison.lock, comparison.baselines["release"]
     jobs = [_job(task, ids, baseline, lock.samples) for task, ids in lock.items.items()]
     served = served_model(asked.model, asked.engine, dict(asked.engine_options))
