@@ -108,6 +108,10 @@ def test_a_start_fills_no_memory_and_imports_no_package_that_is_never_used(engin
     assert not engine.noted()["sklearn"]
 
 
+def test_vllm_knows_every_folder_by_one_name_so_that_it_compiles_once_for_all(engine: FaultyEngine) -> None:
+    assert engine.noted()["same name"]
+
+
 def test_torch_has_as_many_threads_after_a_proof_as_before(engine: FaultyEngine) -> None:
     assert engine.noted()["threads"] == 3
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from harness.engines.vllm import VLLMConfig, VLLMEngine
 
 # The shipped worker with one fault, chosen by the content of a file each time a checkpoint comes in; in another file it
-# notes how many tokens its cache can hold, whether it imported scikit-learn, and how many threads torch had, which were
-# 3, after a proof. It compares so few values at a time that several threads share a tensor even of a small model.
+# notes how many tokens its cache can hold, whether it imported scikit-learn, how many threads torch had, which were 3,
+# after a proof, and whether vLLM knows the folder under the name that all have. It compares so few values at a time
+# that several threads share a tensor even of a small model.
 FAULTY_WORKER = """
 import json, sys
 from pathlib import Path
@@ -33,6 +34,7 @@ class FaultyWorker(VLLMWorker):
         cache = self.engine.vllm_config.cache_config
         noted = {"tokens": cache.num_gpu_blocks * cache.block_size, "sklearn": "sklearn" in sys.modules}
         noted["threads"] = self.threads_after_proof
+        noted["same name"] = self.engine.model_config.tokenizer == "model"  # stays as the engine was started with
         faults.with_name("noted").write_text(json.dumps(noted))
         return limit
 

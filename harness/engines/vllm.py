@@ -281,7 +281,7 @@ class VLLMEngine:
         """Swap in place and prove it; False, with a notice, if the proof fails."""
         self._verified = ""
         try:
-            self._ask("swap", checkpoint.path)
+            self._ask("swap", checkpoint.path.absolute())
         except EngineError as cause:
             self._say(str(cause))
             return False
@@ -315,7 +315,7 @@ class VLLMEngine:
             forced = {**_FORCED, **({"VLLM_BATCH_INVARIANT": "1"} if self._options.batch_invariant else {})}
             ours = {"CUDA_VISIBLE_DEVICES": ",".join(self._gpus)} if self._gpus else {}
             self._process = spawn(self.command(), "vllm", {**defaults, **os.environ, **forced, **ours})
-            limit = self._ask("start", checkpoint.path, self._options)
+            limit = self._ask("start", checkpoint.path.absolute(), self._options)
         except (EngineError, OSError) as cause:
             self.close()
             wants_16_bit = checkpoint.quantization and self._options.dtype == "float32" and "dtypes" in str(cause)

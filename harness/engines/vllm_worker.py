@@ -7,10 +7,14 @@ Commands and replies are pickled tuples over the socket `fd`. The engine core ru
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import math
+import os
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from multiprocessing.connection import Connection
@@ -102,7 +106,7 @@ class VLLMWorker:
         on_cpu = options.device == "cpu"
         usage = UsageContext.LLM_CLASS  # sets the number of tokens of a step, as in offline use
         args = EngineArgs(
-            model=str(path),
+            model=_served_name(path, options),
             trust_remote_code=options.trust_remote_code,
             dtype=options.dtype,
             max_model_len=options.max_model_len or -1,
@@ -181,16 +185,17 @@ class VLLMWorker:
         compares the most likely next tokens after prefixes of it.
         """
         file = self._probe_file()
-        try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            return found["gap"], found["limit"]
-        except (OSError, ValueError, TypeError, KeyError):
-            gap, rounding = self._distances()
-        limit = _LIMIT[self.options.dtype] * rounding
-        if gap <= limit:
-            with contextlib.suppress(OSError):  # a home that cannot be written to: the next start looks again
-                write_json(file, {"model": self.path.name, "gap": gap, "limit": limit})
-        return gap, limit
+        with _one_process_at_a_time(file.with_suffix(".lock")):  # transformers holds the whole model too
+            try:
+                found = json.loads(file.read_text(encoding="utf-8"))
+                return found["gap"], found["limit"]
+            except (OSError, ValueError, TypeError, KeyError):
+                gap, rounding = self._distances()
+            limit = _LIMIT[self.options.dtype] * rounding
+            if gap <= limit:
+                with contextlib.suppress(OSError):  # a home that cannot be written to: the next start looks again
+                    write_json(file, {"model": self.path.name, "gap": gap, "limit": limit})
+            return gap, limit
 
     def _distances(self) -> tuple[float, float]:
         """Mean distance of the engine, and of transformers in its dtype, from transformers in a finer dtype."""
@@ -369,6 +374,30 @@ class VLLMWorker:
             for output in self.engine.step():
                 if output.finished:
                     return output
+
+
+@contextlib.contextmanager
+def _one_process_at_a_time(lock: Path) -> Iterator[None]:
+    """Waits until no other process is inside; in a folder that cannot be written to, none waits."""
+    with contextlib.ExitStack() as closing:
+        with contextlib.suppress(OSError):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(closing.enter_context(lock.open("w")), fcntl.LOCK_EX)
+        yield
+
+
+def _served_name(path: Path, options: Options) -> str:
+    """The folder as vLLM is told of it: under one name for all, in the worker's own folder.
+
+    The name is part of the key under which vLLM keeps what it compiled: with the path, it would compile again for each
+    checkpoint. Other processes would look for it in other folders, and a model's own code is kept by the folder's name.
+    """
+    if options.tensor_parallel_size > 1 or options.trust_remote_code:
+        return str(path)
+    link = Path(tempfile.gettempdir()) / "model"
+    link.symlink_to(path)
+    os.chdir(link.parent)
+    return link.name
 
 
 def _memory_share(options: Options) -> float:
