@@ -96,9 +96,13 @@ def _options() -> argparse.Namespace:
 
 def _no_gpu() -> str:
     """Why torch can use no GPU here; "": it can."""
-    from harness.engines.machine import cuda_problem, gpus
+    from harness.engines.machine import cuda_build, cuda_problem
 
-    return cuda_problem() or ("" if gpus() else "torch is built for CPUs, or CUDA_VISIBLE_DEVICES hides every GPU")
+    if cuda_build() is None:
+        return "the installed torch is a build for CPUs"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return "CUDA_VISIBLE_DEVICES hides every GPU"
+    return cuda_problem() or ""
 
 
 def _real_model() -> str:
@@ -185,11 +189,10 @@ def run(parts: Sequence[Part], place: Place, results: Results) -> None:
 
 def _in_one_process(parts: Sequence[Part], place: Place, results: Results, ends: dict[str, float]) -> int:
     """Run parts one after another in one child process until one of them fails; the number that now has a result."""
-    from harness.engines.machine import gpus
-
     events, log = place.work / "events.jsonl", place.work / "log.txt"
     events.write_text("")
-    more = {"CUDA_VISIBLE_DEVICES": "" if place.device == "cpu" else gpus()[0]}
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    more = {"CUDA_VISIBLE_DEVICES": first if place.device == "cuda" else ""}
     if parts[0].deterministic:
         from harness.training.run_stage import DETERMINISTIC
 
