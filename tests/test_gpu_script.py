@@ -170,17 +170,8 @@ def test_a_page_made_on_a_cpu_says_that_it_is_no_measurement() -> None:
 
 def ci_gpu(folder: Path, *more: str) -> list[str]:
     """The command of a trial on a CPU."""
-    return [
-        str(SCRIPT),
-        "--device",
-        "cpu",
-        "--quick",
-        "--out",
-        str(folder / "out"),
-        "--work",
-        str(folder / "work"),
-        *more,
-    ]
+    folders = ["--out", str(folder / "out"), "--work", str(folder / "work")]
+    return [str(SCRIPT), "--device", "cpu", "--quick", "--model", "", *folders, *more]
 
 
 def test_the_plan_takes_ten_minutes_at_most_on_a_gpu(tmp_path: Path) -> None:
