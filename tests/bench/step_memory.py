@@ -9,6 +9,7 @@ measured is the largest resident set of the process less what it was when everyt
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,8 @@ run(name, base, out, Given(rows=tuple(rows_of_words), budget=budget), **changed)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
 print(json.dumps([peak, sum(step_memory(step, checkpointing=False).values()), step.footprint.tokens]))
 """
+# what is freed goes back at once, so that the largest resident set is the most that was needed
+EXACT = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "2"}
 TRAINERS = ("sft", "sft.lora", "kd.logits", "kd.onpolicy", "rl", "kd&rl")
 SIZES = ((2, 200), (8, 200))  # rows at a time, characters of a row, which are its tokens
 
@@ -82,7 +85,7 @@ def main() -> None:
             for rows, words in SIZES:
                 out = folder / f"{name}-{rows}"
                 command = [sys.executable, "-c", STAGE, name, folder / "base", out, str(rows), str(words)]
-                done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+                done = subprocess.run(list(map(str, command)), env=EXACT, capture_output=True, text=True, check=False)
                 if done.returncode:
                     sys.exit(done.stderr[-3000:])
                 peak, formula, tokens = json.loads(done.stdout.splitlines()[-1])
