@@ -135,7 +135,7 @@ def test_the_page_shows_what_was_measured(tmp_path: Path) -> None:
         "- the same weights again: PASS; 0 of 64 verdicts changed",
     ):
         assert line in page.splitlines(), line
-    assert "no measurement" not in page
+    assert "not a measurement" not in page
     (tmp_path / "gpu.json").write_text(json.dumps(held))
     (tmp_path / "gpu.md").write_text(page)
     assert harness("leaderboard", "check", "gpu.md", cwd=tmp_path).returncode == 0
@@ -164,8 +164,8 @@ def test_a_part_that_is_left_out_says_why_and_long_lists_are_cut() -> None:
     assert f"- pins of requirements-cuda.txt: 14 of 200 differ: missing: {missing} and 2 more" in lines
 
 
-def test_a_page_made_on_a_cpu_says_that_it_is_no_measurement() -> None:
-    assert "> **A trial of `ci/gpu`, no measurement.** Full size, on a CPU." in gpu_markdown(facts(device="cpu"))
+def test_a_page_made_on_a_cpu_says_that_it_is_not_a_measurement() -> None:
+    assert "> **A trial of `ci/gpu`, not a measurement.** Full size, on a CPU." in gpu_markdown(facts(device="cpu"))
 
 
 def ci_gpu(folder: Path, *more: str) -> list[str]:

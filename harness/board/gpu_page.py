@@ -18,7 +18,7 @@ def gpu_markdown(facts: Mapping[str, Any]) -> str:
     lines = [f"# On one {'GPU' if facts['device'] == 'cuda' else 'CPU'}", ""]
     if facts["device"] == "cpu" or facts["quick"]:
         shapes = "Tiny shapes" if facts["quick"] else "Full size"
-        lines += [f"> **A trial of `ci/gpu`, no measurement.** {shapes}, on a {_DEVICES[facts['device']]}.", ""]
+        lines += [f"> **A trial of `ci/gpu`, not a measurement.** {shapes}, on a {_DEVICES[facts['device']]}.", ""]
     lines += [*_setup(found.get("setup", {}), facts), ""]
     for section in (_parts(facts["parts"]), _engine(found.get("engine", {})), _trainers(facts["parts"])):
         lines += section
