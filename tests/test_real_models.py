@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from factories import harness
 from safetensors.torch import load_file, save_file
 from vllm_faults import FaultyEngine
 
@@ -52,6 +54,37 @@ def changed(real: Checkpoint, folder: Path, change: float) -> Checkpoint:
     }
     save_file(moved, folder / "model.safetensors", {"format": "pt"})
     return open_checkpoint(folder)
+
+
+RECIPE = """
+base = "{base}"
+tasks = ["lm_eval/arc_easy"]
+train = ["pico_math"]
+budget = {{ amount = 2e11 }}
+dev_items = 1
+trainers.sft.batch_size = 2
+"""
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not os.environ.get("HARNESS_DATA"), reason="HARNESS_DATA is not set: no real benchmarks here")
+def test_it_is_trained_in_a_comparison_and_checked_by_the_gate(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(RECIPE.format(base=MODEL))
+    done = harness(
+        "compare", "--recipe", "small.toml", "--strategies", "sft", "--limit", "12", "--engine", "vllm",
+        "--run", "run", cwd=tmp_path, VLLM_CPU_KVCACHE_SPACE="1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    board = json.loads((tmp_path / "run" / "leaderboard.json").read_text())
+    base, sft = (next(row for row in board["rows"] if row["name"] == name) for name in ("base", "sft"))
+    assert base["strict"]["value"] > 0.3, "published: 0.541"
+    assert 0 < sft["runs"][0]["cost"]["flops_train"] < 2.1e11
+    done = harness("gate", "accept", "run", "--entry", "base", "--reason", "first", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = harness("gate", "check", "run", "--entry", "sft", cwd=tmp_path)
+    verdict = json.loads((tmp_path / "gate-report" / "verdict.json").read_text())
+    assert (done.returncode, verdict["n_used"]) == (0, 12), done.stderr
+    assert verdict["verdict"] in ("PASS", "INCONCLUSIVE")
 
 
 def test_it_runs_and_is_as_exact_as_transformers_in_that_dtype(engine: FaultyEngine) -> None:
