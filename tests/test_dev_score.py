@@ -84,3 +84,12 @@ def test_a_base_without_a_dev_score_is_no_point_of_a_learning_curve(context):
 def test_what_the_steps_share_cannot_be_changed_by_one_of_them(context):
     with pytest.raises(dataclasses.FrozenInstanceError):
         context.plan = None
+
+
+@pytest.mark.parametrize(("limit", "dev"), [(None, 72), (7, 7), (32_768, 72)])
+def test_dev_replies_are_no_longer_than_those_that_count(limit, dev, tmp_path):
+    recipe = recipes.read_recipe("pico")
+    recipe = replace(recipe, tasks=("pico_math",), sampling=replace(recipe.sampling, max_tokens=limit))
+    opened = Experiment(recipe, (), (1,), tmp_path, limit=2).open_tasks()
+    assert [part.params.max_tokens for part in opened.items.dev] == [dev]
+    assert [part.params.max_tokens for part in opened.suite] == [limit or 72]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,7 +73,12 @@ class Experiment:
         suite = tuple(job(tasks[name], "test", n, self.recipe.sampling) for name, n in limits.items())
         trained_on = {name: tasks[name] for name in self.trained_on}
         items = gather(trained_on, suite, self.train_rows, self.recipe.dev_items, self.limit, self.train_source)
-        return OpenedTasks(suite, items)
+        return OpenedTasks(suite, replace(items, dev=tuple(map(self._no_longer_than_test, items.dev))))
+
+    def _no_longer_than_test(self, dev: EvalJob) -> EvalJob:
+        """The dev items, greedy as ever, with replies that are cut off at the recipe's limit if it is the lower one."""
+        most = min(self.recipe.sampling.max_tokens or dev.params.max_tokens, dev.params.max_tokens)
+        return replace(dev, params=replace(dev.params, max_tokens=most))
 
 
 @dataclass(frozen=True)
