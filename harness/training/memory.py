@@ -111,7 +111,8 @@ def _loss(step: Step) -> int:
     if step.footprint.logits:
         return 2 * size * n_tokens * step.model.vocabulary  # they and their gradient
     tokens, vocabulary = _LOSS_TILE
-    return 3 * size * min(n_tokens, tokens) * min(step.model.vocabulary, vocabulary)
+    copies = 3 if step.half else 5  # without TRL's kernels for GPUs, more of them
+    return copies * size * min(n_tokens, tokens) * min(step.model.vocabulary, vocabulary)
 
 
 def _sampling(step: Step) -> int:
