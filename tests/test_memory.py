@@ -7,13 +7,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.checkpoints import open_checkpoint
+from harness.checkpoints import all_params, open_checkpoint
 from harness.errors import BadConfig
 from harness.experiment import memory_forecast
+from harness.experiment.plan import Experiment
+from harness.experiment.recipes import read_recipe
+from harness.experiment.run_context import space_needed
 from harness.protocols import Footprint, Trainer
 from harness.testing import test_trainer_contract as contract
 from harness.testing.training import Given, digest, run, sums
 from harness.training.memory import Shape, Step, footprint_of, longest, needs_checkpointing, shape_of, step_memory
+from harness.training.strategies import parse_list
 from harness_plugins.sft import SFT
 
 base = contract.base  # a fixture
@@ -189,3 +193,15 @@ def test_the_teachers_scores_do_not_depend_on_how_rows_are_batched(base, tmp_pat
         assert np.array_equal(scores.tokens[mine], best.indices.numpy())
         assert scores.logprobs[mine] == pytest.approx(best.values.detach().numpy(), abs=4e-3)  # kept as float16
     assert list(map(len, logits._batches([5, 40, 12, 12, 90, 33], 64))) == [3, 1, 1, 1]
+
+
+def test_the_disk_that_a_plan_needs_falls_with_each_stage_that_is_finished(base, tmp_path):
+    parent = open_checkpoint(base)
+    weights = 4 * all_params(base)
+    plan = Experiment(read_recipe("pico"), parse_list("sft,kd+rl"), (1, 2), tmp_path, parallel_stages=2)
+    assert space_needed(plan, parent) == (6 * 4 + 2 * 9) * weights + 200_000_000
+    for number in range(1, 7):
+        (tmp_path / "stages" / str(number)).mkdir(parents=True)
+        (tmp_path / "stages" / str(number) / "result.json").write_text("{}")
+        left = 6 - number
+        assert space_needed(plan, parent) == (left * 4 + min(left, 2) * 9) * weights + 200_000_000

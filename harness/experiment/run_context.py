@@ -65,13 +65,13 @@ def open_experiment(plan: Experiment, progress: Progress) -> Iterator[RunContext
 
 
 def space_needed(plan: Experiment, base: Checkpoint) -> int:
-    """Bytes of disk that the plan still needs at most.
+    """Bytes of disk that the plan still needs at most; stages that are finished in its folder need no more.
 
     A stage leaves its weights in float32 and three snapshots, until all stages are trained and their checkpoints are
     scored on dev. One that runs also has two checkpoints to resume from, of weights and both moments of AdamW, while it
     writes a third.
     """
     weights = 4 * all_params(base.path)
-    lasting = sum(len(s.stages) for s in plan.strategies) * len(plan.seeds) * (1 + 3) * weights
-    there = sum(f.stat().st_size for f in plan.folder.glob("stages/*/work/**/*.safetensors"))
-    return max(0, lasting - there) + plan.parallel_stages * 3 * 3 * weights + 200_000_000
+    finished = len(list(plan.folder.glob("stages/*/result.json")))
+    stages = max(0, sum(len(s.stages) for s in plan.strategies) * len(plan.seeds) - finished)
+    return (stages * (1 + 3) + min(stages, plan.parallel_stages) * 3 * 3) * weights + 200_000_000
