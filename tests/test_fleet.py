@@ -128,8 +128,12 @@ def test_an_interrupt_leaves_no_engine_behind(fleet, tmp_path):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        fleet.load(open_checkpoint(pico.BASE))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            fleet.load(open_checkpoint(pico.BASE))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(workers(tmp_path)) == 3
     assert not alive(tmp_path)

@@ -1,6 +1,7 @@
 """The memory of a training step: its formula beside what autograd keeps, what a trainer holds, and who is refused."""
 
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -96,6 +97,18 @@ def test_rows_are_measured_with_the_models_own_tokens(base):
     assert footprint_of(SFT, SFT.Config(max_tokens=32), 40).tokens == 32
     shape = shape_of(base)
     assert (shape.hidden, shape.layers, shape.vocabulary, shape.key_values) == (64, 2, 259, 128)
+
+
+def test_a_config_that_names_its_sizes_otherwise_is_not_known(base, tmp_path):
+    for name in ("model.safetensors", "config.json"):
+        shutil.copy(base / name, tmp_path)
+    config = json.loads((base / "config.json").read_text())
+    given = {"hidden_size": "n_embd", "num_attention_heads": "n_head", "num_hidden_layers": "n_layer"}
+    renamed = {given.get(key, key): value for key, value in config.items()}
+    (tmp_path / "config.json").write_text(json.dumps(renamed))
+    assert shape_of(tmp_path) == shape_of(base)
+    (tmp_path / "config.json").write_text(json.dumps(renamed | {"n_layer": None}))
+    assert shape_of(tmp_path) is None
 
 
 def planned(room, monkeypatch, base, **settings):

@@ -47,8 +47,9 @@ class Fleet:
                     raise cause
         except BaseException:
             self.close()  # ends those that are still loading
-            wait(loading)
-            self.close()  # one may have been about to start its worker
+            while wait(loading, timeout=0.1).not_done:
+                self.close()  # one was about to start its worker, which would load, or hang, for ever
+            self.close()
             raise
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:

@@ -26,8 +26,9 @@ def memory_lines(plan: Experiment, base: Checkpoint, teacher: Checkpoint | None,
     for name, trainer in plan.trainers():
         config = resolve_config(name, plan.recipe.trainers.get(name, {}))
         footprint = footprint_of(trainer, trainer.Config(**config), _longest(plan, base, trainer, items))
-        if footprint is None:
-            yield f"memory of {name}: not known, the trainer states nothing about it"
+        if footprint is None or shape is None:
+            who = "trainer" if footprint is None else "model's config.json"
+            yield f"memory of {name}: not known, the {who} states nothing about it"
             continue
         step = Step(shape, footprint, on_gpu, other, plan.recipe.devices)
         again = needs_checkpointing(step, room)

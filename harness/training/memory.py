@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.checkpoints import all_params
+from harness.checkpoints import all_params, architecture
 from harness.protocols import Footprint, Trainer
 from harness.types import Sample
 
@@ -51,17 +51,21 @@ class Step:
     devices: int = 1
 
 
-def shape_of(path: Path) -> Shape:
-    """The shape of the model in a folder, from its config.json."""
-    from transformers import AutoConfig
+def shape_of(path: Path) -> Shape | None:
+    """The shape of the model in a folder, from its config.json; None if that gives its sizes under other names."""
+    whole = architecture(path)
+    config = whole.get("text_config", whole)
 
-    config = AutoConfig.from_pretrained(path, local_files_only=True).get_text_config()
-    heads = config.num_attention_heads
-    head = getattr(config, "head_dim", None) or config.hidden_size // heads
-    key_values = 2 * head * (getattr(config, "num_key_value_heads", None) or heads)
-    feed_forward = getattr(config, "intermediate_size", None) or 4 * config.hidden_size  # GPT-2 leaves it open
-    layers, vocabulary = config.num_hidden_layers, config.vocab_size
-    return Shape(all_params(path), config.hidden_size, feed_forward, layers, vocabulary, key_values)
+    def size(*names: str, default: int = 0) -> int:
+        return int(next((config[name] for name in names if config.get(name)), default))
+
+    hidden, heads = size("hidden_size", "n_embd"), size("num_attention_heads", "n_head")
+    layers, vocabulary = size("num_hidden_layers", "n_layer"), size("vocab_size")
+    if not (hidden and heads and layers and vocabulary):
+        return None
+    key_values = 2 * size("head_dim", default=hidden // heads) * size("num_key_value_heads", default=heads)
+    feed_forward = size("intermediate_size", "n_inner", default=4 * hidden)
+    return Shape(all_params(path), hidden, feed_forward, layers, vocabulary, key_values)
 
 
 def longest(path: Path, rows: Iterable[tuple[Sample, str]]) -> int:

@@ -315,11 +315,11 @@ def _checkpointing(training: Training[Any]) -> bool:
     cuda, path = torch.cuda.is_available(), training.parent.path
     trainer: Trainer = registry.load("trainer", training.stage.trainer)
     rows = ((row.sample, "" if trainer.samples else row.completion or "") for row in training.data.rows)
-    footprint = footprint_of(trainer, training.config, longest(path, rows))
-    if footprint is None:
+    footprint, shape = footprint_of(trainer, training.config, longest(path, rows)), shape_of(path)
+    if footprint is None or shape is None:
         return bool(cuda)
     teacher = shape_of(training.data.teacher.path) if training.data.teacher else None
-    step = Step(shape_of(path), footprint, half=cuda, teacher=teacher, devices=devices())
+    step = Step(shape, footprint, half=cuda, teacher=teacher, devices=devices())
     return needs_checkpointing(step, free_memory()) is not False
 
 
