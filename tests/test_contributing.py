@@ -77,6 +77,7 @@ def contracts(package, names):
     return run(package, sys.executable, "-m", "pytest", "--pyargs", "harness.testing", *options)
 
 
+@pytest.mark.slow
 def test_all_three_keep_the_contracts_that_are_shipped(package):
     done = contracts(package, "coins or dpo or echo")
     assert done.returncode == 0, done.stdout[-3000:]
