@@ -221,7 +221,7 @@ def trial(folder: Path, *more: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr + (log.read_text()[-3000:] if log.exists() else "")
 
 
-@pytest.mark.slow
+@pytest.mark.large
 @pytest.mark.timeout(1800)
 def test_a_killed_trial_goes_on_with_what_is_missing_and_a_part_can_be_repeated(tmp_path: Path) -> None:
     first = subprocess.Popen(ci_gpu(tmp_path, *SHORT), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -68,6 +68,7 @@ trainers.sft.batch_size = 2
 
 @pytest.mark.data
 @pytest.mark.skipif(not os.environ.get("HARNESS_DATA"), reason="HARNESS_DATA is not set: no real benchmarks here")
+@pytest.mark.large  # two and a half minutes
 def test_it_is_trained_in_a_comparison_and_checked_by_the_gate(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(RECIPE.format(base=MODEL))
     done = harness(
