@@ -40,7 +40,7 @@ PACKAGES = (
 
 # Read by the CUDA libraries when they start; torch refuses matrix products without the first. `stage_process` does the
 # rest. Launches are left asynchronous, unlike by transformers' `full_determinism`: their order decides no bit.
-DETERMINISTIC = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "FLASH_ATTENTIONDETERMINISTIC": "1"}
+DETERMINISTIC = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "FLASH_ATTENTION_DETERMINISTIC": "1"}
 
 
 @dataclass(frozen=True)
