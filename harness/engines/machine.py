@@ -91,12 +91,12 @@ def cuda_build() -> str | None:
     return found[1] if found else None
 
 
-_TINY = 20_000_000  # weights; threads make no smaller model faster, and on a busy machine they wait for each other
+TINY = 20_000_000  # weights; threads make no smaller model faster, and on a busy machine they wait for each other
 
 
 def threads(n_params: int, n_jobs: int = 1) -> int:
     """Processor threads for a model of that many weights, when `n_jobs` such processes run at a time."""
-    return 1 if n_params < _TINY else max(1, len(os.sched_getaffinity(0)) // n_jobs)
+    return 1 if n_params < TINY else max(1, len(os.sched_getaffinity(0)) // n_jobs)
 
 
 def cache_gib() -> int:

@@ -25,7 +25,7 @@ from harness import registry
 from harness.errors import DataError, Locked
 from harness.graders.code import CODE_VERSION, run_both_readings
 from harness.graders.math import MATH_VERSION, score_math
-from harness.graders.problems import DEFAULT_TIMEOUT_S, BadProblem, Problem, read_problem
+from harness.graders.problems import DEFAULT_TIMEOUT_S, ID_FIELDS, BadProblem, Problem, read_problem, row_id
 from harness.protocols import CodeRunner, Task
 from harness.records.run_folder import ensure_writable, full_disk_is_named
 from harness.statistics.intervals import wilson
@@ -34,7 +34,6 @@ from harness.types import Reading, Sample, Score, sha256_of
 Grader = Literal["code", "math"]
 InputRow = Mapping[str, Any]
 TEXT_FIELDS = ("completion", "response", "output", "solution", "text", "generation")  # where a row may have its reply
-ID_FIELDS = ("task_id", "question_id", "problem_id", "id")  # where a row or a problem may have its id
 TARGET_FIELDS = ("target", "answer", "gold")
 _REASONS = 5  # reasons for refusing samples that the summary names
 _AHEAD = 64  # rows read before the first of them is graded
@@ -263,7 +262,7 @@ class _Problems:
         self.needs_sandbox = task is None or task.needs_sandbox
         self._problems: dict[str, Problem | BadProblem] = {}
         self.samples: dict[str, Sample] = {}
-        rows = [(str(_id(row, "")), row) for row in problems or ()]
+        rows = [(str(row_id(row, "")), row) for row in problems or ()]
         for sample in task.samples("test") if task else ():
             names = sorted({sample.id, str(sample.metadata.get("task_id", sample.id))})
             self.samples.update(dict.fromkeys(names, sample))
@@ -282,7 +281,7 @@ class _Problems:
 
     def name(self, row: InputRow) -> str:
         """The id of the problem a sample is for. Raises `BadProblem` if there is none."""
-        name = _id(row)
+        name = row_id(row)
         if name is None:
             raise BadProblem(f"the sample has no id: it needs one of the fields {', '.join(ID_FIELDS)}")
         for known in (str(name), self._by_end.get(str(name).rpartition("/")[2], "")):  # "Mbpp/11" and 11 are the same
@@ -325,10 +324,6 @@ def _math(row: InputRow) -> _Outcome:
     text = _text(row, fields)
     outcomes = [_scored(score_math(text, target)) for target in targets]  # of several, each is a right answer
     return max(outcomes, key=lambda outcome: (outcome.lenient == "passed") + (outcome.strict == "passed"))
-
-
-def _id(row: InputRow, default: Any = None) -> Any:
-    return next((row[name] for name in ID_FIELDS if row.get(name) is not None), default)
 
 
 def _scored(scores: Mapping[str, Score]) -> _Outcome:
@@ -408,7 +403,7 @@ class Tally:
         self.verdicts[row["verdict"]] += 1
         if row["verdict"] == "refused":
             self.refusals[row["why"]] += 1
-        elif (name := _id(row)) is not None:
+        elif (name := row_id(row)) is not None:
             counts = self._by_problem.setdefault(str(name), [0, 0])
             counts[0] += 1
             counts[1] += row["verdict"] == "passed"

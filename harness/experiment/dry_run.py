@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.checkpoints import matmul_params
-from harness.engines.machine import gpu_shares_text, gpus, threads
+from harness.engines.machine import TINY, gpu_shares_text, gpus, threads
 from harness.engines.opening import engine_gpus_lines
 from harness.experiment.memory_forecast import memory_lines
 from harness.experiment.plan import Experiment, open_models
@@ -160,7 +160,7 @@ def _training_flops_per_s(model: Path, n_parallel: int) -> float:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = load_model(model, "bfloat16" if device == "cuda" else "float32", device)
-    n_tokens = PROBE_TOKENS if device == "cuda" or matmul_params(model) < 20_000_000 else PROBE_TOKENS // 8
+    n_tokens = PROBE_TOKENS if device == "cuda" or matmul_params(model) < TINY else PROBE_TOKENS // 8
     tokens = torch.randint(network.config.vocab_size, (n_tokens // 256, 256), device=device)
     before = torch.get_num_threads()
     torch.set_num_threads(threads(matmul_params(model), n_parallel))  # as a stage runs

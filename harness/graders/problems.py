@@ -25,6 +25,7 @@ from typing import Any
 from harness.errors import DataError
 from harness.protocols import CodeJob
 
+ID_FIELDS = ("task_id", "question_id", "problem_id", "id")  # where a row or a problem may have its id
 DEFAULT_TIMEOUT_S = 5.0  # CPU seconds of one run
 
 # How outputs are compared; runs with the tests. All lines are compared, without blanks at their ends, and their number
@@ -85,11 +86,14 @@ class Problem:
         return [CodeJob(program, entry_point, self.test, self.prelude, timeout_s, self.names, copy_back=copy_back)]
 
 
+def row_id(row: Mapping[str, Any], default: Any = None) -> Any:
+    """The id that a row of problems or of replies has, under the first of `ID_FIELDS` that is set."""
+    return next((row[name] for name in ID_FIELDS if row.get(name) is not None), default)
+
+
 def read_problem(row: Mapping[str, Any]) -> Problem:
     """The problem in a row. Raises `BadProblem`, which names what is missing."""
-    name = next(
-        (str(row[key]) for key in ("task_id", "question_id", "problem_id", "id") if row.get(key) is not None), ""
-    )
+    name = str(row_id(row, ""))
     try:
         return _read(row)
     except BadProblem as e:

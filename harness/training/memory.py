@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,16 @@ def shape_of(path: Path) -> Shape | None:
 
 def longest(path: Path, rows: Iterable[tuple[Sample, str]]) -> int:
     """Tokens of the longest row, a question and its reply, by a model folder's tokenizer; the template's guessed."""
+    texts = ("\n".join([*(message.content for message in sample.messages), reply]) for sample, reply in rows)
+    encoded = _tokenizer(path).encode_batch(sorted(texts, key=len)[-_LOOKED_AT:])
+    return max((len(each.ids) for each in encoded), default=0) + _TEMPLATE
+
+
+@cache
+def _tokenizer(path: Path) -> Any:
     from tokenizers import Tokenizer
 
-    texts = ("\n".join([*(message.content for message in sample.messages), reply]) for sample, reply in rows)
-    tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
-    encoded = tokenizer.encode_batch(sorted(texts, key=len)[-_LOOKED_AT:])
-    return max((len(each.ids) for each in encoded), default=0) + _TEMPLATE
+    return Tokenizer.from_file(str(path / "tokenizer.json"))  # some take half a second, and each trainer asks
 
 
 def footprint_of(trainer: Trainer, config: Any, row: int) -> Footprint | None:
