@@ -9,9 +9,15 @@ from harness.cli import progress
 from harness.evaluation.forecast import Forecast
 
 
-def test_a_log_gets_a_line_although_nothing_finishes(monkeypatch, capsys):
+@pytest.fixture
+def often(monkeypatch):
+    """Lines and the bar are written several times a second."""
     monkeypatch.setattr(progress, "_LOG_EVERY_S", 0.3)
     monkeypatch.setattr(progress, "_REFRESH_S", 0.05)
+
+
+@pytest.mark.usefixtures("often")
+def test_a_log_gets_a_line_although_nothing_finishes(capsys):
     shown = progress.ShellProgress(total=2.0)
     with shown.step("gsm8k", 1.0) as tick:
         tick(0.5, "3/6")
@@ -25,9 +31,8 @@ def test_a_log_gets_a_line_although_nothing_finishes(monkeypatch, capsys):
     assert lines[-1].startswith("  gsm8k: done")
 
 
-def test_a_step_that_an_earlier_run_made_says_nothing_of_the_time_that_is_left(monkeypatch, capsys):
-    monkeypatch.setattr(progress, "_LOG_EVERY_S", 0.3)
-    monkeypatch.setattr(progress, "_REFRESH_S", 0.05)
+@pytest.mark.usefixtures("often")
+def test_a_step_that_an_earlier_run_made_says_nothing_of_the_time_that_is_left(capsys):
     shown = progress.ShellProgress(total=4.0)
     for name in ("gsm8k", "mbpp"):
         with shown.step(name, 1.0):
@@ -39,9 +44,8 @@ def test_a_step_that_an_earlier_run_made_says_nothing_of_the_time_that_is_left(m
     assert " 25 % after 0:00, about 0:0" in capsys.readouterr().err  # half of one of two
 
 
-def test_the_time_that_is_left_is_not_told_from_other_steps_while_one_stands_at_nothing(monkeypatch, capsys):
-    monkeypatch.setattr(progress, "_LOG_EVERY_S", 0.3)
-    monkeypatch.setattr(progress, "_REFRESH_S", 0.05)
+@pytest.mark.usefixtures("often")
+def test_the_time_that_is_left_is_not_told_from_other_steps_while_one_stands_at_nothing(capsys):
     shown = progress.ShellProgress(total=2.0)
     with shown.step("evaluate base", 1.0) as tick:
         tick(0.5, "")

@@ -62,8 +62,8 @@ _LIMIT = {"float32": 16.0, "float16": 4.0, "bfloat16": 4.0}
 _OF_FREE = 0.85
 # A CPU reads prompts in steps of seconds, so that progress is seen: 200 prompts of a 0.5B model at once took it five
 # minutes. In weights x tokens; the prompts of a tiny model still go into one step.
-_LONGEST_ERROR = 800  # characters; some libraries list every architecture they know
 _CPU_STEP, _LEAST_STEP = 2e11, 512
+_LONGEST_ERROR = 800  # characters; some libraries list every architecture they know
 
 
 @dataclass(frozen=True)
