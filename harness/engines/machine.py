@@ -45,14 +45,19 @@ def gpu_shares(gpus: Sequence[str], n_jobs: int, each: int, asked: str) -> list[
 
 
 def device_memory() -> int:
-    """Bytes of the smallest GPU that our processes may use, as its driver states them; without one, of the machine."""
+    """Bytes of the smallest GPU that our processes may use, as torch sees them; without one, of the machine.
+
+    Imports no torch: a process of its own does, in which a GPU's memory is not held afterwards either.
+    """
     import psutil
 
-    if not (visible := gpus()):
+    if not gpus():
         return int(psutil.virtual_memory().total)
-    command = ["nvidia-smi", f"--id={','.join(visible)}", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return min(int(line) for line in shown.split()) * 1024**2
+    code = (
+        "import torch.cuda as cuda; "
+        "print(min(cuda.get_device_properties(i).total_memory for i in range(cuda.device_count())))"
+    )
+    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
 def gpu_shares_text(shares: Sequence[Sequence[str]], gpus: Sequence[str], hint: str = "") -> str:
