@@ -26,7 +26,9 @@ from harness.engines.vllm_worker import VLLMWorker, main
 class Worker(VLLMWorker):
     def start(self, path, options):
         gpus = os.environ["CUDA_VISIBLE_DEVICES"]
-        (folder / f"gpus {gpus}").write_text(str(os.getpid()))
+        begun = folder / f"{gpus} begun"
+        begun.write_text(str(os.getpid()))
+        begun.rename(folder / f"gpus {gpus}")  # a reader never sees an empty file
         end = time.monotonic() + 60
         while len(list(folder.glob("gpus *"))) < 3:
             assert time.monotonic() < end, "the others have not begun to load"
