@@ -317,6 +317,11 @@ class Stage:
             del fields_of["deterministic"]
         return sha256_of(fields_of)
 
+    @property
+    def folder_name(self) -> str:
+        """Its folder among those of all stages of a run."""
+        return f"{self.trainer.replace('&', '-and-')}-{self.key[:16]}"
+
 
 @dataclass(frozen=True)
 class TrainRow:

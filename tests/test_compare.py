@@ -10,6 +10,7 @@ import pytest
 from factories import HARNESS, harness, refuse_unlike_schema
 
 from harness.board import render
+from harness.experiment import memory_forecast
 from harness.records.record_files import read_records
 from harness.registry import make_task
 from harness_tasks import pico
@@ -224,6 +225,19 @@ def test_a_second_run_trains_and_generates_nothing(world):
     assert {path: path.stat().st_mtime_ns for path in folder.glob("run/**/*.jsonl")} == before
     assert (folder / "board.md").read_bytes() == board
     assert time.monotonic() - start < 60
+
+
+def test_only_what_is_left_to_train_must_fit_into_memory(world, monkeypatch):
+    monkeypatch.setattr(memory_forecast, "device_memory", lambda: 1)
+    done = finish(world["folder"], "--dry-run")
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stdout.splitlines() if line.startswith("memory of ")]
+    assert said == [f"memory of {name}: none, its stages are trained already"
+                    for name in ("sft", "kd", "rl", "noop", "sft.lora")]  # fmt: skip
+    for more, name in ((("--seeds", "1,2"), "sft"), (("--set", "rl.learning_rate=1e-5"), "rl")):
+        refused = finish(world["folder"], "--dry-run", *more)
+        assert refused.returncode == 2
+        assert f"trainer '{name}' needs about" in refused.stderr
 
 
 def test_without_out_the_board_is_written_to_the_run_folder_alone(world, tmp_path):

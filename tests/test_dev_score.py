@@ -15,7 +15,8 @@ from harness.evaluation.job import job
 from harness.experiment import recipes
 from harness.experiment.plan import Experiment
 from harness.experiment.run_context import RunContext
-from harness.experiment.steps import StrategyRun, TrainedRun, dev_score, judged_on_dev
+from harness.experiment.stages import StrategyRun
+from harness.experiment.steps import TrainedRun, dev_score, judged_on_dev
 from harness.experiment.training_data import TrainingItems
 from harness.records.test_set_log import EvaluationLog
 from harness.training import strategies

@@ -10,10 +10,10 @@ import pytest
 
 from harness.checkpoints import all_params, open_checkpoint
 from harness.errors import BadConfig
-from harness.experiment import memory_forecast
+from harness.experiment import memory_forecast, recipes
 from harness.experiment.plan import Experiment
-from harness.experiment.recipes import read_recipe
 from harness.experiment.run_context import space_needed
+from harness.experiment.tuning import trial_runs
 from harness.protocols import Footprint, Trainer
 from harness.testing import test_trainer_contract as contract
 from harness.testing.training import Given, digest, run, sums
@@ -111,25 +111,37 @@ def test_a_config_that_names_its_sizes_otherwise_is_not_known(base, tmp_path):
     assert shape_of(tmp_path) is None
 
 
-def planned(room, monkeypatch, base, **settings):
-    """The lines for a plan of one trainer, on a machine without a GPU that has so many bytes."""
+def planned(room, monkeypatch, base, *trials):
+    """The lines for a plan that tries these settings of `sft`, on a machine without a GPU that has so many bytes."""
     monkeypatch.setattr(memory_forecast, "device_memory", lambda: room)
-    recipe = SimpleNamespace(trainers={"sft": settings}, devices=1)
-    plan = SimpleNamespace(recipe=recipe, parallel_stages=2, trainers=lambda: iter([("sft", SFT)]))
+    values = {"base": str(base), "tasks": ["pico_math"], "budget": {"amount": 1e9}}
+    recipe = recipes.from_values(values, base / "small.toml")
+    plan = Experiment(recipe, parse_list("sft"), (1, 2), base / "run", parallel_stages=2)
     items = SimpleNamespace(rows=sums(), tasks={})
-    return list(memory_forecast.memory_lines(plan, open_checkpoint(base), None, items))
+    runs = trial_runs(plan, {"sft": trials or [{}]})
+    return list(memory_forecast.memory_lines(plan, runs, open_checkpoint(base), None, items))
 
 
 def test_what_cannot_fit_is_refused_with_what_to_change(base, monkeypatch):
-    (line,) = planned(GB, monkeypatch, base, micro_batch=8)
+    (line,) = planned(GB, monkeypatch, base, {"micro_batch": 8})
     assert line.startswith("memory of sft: about 0.0")
     assert "of 0.5 GB of memory, a share for each of 2 stages at a time (--jobs, --devices), for 8 rows of" in line
-    (line,) = planned(21_000_000, monkeypatch, base, micro_batch=8)
+    (line,) = planned(21_000_000, monkeypatch, base, {"micro_batch": 8})
     assert "; only because layers are computed again" in line
     with pytest.raises(BadConfig, match=r"trainer 'sft' needs about 0\.0.* it fits with 4 rows at a time \(sft\.micro"):
-        planned(16_000_000, monkeypatch, base, micro_batch=8)
+        planned(16_000_000, monkeypatch, base, {"micro_batch": 8})
     with pytest.raises(BadConfig, match="not even one row at a time fits"):
         planned(1_000_000, monkeypatch, base)
+
+
+def test_each_trial_that_takes_other_memory_is_asked_for(base, monkeypatch):
+    rates = [{"micro_batch": 2, "learning_rate": rate} for rate in (1e-4, 1e-3)]
+    lines = planned(GB, monkeypatch, base, *rates, {"micro_batch": 16})
+    assert [line.partition(", for ")[2].partition(" of up")[0] for line in lines] == ["2 rows", "16 rows"]
+    with pytest.raises(
+        BadConfig, match=r"trainer 'sft' needs about 0\.0.* for 16 rows .* it fits with 8 rows at a time"
+    ):
+        planned(21_000_000, monkeypatch, base, *rates, {"micro_batch": 16})
 
 
 def test_a_trainer_that_states_nothing_is_named_and_not_refused(base, monkeypatch):
@@ -211,7 +223,7 @@ def test_the_teachers_scores_do_not_depend_on_how_rows_are_batched(base, tmp_pat
 def test_the_disk_that_a_plan_needs_falls_with_each_stage_that_is_finished(base, tmp_path):
     parent = open_checkpoint(base)
     weights = 4 * all_params(base)
-    plan = Experiment(read_recipe("pico"), parse_list("sft,kd+rl"), (1, 2), tmp_path, parallel_stages=2)
+    plan = Experiment(recipes.read_recipe("pico"), parse_list("sft,kd+rl"), (1, 2), tmp_path, parallel_stages=2)
     assert space_needed(plan, parent) == (6 * 4 + 2 * 9) * weights + 200_000_000
     for number in range(1, 7):
         (tmp_path / "stages" / str(number)).mkdir(parents=True)

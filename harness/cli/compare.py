@@ -274,7 +274,7 @@ def tune(
     plan = replace(plan, strategies=tuple(strategies.parse_strategy(name) for name in grids for _ in range(number)))
     if dry_run:
         check_plan(plan)
-        for line in trial_lines(plan, number):
+        for line in trial_lines(plan, grids):
             click.echo(line)
         return
     out = out or plan.folder / "tuning.json"

@@ -18,7 +18,8 @@ from harness.experiment.checkpoint_choice import choose
 from harness.experiment.facts import facts_of, notes_of
 from harness.experiment.plan import Experiment
 from harness.experiment.run_context import RunContext, open_experiment
-from harness.experiment.steps import StrategyRun, TrainedRun, dev_score, judged_on_dev, materials, train_all
+from harness.experiment.stages import strategy_runs
+from harness.experiment.steps import TrainedRun, dev_score, judged_on_dev, materials, train_all
 from harness.experiment.training_data import ticker
 from harness.protocols import Progress
 from harness.records.columns import Columns
@@ -36,17 +37,14 @@ def compare_strategies(plan: Experiment, progress: Progress) -> tuple[Board, lis
     Raises a `HarnessError` for failures that the user can fix; finished work is kept.
     """
     ensure_writable(plan.folder)
-    with exclusive_use(plan.folder), full_disk_is_named(plan.folder), open_experiment(plan, progress) as context:
+    runs = strategy_runs(plan)
+    with exclusive_use(plan.folder), full_disk_is_named(plan.folder), open_experiment(plan, runs, progress) as context:
         material = materials(context)
         references = _references(context)
         with context.progress.step("evaluate base on dev", 0.5) as tick:
             base_dev = dev_score(context, context.base, tick)
         context.engine.sleep()
-        settings = plan.recipe.trainers
-        strategy_runs = [StrategyRun(strategy, seed, settings) for seed in plan.seeds for strategy in plan.strategies]
-        finished = [
-            judged_on_dev(context, trained, base_dev) for trained in train_all(context, strategy_runs, material)
-        ]
+        finished = [judged_on_dev(context, trained, base_dev) for trained in train_all(context, runs, material)]
         entries = [*references, *_evaluate_all(context, finished)]
         entries_file.write_entries(plan.folder, entries)
         _draw(context, finished, base_dev)

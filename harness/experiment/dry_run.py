@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.checkpoints import matmul_params
@@ -13,6 +13,8 @@ from harness.engines.opening import engine_gpus_lines
 from harness.experiment.memory_forecast import memory_lines
 from harness.experiment.plan import Experiment, open_models
 from harness.experiment.run_context import space_needed
+from harness.experiment.stages import strategy_runs
+from harness.experiment.tuning import Settings, trial_runs
 from harness.records.run_folder import enough_space
 from harness.statistics import intervals
 from harness.training import strategies
@@ -35,7 +37,7 @@ def dry_run_lines(plan: Experiment) -> Iterator[str]:
         asked = min(plan.recipe.teaching.prompts, len(items.rows))
         yield f"teacher {plan.recipe.teacher}: one trace for each of {asked:,} train items"
     yield from _stages(plan)
-    yield from memory_lines(plan, base, teacher, items)
+    yield from memory_lines(plan, strategy_runs(plan), base, teacher, items)
     yield from _disk(plan, base)
     models = 1 + bool(plan.recipe.teacher) + len(plan.strategies) * len(plan.seeds)
     n_test = {part.task.name: len(part.samples) for part in suite}
@@ -47,17 +49,17 @@ def dry_run_lines(plan: Experiment) -> Iterator[str]:
     yield from _power(plan, sum(n_test.values()))
 
 
-def trials(plan: Experiment, number: int) -> Iterator[str]:
-    """The steps of a search for settings. The plan has a strategy for each trial, `number` for each trainer."""
+def trials(plan: Experiment, grids: Mapping[str, Sequence[Settings]]) -> Iterator[str]:
+    """The steps of a search for settings. grids: trainer -> the settings of each of its trials."""
     base, teacher = open_models(plan)
     budget, items = plan.recipe.budget, plan.open_tasks().items
     seeds = f" with {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else ""
     yield f"base {base.path} (digest {base.digest[:12]}); train items: {len(items.rows):,}"
-    for name, _ in plan.trainers():
-        yield f"try {number} settings of {name}{seeds}, {budget.amount:.3g} {budget.unit} each"
+    for name, some in grids.items():
+        yield f"try {len(some)} settings of {name}{seeds}, {budget.amount:.3g} {budget.unit} each"
     n_dev = {part.task.name: len(part.samples) for part in items.dev}
     yield f"score them on {sum(n_dev.values())} dev items ({_sizes(n_dev)}); no test item is evaluated"
-    yield from memory_lines(plan, base, teacher, items)
+    yield from memory_lines(plan, trial_runs(plan, grids), base, teacher, items)
     yield from _disk(plan, base)
     yield from _time(plan, base)
 

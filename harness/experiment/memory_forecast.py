@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from harness.engines.machine import device_memory, gpus
 from harness.errors import BadConfig
 from harness.experiment.plan import Experiment
+from harness.experiment.stages import StrategyRun, stages_left
 from harness.experiment.training_data import TrainingItems
 from harness.protocols import Footprint, Trainer
 from harness.training.memory import Step, footprint_of, longest, needs_checkpointing, shape_of, step_memory
-from harness.training.run_stage import resolve_config
 from harness.types import Checkpoint
 
 
-def memory_lines(plan: Experiment, base: Checkpoint, teacher: Checkpoint | None, items: TrainingItems) -> Iterator[str]:
-    """For each trainer what a step holds, by parts. Raises `BadConfig` for one that this machine has no memory for."""
+def memory_lines(
+    plan: Experiment, runs: Sequence[StrategyRun], base: Checkpoint, teacher: Checkpoint | None, items: TrainingItems
+) -> Iterator[str]:
+    """For each trainer what a step holds, by parts, as far as its stages are left to train.
+
+    Raises `BadConfig` for one that this machine has no memory for.
+    """
     on_gpu, sharing = bool(gpus()), plan.parallel_stages * plan.recipe.devices
     room = device_memory() // (1 if on_gpu else sharing)
     many = f", a share for each of {sharing} stages at a time (--jobs, --devices)" if sharing > 1 and not on_gpu else ""
     place = f"{room / 1e9:.3g} GB of {'a GPU' if on_gpu else 'memory'}{many}"
     shape = shape_of(base.path)
     other = shape_of(teacher.path) if teacher else None
+    left = list(stages_left(plan, runs, base, teacher, items))
     for name, trainer in plan.trainers():
-        config = resolve_config(name, plan.recipe.trainers.get(name, {}))
-        footprint = footprint_of(trainer, trainer.Config(**config), _longest(plan, base, trainer, items))
-        if footprint is None or shape is None:
-            who = "trainer" if footprint is None else "model's config.json"
-            yield f"memory of {name}: not known, the {who} states nothing about it"
+        configs = [trainer.Config(**config) for of, config in left if of == name]
+        if not configs:
+            yield f"memory of {name}: none, its stages are trained already"
             continue
-        step = Step(shape, footprint, on_gpu, other, plan.recipe.devices)
-        again = needs_checkpointing(step, room)
-        if again is None:
-            raise BadConfig(_too_much(name, step, place, room))
-        needed = sum(step_memory(step, again).values())
-        detail = f" ({_parts(step, again)})" if needed > room / 2 else ""
-        yield f"memory of {name}: about {needed / 1e9:.2g} of {place}, for {_rows(footprint)}{detail}" + (
-            "; only because layers are computed again, which makes a step about a third slower" if again else ""
-        )
+        row = _longest(plan, base, trainer, items)
+        for footprint in dict.fromkeys(footprint_of(trainer, config, row) for config in configs):
+            if footprint is None or shape is None:
+                who = "trainer" if footprint is None else "model's config.json"
+                yield f"memory of {name}: not known, the {who} states nothing about it"
+            else:
+                yield _needed(name, Step(shape, footprint, on_gpu, other, plan.recipe.devices), room, place)
+
+
+def _needed(name: str, step: Step, room: int, place: str) -> str:
+    """What a step of the trainer holds; raises `BadConfig` if that is more than `room` bytes."""
+    again = needs_checkpointing(step, room)
+    if again is None:
+        raise BadConfig(_too_much(name, step, place, room))
+    needed = sum(step_memory(step, again).values())
+    detail = f" ({_parts(step, again)})" if needed > room / 2 else ""
+    return f"memory of {name}: about {needed / 1e9:.2g} of {place}, for {_rows(step.footprint)}{detail}" + (
+        "; only because layers are computed again, which makes a step about a third slower" if again else ""
+    )
 
 
 def _longest(plan: Experiment, base: Checkpoint, trainer: Trainer, items: TrainingItems) -> int:

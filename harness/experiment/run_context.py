@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.checkpoints import all_params, template_warning
@@ -12,6 +12,7 @@ from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob
 from harness.experiment.memory_forecast import memory_lines
 from harness.experiment.plan import Experiment, check_plan, open_models
+from harness.experiment.stages import StrategyRun
 from harness.experiment.training_data import TrainingItems, write_dropped
 from harness.protocols import CodeRunner, Engine, Progress
 from harness.records.run_folder import enough_space
@@ -36,7 +37,7 @@ class RunContext:
 
 
 @contextlib.contextmanager
-def open_experiment(plan: Experiment, progress: Progress) -> Iterator[RunContext]:
+def open_experiment(plan: Experiment, runs: Sequence[StrategyRun], progress: Progress) -> Iterator[RunContext]:
     """The context of a comparison, opened and checked before the first step and closed after the last."""
     from harness.engines.opening import open_engine
     from harness.sandbox import Sandbox
@@ -48,7 +49,7 @@ def open_experiment(plan: Experiment, progress: Progress) -> Iterator[RunContext
     enough_space(plan.folder, space_needed(plan, base))
     opened = plan.open_tasks()
     suite, items = opened.suite, opened.items
-    list(memory_lines(plan, base, teacher, items))  # refuses what would end in the middle of training
+    list(memory_lines(plan, runs, base, teacher, items))  # refuses what would end in the middle of training
     write_dropped(plan.folder / "dropped.jsonl", items.dropped)
     if items.dropped:
         progress.say(f"train items: {len(items.dropped)} of {items.n_offered:,} hold a held-out question: left out")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 
@@ -20,34 +19,11 @@ from harness.evaluation.evaluate import evaluate
 from harness.evaluation.job import grader_version
 from harness.experiment.checkpoint_choice import Candidate, candidates
 from harness.experiment.run_context import RunContext
-from harness.experiment.training_data import Teacher, Traces, teach, teacher_params, ticker
-from harness.protocols import Trainer
+from harness.experiment.stages import Materials, StrategyRun, next_settings, without_traces
+from harness.experiment.training_data import Teacher, Traces, teach, ticker
 from harness.rendering import curves
-from harness.training import strategies
-from harness.training.run_stage import (
-    Material,
-    StageEnvironment,
-    StageResult,
-    StageSettings,
-    plan_stage,
-    resolve_config,
-    run_stage,
-)
-from harness.types import Budget, Checkpoint, Cost, Strategy, TrainRow, sha256_of
-
-
-@dataclass(frozen=True)
-class StrategyRun:
-    """A strategy to be trained with one seed. settings: those of each trainer that differ from its defaults."""
-
-    strategy: Strategy
-    seed: int
-    settings: Mapping[str, Mapping[str, Any]]
-    trial: str = ""  # distinguishes it from other trials of the same strategy and seed
-
-    @property
-    def label(self) -> str:
-        return " ".join(filter(None, (self.strategy.name, self.trial, f"seed {self.seed}")))
+from harness.training.run_stage import StageEnvironment, StageResult, plan_stage, run_stage
+from harness.types import Checkpoint, Cost, Strategy, sha256_of
 
 
 @dataclass(frozen=True)
@@ -68,41 +44,10 @@ class TrainedRun:
         return self.strategy_run.seed
 
 
-@dataclass(frozen=True)
-class Materials:
-    """The training data: rows without and with completions, and the teacher's traces (None: no trainer needs them).
-
-    n_teacher_params: matmul weights of the teacher, 0 without one.
-    """
-
-    prompts: tuple[TrainRow, ...]
-    completed: tuple[TrainRow, ...]
-    traces: Traces | None
-    teacher: Checkpoint | None
-    n_teacher_params: int
-
-    def of(self, trainer: Trainer) -> Material:
-        """The training data for this trainer, by its `needs`."""
-        needs = trainer.needs
-        teacher = self.teacher if "teacher" in needs else None
-        n_params = self.n_teacher_params if needs & {"teacher", "traces"} else 0
-        if "traces" in needs:
-            assert self.traces is not None
-            return Material(self.traces.rows, self.traces.teaching, teacher, n_params)
-        rows = self.completed if "completions" in needs else self.prompts
-        return Material(rows, teacher=teacher, n_teacher_params=n_params)
-
-
 def materials(context: RunContext) -> Materials:
     """The training data of the plan; the teacher writes traces if a trainer needs them."""
-    rows = context.items.rows
-    return Materials(
-        prompts=tuple(replace(row, completion=None) for row in rows),
-        completed=tuple(row for row in rows if row.completion is not None),
-        traces=_traces(context) if context.plan.needs("traces") else None,
-        teacher=context.teacher,
-        n_teacher_params=teacher_params(context.teacher),
-    )
+    given = without_traces(context.items, context.teacher)
+    return replace(given, traces=_traces(context)) if context.plan.needs("traces") else given
 
 
 def _traces(context: RunContext) -> Traces:
@@ -159,23 +104,13 @@ def _train(
     locks: _Locks,
     free: queue.SimpleQueue[tuple[str, ...]],
 ) -> TrainedRun:
-    """Train the stages of one run in order, each from the checkpoint of the previous one.
-
-    If a stage spends more or less than its share, the next one gets less or more.
-    """
+    """Train the stages of one run in order, each from the checkpoint of the previous one."""
     plan, parent, results = context.plan, context.base, list[StageResult]()
-    names = tuple(f"{name}@{task.version}" for name, task in context.items.tasks.items())
     place = StageEnvironment(plan.folder, plan.recipe.devices, plan.report_to, plan.parallel_stages)
-    total, planned, spent = plan.recipe.budget, 0.0, 0.0
     stages = strategy_run.strategy.stages
     for number, spec in enumerate(stages, 1):
-        planned += strategies.share_of(spec, total)
-        budget = Budget(planned - spent, total.unit)
-        config = resolve_config(spec.trainer, strategy_run.settings.get(spec.trainer, {}))
         source = material.of(registry.load("trainer", spec.trainer))
-        settings = StageSettings(
-            spec.trainer, config, names, strategy_run.seed, budget, place.devices, plan.recipe.deterministic
-        )
+        settings = next_settings(plan, context.items.tasks, strategy_run, results)
         stage = plan_stage(settings, parent, source)
         label = f"train {strategy_run.label}" + (f", stage {number} ({spec.trainer})" if len(stages) > 1 else "")
         with context.progress.step(label, 10.0 * spec.share) as tick, locks[stage.key], _taken(free) as share:
@@ -184,7 +119,7 @@ def _train(
         if result.status != "done":
             context.progress.say(f"{label} ended early: {result.status}: {result.why}")
             break
-        parent, spent = result.checkpoint, spent + result.cost.spent(total.unit)
+        parent = result.checkpoint
     return TrainedRun(strategy_run, tuple(results))
 
 

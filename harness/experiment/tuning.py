@@ -18,7 +18,8 @@ from harness.experiment.checkpoint_choice import choose
 from harness.experiment.facts import searched
 from harness.experiment.plan import Experiment
 from harness.experiment.run_context import open_experiment
-from harness.experiment.steps import StrategyRun, judged_on_dev, materials, train_all
+from harness.experiment.stages import StrategyRun
+from harness.experiment.steps import judged_on_dev, materials, train_all
 from harness.experiment.trials import Trial, Tuning
 from harness.protocols import Progress
 from harness.records.run_folder import ensure_writable, exclusive_use, full_disk_is_named
@@ -59,6 +60,22 @@ def grids(tried: Sequence[str], base: Mapping[str, Settings]) -> dict[str, list[
     return found
 
 
+def trial_runs(plan: Experiment, trials: Mapping[str, Sequence[Settings]]) -> list[StrategyRun]:
+    """Every trial with every seed of the plan, in the order of `trials`."""
+    base = plan.recipe.trainers
+    return [
+        StrategyRun(
+            strategies.parse_strategy(trainer),
+            seed,
+            {trainer: {**base.get(trainer, {}), **trial}},
+            settings_text(trial),
+        )
+        for trainer, some in trials.items()
+        for trial in some
+        for seed in plan.seeds
+    ]
+
+
 def tune_strategies(
     plan: Experiment, trials: Mapping[str, Sequence[Settings]], progress: Progress, earlier: Tuning | None = None
 ) -> Tuning:
@@ -68,29 +85,20 @@ def tune_strategies(
     are of another comparison.
     """
     ensure_writable(plan.folder)
-    base = plan.recipe.trainers
-    asked = [(trainer, trial, seed) for trainer, some in trials.items() for trial in some for seed in plan.seeds]
-    strategy_runs = [
-        StrategyRun(
-            strategies.parse_strategy(trainer),
-            seed,
-            {trainer: {**base.get(trainer, {}), **trial}},
-            settings_text(trial),
-        )
-        for trainer, trial, seed in asked
-    ]
-    with exclusive_use(plan.folder), full_disk_is_named(plan.folder), open_experiment(plan, progress) as context:
+    asked = [(trainer, trial) for trainer, some in trials.items() for trial in some for _ in plan.seeds]
+    runs = trial_runs(plan, trials)
+    with exclusive_use(plan.folder), full_disk_is_named(plan.folder), open_experiment(plan, runs, progress) as context:
         mine = searched(context)
         if earlier and (differ := earlier.other_than(*mine)):
             said = " and ".join(difference_text(kind, earlier.budget) for kind in differ)
             raise BadConfig(f"the file of trials has earlier ones of {said}; name another file with --out")
         material = materials(context)
         context.engine.sleep()
-        judged = [judged_on_dev(context, trained) for trained in train_all(context, strategy_runs, material)]
+        judged = [judged_on_dev(context, trained) for trained in train_all(context, runs, material)]
     found = []
-    for (trainer, trial, seed), trained in zip(asked, judged, strict=True):
+    for (trainer, trial), trained in zip(asked, judged, strict=True):
         best, last = choose(trained.candidates), trained.stages[-1]
-        config = resolve_config(trainer, {**base.get(trainer, {}), **trial})
-        found.append(Trial(trainer, trial, config, seed, best.dev, best.name, last.status, last.why))
+        config = resolve_config(trainer, trained.strategy_run.settings[trainer])
+        found.append(Trial(trainer, trial, config, trained.seed, best.dev, best.name, last.status, last.why))
     made = Tuning(*mine, tuple(found))
     return earlier.plus(made) if earlier else made

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,7 @@ def run_stage(
 
     `stopping`, once set, ends the stage's process; what it saved is kept, and the same call goes on from there.
     """
-    home = place.folder / "stages" / f"{stage.trainer.replace('&', '-and-')}-{stage.key[:16]}"
+    home = place.folder / "stages" / stage.folder_name
     if (home / "result.json").exists():
         return read_result(home)
     home.mkdir(parents=True, exist_ok=True)
@@ -182,13 +182,21 @@ def run_stage(
 
 def read_result(home: Path) -> StageResult:
     """The result of a finished stage. Raises `TrainerError` if its checkpoint changed after it was written."""
-    result = json.loads((home / "result.json").read_text(encoding="utf-8"))
-    checkpoint = open_checkpoint(home / result["checkpoint"])
-    if checkpoint.digest != result["digest"]:
+    recorded = recorded_result(home)
+    checkpoint = open_checkpoint(recorded.checkpoint.path)
+    if checkpoint.digest != recorded.checkpoint.digest:
         raise TrainerError(
             f"stage {home.name}: its checkpoint is not the one it was finished with (digest {checkpoint.digest[:12]}, "
-            f"recorded {result['digest'][:12]}); delete {home} to train it again"
+            f"recorded {recorded.checkpoint.digest[:12]}); delete {home} to train it again"
         )
+    return replace(recorded, checkpoint=checkpoint)
+
+
+def recorded_result(home: Path) -> StageResult:
+    """The result of a finished stage as its files say, without a look at the checkpoint itself."""
+    result, stage = (json.loads((home / name).read_text(encoding="utf-8")) for name in ("result.json", "stage.json"))
+    # training never changes the tokenizer
+    checkpoint = Checkpoint(home / result["checkpoint"], result["digest"], stage["stage"]["tokenizer"])
     return StageResult(checkpoint, cost_from_json(result["cost"]), result["status"], result["why"], home)
 
 
