@@ -125,11 +125,12 @@ def test_a_dry_run_says_what_each_gpu_does(two_gpus: Path) -> None:
     recipe = (two_gpus / "small.toml").read_text()  # whose time need not be measured: seconds are its budget
     (two_gpus / "small.toml").write_text(recipe.replace("amount = 1e9", 'amount = 60, unit = "device_s"'))
     dry = ("--dry-run", "--engine", "vllm")
-    done = compare(two_gpus, *dry)
-    assert done.returncode == 0, done.stderr
-    said = done.stdout
-    assert "2 stages at a time, each on its own: GPU 4 | GPU 5\n" in said
-    assert "replies are generated on 2 engines that share the requests: GPU 4 | GPU 5\n" in said
+    tune = ("tune", "--recipe", "small.toml", "--limit", "2", "--try", "sft.learning_rate=1e-4,1e-3", *dry)
+    for done in (compare(two_gpus, *dry), run(two_gpus, *tune, CUDA_VISIBLE_DEVICES="4,5")):
+        assert done.returncode == 0, done.stderr
+        said = done.stdout
+        assert "2 stages at a time, each on its own: GPU 4 | GPU 5\n" in said
+        assert "replies are generated on 2 engines that share the requests: GPU 4 | GPU 5\n" in said
     said = compare(two_gpus, *dry, "--jobs", "1", "--engine-arg", "data_parallel_size=1").stdout
     assert "one stage at a time: GPU 4; idle meanwhile: 5 (--jobs uses more)\n" in said
     assert "replies are generated on one engine: GPU 4; idle meanwhile: 5\n" in said

@@ -37,6 +37,7 @@ def dry_run_lines(plan: Experiment) -> Iterator[str]:
         asked = min(plan.recipe.teaching.prompts, len(items.rows))
         yield f"teacher {plan.recipe.teacher}: one trace for each of {asked:,} train items"
     yield from _stages(plan)
+    yield from _gpus(plan)
     yield from memory_lines(plan, strategy_runs(plan), base, teacher, items)
     yield from _disk(plan, base)
     models = 1 + bool(plan.recipe.teacher) + len(plan.strategies) * len(plan.seeds)
@@ -44,7 +45,6 @@ def dry_run_lines(plan: Experiment) -> Iterator[str]:
     n_dev = {part.task.name: len(part.samples) for part in items.dev}
     yield f"choose checkpoints on {sum(n_dev.values())} dev items ({_sizes(n_dev)})"
     yield f"evaluate {models} checkpoints on {sum(n_test.values())} held-out items ({_sizes(n_test)})"
-    yield from engine_gpus_lines(plan.engine, plan.engine_settings())
     yield from _time(plan, base)
     yield from _power(plan, sum(n_test.values()))
 
@@ -59,6 +59,7 @@ def trials(plan: Experiment, grids: Mapping[str, Sequence[Settings]]) -> Iterato
         yield f"try {len(some)} settings of {name}{seeds}, {budget.amount:.3g} {budget.unit} each"
     n_dev = {part.task.name: len(part.samples) for part in items.dev}
     yield f"score them on {sum(n_dev.values())} dev items ({_sizes(n_dev)}); no test item is evaluated"
+    yield from _gpus(plan)
     yield from memory_lines(plan, trial_runs(plan, grids), base, teacher, items)
     yield from _disk(plan, base)
     yield from _time(plan, base)
@@ -80,16 +81,16 @@ def _stages(plan: Experiment) -> Iterator[str]:
         seeds = f"seed {plan.seeds[0]}" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds"
         yield f"train {strategy.name}, {seeds}: " + ", then ".join(parts)
     trained = sum(share for prefix in done for _, share in prefix[-1:])
-    yield from _gpus(plan)
     yield f"training in all: {trained * len(plan.seeds):.3g} {total.unit}, shared stages once"
 
 
 def _gpus(plan: Experiment) -> Iterator[str]:
-    """What each GPU does while stages are trained, if there is one."""
+    """What each GPU does while stages are trained, and while replies are generated; nothing without a GPU."""
     if found := gpus():
         shares = plan.stage_gpus()
         many = f"{len(shares)} stages at a time, each on its own" if len(shares) > 1 else "one stage at a time"
         yield f"{many}: {gpu_shares_text(shares, found, ' (--jobs uses more)')}"
+    yield from engine_gpus_lines(plan.engine, plan.engine_settings())
 
 
 def _disk(plan: Experiment, base: Checkpoint) -> Iterator[str]:
