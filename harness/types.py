@@ -98,6 +98,11 @@ class EngineInfo:
     settings: Mapping[str, Any] = field(default_factory=dict)  # whatever else changes replies, as JSON data
     sampling: Mapping[str, Any] | None = None  # how replies were drawn; None: as each request asks
 
+    @property
+    def label(self) -> str:
+        """As records name it: "vllm 0.32.0 float32"."""
+        return f"{self.engine} {self.version} {self.dtype}"
+
     def as_json(self) -> dict[str, Any]:
         """One flat mapping: the part of the replies' key, and of results files, that names the engine."""
         known = {"engine": self.engine, "version": self.version, "dtype": self.dtype}

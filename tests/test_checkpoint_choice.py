@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from harness.checkpoints import open_checkpoint
-from harness.experiment.checkpoint_choice import Candidate, candidates, choose
+from harness.experiment.checkpoint_choice import Candidate, DevScore, candidates, choose
 from harness.testing.models import make_model
 from harness.training.run_stage import StageResult
 from harness.types import Checkpoint, Cost
@@ -28,7 +28,7 @@ def stage(tmp_path):
 def judge_by(scores):
     """Scores by the order of asking; asking more often than there are scores fails."""
     left = iter(scores)
-    return lambda _: next(left)
+    return lambda _: DevScore(next(left), "scripted 1 none")
 
 
 def test_the_best_on_dev_is_chosen_and_only_it_and_the_last_keep_their_weights(stage):
@@ -42,6 +42,14 @@ def test_the_best_on_dev_is_chosen_and_only_it_and_the_last_keep_their_weights(s
 
 def test_a_second_call_reads_the_verdicts_and_judges_nothing(stage):
     first = candidates(stage, BEFORE, "dev-1", judge_by([0.2, 0.7, 0.5]), keep=False)
+    assert candidates(stage, BEFORE, "dev-1", judge_by([]), keep=False) == first
+
+
+def test_the_scores_name_their_engine_and_those_that_name_none_are_read_on(stage):
+    first = candidates(stage, BEFORE, "dev-1", judge_by([0.2, 0.7, 0.5]), keep=False)
+    kept = json.loads((stage.folder / "dev.json").read_text())
+    assert [values.pop("engine") for values in kept["candidates"]] == ["scripted 1 none"] * 3
+    (stage.folder / "dev.json").write_text(json.dumps(kept))
     assert candidates(stage, BEFORE, "dev-1", judge_by([]), keep=False) == first
 
 

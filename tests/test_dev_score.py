@@ -67,7 +67,9 @@ def scripted(context, *replies):
 
 def test_a_dev_reply_that_failed_is_left_out_and_not_wrong(context):
     right, wrong = context.items.dev[0].samples[0].target, "-1"
-    assert dev_score(scripted(context, f"\\boxed{{{right}}}", f"\\boxed{{{wrong}}}"), context.base, tick) == 0.5
+    replies = scripted(context, f"\\boxed{{{right}}}", f"\\boxed{{{wrong}}}")
+    found = dev_score(replies, context.base, tick)
+    assert (found.value, found.engine) == (0.5, f"scripted {replies.engine.describe().version} none")
 
 
 def test_a_checkpoint_without_a_graded_dev_reply_has_no_score_and_not_zero(context):

@@ -105,13 +105,12 @@ class Evaluation:
         sample, replies, graded = self.job.samples[item], store.replies(item), store.verdict(item)
         task, asks = self.job.task, self.job.asks(sample)
         at = RecordItem(task.name, task.version, sample.id, sample.hash, str(sample.metadata.get("level", "")))
-        engine = f"{self.engine.engine} {self.engine.version} {self.engine.dtype}"
         return [
             Record(
                 at,
                 RecordOrigin(
                     self.checkpoint.digest,
-                    engine,
+                    self.engine.label,
                     params_json(ask.params) if self.engine.sampling is None else self.engine.sampling,
                     self.verdicts_key["grader"],
                     self.sandbox,

@@ -14,7 +14,16 @@ from harness.records.serialization import cost_from_json
 from harness.training.run_stage import StageResult
 from harness.types import Checkpoint, Cost
 
-DevScorer = Callable[[Checkpoint], float]
+
+@dataclass(frozen=True)
+class DevScore:
+    """Strict share of the dev items, and the engine that made the replies, as records name it."""
+
+    value: float
+    engine: str
+
+
+DevScorer = Callable[[Checkpoint], DevScore]
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,8 @@ class Candidate:
 def candidates(stage: StageResult, before: Cost, dev_key: str, judge: DevScorer, keep: bool) -> list[Candidate]:
     """All checkpoints of a stage in order, scored on dev; before: the cost of the earlier stages.
 
-    The scores are kept in `dev.json` of the stage. Unless `keep`, the weights of all but the best are then removed.
+    The scores are kept in `dev.json` of the stage, each with its engine: they stay when the engine changes. Unless
+    `keep`, the weights of all but the best are then removed.
     """
     memo = stage.folder / "dev.json"
     if memo.exists():
@@ -42,7 +52,10 @@ def candidates(stage: StageResult, before: Cost, dev_key: str, judge: DevScorer,
         cost = cost_from_json(json.loads((folder / "cost.json").read_text(encoding="utf-8")))
         found.append((open_checkpoint(folder), folder.name, cost))
     found.append((stage.checkpoint, "100", stage.cost))
-    judged = [Candidate(c, name, before.plus(cost), judge(c)) for c, name, cost in found]
+    scores = [judge(checkpoint) for checkpoint, _, _ in found]
+    judged = [
+        Candidate(c, name, before.plus(cost), score.value) for (c, name, cost), score in zip(found, scores, strict=True)
+    ]
     home = stage.folder.resolve()
     values = [
         {
@@ -51,9 +64,10 @@ def candidates(stage: StageResult, before: Cost, dev_key: str, judge: DevScorer,
             "tokenizer": checkpoint.tokenizer_digest,
             "name": name,
             "cost": asdict(cost),
-            "dev": done.dev,
+            "dev": score.value,
+            "engine": score.engine,
         }
-        for (checkpoint, name, cost), done in zip(found, judged, strict=True)
+        for (checkpoint, name, cost), score in zip(found, scores, strict=True)
     ]
     write_json(memo, {"dev": dev_key, "candidates": values})
     if not keep:

@@ -42,7 +42,7 @@ def compare_strategies(plan: Experiment, progress: Progress) -> tuple[Board, lis
         material = materials(context)
         references = _references(context)
         with context.progress.step("evaluate base on dev", 0.5) as tick:
-            base_dev = dev_score(context, context.base, tick)
+            base_dev = dev_score(context, context.base, tick).value
         context.engine.sleep()
         finished = [judged_on_dev(context, trained, base_dev) for trained in train_all(context, runs, material)]
         entries = [*references, *_evaluate_all(context, finished)]

@@ -17,7 +17,7 @@ from harness.board.fact_sentences import traces_text
 from harness.errors import DataError
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.job import grader_version
-from harness.experiment.checkpoint_choice import Candidate, candidates
+from harness.experiment.checkpoint_choice import Candidate, DevScore, candidates
 from harness.experiment.run_context import RunContext
 from harness.experiment.stages import Materials, StrategyRun, next_settings, without_traces
 from harness.experiment.training_data import Teacher, Traces, teach, ticker
@@ -146,15 +146,16 @@ def _point(trained: TrainedRun, cost: Cost, dev: float) -> curves.Point:
     return curves.Point(trained.strategy.name, trained.seed, dev, costs)
 
 
-def dev_score(context: RunContext, checkpoint: Checkpoint, tick: Callable[[float, str], None]) -> float:
+def dev_score(context: RunContext, checkpoint: Checkpoint, tick: Callable[[float, str], None]) -> DevScore:
     """Strict score: the share of the graded dev items answered right.
 
     A reply that could not be graded is not wrong: it is left out. Raises `DataError` if no reply could be graded.
     """
-    values: list[float] = []
+    values, engines = list[float](), list[str]()
     for number, part in enumerate(context.items.dev):
         share = ticker(tick, number, len(context.items.dev), part.task.name)
         found = evaluate(part, context.engine, checkpoint, context.graders, context.plan.folder / "dev", share)
+        engines.append(found.engine.label)
         strict = found.summary.columns.verdicts["strict"]
         values += strict[~np.isnan(strict)].tolist()
     if not values:
@@ -163,4 +164,4 @@ def dev_score(context: RunContext, checkpoint: Checkpoint, tick: Callable[[float
             f"none of the replies to {n} dev items could be graded, so checkpoint {checkpoint.path} has no dev score; "
             f"the errors are in the records under {context.plan.folder / 'dev'}"
         )
-    return fmean(values)
+    return DevScore(fmean(values), ", ".join(dict.fromkeys(engines)))
