@@ -410,7 +410,7 @@ def _our_sft(base: Path, out: Path, rows: Sequence[Any], steps: int) -> dict[str
     from harness.testing.training import Given
 
     of_step = {"batch_size": len(rows), "micro_batch": len(rows), "max_tokens": 8192}
-    one, _ = _stage("noop", base, out, Given(rows=rows), **of_step)  # how many tokens a step is
+    one, _ = _stage("noop", base, out, Given(rows=rows, budget=1e12), **of_step)  # how many tokens a step is
     found, _ = _stage("sft", base, out, Given(rows=rows, budget=float(one["train_tokens"] * steps)), **of_step)
     return found
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.checkpoints import open_checkpoint
+from harness.checkpoints import matmul_params, open_checkpoint
 from harness.testing.test_trainer_contract import *  # noqa: F403
 from harness.testing.training import Given, digest, run, series, settings, snapshots
 from harness.types import Cost, Trained
@@ -66,6 +66,14 @@ def test_doing_nothing_gives_back_the_parents_weights(first, base):
     trained, meter, _ = first("noop")
     assert digest(trained) == open_checkpoint(base).digest
     assert meter.cost.steps == 1
+
+
+@pytest.mark.parametrize(("unit", "amount", "rows"), [("tokens", 130.0, 4), ("flops", 80.0, 2), ("tokens", 5.0, 1)])
+def test_doing_nothing_costs_no_more_than_the_budget_if_one_row_does_not(unit, amount, rows, base, tmp_path):
+    per_token = 6.0 * matmul_params(base) if unit == "flops" else 1.0
+    _, meter = run("noop", base, tmp_path, Given(budget=amount * per_token, unit=unit))
+    assert meter.cost.steps == 1
+    assert 29 * rows <= meter.cost.train_tokens <= 30 * rows  # a row has 29 or 30, a step 8 rows, 4 at a time
 
 
 def test_rl_charges_sampling_and_the_update_over_the_same_tokens(first):

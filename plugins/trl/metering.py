@@ -275,6 +275,11 @@ def devices() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def micro_batch(config: Any, per_step: int) -> int:
+    """Sequences on each device at once: the Config's `micro_batch`, or fewer if a step has no more."""
+    return min(int(config.micro_batch), max(1, per_step // devices()))
+
+
 def arguments(training: Training[Any], per_step: int) -> dict[str, Any]:
     """Arguments that every TRL config takes. per_step: sequences an optimizer step trains on, over all devices.
 
@@ -282,18 +287,18 @@ def arguments(training: Training[Any], per_step: int) -> dict[str, Any]:
     number of devices divides per_step.
     """
     stage, config = training.stage, training.config
-    micro_batch = min(config.micro_batch, max(1, per_step // devices()))
-    if per_step % (micro_batch * devices()):
+    at_once = micro_batch(config, per_step)
+    if per_step % (at_once * devices()):
         many = f" on each of {devices()} devices" if devices() > 1 else ""
-        raise ValueError(f"trainer {stage.trainer!r}: micro_batch must divide {per_step}, got {micro_batch}{many}")
+        raise ValueError(f"trainer {stage.trainer!r}: micro_batch must divide {per_step}, got {at_once}{many}")
     cuda = torch.cuda.is_available()
     return {
         "output_dir": str(training.out / "resume"),
         "seed": stage.seed,
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": "constant",  # `BudgetCallback` sets the rate
-        "per_device_train_batch_size": micro_batch,
-        "gradient_accumulation_steps": per_step // (micro_batch * devices()),
+        "per_device_train_batch_size": at_once,
+        "gradient_accumulation_steps": per_step // (at_once * devices()),
         "max_steps": _FOREVER,
         "save_strategy": "no",  # `BudgetCallback` asks for saves
         "save_total_limit": 2,

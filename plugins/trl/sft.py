@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from datasets import Dataset
 from trl import SFTConfig as TRLConfig
 from trl import SFTTrainer
 
-from harness.types import Stage, Trained, TrainRow
+from harness.meter import Meter
+from harness.types import Budget, Stage, Trained, TrainRow
 
 from ..configs import SFTConfig, Training
-from .metering import BudgetCallback, Metered, Order, adapter, arguments, finished, fit
+from .metering import BudgetCallback, Metered, Order, adapter, arguments, devices, finished, fit, micro_batch
 from .weights import eos_ids, load_parent
 
 
@@ -27,6 +30,35 @@ def train_on_completions(training: Training[SFTConfig]) -> Trained:
     trainer, order = prepare(_SFTTrainer, training)
     callback = BudgetCallback(training.meter, order, training.config.warmup)
     return fit(trainer, callback, training.parent, training.out)
+
+
+def train_one_step(training: Training[SFTConfig], budget: Budget) -> Trained:
+    """The checkpoint after one step, of fewer rows than a step has if the budget does not pay for all of them.
+
+    It has one row on each device at least. A budget in seconds is not looked at: a step's time is not known before.
+    """
+    meter, config = training.meter, training.config
+    if (earlier := finished(meter, training.out)) is not None:
+        return earlier
+    trainer, order = prepare(_SFTTrainer, training)
+    places = list(itertools.islice(order, config.batch_size))
+    lengths = [len(row) for row in trainer.train_dataset.select(places)["input_ids"]]
+    rows = _paid_rows(config, lengths, meter, budget)
+    if rows < config.batch_size:
+        fewer = replace(training, config=replace(config, batch_size=rows))
+        trainer, order = prepare(_SFTTrainer, fewer)
+    return fit(trainer, BudgetCallback(meter, order, config.warmup), training.parent, training.out)
+
+
+def _paid_rows(config: SFTConfig, lengths: Sequence[int], meter: Meter, budget: Budget) -> int:
+    """How many of a step's rows, with so many tokens each, the budget pays for; at least one on each device."""
+    for rows in range(config.batch_size, devices(), -1):
+        step = Meter(budget, meter.n_params)
+        step.step_flops = meter.step_flops
+        step.train(sum(lengths[:rows]), 0)
+        if step.used <= budget.amount and rows % (micro_batch(config, rows) * devices()) == 0:
+            return rows
+    return devices()
 
 
 def prepare(kind: type, training: Training[SFTConfig]) -> tuple[Any, Order]:
