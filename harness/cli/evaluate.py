@@ -3,91 +3,121 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from harness.cli.options import ENGINE_ARG, READING, engine_name, split_commas
+from harness.cli.options import ENGINE_ARG, READING, engine_name, split_commas, with_options
 
 if TYPE_CHECKING:
+    from harness.evaluation.eval_models import EvalRequest
     from harness.types import Reading
 
 
+@dataclass(frozen=True)
+class ReplyOptions:
+    """The options that say whose replies to which items are scored. None and "": not given."""
+
+    model: str
+    tokenizer: str
+    task: str
+    engine: str
+    engine_options: tuple[tuple[str, str], ...]
+    generations: Path | None
+    field: str
+    split: Literal["dev", "test"]
+    limit: int | None
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """The options that say how replies are drawn, and the metrics over several of them. None: as the task sets it."""
+
+    repeats: int
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    max_tokens: int | None
+    seed: int
+    metrics: str
+    chat: bool | None
+    num_fewshot: int | None
+
+
+@dataclass(frozen=True)
+class ResultOptions:
+    """The options that say where results go, and what is reported in spite of a warning."""
+
+    name: str | None
+    folder: Path | None
+    allow_weak_sandbox: bool
+    allow_errors: bool
+
+
+_OF_REPLIES = (
+    click.option(
+        "--model",
+        default="",
+        help="A model, or several comma-separated: a folder, a LoRA adapter, a pattern of folders, or a Hugging Face "
+        "name.",
+    ),
+    click.option("--tokenizer", default="", metavar="MODEL", help="Take the tokenizer from here.  [the model's own]"),
+    click.option("--task", "task", required=True, help="Task, or several, comma-separated."),
+    click.option(
+        "--engine", default="auto", show_default=True, help="vllm, transformers, openai (a server), replay, or auto."
+    ),
+    ENGINE_ARG,
+    click.option(
+        "--generations", type=click.Path(dir_okay=False, path_type=Path), help="Recorded replies, for --engine replay."
+    ),
+    click.option(
+        "--field", default="", help="The model whose replies to read, if a row of the file has replies of several."
+    ),
+    click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True),
+    click.option("--limit", type=click.IntRange(min=1), help="Evaluate only the first N items of each task."),
+)
+_OF_SAMPLING = (
+    click.option(
+        "--samples", "repeats", type=click.IntRange(min=1), default=1, show_default=True, help="Replies per item."
+    ),
+    click.option("--temperature", type=click.FloatRange(min=0.0), help="0 is greedy [default: greedy]."),
+    click.option("--top-p", type=click.FloatRange(min=0.0, max=1.0, min_open=True), help="[default: 1]"),
+    click.option("--top-k", type=click.IntRange(min=1), help="[default: all tokens]"),
+    click.option("--max-tokens", type=click.IntRange(min=1), help="Token limit of a reply [default: the task's]."),
+    click.option(
+        "--seed", type=int, default=0, show_default=True, help="Seed of the first sample; each further sample adds 1."
+    ),
+    click.option(
+        "--metrics", default="", metavar="LIST", help="Metrics over the --samples: pass@8, avg@8, maj@8, pass^8, ..."
+    ),
+    click.option(
+        "--apply-chat-template/--no-apply-chat-template",
+        "chat",
+        default=None,
+        help="[default: on for our tasks, off for lm_eval/...]",
+    ),
+    click.option("--num-fewshot", type=click.IntRange(min=0), help="For lm_eval/... tasks [default: the task's]."),
+)
+_OF_RESULTS = (
+    click.option("--name", help="Name of the row (default: the model's folder or the file)."),
+    click.option(
+        "--run", "folder", type=click.Path(file_okay=False, path_type=Path), help="Run folder [default: runs/eval]."
+    ),
+    click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even without strong isolation."),
+    click.option("--allow-errors", is_flag=True, help="Report even if some replies failed; the score leaves them out."),
+)
+
+
 @click.command()
-@click.option(
-    "--model",
-    default="",
-    help="A model, or several comma-separated: a folder, a LoRA adapter, a pattern of folders, or a Hugging Face name.",
-)
-@click.option("--tokenizer", default="", metavar="MODEL", help="Take the tokenizer from here.  [the model's own]")
-@click.option("--task", "task", required=True, help="Task, or several, comma-separated.")
-@click.option(
-    "--engine", default="auto", show_default=True, help="vllm, transformers, openai (a server), replay, or auto."
-)
-@ENGINE_ARG
-@click.option(
-    "--generations", type=click.Path(dir_okay=False, path_type=Path), help="Recorded replies, for --engine replay."
-)
-@click.option(
-    "--field", default="", help="The model whose replies to read, if a row of the file has replies of several."
-)
-@click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
-@click.option("--limit", type=click.IntRange(min=1), help="Evaluate only the first N items of each task.")
-@click.option(
-    "--samples", "repeats", type=click.IntRange(min=1), default=1, show_default=True, help="Replies per item."
-)
-@click.option("--temperature", type=click.FloatRange(min=0.0), help="0 is greedy [default: greedy].")
-@click.option("--top-p", type=click.FloatRange(min=0.0, max=1.0, min_open=True), help="[default: 1]")
-@click.option("--top-k", type=click.IntRange(min=1), help="[default: all tokens]")
-@click.option("--max-tokens", type=click.IntRange(min=1), help="Token limit of a reply [default: the task's].")
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed of the first sample; each further sample adds 1."
-)
-@click.option(
-    "--metrics", default="", metavar="LIST", help="Metrics over the --samples: pass@8, avg@8, maj@8, pass^8, ..."
-)
-@click.option(
-    "--apply-chat-template/--no-apply-chat-template",
-    "chat",
-    default=None,
-    help="[default: on for our tasks, off for lm_eval/...]",
-)
-@click.option("--num-fewshot", type=click.IntRange(min=0), help="For lm_eval/... tasks [default: the task's].")
-@click.option("--name", help="Name of the row (default: the model's folder or the file).")
-@click.option(
-    "--run", "folder", type=click.Path(file_okay=False, path_type=Path), help="Run folder [default: runs/eval]."
-)
-@click.option("--allow-weak-sandbox", is_flag=True, help="Grade code even without strong isolation.")
-@click.option("--allow-errors", is_flag=True, help="Report even if some replies failed; the score leaves them out.")
+@with_options(_OF_REPLIES, ReplyOptions)
+@with_options(_OF_SAMPLING, SamplingOptions)
+@with_options(_OF_RESULTS, ResultOptions)
 @click.option(
     "--dry-run", is_flag=True, help="Print the number of requests and an estimate of their tokens, then stop."
 )
-def eval(
-    model: str,
-    tokenizer: str,
-    task: str,
-    engine: str,
-    engine_options: tuple[tuple[str, str], ...],
-    generations: Path | None,
-    field: str,
-    split: Literal["dev", "test"],
-    limit: int | None,
-    repeats: int,
-    temperature: float | None,
-    top_p: float | None,
-    top_k: int | None,
-    max_tokens: int | None,
-    seed: int,
-    metrics: str,
-    chat: bool | None,
-    num_fewshot: int | None,
-    name: str | None,
-    folder: Path | None,
-    allow_weak_sandbox: bool,
-    allow_errors: bool,
-    dry_run: bool,
-) -> None:
+def eval(of_replies: ReplyOptions, of_sampling: SamplingOptions, of_results: ResultOptions, /, dry_run: bool) -> None:
     """Evaluate models, or score the recorded replies of one.
 
     \b
@@ -105,33 +135,9 @@ def eval(
     """
     from harness.board.render import summary_markdown
     from harness.cli.progress import ShellProgress
-    from harness.engines.model_folder import expand_models
     from harness.evaluation import eval_models, task_lookup
-    from harness.statistics import k_metrics
 
-    asked = eval_models.EvalRequest(
-        tasks=tuple(split_commas(task)),
-        replies=eval_models.ModelChoice(
-            models=tuple(split_commas(model) if engine == "openai" else expand_models(model)),
-            engine=engine_name(engine),
-            engine_options=engine_options,
-            generations=generations,
-            field=field,
-            name=name or "",
-            tokenizer=tokenizer,
-        ),
-        output=eval_models.Output(
-            folder=folder or Path("runs") / "eval",
-            metrics=tuple(k_metrics.parse_metric(text) for text in split_commas(metrics)),
-            allow_errors=allow_errors,
-        ),
-        sampling=eval_models.SamplingChoice(
-            repeats, temperature, top_p, top_k, max_tokens, seed=seed, chat=chat, num_fewshot=num_fewshot
-        ),
-        split=split,
-        limit=limit,
-        allow_weak_sandbox=allow_weak_sandbox,
-    )
+    asked = _request(of_replies, of_sampling, of_results)
     if dry_run:
         click.echo("\n".join(eval_models.outline(asked)))
         return
@@ -147,6 +153,45 @@ def eval(
     home = asked.output.folder
     click.echo(f"\nfacts: {', '.join(map(str, result.paths))}; records: {home / 'evals'}")
     click.echo(f"for lm-eval's readers: {home / 'lm_eval'}; for `inspect view --log-dir`: {home / 'logs'}")
+
+
+def _request(of_replies: ReplyOptions, of_sampling: SamplingOptions, of_results: ResultOptions) -> EvalRequest:
+    """What the options ask for."""
+    from harness.engines.model_folder import expand_models
+    from harness.evaluation import eval_models
+    from harness.statistics import k_metrics
+
+    model, drawn = of_replies.model, of_sampling
+    return eval_models.EvalRequest(
+        tasks=tuple(split_commas(of_replies.task)),
+        replies=eval_models.ModelChoice(
+            models=tuple(split_commas(model) if of_replies.engine == "openai" else expand_models(model)),
+            engine=engine_name(of_replies.engine),
+            engine_options=of_replies.engine_options,
+            generations=of_replies.generations,
+            field=of_replies.field,
+            name=of_results.name or "",
+            tokenizer=of_replies.tokenizer,
+        ),
+        output=eval_models.Output(
+            folder=of_results.folder or Path("runs") / "eval",
+            metrics=tuple(k_metrics.parse_metric(text) for text in split_commas(drawn.metrics)),
+            allow_errors=of_results.allow_errors,
+        ),
+        sampling=eval_models.SamplingChoice(
+            repeats=drawn.repeats,
+            temperature=drawn.temperature,
+            top_p=drawn.top_p,
+            top_k=drawn.top_k,
+            max_tokens=drawn.max_tokens,
+            seed=drawn.seed,
+            chat=drawn.chat,
+            num_fewshot=drawn.num_fewshot,
+        ),
+        split=of_replies.split,
+        limit=of_replies.limit,
+        allow_weak_sandbox=of_results.allow_weak_sandbox,
+    )
 
 
 @click.command()
