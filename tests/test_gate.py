@@ -546,16 +546,40 @@ def test_a_baseline_that_scores_less_than_can_be_tested_is_told_what_helps():
     with pytest.raises(UsageError) as caught:
         plan.plan(weak, settings(0.0), None, {})
     assert str(caught.value) == (
-        "the smallest margin that this many items can test is 8.7 points for t, which is larger than the baseline's "
+        "the smallest margin that this many items can test is 6.8 points for t, which is larger than the baseline's "
         "own strict score (6.1), so losing all of it would pass; use more items, more samples per item, or leave the "
-        "task out; 20 % of the items are assumed to be answered differently, and two checkpoints with this score "
-        "differ on 12.2 % at most: --discordance 0.122 or less"
+        "task out"
     )
     assert plan.plan(weak, settings(0.0), None, {}, discordance=0.08).settings.margin == 5.5
     with pytest.raises(UsageError, match=r"a margin of 9 points for t is larger .* or leave the task out$"):
         plan.plan(weak, settings(0.0), 9.0, {})
     with pytest.raises(UsageError, match=r"strict score \(0.0\), so .* or leave the task out$"):
         plan.plan(per_item("none", [0] * 8), settings(0.0), None, {})
+
+
+@pytest.mark.parametrize(("score", "margin"), [(0.95, 4.9), (0.08, 5.0)])
+def test_the_margin_is_as_small_as_the_score_allows_and_an_unchanged_checkpoint_passes(score, margin):
+    """Worst case: no item is wrong of both, or right of both, so that they differ on as many as such scores allow."""
+    rng, passed, margins = np.random.default_rng(3), 0, []
+    blank = per_item("base", [0] * 400)
+    for _ in range(300):
+        lot = rng.random(400)
+        candidate = (lot < score).astype(float)
+        base = ((lot > 1 - score) if score > 0.5 else (lot > score) & (lot < 2 * score)).astype(float)
+        items = tuple(replace(item, strict=value) for item, value in zip(blank.items, base, strict=True))
+        made = plan.plan(replace(blank, items=items), settings(0.0), None, {})
+        margins.append(made.settings.margin)
+        passed += decide(made.settings, {"base": {"t": base}}, {"t": candidate}).verdict == "PASS"
+    assert np.mean(margins) == pytest.approx(margin, abs=0.05)  # 5.6 if a fifth of the items differed
+    assert passed / 300 > 0.8
+
+
+def test_a_plan_tells_the_share_of_items_that_differ_for_each_task_if_the_scores_allow_less():
+    easy = [*graded("c" * 64, [1] * 390 + [0] * 10, task="easy"), *graded("c" * 64, BASE)]
+    made = plan.plan(PerItem.of("base", Run("c" * 64, Columns.of(easy))), settings(0.0), None, {})
+    assert made.discordance == {"easy": pytest.approx(2 * intervals.wilson(10, 400).high), "t": 0.2}
+    said = "assumed: two equally good checkpoints answer 9.08 % of the items of easy, 20 % of t differently"
+    assert said in plan.plan_lines(made)
 
 
 def test_more_samples_per_item_make_a_smaller_margin_testable():

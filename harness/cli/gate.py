@@ -106,7 +106,8 @@ _OF_A_LOCK = (
         type=click.FloatRange(0, 1, min_open=True),
         default=0.2,
         show_default=True,
-        help="For power: assumed share of items that two equally good checkpoints answer differently.",
+        help="For power: assumed share of items that two equally good checkpoints answer differently, if the score of "
+        "the baseline allows so many.",
     ),
     click.option("--underpowered", is_flag=True, help="Accept a margin that this lock has too few items to test."),
 )

@@ -32,12 +32,15 @@ class Part:
 
 @dataclass(frozen=True)
 class SampleSizePlan:
-    """settings: with all margins set. within: share of items two samples of the baseline answer differently."""
+    """settings: with all margins set. within: share of items two samples of the baseline answer differently.
+
+    discordance: for each task the share of items that two equally good checkpoints are assumed to answer differently.
+    """
 
     settings: Settings
     parts: tuple[Part, ...]
     samples: int
-    discordance: float
+    discordance: Mapping[str, float]
     within: float | None
     tokens: float
 
@@ -52,8 +55,9 @@ def plan(
 ) -> SampleSizePlan:
     """The checks of a gate against this baseline. margin, margins: in points; None or left out: the smallest testable.
 
-    A margin is testable if an unchanged checkpoint passes with 80 % power. Raises `UsageError` for a smaller one unless
-    `underpowered`, and for a task that is not in the baseline.
+    discordance: the share of items that two equally good checkpoints are assumed to answer differently, if the score
+    allows so many. A margin is testable if an unchanged checkpoint passes with 80 % power. Raises `UsageError` for a
+    smaller one unless `underpowered`, and for a task that is not in the baseline.
     """
     tasks = list(dict.fromkeys(item.task for item in baseline.items))
     for name, points in {PRIMARY: margin, **margins}.items():
@@ -63,14 +67,16 @@ def plan(
         raise UsageError(f"--alpha must lie between {locks.LEAST_ALPHA:g} and 0.5, got {settings.alpha:g}")
     if unknown := [task for task in margins if task not in tasks]:
         raise UsageError(f"--task-margin {unknown[0]}: the baseline has no such task; its tasks: {', '.join(tasks)}")
-    errors, sizes, means = {}, {}, {}
+    errors, sizes, means, assumed = {}, {}, {}, {}
     for task in tasks:
         items = [item for item in baseline.items if item.task == task and item.n]
         if not items:
             raise DataError(f"{baseline.name!r}: no reply to {task} has a verdict; evaluate it again")
         sizes[task] = len(items)
-        means[task] = 100 * fmean(getattr(item, settings.reading) / item.n for item in items)
-        errors[task] = math.sqrt(_variance(baseline, task, settings, discordance) / len(items))
+        score = fmean(getattr(item, settings.reading) / item.n for item in items)
+        means[task] = 100 * score
+        assumed[task] = min(discordance, most_discordant(score, len(items)))
+        errors[task] = math.sqrt(_variance(baseline, task, settings, assumed[task]) / len(items))
     together = _together(errors, sizes, settings)
     if len(tasks) > 1:
         found = {task: _margin(task, margins.get(task), errors[task], settings, underpowered) for task in tasks}
@@ -80,34 +86,33 @@ def plan(
         found, parts = {}, []
         overall = _margin(tasks[0], margins.get(tasks[0], margin), together, settings, underpowered)
     weights = _weights(sizes, settings)
-    score = sum(weights[task] * means[task] for task in tasks)
+    together_mean = sum(weights[task] * means[task] for task in tasks)
     whole = PRIMARY if found else tasks[0]
     asked = {whole: margin, **margins}
-    for name, points, mean in [(whole, overall, score), *((task, found[task], means[task]) for task in found)]:
+    for name, points, mean in [(whole, overall, together_mean), *((task, found[task], means[task]) for task in found)]:
         if points >= mean:
-            what, fewer = f"a margin of {points:g} points for {name}", ""
+            what = f"a margin of {points:g} points for {name}"
             if asked.get(name) is None:
                 what = f"the smallest margin that this many items can test is {points:g} points for {name}, which"
-                fewer = _fewer(mean, discordance)
             raise UsageError(
                 f"{what} is larger than the baseline's own {settings.reading} score ({mean:.1f}), so losing all of it "
-                f"would pass; use more items, more samples per item, or leave the task out{fewer}"
+                "would pass; use more items, more samples per item, or leave the task out"
             )
     agreed = replace(settings, margin=overall, margins=found)
     parts += [Part(task, sizes[task], found.get(task, overall), errors[task]) for task in tasks]
     within = _within(baseline, settings) if baseline.samples > 1 else None
-    return SampleSizePlan(agreed, tuple(parts), baseline.samples, discordance, within, baseline.tokens_per_reply)
+    return SampleSizePlan(agreed, tuple(parts), baseline.samples, assumed, within, baseline.tokens_per_reply)
 
 
-def _fewer(mean: float, discordance: float) -> str:
-    """A hint if more items are assumed to differ than can, between two checkpoints with this score in percent."""
-    most = 2 * min(mean, 100 - mean)
-    if not 0 < most < 100 * discordance:
-        return ""
-    return (
-        f"; {100 * discordance:g} % of the items are assumed to be answered differently, and two checkpoints with this "
-        f"score differ on {most:.1f} % at most: --discordance {most / 100:.3f} or less"
-    )
+def most_discordant(score: float, n: int) -> float:
+    """The largest share of n items on which an equally good checkpoint differs from a baseline with this score.
+
+    It loses at most what the baseline has right, and gains as much, at most what the baseline has wrong: twice the
+    smaller of the two. What is right is counted, as one item at least; what is wrong is taken at the upper end of its
+    95 % interval, since a baseline with a lucky score has fewer items to gain than an equally good checkpoint loses.
+    """
+    wrong = intervals.wilson(round((1 - score) * n), n).high
+    return 2 * min(max(score, 1 / n), wrong)
 
 
 def _margin(task: str, asked: float | None, error: float, settings: Settings, underpowered: bool) -> float:
@@ -219,6 +224,15 @@ def passes(planned: SampleSizePlan, baselines: int) -> float:
     return float(passed.mean())
 
 
+def _shares(discordance: Mapping[str, float]) -> str:
+    """The share of items by task, or one for all: "20 % of the items of t, 12.6 % of u"."""
+    texts = {task: f"{100 * share:.3g} %" for task, share in discordance.items()}
+    if len(set(texts.values())) == 1:
+        return f"{next(iter(texts.values()))} of the items"
+    first, *others = texts
+    return f"{texts[first]} of the items of {first}, " + ", ".join(f"{texts[task]} of {task}" for task in others)
+
+
 def plan_lines(planned: SampleSizePlan, baselines: int = 1) -> Sequence[str]:
     """The plan as lines of text for the terminal."""
     settings, parts = planned.settings, planned.parts
@@ -230,7 +244,7 @@ def plan_lines(planned: SampleSizePlan, baselines: int = 1) -> Sequence[str]:
     text = [
         f"{tables.count(checks, 'check')}, each one-sided at {100 * settings.alpha:g} %, {settings.reading} scores",
         f"{settings.design}: {kinds[settings.design]}",
-        f"assumed: two equally good checkpoints answer {100 * planned.discordance:g} % of the items differently",
+        f"assumed: two equally good checkpoints answer {_shares(planned.discordance)} differently",
     ]
     if planned.within is not None:
         text.append(
