@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from test_stock_tasks import Run, Stock, begin_stock, compare, drawn_replies, re
 
 from harness.engines.opening import vllm_problem
 from harness.evaluation import eval_models
+from harness.interop.lm_eval_data import local_rows
 from harness.protocols import CodeRunner
 from harness.sandbox import Sandbox
 
@@ -36,31 +36,27 @@ RUNS = [
     Run("piqa", "piqa", limit=12),
     Run("humaneval_instruct", "humaneval_instruct", gen_kwargs=SHORT, limit=2, chat=True),
 ]
-PLACES = {  # hub dataset -> split -> file below HARNESS_DATA
-    "openai/gsm8k/main": {split: f"math/gsm8k/{split}.jsonl.gz" for split in ("train", "test")},
-    "allenai/ai2_arc/ARC-Easy": dict.fromkeys(("train", "validation", "test"), "loglik/arc_easy_test.jsonl.gz"),
-    "allenai/ai2_arc/ARC-Challenge": dict.fromkeys(
-        ("train", "validation", "test"), "loglik/arc_challenge_test.jsonl.gz"
-    ),
-    "baber/piqa/default": dict.fromkeys(("train", "validation"), "loglik/piqa_validation.jsonl.gz"),
-    "openai/openai_humaneval/default": {"test": "code/humaneval/HumanEval.jsonl.gz"},
+EVERY = ("train", "validation", "test")  # splits that stock lm-eval loads, though without examples it uses one alone
+DATASETS = {  # hub dataset, configuration -> splits to write; ours are in `lm_eval_data`
+    ("openai/gsm8k", "main"): ("train", "test"),
+    ("allenai/ai2_arc", "ARC-Easy"): EVERY,
+    ("allenai/ai2_arc", "ARC-Challenge"): EVERY,
+    ("baber/piqa", "default"): EVERY[:2],
+    ("openai/openai_humaneval", "default"): ("test",),
 }
 
 
-def rows(place: str) -> list[dict[str, Any]]:
-    content = (Path(str(_DATA)) / place).read_bytes()
-    found = [json.loads(line) for line in gzip.decompress(content).decode().split("\n") if line]
-    if "canonical_solution" in found[0]:  # lm-eval hashes the columns in the hub's order
-        order = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
-        found = [{column: row[column] for column in order} for row in found]
-    return found
+def hub_rows(name: str, kind: str, splits: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each split; of a split that we have no file of, those of one that we have."""
+    found = {split: rows for split, (_, rows) in local_rows(str(_DATA), name, kind).items()}
+    return {split: found.get(split) or next(iter(found.values())) for split in splits}
 
 
 @pytest.fixture(scope="module")
 def stocks(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Stock]:
     """What stock lm-eval wrote of each run, by its key: on transformers, one item at a time."""
     hub = tmp_path_factory.mktemp("hub")
-    write_data(hub, {name: {s: rows(place) for s, place in splits.items()} for name, splits in PLACES.items()})
+    write_data(hub, {f"{name}/{kind}": hub_rows(name, kind, splits) for (name, kind), splits in DATASETS.items()})
     folder = tmp_path_factory.mktemp("stock") / "runs"
     asked = [(hub, run) for run in RUNS]
     with begin_stock(folder, MODEL, asked) as process:

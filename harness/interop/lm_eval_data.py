@@ -101,7 +101,7 @@ def dataset(task: str, root: str, config: Mapping[str, Any], shots: int, **_: An
 
     name, kind = str(config["dataset_path"]), config.get("dataset_name")
     folder = f"{name}/{kind or 'default'}"
-    local = _local_rows(root, folder, _KNOWN.get((name, kind or "default"), {}))
+    local = local_rows(root, name, kind or "default")
     unused = {config.get("training_split"), config.get("fewshot_split")} if shots == 0 else set()
     unused.discard(config.get("test_split") or config.get("validation_split"))
     if local:
@@ -130,13 +130,14 @@ def dataset(task: str, root: str, config: Mapping[str, Any], shots: int, **_: An
         ) from cause
 
 
-def _local_rows(root: str, folder: str, known: Mapping[str, _File]) -> dict[str, tuple[Path, list[dict[str, Any]]]]:
-    """File and rows by split, from the hub's layout below `root`, else from this project's own layout."""
-    mirror = [p for e in ("jsonl", "jsonl.gz") for p in sorted((Path(root) / folder).glob(f"*.{e}"))] if root else []
+def local_rows(root: str, name: str, kind: str) -> dict[str, tuple[Path, list[dict[str, Any]]]]:
+    """File and rows by split of a hub dataset, from the hub's layout below `root`, else from this project's own."""
+    folder = Path(root) / name / kind
+    mirror = [p for e in ("jsonl", "jsonl.gz") for p in sorted(folder.glob(f"*.{e}"))] if root else []
     if mirror:
         return {path.name.partition(".jsonl")[0]: (path, _read_rows(path)) for path in mirror}
     found = {}
-    for split, file in known.items():
+    for split, file in _KNOWN.get((name, kind), {}).items():
         package, _, inside = file.place.removeprefix(PACKAGE).partition("/")
         packaged = file.place.startswith(PACKAGE)
         path = Path(str(files(package).joinpath(inside))) if packaged else Path(root) / file.place
