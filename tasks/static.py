@@ -22,8 +22,8 @@ from harness.errors import DataError, UnknownSplit, hub_advice
 from harness.graders.code import CODE_VERSION, score_code
 from harness.graders.literal import LITERAL_VERSION, score_literal
 from harness.graders.math import MATH_VERSION, score_math
-from harness.graders.math_extract import last_box
 from harness.graders.number import NUMBER_VERSION, score_number
+from harness.graders.statements import last_box
 from harness.protocols import CodeRunner, Task
 from harness.training.decontaminate import words_of
 from harness.types import HubDataset, Message, Sample, Score, Split, TaskInfo

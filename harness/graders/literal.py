@@ -20,13 +20,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.graders.fences import blocks
-from harness.graders.reasoning import after_thoughts
-from harness.graders.statements import MAX_MARKERS, MAX_TEXT
+from harness.graders.reasoning import split_thoughts
+from harness.graders.statements import MAX_TEXT
 from harness.types import Score
 
-LITERAL_VERSION = "literal-2"  # raised whenever a verdict can change
+LITERAL_VERSION = "literal-3"  # raised whenever a verdict can change
 MAX_LITERAL = 2_000  # characters of one literal; longer ones cannot be read
 MAX_DEPTH = 50  # brackets open at once
+MAX_MARKERS = 100  # markers tried, from the last one back
 
 _NOTHING = object()
 _WARNINGS = threading.Lock()  # catch_warnings changes the state of all threads
@@ -66,7 +67,10 @@ def score_literal(text: str, target: str) -> dict[str, Score]:
     if gold is _NOTHING:
         unknown = Score(None, None, f"the target {target[:80]!r} is not a Python literal")
         return {"strict": unknown, "lenient": unknown}
-    reply = after_thoughts(text[-MAX_TEXT:])
+    reply, is_unfinished = split_thoughts(text[-MAX_TEXT:])
+    if is_unfinished:
+        none = Score(0.0, None, "nothing but thoughts that never end")
+        return {"strict": none, "lenient": none}
     strict = _read_strict(reply)
     lenient = strict if strict.value is not _NOTHING else _read_lenient(reply, isinstance(gold, str))
     return {"strict": _judge(strict, gold, target), "lenient": _judge(lenient, gold, target)}

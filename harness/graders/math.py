@@ -12,12 +12,11 @@ from __future__ import annotations
 import re
 
 from harness.graders.math_equal import equal
-from harness.graders.math_extract import Found, extract
+from harness.graders.math_extract import Found, all_letters, chosen_letters, extract
 from harness.types import Score
 
-MATH_VERSION = "math-2"  # raised whenever a verdict can change
+MATH_VERSION = "math-3"  # raised whenever a verdict can change
 _STATED = re.compile(r"\\boxed|\banswer is\b|####", re.IGNORECASE)  # a target that is a whole solution
-_LETTER = re.compile(r"[\s$\\(]*(?:\\?text(?:bf)?\{)?\(?([A-J])\)?[\s.$)}\\]*")
 
 
 def score_math(text: str, target: str) -> dict[str, Score]:
@@ -26,11 +25,12 @@ def score_math(text: str, target: str) -> dict[str, Score]:
     answer None: no readable answer (scored 0.0). value None: the target itself cannot be read.
     """
     gold = (_stated(target) if _STATED.search(target) else None) or target
-    found = extract(text, choice=bool(_LETTER.fullmatch(gold)))
+    choice = all_letters(gold)
+    found = extract(text, choice=choice is not None)
     strict = found.boxed if found.last == found.boxed else _repeated(found.boxed, found.last)
     lenient = found.last if strict.answer is None else strict
-    first = _judge(strict, gold)
-    return {"strict": first, "lenient": first if lenient == strict else _judge(lenient, gold)}
+    first = _judge(strict, gold, choice)
+    return {"strict": first, "lenient": first if lenient == strict else _judge(lenient, gold, choice)}
 
 
 def _stated(solution: str) -> str | None:
@@ -43,13 +43,18 @@ def _repeated(boxed: Found, last: Found) -> Found:
     """The boxed answer if the reply only repeats it in another form behind the box; else none."""
     if boxed.answer is None or last.answer is None or equal(boxed.answer, last.answer).equal:
         return boxed
+    if chosen_letters(boxed.answer) == all_letters(last.answer) is not None:
+        return boxed
     why = f"behind \\boxed{{{boxed.answer[:80]}}} another answer is stated: {last.answer[:80]!r}, {last.where}"
     return Found(None, why)
 
 
-def _judge(found: Found, gold: str) -> Score:
+def _judge(found: Found, gold: str, choice: str | None) -> Score:
+    """The verdict on an answer. choice: the letters of the gold, if it has nothing else."""
     if found.answer is None:
         return Score(0.0, None, found.where)
+    if choice and chosen_letters(found.answer) == choice:
+        return Score(1.0, found.answer, f"{found.where}: chooses {choice}")
     verdict = equal(gold, found.answer)
     says = {True: "equals", False: "is not", None: "cannot be compared with"}[verdict.equal]
     value = None if verdict.equal is None else float(verdict.equal)

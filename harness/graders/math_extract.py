@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.graders.statements import (
+    LAYOUT,
     MAX_STATEMENT,
-    Box,
+    Statement,
+    affirmed,
     begins_with_answer,
-    boxes,
-    is_heading,
-    markers,
-    open_box,
-    reply_of,
+    read_reply,
+    without_asides,
+    without_bold,
 )
 
 MAX_BARE = 300  # characters of a reply that may be an answer as a whole
@@ -47,10 +47,9 @@ _INLINE = re.compile(r"\\\((.{1,1000}?)\\\)|(?<![\\\d$])\$(?![\s\d.,]{1,20}\s)((
 _MATHS_IN_TEXT = re.compile(r"[^\s$.,;]\s?\$[^$]{1,1000}\$|\$[^$]{1,1000}\$\s?[^\s$.,;]")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _NUMBER = re.compile(
-    r"(?<![\w.^_])-?[$€£]?\s?(?:\d{1,3}(?:(?:,|\{,\}|,?\\!){1,2}\d{3})+|\d+)?(?:\.\d+|(?<=\d))"
+    r"(?<![\w.^_])(?!(?<=\d,)\d{3}(?!\d))-?[$€£]?\s?(?:\d{1,3}(?:(?:,|\{,\}|,?\\!){1,2}\d{3})+|\d+)?(?:\.\d+|(?<=\d))"
     r"(?:\s?/\s?\d+(?:\.\d+)?)?(?:\s?\\?%)?(?![\d])"
 )
-_LETTER = re.compile(r"(?<![\w'])\(?([A-J])\)?(?![a-zA-Z'’]|[}\s]{0,9}[*+^=/_])")
 _NO_ANSWER = re.compile(
     r"\b(?:can(?:not|'t| not)|could not|impossible|not possible|not enough|insufficient|unable|undetermined|"
     r"does not exist|doesn't exist|no (?:such|solution|answer|unique))\b",
@@ -63,130 +62,133 @@ _CONNECTION = re.compile(
 _NEW_THOUGHT = re.compile(
     r"\b(?:so|thus|hence|therefore|then|answer|is|gives?|check|but|sum|we|total)\b", re.IGNORECASE
 )
+_TEXT = re.compile(r"\\text\{[^{}]{0,200}\}")
 _PROSE = re.compile(r"(?<![\\a-zA-Z])[^\W\d_]{2,}(?![a-zA-Z{(])")
-_AFTERTHOUGHT = re.compile(r"(?<=[\d$)}]),?\s+(?=(?:which|because|since|meaning|as|so|where|it|there)\b[^=$]{0,20} )")
-_LAYOUT = " \t\r\n*_`"
+_AND = re.compile(r"(?:\s*,)?\s*(?:\band\b|\bor\b|[和或及])\s*|\s*[,、]\s*")
+_NAMED = re.compile(r"\s*[a-zA-Z](?:_\{?\w{1,3}\}?)?\s*=")
+_INTRODUCED = re.compile(
+    r"(?:(?:thus|so|hence|therefore|then|finally|now|yes|sure|okay|and|in (?:total|all))\b[,:.!]?\s+)*"
+    r"(?:(?:(?:it|this|that)(?:['’]s|\s(?:is|equals|gives))|we (?:get|have|find|obtain)(?: that)?|there (?:are|is))\s+"
+    r"|[^\W\d][^\W\d_]+(?: [^\W\d_]+){0,5}[:：]\s*)?",
+    re.IGNORECASE,
+)
+_CONCLUSION = re.compile(r"\b(?:so|thus|hence|therefore)\b", re.IGNORECASE)
+_NO_BLANKS = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff0c-\uff1f]+")
+_SUBJECT = re.compile(
+    r"(?:he|she|they|it|we|you|there|the|this|that|these|so|great|yes|answer|option|result|total)\b[^\d\\$=<>()]{0,60}?\s(?=-?[\d$\\])",
+    re.IGNORECASE,
+)
+_LIMIT = re.compile(r"\b(?:least|most|than|over|under|above|below|between|up to|from|not|no|never)\b", re.IGNORECASE)
+_DRESSING = re.compile(r"\\(?:text\w*|math\w*|boxed|left|right|quad|[()\[\] ,;])|[{}$*_`\"“”]")
+_LETTERS = re.compile(r"\W{0,4}[A-J](?:\W{0,4}(?:\band\b\W{0,3}|和)?[A-J])*\W{0,4}")  # and nothing else
+_ONE_LETTER = re.compile(
+    r"[\s(\[]{0,9}(?:[Oo]ption|[Cc]hoice|[Aa]nswer)?[\s:(]{0,4}([A-J])"
+    r"(?=[\])】.:：,;，。]|\s*$|\s+(?![a-z]{2}|[-=<>≤≥+/^]))|[\W_]{0,9}([a-j])[\W_]{0,9}$"
+)
+_LETTER = re.compile(r"(?<![\w'])\(?([A-J])\)?(?![a-zA-Z'’]|\s{0,9}[+^=/])")
+_OPTION = re.compile(
+    r"\b(?:[Oo]ptions?|[Cc]hoices?|[Cc]hoose|[Ss]elect|[Pp]ick)\b(?:[^.\n]{0,40}?\b(?:is|are|be)\b)?[\s:(]{0,4}([A-J])(?![\w'’])"
+    r"(?!\)? (?:is (?:wrong|false|incorrect|not)|isn['’]t|fails|cannot|can['’]t))"
+    r"|\b([A-J])\)? is (?:the )?(?:correct|right|best|true)\b"
+)
+_REASON = re.compile(r"\b(?:because|since)\b[^.\n]*")
 
 
 def extract(text: str, choice: bool = False) -> Extracted:
-    """What the reply states in boxes, and last. choice: the answer is a letter (A to J)."""
-    reply = reply_of(text)
-    found = boxes(reply)
-    together = _boxed_together(reply, found)
-    behind = _behind(reply, found[-1].end if found else 0)
-    boxed = together if together and found[-1].braced else Found(None, r"no closed \boxed{}")
-    return Extracted(behind or together or _unboxed(reply, choice), boxed)
+    """What the reply states in boxes, and last. choice: the answer is one letter or several (A to J)."""
+    reply = read_reply(text)
+    boxed = [statement for statement in reply.stated if statement.kind == "box"]
+    together = _boxed_together(reply.text, boxed)
+    last = None
+    for statement in reversed(reply.stated):
+        last = together if statement.kind == "box" else _stated(statement, choice)
+        if last:
+            break
+    last = last or (_chosen(reply.unmarked) if choice else _unmarked(reply.unmarked))
+    if last.answer is None and reply.asked:
+        last = _stated(reply.asked[-1], choice) or last
+    closed = together if together and boxed[-1].braced else Found(None, r"no closed \boxed{}")
+    return Extracted(last, closed)
 
 
-def last_box(text: str) -> str | None:
-    """The content of the last closed box of a text; None if there is none."""
-    found = boxes(text)
-    return found[-1].content if found else None
+def all_letters(text: str) -> str | None:
+    """The letters of which a text consists, in order, as "A" or "A, C"; None if they are no choice of letters."""
+    plain = _DRESSING.sub("", text)
+    found = re.findall("[A-J]", plain) if _LETTERS.fullmatch(plain) else []
+    return ", ".join(found) if found and sorted(set(found)) == found else None
 
 
-def _unboxed(reply: str, choice: bool) -> Found:
-    """The answer of a reply without boxes."""
-    if choice:
-        return _letter(reply)
-    for marker in markers(reply):
-        stated = _stated(reply, marker)
-        if stated:
-            return Found(stated, f"after {marker[0].strip()[:40]!r}")
-    bare = _bare(reply)
-    return Found(bare, "the whole reply") if bare else _last(reply)
+def chosen_letters(text: str) -> str | None:
+    """The letters that a text chooses: those of which it consists, or the one at its beginning; None if none."""
+    one = _ONE_LETTER.match(_DRESSING.sub("", text))
+    return all_letters(text) or ((one[1] or one[2]).upper() if one else None)
 
 
-def _behind(text: str, end: int) -> Found | None:
-    """The answer that is stated behind the last box, or in a box that is cut off; None if there is none."""
-    cut = open_box(text, end)
-    if cut is not None and cut.strip(" $.{"):
-        return Found(cut.strip(" $."), r"in a \boxed{} that is cut off")
-    for marker in markers(text, end) if end else []:
-        after = text[marker.end() : marker.end() + MAX_STATEMENT].lstrip(_LAYOUT + ":")
-        stated = _stated(text, marker) if marker["minerva"] or marker["json"] or begins_with_answer(after) else None
-        if stated and re.search(r"\w", stated):
-            return Found(stated, f"after {marker[0].strip()[:40]!r}")
-    return None
-
-
-def _boxed_together(text: str, found: Sequence[Box]) -> Found | None:
+def _boxed_together(text: str, found: Sequence[Statement]) -> Found | None:
     r"""The last box, joined with the boxes before it that are separated only by "and", commas or names."""
     if not found:
         return None
-    answers = [found[-1].content]
+    answers = [found[-1].text]
     for before, after in zip(found[-2::-1], found[:0:-1], strict=True):
         gap = text[before.end : after.start]
         if len(gap) > 80 or not _CONNECTION.fullmatch(gap) or _NEW_THOUGHT.search(gap) or "\n\n" in gap.strip(" "):
             break
-        answers.insert(0, before.content)
+        answers.insert(0, before.text)
     distinct = list(dict.fromkeys(answers))
     if len(distinct) == 1:
         return Found(distinct[0], r"last \boxed{}")
     return Found(", ".join(distinct), rf"{len(distinct)} \boxed{{}} that belong together")
 
 
-def _letter(text: str) -> Found:
-    """The chosen letter: after the last marker that has one, at the start, in bold, or the last single letter."""
-    for marker in markers(text):
-        letter = _LETTER.search(text[marker.end() : marker.end() + 200])
-        if letter:
-            return Found(letter[1], f"letter after {marker[0].strip()[:40]!r}")
-    first = re.compile(
-        r"[\s$*(\\{]{0,9}(?:\\?text(?:bf)?\{)?\(?([A-J])\)?(?![a-zA-Z'’]|[}\s]{0,9}[*+^=/_]|\s[a-z]{2})"
-    ).match(text)
-    if first:
-        return Found(first[1], "letter at the start")
-    alone = re.fullmatch(r"[\W_]{0,9}([a-j])[\W_]{0,9}", text)
-    if alone:
-        return Found(alone[1], "the whole reply")
-    letters = _LETTER.findall(text)
-    return Found(letters[-1], "last letter") if letters else Found(None, "no letter in the reply")
+def _stated(statement: Statement, choice: bool) -> Found | None:
+    """The answer in a statement; None if there is none."""
+    text = statement.text
+    if choice:
+        letter = _LETTER.search(_DRESSING.sub("", text))
+        letters = chosen_letters(text) or (letter[1] if letter else None)
+        return Found(letters, f"letter {statement.where}") if letters else None
+    if statement.kind == "option":
+        return None
+    if statement.kind == "json":
+        text = _bare(text) or _last(text).answer or ""
+    elif statement.kind in ("says", "colon", "correction"):
+        text = _in_sentence(text) or ""
+    return Found(text, statement.where) if text.strip() else None
 
 
-def _stated(text: str, marker: re.Match[str]) -> str | None:
-    """The answer stated after a marker; None if there is no answer there."""
-    after = text[marker.end() : marker.end() + MAX_STATEMENT].partition("</answer>")[0].lstrip(_LAYOUT)
-    if marker["json"]:
-        quoted = re.match(r"""(["'])((?:\\.|(?!\1)[^\\]){0,2000})\1""", after, re.DOTALL)
-        value = quoted[2].replace("\\\\", "\\") if quoted else after.partition("\n")[0].rstrip(' }",`')
-        return (_bare(value) or _last(value).answer) if re.search(r"[^\W_]", value) else None
-    if marker["tag"]:
-        return after.strip() or None
-    if marker["hash"]:
-        return None if is_heading(after) else after.partition("\n")[0].strip(_LAYOUT) or None
-    if marker["minerva"]:
-        return (
-            after.partition("I hope it is correct")[0].partition("\n\n")[0].strip().rstrip(".").strip(_LAYOUT) or None
-        )
-    display = _DISPLAY.match(after.lstrip(": \n*"))
-    if display:
-        return (display[1] or display[2]).strip()
-    line, _, rest = after.lstrip(": *").partition("\n")
-    if (
-        (marker["colon"] or marker["line"])
-        and rest.strip(_LAYOUT + "}")
-        and re.match(r"(?:step|first|let|we)\b|\d+[.)]\s", line, re.I)
-    ):
-        return None  # "Answer:" begins the working
-    return _statement(line)
+def _unmarked(text: str) -> Found:
+    """The answer of a reply that states none in so many words."""
+    bare = _bare(text)
+    return Found(bare, "the whole reply") if bare else _last(text)
 
 
-def _statement(line: str) -> str | None:
-    """The answer in one line: its first sentence, or the maths or number in that sentence."""
-    sentence = re.split(r"[.!?](?=\s+[A-Z\"]|\s*$)(?<!\d!)", line, maxsplit=1)[0].strip(_LAYOUT + ",;")
-    sentence = _AFTERTHOUGHT.split(sentence, maxsplit=1)[0]
+def _chosen(text: str) -> Found:
+    """The letter chosen in a reply that states none: "option D is right", one at the start, or the last single one."""
+    plain = _REASON.sub("", _DRESSING.sub("", without_asides(text)))
+    options = _OPTION.findall(plain)
+    if options:
+        return Found(options[-1][0] or options[-1][1], "letter of an option")
+    first = chosen_letters(plain)
+    letters = [first] if first else _LETTER.findall(plain)
+    where = "letter at the start" if first else "last letter"
+    return Found(letters[-1], where) if letters else Found(None, "no letter in the reply")
+
+
+def _in_sentence(sentence: str) -> str | None:
+    """The answer in a sentence that states one: all of it, or the maths or number in it."""
+    sentence = sentence.strip(LAYOUT + ",;")
     if not re.search(r"\w", sentence):
         return None
     named = re.match(r"[^\d\\=]{1,100}\b(?:is|are|equals)\b:?\s+(?=\S*[\d\\$])", sentence)
     if named:
         sentence = sentence[named.end() :]
-    if len(_PROSE.findall(re.sub(r"\\text\{[^{}]{0,200}\}", "", sentence))) <= 3 and len(sentence) <= MAX_BARE:
-        return sentence
+    if len(_PROSE.findall(_TEXT.sub("", sentence))) <= 3 and len(sentence) <= MAX_BARE:
+        return _number_among_words(sentence)
     if _NO_ANSWER.search(sentence):
         return sentence
-    inline = [a or b for a, b in _INLINE.findall(sentence)]
-    if inline:
-        return str(inline[-1]).strip()
+    shown = _last_maths(sentence)
+    if shown:
+        return shown[1]
     bold = _BOLD.findall(sentence)
     if bold:
         return str(bold[-1]).strip()
@@ -195,12 +197,29 @@ def _statement(line: str) -> str | None:
     return number[0].strip() if number else None
 
 
+def _last_maths(text: str) -> tuple[int, str] | None:
+    """Where the last inline maths ends, and its content; joined with maths before it by "and" or "or"."""
+    found = list(_INLINE.finditer(text))
+    if not found:
+        return None
+    first = len(found) - 1
+    while first and _AND.fullmatch(text, found[first - 1].end(), found[first].start()):
+        first -= 1
+    parts = [match[1] or match[2] for match in found[first:]]
+    named = all(_NAMED.match(part) for part in parts) or not any("=" in part for part in parts)
+    joined = text[found[first].start() : found[-1].end()]
+    together = len(parts) > 1 and named and re.search(r"\b(?:and|or)\b|[和或及]", _INLINE.sub("", joined))
+    return found[-1].end(), joined if together else parts[-1].strip()
+
+
 def _bare(text: str) -> str | None:
     """The whole reply, if it is an answer without prose, or the end of its calculation."""
-    line = text.strip(_LAYOUT)
+    line = text.strip(LAYOUT)
     if not line or len(line) > MAX_STATEMENT:
         return None
-    words = _PROSE.findall(re.sub(r"\\text\{[^{}]{0,200}\}|\\begin\{\w*\}|\\end\{\w*\}", "", line))
+    if "\n" not in line and len(line) <= MAX_BARE:
+        line = _without_introduction(without_bold(line))
+    words = _PROSE.findall(re.sub(r"\\begin\{\w*\}|\\end\{\w*\}", "", _TEXT.sub("", line)))
     words = [w for w in words if w not in ("and", "or")]
     few = len(words) <= 3 and not _MATHS_IN_TEXT.search(line)
     if len(line) <= MAX_BARE and "\n" not in line and (few or not re.search(r"\d|\$|\\", line)):
@@ -214,14 +233,38 @@ def _bare(text: str) -> str | None:
     return end if states else None
 
 
+def _number_among_words(text: str) -> str:
+    """The only number in words of a language that puts no blanks between them, or behind a subject; else the text."""
+    parts = [part.strip() for part in _NO_BLANKS.split(text)]
+    if len(parts) > 1 and sum(re.search(r"\w", part) is not None for part in parts) == 1:
+        return max(parts, key=len)
+    subject = _SUBJECT.match(text)
+    return text[subject.end() :] if subject and not _LIMIT.search(subject[0]) else text
+
+
+def _without_introduction(line: str) -> str:
+    """A line without "Thus," or "Total:" in front of its answer, and without a reason behind it."""
+    introduced = _INTRODUCED.match(line)
+    rest = line[introduced.end() :] if introduced else line
+    if not begins_with_answer(rest):
+        rest = line
+    if _CONCLUSION.search(rest):
+        return line
+    rest = _number_among_words((affirmed(rest) or rest).strip(LAYOUT))
+    whole = re.fullmatch(r"(?:\\\(((?:(?!\\\)).)*)\\\)|\$([^$]+)\$)[.,]?", rest)
+    return re.sub(r"(?<=\w) equals (?=[-\d$\\(])", "=", (whole[1] or whole[2]).strip() if whole else rest)
+
+
 def _last(text: str) -> Found:
     """The answer at the end of an unmarked reply: display maths, bold, inline maths or a number, whichever is last."""
     ending = text.strip()[-MAX_STATEMENT:]
     if _NO_ANSWER.search(ending[-300:]):
         return Found(None, "the reply says that it has no answer")
+    ending = without_asides(ending)
+    maths = _last_maths(ending)
     shown = [(m.end(), m[1] or m[2], "last display maths") for m in _DISPLAY.finditer(ending)]
     shown += [(m.end(), m[1], "last bold") for m in _BOLD.finditer(ending) if re.search(r"\d|^\S{1,20}$", m[1])]
-    shown += [(m.end(), m[1] or m[2], "last maths") for m in _INLINE.finditer(ending)]
+    shown += [(*maths, "last maths")] if maths else []
     shown += [(m.end(), m[0], "last number in the reply") for m in _NUMBER.finditer(ending)]
     if not shown:
         return Found(None, "no answer in the reply")
