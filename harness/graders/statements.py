@@ -70,7 +70,7 @@ _LEAD_IN = re.compile(
 )
 _NOT = re.compile(r"(?:\w{1,20}ly\s)?(?:not|never|neither|no longer)\s(?:equal to\s)?", re.IGNORECASE)
 _NOT_BEFORE = re.compile(
-    r"(?:\bnot|n['’]t|\bnever|\brather than|\binstead of|\bas opposed to)(?:\sbe)?\s(?:equal to\s)?[\s$\\(\[*]{0,6}\Z",
+    r"(?:\bnot|n['’]t|\bnever|\brather than|\binstead of|\bas opposed to)(?: be)? (?:equal to )?[ $\\(\[*]{0,6}\Z",
     re.IGNORECASE,
 )
 _NEGATED = re.compile(r"n['’]t\b|\b(?:not|never|cannot)\b", re.IGNORECASE)
