@@ -8,7 +8,7 @@ import pytest
 from factories import HARNESS
 
 from harness.cli import doctor
-from harness.engines import vllm
+from harness.engines import opening, vllm
 from harness.engines.opening import open_engine
 from harness.errors import BadConfig
 from harness_tasks import pico
@@ -137,6 +137,16 @@ def test_a_dry_run_says_what_each_gpu_does(two_gpus: Path) -> None:
     said = compare(two_gpus, *dry, "--devices", "2", "--engine-arg", "tensor_parallel_size=2").stdout
     assert "one stage at a time: GPU 4, 5\n" in said
     assert "replies are generated on one engine: GPU 4, 5\n" in said
+
+
+def test_an_engine_of_one_gpu_says_what_would_use_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "gpus", lambda: ("4", "5"))
+    one = "replies are generated on one engine: GPU 4; idle meanwhile: 5 (transformers takes one GPU, vllm takes all)"
+    assert list(opening.engine_gpus_lines("transformers", {})) == [one]
+    monkeypatch.setattr(opening, "vllm_problem", lambda: "it is not installed")
+    assert list(opening.engine_gpus_lines("auto", {})) == [one]
+    monkeypatch.setattr(opening, "gpus", lambda: ("4",))
+    assert list(opening.engine_gpus_lines("transformers", {})) == ["replies are generated on one engine: GPU 4"]
 
 
 def test_more_jobs_than_gpus_are_refused_before_anything_is_loaded(two_gpus: Path) -> None:

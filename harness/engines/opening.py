@@ -55,9 +55,14 @@ def engine_gpus(name: str, options: Mapping[str, str]) -> list[tuple[str, ...]]:
     from harness.engines.vllm import VLLMConfig, engine_shares
 
     _, config = _configured("vllm" if name == "auto" else name, options)
-    if isinstance(config, VLLMConfig) and not (name == "auto" and vllm_problem()):
-        return engine_shares(config)
-    return [gpus()[:1]] if name in ("auto", "transformers") else [()]
+    if _is_transformers(name):
+        return [gpus()[:1]]
+    return engine_shares(config) if isinstance(config, VLLMConfig) else [()]
+
+
+def _is_transformers(name: str) -> bool:
+    """Whether the engine of that name is `transformers`, as far as that can be known before it starts."""
+    return name == "transformers" or (name == "auto" and vllm_problem() is not None)
 
 
 def engine_gpus_lines(name: str, options: Mapping[str, str]) -> Iterator[str]:
@@ -65,7 +70,8 @@ def engine_gpus_lines(name: str, options: Mapping[str, str]) -> Iterator[str]:
     shares = engine_gpus(name, options)
     if any(shares):
         many = f"on {len(shares)} engines that share the requests" if len(shares) > 1 else "on one engine"
-        yield f"replies are generated {many}: {gpu_shares_text(shares, gpus())}"
+        hint = " (transformers takes one GPU, vllm takes all)" if _is_transformers(name) else ""
+        yield f"replies are generated {many}: {gpu_shares_text(shares, gpus(), hint)}"
 
 
 def _refuse_cuda_without_gpu(name: str) -> None:
