@@ -41,7 +41,7 @@ STANDARD = {
     "harness.atomic",
     *("harness.records.serialization", "harness.records.store", "harness.training.strategies"),
     *("harness.graders.number", "harness.graders.math", "harness.graders.math_equal", "harness.graders.math_extract"),
-    *("harness.graders.math_forms", "harness.graders.reasoning"),
+    *("harness.graders.math_compare", "harness.graders.math_parser", "harness.graders.reasoning"),
 }
 
 

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from harness.graders.math_channel import receive, send
 from harness.graders.math_compare import alike
-from harness.graders.math_forms import MAX_ANSWER, deep, plain_text
-from harness.graders.math_worker import receive, send
+from harness.graders.math_tokens import MAX_ANSWER, deep, tokens_of
+from harness.graders.math_tree import Node
 
 WALL_S = 5.0  # per comparison. The slowest of 1,986 answers of MATH, each altered a little, took 0.7 s
 MEMORY_BYTES = 1 << 30  # of address space; the worker itself takes 0.1 GB
@@ -41,7 +42,7 @@ class _NeedsAlgebra(Exception):
     pass
 
 
-def _ask(_gold: str, _pred: str) -> NoReturn:
+def _ask(_gold: Node, _pred: Node) -> NoReturn:
     raise _NeedsAlgebra
 
 
@@ -75,14 +76,14 @@ class Pool:
 
     def equal(self, gold: str, pred: str) -> Equality:
         """Whether `pred` is the same answer as `gold`. No string makes it raise an exception."""
-        if not plain_text(gold):
-            return Equality(None, "the gold is empty")
         if len(gold) > MAX_ANSWER or deep(gold):
             return Equality(True, "same string") if gold == pred else Equality(None, "the gold is too long or too deep")
         if len(pred) > MAX_ANSWER:
             return Equality(False, f"{len(pred)} characters are too long for an answer, at most {MAX_ANSWER} are read")
         if deep(pred):
             return Equality(False, "too deeply nested")
+        if not tokens_of(gold):
+            return Equality(None, "the gold is empty")
         try:
             return Equality(*alike(gold, pred, _ask))
         except _NeedsAlgebra:
