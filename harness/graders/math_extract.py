@@ -67,15 +67,19 @@ _PROSE = re.compile(r"(?<![\\a-zA-Z])[^\W\d_]{2,}(?![a-zA-Z{(])")
 _AND = re.compile(r"(?:\s*,)?\s*(?:\band\b|\bor\b|[和或及])\s*|\s*[,、]\s*")
 _NAMED = re.compile(r"\s*[a-zA-Z](?:_\{?\w{1,3}\}?)?\s*=")
 _INTRODUCED = re.compile(
-    r"(?:(?:thus|so|hence|therefore|then|finally|now|yes|sure|okay|and|in (?:total|all))\b[,:.!]?\s+)*"
+    r"(?:(?:thus|so|hence|therefore|then|finally|now|yes|sure|okay|and|ergo|overall|"
+    r"in (?:total|all|conclusion|summary|short))\b[,:.!]?\s+)*"
     r"(?:(?:(?:it|this|that)(?:['’]s|\s(?:is|equals|gives))|we (?:get|have|find|obtain)(?: that)?|there (?:are|is))\s+"
-    r"|[^\W\d][^\W\d_]+(?: [^\W\d_]+){0,5}[:：]\s*)?",
+    r"|[^\W\d][^\W\d_]+(?: [^\W\d_]+){0,5}[:：]\s*(?!.*[^\W\d_][:：]))?",  # one name and no more of them
     re.IGNORECASE,
 )
-_CONCLUSION = re.compile(r"\b(?:so|thus|hence|therefore)\b", re.IGNORECASE)
+_CONCLUSION = re.compile(r"(?<=\S )(?:so|thus|hence|therefore)\b", re.IGNORECASE)
+_PREDICATE = re.compile(r"\s(?:is|are) (?:the|our|my)\b.*")
+_UNIT = re.compile(r"(?<=\d)(?=(?:[cdkm]?m|ft|in)[²³])")  # of an area or a volume, without a blank
+_EQUALS = re.compile(r"(?<=\b[a-zA-Z]) (?:equals|is(?: equal to)?) (?=[-\d$\\(])")
 _NO_BLANKS = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff0c-\uff1f]+")
 _SUBJECT = re.compile(
-    r"(?:he|she|they|it|we|you|there|the|this|that|these|so|great|yes|answer|option|result|total)\b[^\d\\$=<>()]{0,60}?\s(?=-?[\d$\\])",
+    r"(?:he|she|they|it|we|you|there|the|this|that|these|so|great|yes|answer|option|result|total)\b[^\d\\$=<>()]{0,60}?\s(?=[(\[]?-?[\d$\\])",
     re.IGNORECASE,
 )
 _LIMIT = re.compile(r"\b(?:least|most|than|over|under|above|below|between|up to|from|not|no|never)\b", re.IGNORECASE)
@@ -85,10 +89,11 @@ _ONE_LETTER = re.compile(
     r"[\s(\[]{0,9}(?:[Oo]ption|[Cc]hoice|[Aa]nswer)?[\s:(]{0,4}([A-J])"
     r"(?=[\])】.:：,;，。]|\s*$|\s+(?![a-z]{2}|[-=<>≤≥+/^]))|[\W_]{0,9}([a-j])[\W_]{0,9}$"
 )
-_LETTER = re.compile(r"(?<![\w'])\(?([A-J])\)?(?![a-zA-Z'’]|\s{0,9}[+^=/])")
+_WRONG = r"(?!\)? (?:(?:is|are) (?:wrong|false|incorrect|not)|isn['’]t|fails?|cannot|can['’]t))"
+_LETTER = re.compile(rf"(?<![\w'])(?<!\bnot )\(?((?![AI] [a-z])[A-J])\)?(?![a-zA-Z'’]|\s{{0,9}}[+^=/]){_WRONG}")
 _OPTION = re.compile(
-    r"\b(?:[Oo]ptions?|[Cc]hoices?|[Cc]hoose|[Ss]elect|[Pp]ick)\b(?:[^.\n]{0,40}?\b(?:is|are|be)\b)?[\s:(]{0,4}([A-J])(?![\w'’])"
-    r"(?!\)? (?:is (?:wrong|false|incorrect|not)|isn['’]t|fails|cannot|can['’]t))"
+    r"\b(?:[Oo]ptions?|[Cc]hoices?|[Cc]hoose|[Ss]elect|[Pp]ick)\b(?:[^.\n]{0,40}?\b(?:is|are|be)\b)?"
+    rf"[\s:(]{{0,4}}([A-J](?:\)?(?:,| and) \(?[A-J]){{0,9}})(?![\w'’]){_WRONG}"
     r"|\b([A-J])\)? is (?:the )?(?:correct|right|best|true)\b"
 )
 _REASON = re.compile(r"\b(?:because|since)\b[^.\n]*")
@@ -167,7 +172,7 @@ def _chosen(text: str) -> Found:
     plain = _REASON.sub("", _DRESSING.sub("", without_asides(text)))
     options = _OPTION.findall(plain)
     if options:
-        return Found(options[-1][0] or options[-1][1], "letter of an option")
+        return Found(all_letters(options[-1][0] or options[-1][1]), "letter of an option")
     first = chosen_letters(plain)
     letters = [first] if first else _LETTER.findall(plain)
     where = "letter at the start" if first else "last letter"
@@ -235,9 +240,12 @@ def _bare(text: str) -> str | None:
 
 def _number_among_words(text: str) -> str:
     """The only number in words of a language that puts no blanks between them, or behind a subject; else the text."""
+    first = _NO_BLANKS.match(text)
+    if first and begins_with_answer(text[first.end() :]):
+        text = text[first.end() :].strip()
     parts = [part.strip() for part in _NO_BLANKS.split(text)]
     if len(parts) > 1 and sum(re.search(r"\w", part) is not None for part in parts) == 1:
-        return max(parts, key=len)
+        return max(parts, key=len).lstrip("= ")
     subject = _SUBJECT.match(text)
     return text[subject.end() :] if subject and not _LIMIT.search(subject[0]) else text
 
@@ -251,8 +259,9 @@ def _without_introduction(line: str) -> str:
     if _CONCLUSION.search(rest):
         return line
     rest = _number_among_words((affirmed(rest) or rest).strip(LAYOUT))
+    rest = _UNIT.sub(" ", _PREDICATE.sub("", rest)) if begins_with_answer(rest) else rest
     whole = re.fullmatch(r"(?:\\\(((?:(?!\\\)).)*)\\\)|\$([^$]+)\$)[.,]?", rest)
-    return re.sub(r"(?<=\w) equals (?=[-\d$\\(])", "=", (whole[1] or whole[2]).strip() if whole else rest)
+    return _EQUALS.sub("=", (whole[1] or whole[2]).strip() if whole else rest)
 
 
 def _last(text: str) -> Found:

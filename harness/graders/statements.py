@@ -29,7 +29,7 @@ LAYOUT = " \t\r\n*_`"
 
 _BOX = r"\\{1,2}(?:boxed|fbox|framebox)\s{0,9}(?=[{\w$])"
 _MARK = re.compile(  # begins with a set of characters, since `re` passes over all others fast
-    r"""[\\"'<\#AaRrОо答정故应以此\n.!?…,;—–)$*](?i:
+    r"""[\\"'<\#AaRrОо答정选\n.!?…,;—–)$*](?i:
     (?P<box>(?<=\\)\\?(?:boxed|fbox|framebox)\s{0,9}(?=[{\w$]))
     | (?P<json>(?<=["'])(?:final_?)?answer["']\s{0,20}:\s{0,20})
     | (?P<tag>(?<=<)(?:answer>|\|begin_of_box\|>))
@@ -40,7 +40,7 @@ _MARK = re.compile(  # begins with a set of characters, since `re` passes over a
       (?:(?!\\\\?(?:boxed|fbox))[^\n:：=.!?是】]){0,60}?
       (?: (?P<says>\b(?:(?:is|are)(?:n['’]t)?|be|equals|est|es|ist|lautet)\b[ ]{0,3}:?|[为是は][:：]?)
         | (?P<colon>[:：】]|=|(?=\n)) )
-    | (?P<option>(?<=[故应以此])选(?:择|项)?[为是:：]?)
+    | (?P<option>(?<=选)[择项]?[为是:：]?(?=\s?[（(]?[A-J]))
     | (?P<turn>(?<=<)(?:\|[\w▁｜]{1,40}\|>|/s>|end_of_turn>)|(?<=\n)[\#*> \t]{0,9}(?:Question|Problem|Q)[* ]{0,3}:)
     | (?P<retraction>(?<=[\n.!?…,;—–)$*])[\s*_]{0,9}
         (?:\b(?:no|sorry|correction|oops|hmm|scratch[ ]that)(?=\s?[,.:;!…—–-])|\b(?:wait|actually)\b
@@ -58,7 +58,9 @@ _ASKED = re.compile(r"[\s$\\)\]*}]{0,6}\?(?!\s{0,9}(?:yes|correct|right|indeed)\
 _DOUBT = re.compile(r"\b(?:maybe|perhaps|possibly|probably|might|could|guess|suppose|try|if)\b", re.IGNORECASE)
 _ABOUT = re.compile(r"\b(?:check(?:s|ed|ing)?|verif(?:y|ies|ied|ying)|confirms?|we|see)\b", re.IGNORECASE)
 _BEFORE = 20  # characters in front of the word "answer" that show that an answer is talked about
-_BEGINS_WITH_ANSWER = re.compile(r"[^A-Za-z0-9$\\]{0,20}(?:[0-9$\\]|[A-J](?![ ]?[A-Za-z])|[A-Za-z]\s?[=<>≤≥])")
+_BEGINS_WITH_ANSWER = re.compile(
+    r"[^A-Za-z0-9$\\]{0,20}(?:[0-9$\\]|[A-J](?![ ]?[A-Za-z])|[A-J] (?:but|because|since|rather)\b|[A-Za-z]\s?[=<>≤≥])"
+)
 _HEADING = re.compile(r"[0-9]{1,3}[.)][ \t*]+\S|[* \t]*Step\b", re.IGNORECASE)
 _WORKING = re.compile(r"(?:step|first|let|we)\b|\d+[.)]\s", re.IGNORECASE)
 _QUOTE = re.compile(r"(?<![\d'])\\?\"|\\?\"(?=[\s.,;:)]|\Z)|[“”]")
@@ -68,14 +70,18 @@ _LEAD_IN = re.compile(
     r"equals?(?: to)?|given by|found to be|approximately|about|roughly|around)\b[,:]?\s*|[:=≈,]\s*)+",
     re.IGNORECASE,
 )
-_NOT = re.compile(r"(?:\w{1,20}ly\s)?(?:not|never|neither|no longer)\s(?:equal to\s)?", re.IGNORECASE)
+_NOT = re.compile(
+    r"(?:\band |\bbut |\b\w{1,20}ly )?\b(?:not|never|neither|no longer|rather than|instead of|as opposed to)\s"
+    r"(?:equal to\s)?",
+    re.IGNORECASE,
+)
 _NOT_BEFORE = re.compile(
     r"(?:\bnot|n['’]t|\bnever|\brather than|\binstead of|\bas opposed to)(?: be)? (?:equal to )?[ $\\(\[*]{0,6}\Z",
     re.IGNORECASE,
 )
 _NEGATED = re.compile(r"n['’]t\b|\b(?:not|never|cannot)\b", re.IGNORECASE)
 _INSTEAD = re.compile(
-    r"(?:\bbut\b|\brather\b|\binstead\b|[,;:—–-]\s(?=(?:it|that)\b))[\s,:]*"
+    r"(?:\bbut\b|\brather\b|\binstead\b|\b(?=(?:it|that)(?:['’]s| is)\b))[\s,:]*"
     r"(?:(?:rather|instead|actually|it|that|is)\b\s*|['’]s\s+){0,4}",
     re.IGNORECASE,
 )
@@ -85,7 +91,6 @@ _CHANGED = re.compile(
     r"(?:(?:no|wait|actually|rather|it|that|is|should|must|be)\b[\s,]*|['’]s\s+){0,6}",
     re.IGNORECASE,
 )
-_RULED_OUT = re.compile(r"[\s,;(]{1,3}(?:and |but )?(?:not|rather than|instead of|as opposed to)\s", re.IGNORECASE)
 _FUNCTION = r"(?:mod|base|sin|cos|tan|log|ln|sqrt|exp)\b"
 _PROSE_INSIDE = r"(?=[^()\n]{0,300}[A-Za-z]{3})(?:[^()\n\\$]|\$(?=\d)){0,300}"  # of parentheses
 _RESTATED = re.compile(  # a calculation, and what it is
@@ -296,18 +301,19 @@ def affirmed(sentence: str) -> str | None:
     sentence = _QUOTE.sub("", without_bold(sentence))
     lead = _LEAD_IN.match(sentence)
     text = sentence[lead.end() :] if lead and lead.end() < len(sentence) else sentence
-    denial = _NOT.match(text)
-    if denial and begins_with_answer(text[denial.end() :]):
+    changes = [m.end() for m in _CHANGED.finditer(text) if begins_with_answer(text[m.end() :])]
+    text = text[changes[-1] :] if changes else text
+    for denial in _NOT.finditer(text):
+        if not begins_with_answer(text[denial.end() :]):
+            continue
+        if begins_with_answer(text[: denial.start()]) or re.search(r"[0-9$\\]", text[: denial.start()]):
+            text = text[: denial.start()].rstrip(" ,;(")
+            break
         others = [m.end() for m in _INSTEAD.finditer(text, denial.end()) if begins_with_answer(text[m.end() :])]
         if not others:
             return None
         text = text[others[-1] :]
-    changes = [m.end() for m in _CHANGED.finditer(text) if begins_with_answer(text[m.end() :])]
-    text = text[changes[-1] :] if changes else text
-    for ruled_out in _RULED_OUT.finditer(text):
-        if ruled_out.start() and begins_with_answer(text[ruled_out.end() :]):
-            text = text[: ruled_out.start()]
-            break
+        break
     restated = _RESTATED.match(text)
     text = text[restated.end() :] if restated and begins_with_answer(text[restated.end() :]) else text
     return _AFTERTHOUGHT.split(text, maxsplit=1)[0].strip(LAYOUT)
