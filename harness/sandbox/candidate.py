@@ -18,16 +18,16 @@ from harness.sandbox import kernel
 from harness.sandbox.wire import Channel, Closed, pack, unpack
 
 _FRAMES = 16  # stack frames of this module, so that the program may recurse as deep as in a script
-_PIPE_BYTES = 65536  # a pipe holds this much before it is read
+_SCRIPT = "solution.py"  # what a program that is run as a whole is told to be called
 
 
-def be_candidate(cage: kernel.Cage, far: int, output: int) -> None:
+def be_candidate(cage: kernel.Cage, far: int, streams: list[int]) -> None:
     """Be the candidate on the socket with the descriptor `far`.
 
-    output: a file that becomes the standard output if the whole program is run, else -1.
+    streams: files that become the standard output and input if the whole program is run, else empty.
     """
     try:
-        cage.shut([far, output] if output >= 0 else [far])
+        cage.shut([far, *streams])
     except BaseException as e:
         Channel(far).send(["broken", f"{type(e).__name__}: {e}"])
         return
@@ -42,6 +42,8 @@ def be_candidate(cage: kernel.Cage, far: int, output: int) -> None:
     candidate = _Candidate(channel, module, classes)
     if stdin is not None:
         _redirect(stdin)
+        sys.argv[:] = [_SCRIPT]
+        module.__file__ = _SCRIPT
         candidate.reply(lambda: candidate.run(program))
         return
     candidate.reply(lambda: candidate.load(program, entry_point))
@@ -49,21 +51,44 @@ def be_candidate(cage: kernel.Cage, far: int, output: int) -> None:
 
 
 def _redirect(stdin: str) -> None:
-    """Connect standard input to a pipe with `stdin`, and standard output to descriptor 4, which the driver reads."""
-    inner, outer = os.pipe()
-    os.dup2(inner, 0)
+    """Connect standard input to a file with `stdin`, and standard output to descriptor 4, which the driver reads."""
     os.dup2(4, 1)
-    os.close(inner)
-    data = stdin.encode(errors="surrogatepass")
-    if len(data) <= _PIPE_BYTES:
-        os.write(outer, data)
-        os.close(outer)
-    else:
-        import threading
+    os.dup2(5, 0)
+    os.close(5)
+    rest = memoryview(stdin.encode(errors="surrogatepass"))
+    while rest:
+        rest = rest[os.write(0, rest) :]
+    os.lseek(0, 0, os.SEEK_SET)
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    _name_the_streams()
 
-        threading.Thread(target=lambda: os.fdopen(outer, "wb").write(data), daemon=True).start()
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+
+def _name_the_streams() -> None:
+    """Let the names that Linux gives to open descriptors be opened, which lie in /proc, where nothing is visible."""
+    import io
+
+    names = {f"{folder}/{fd}": fd for folder in ("/dev/fd", "/proc/self/fd") for fd in range(3)}
+    names |= {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+
+    def by_name(real: Callable[..., Any]) -> Callable[..., Any]:
+        def opened(file: Any, *args: Any, **kwargs: Any) -> Any:
+            path = file if isinstance(file, int | str) else os.fsdecode(file)
+            fd = names.get(path) if isinstance(path, str) else None
+            return real(file, *args, **kwargs) if fd is None else again(fd, *args, **kwargs)
+
+        again = (lambda fd, *_, **__: os.dup(fd)) if real is os.open else lambda fd, *a, **k: real(os.dup(fd), *a, **k)
+        return opened
+
+    io.open = sys.modules["builtins"].open = by_name(io.open)  # type: ignore[attr-defined]
+    os.open = by_name(os.open)
+
+
+def _flush(*outputs: Any) -> None:
+    """Write what the program left in the buffers of these outputs."""
+    for output in outputs:
+        if output is not None and not getattr(output, "closed", False):
+            output.flush()
 
 
 class _Candidate:
@@ -86,7 +111,7 @@ class _Candidate:
             raise NameError(f"name {head!r} is not defined")
 
     def run(self, program: str) -> None:
-        """Run the whole program, with its output to the file that the driver reads."""
+        """Run the whole program, with its output to the file that the driver reads, and end it as Python ends."""
         ours = sys.stdout
         try:
             exec(_compiled(program), self._module.__dict__)
@@ -97,9 +122,10 @@ class _Candidate:
                 sys.modules["threading"]._shutdown()
             if "atexit" in sys.modules:
                 sys.modules["atexit"]._run_exitfuncs()
-            for output in (sys.stdout, ours):
-                if not output.closed:
-                    output.flush()
+            _flush(sys.stdout, ours)
+        self._module.__dict__.clear()  # files that only the program knows are closed, and so written
+        gc.collect()
+        _flush(ours)  # what ended now may have printed
 
     def serve(self) -> None:
         """Answer requests until the driver disconnects."""

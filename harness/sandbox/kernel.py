@@ -574,7 +574,8 @@ def _become_nobody() -> bool:
 def _lower(kind: int, value: int) -> None:
     hard = resource.getrlimit(kind)[1]
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (value, value))
+    # programs that recurse deeply ask for a larger stack, which counts as memory
+    resource.setrlimit(kind, (value, hard if kind == resource.RLIMIT_STACK else value))
 
 
 _LIMITS = {

@@ -99,17 +99,18 @@ class _Worker:
         The driver sends the verdict itself to `job`.
         """
         near, far = socketpair()
-        output = os.memfd_create("output") if stdio else -1  # standard output of a program that is run as such
+        # standard output and input of a program that is run as such; files, so that it may ask for their size and seek
+        streams = [os.memfd_create("output"), os.memfd_create("input")] if stdio else []
         try:
             driver = self._ready_driver()
             candidate = self._cage.clone()
         except OSError as e:
-            _close(job, near, far, output)
+            _close(near, far, job, *streams)
             return b"broken", e.errno or 0, 0, 0.0
         if candidate == 0:
-            _play(lambda: be_candidate(self._cage, far.fileno(), output))
-        driver.start(job, near, output)
-        _close(job, near, far, output)
+            _play(lambda: be_candidate(self._cage, far.fileno(), streams))
+        driver.start(job, near, *streams[:1])
+        _close(near, far, job, *streams)
         end = self._watch(driver, candidate, cpu_s, time.monotonic() + wall_s)
         if end != b"done":  # first, or it would grade the remains of a killed candidate
             os.kill(driver.pid, kernel.SIGKILL)
@@ -182,13 +183,11 @@ class _Driver:
         theirs.close()
         self.clock = kernel.cpu_clock(self.pid)
 
-    def start(self, job: int, near: socket, output: int) -> None:
+    def start(self, job: int, near: socket, *output: int) -> None:
         """Pass on the sockets of one sample. `_Worker._watch` notices a driver that has ended."""
         self.started_s = time.clock_gettime(self.clock)
         try:
-            fds = (
-                struct.pack("3i", job, near.fileno(), output) if output >= 0 else struct.pack("2i", job, near.fileno())
-            )
+            fds = struct.pack(f"{2 + len(output)}i", job, near.fileno(), *output)
             self.link.sendmsg([b"go"], [(SOL_SOCKET, SCM_RIGHTS, fds)])
         except OSError:
             os.kill(self.pid, kernel.SIGKILL)
@@ -201,12 +200,11 @@ class _Driver:
         return os.waitstatus_to_exitcode(status)
 
 
-def _close(job: int, near: socket, far: socket, output: int) -> None:
+def _close(near: socket, far: socket, *fds: int) -> None:
     near.close()
     far.close()
-    os.close(job)
-    if output >= 0:
-        os.close(output)
+    for fd in fds:
+        os.close(fd)
 
 
 def _play(role: Callable[[], None]) -> NoReturn:
