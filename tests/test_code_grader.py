@@ -225,6 +225,11 @@ HOSTILE = {
     "commas": "from __future__ import " + "a," * 500_000,
     "annotations": "a:" * 500_000,
     "equals": "area" + "=" * 10**6,
+    "escaped quotes": '"\\' * 500_000,
+    "tags": "<a>" * 400_000,
+    "end marks": "</s>" * 300_000,
+    "fences behind text": "x```\n" * 200_000,
+    "prose with brackets": "It is so (now.\n" * 80_000,
 }
 
 
@@ -232,11 +237,13 @@ HOSTILE = {
 def test_hostile_text_is_read_in_time_that_grows_with_its_length_alone(name: str) -> None:
     """A quadratic reader would take minutes."""
     problem = read_problem(SAMPLE.metadata)
+    stdin = read_problem({"input_output": {"inputs": ["1"], "outputs": ["1"]}})
     hostile = HOSTILE[name][:250_000]
     start = time.process_time()
     for text in (hostile, f"{GOOD}{hostile}", f"```python\n{hostile}\n{GOOD}"):
         in_form(problem, text)
         anywhere(problem, text)
+        anywhere(stdin, text)
     assert time.process_time() - start < 3.0
 
 

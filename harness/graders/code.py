@@ -16,7 +16,7 @@ from harness.graders.problems import DEFAULT_TIMEOUT_S, BadProblem, Problem, rea
 from harness.protocols import CodeResult, CodeRunner
 from harness.types import Sample, Score, canonical_json
 
-CODE_VERSION = "code-4"  # raised whenever a verdict can change
+CODE_VERSION = "code-5"  # raised whenever a verdict can change
 _DOES_NOT_PARSE = ("SyntaxError:", "IndentationError:", "TabError:")
 
 
@@ -59,7 +59,10 @@ def _score(judged: CodeVerdict) -> Score:
 def run_both_readings(
     problem: Problem, text: str, runner: CodeRunner, timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> tuple[CodeVerdict, CodeVerdict]:
-    """The verdicts on a reply, (strict, lenient), which share one run if they read the same program."""
+    """The verdicts on a reply, (strict, lenient), which share one run if they read the same program.
+
+    What passes in the form asked for passes in any form.
+    """
 
     def run(found: Program | str) -> CodeVerdict:
         if isinstance(found, str):
@@ -69,8 +72,11 @@ def run_both_readings(
             return CodeVerdict(None, replace(result, why=f"no program: the reply does not parse, {result.why}"))
         return CodeVerdict(found.source, result)
 
-    form, any_form = code_extract.in_form(problem, text), code_extract.anywhere(problem, text)
+    form = code_extract.in_form(problem, text)
     strict = run(form)
+    if strict.result.passed:
+        return strict, strict
+    any_form = code_extract.anywhere(problem, text)
     if isinstance(any_form, str) or (isinstance(form, Program) and form.source.rstrip() == any_form.source.rstrip()):
         return strict, strict
     lenient = run(any_form)

@@ -7,34 +7,42 @@ that continues the prompt, as base models write it.
 
 `anywhere` reads one program from any reply, by one rule:
 
-1. Of fenced blocks of Python the last that defines the function, behind the imports and definitions of the blocks
-   before it; without such a block the first one. Without blocks the reply from its first line of code on.
+1. Of the blocks of Python, however they are marked, the last that defines the function, behind the imports of the
+   blocks before it and those of their definitions that it uses; without such a block the first one. Without blocks, or
+   if the function is defined beside them, the reply as it is.
 2. Of that source the imports, functions and classes, and other statements only in front of the function: calls,
    prints and tests behind it are left out, and so is prose.
 3. A body without its function continues the prompt; its indent is mended if the first line or all lines lost it.
 
-A problem about standard input has no function: there the last block that reads input counts, and all of it is run.
+A problem about standard input has no function: there the last block that reads input counts, behind the definitions
+that it uses, and all of it is run; without blocks all lines of the reply that are code. Only in problems of calls may
+the function be a method of `class Solution` instead.
 """
 
 from __future__ import annotations
 
-import ast
 import re
+import textwrap
 from dataclasses import dataclass
 
-from harness.graders.fences import CODE_START, blocks, first_line
+from harness.graders.code_lines import CODE_START, is_code
+from harness.graders.fences import Block, blocks, first_line, loose_blocks
 from harness.graders.problems import Problem
 from harness.graders.reasoning import after_thoughts
 
-_END_TOKEN = re.compile(r"<\|[a-zA-Z_▁｜]{1,40}\|>.*|(?:</s>|<end_of_turn>|\[/INST\]|<\|)\s*\Z", re.DOTALL)
+_SPECIAL = r"<[|｜][^<>|｜\n]{1,60}[|｜]>"  # a token of a chat template, as most models write them
+_FIRST_TOKENS = re.compile(rf"\s*(?:(?:{_SPECIAL}|<s>|\[/INST\])\s*(?:assistant\b\s*)?)*")
+_END = re.compile(rf"{_SPECIAL}|</s>[ \t]*(?=$|<)|<[|｜][^<>\n]{{0,60}}\Z", re.MULTILINE)
+_LAST_TOKEN = re.compile(r"</?[a-zA-Z_]{1,30}>|\[/INST\]")  # no program ends in one
 _DEFINITION = re.compile(r"(?:async\s+def|def|class|import)\s+\w|from\s+[\w.]+\s+import\b|@\w")
-_STATEMENT = re.compile(  # what may stand in front of the function, beside definitions
-    r"[A-Za-z_]\w*\s*(?::[^=\n]+)?=[^=]|(?:if|for|while|try|with|match)\b[^\n]*:|[\w.]+\(|(?:\"\"\"|''')"
-)
 _CONTINUATION = re.compile(r"(?:else|elif|except|finally)\b")
-_READS_INPUT = re.compile(r"\binput\s*\(|\bstdin\b|\bopen\s*\(\s*0\b|/dev/stdin")
-_LEX = re.compile(r'"""|\'\'\'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*|[([{]|[)\]}]|\\\n|\n', re.DOTALL)
+_READS_INPUT = re.compile(
+    r"\binput\s*\(|\bstdin\b|\b(?:open|read|FileIO|mmap)\s*\(\s*0\b|/dev/(?:stdin|fd/0)|\bfileinput\b"
+)
+# A string that does not end on its line, such as an apostrophe in prose, ends with it.
+_LEX = re.compile(r'"""|\'\'\'|"(?:\\.|[^"\\\n])*+"?|\'(?:\\.|[^\'\\\n])*+\'?|#[^\n]*|[([{]|[)\]}]|\\\n|\n', re.DOTALL)
 _FUTURE = re.compile(r"^from[ \t]+__future__[ \t]+import[ \t]+[\w, \t]+$\n?", re.MULTILINE)
+_BOUND = re.compile(r"(?:async\s+def|def|class)\s+(\w+)")
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class Program:
 
 def in_form(problem: Problem, text: str) -> Program | str:
     """The program of a reply in the form asked for, or the reason why there is none."""
-    text = _without_end_tokens(text)
+    text = _without_tokens(text)
     found = blocks(text)
     if found:
         python = [block for block in found if block.is_python]
@@ -55,13 +63,13 @@ def in_form(problem: Problem, text: str) -> Program | str:
             return f"the reply has {len(python)} fenced blocks of Python, expected one"
         if not python[0].whole:
             return "the fenced block is not whole"
-        if problem.entry_point and not _defines(python[0].code, problem.entry_point):
+        if problem.entry_point and not problem.defined_in(python[0].code):
             return f"the fenced block does not define {problem.entry_point!r}"
-        return Program(_whole(problem, python[0].code), fenced=True)
+        return Program(_behind(problem.before, python[0].code), fenced=True)
     if not text.strip():
         return "the reply is empty"
-    if not problem.entry_point or _defines(text, problem.entry_point):
-        return Program(_whole(problem, text), fenced=False)
+    if not problem.entry_point or problem.defined_in(text):
+        return Program(_behind(problem.before, text), fenced=False)
     if problem.head and first_line(text)[:1].isspace():
         return Program(problem.prompt + text, fenced=False)
     return f"the reply has no fenced block, and is no program that defines {problem.entry_point!r}"
@@ -69,73 +77,115 @@ def in_form(problem: Problem, text: str) -> Program | str:
 
 def anywhere(problem: Problem, text: str) -> Program | str:
     """The program of a reply in whatever form, by the rule above, or the reason why there is none."""
-    text = _without_end_tokens(text)
-    source, fenced = _source(problem, text)
-    if not source.strip():
+    text = _without_tokens(text)
+    if not text.strip():
         return "the reply is empty"
     if not problem.entry_point:
-        return Program(source, fenced)
-    if _defines(source, problem.entry_point):
-        return Program(_whole(problem, _definitions(source, problem.entry_point)), fenced=False)
+        return _program_of_input(text)
+    before, source = _source_of_function(problem, text)
+    if problem.defined_in(source):
+        program = _definitions(problem, source)
+        return Program(_behind(problem.before, _behind(before, program) if before else program), fenced=False)
     if problem.head and _may_be_body(source):
-        return Program(problem.prompt + _body(source), fenced=False)
+        return Program(problem.prompt + _body(source, _depth(problem.prompt)), fenced=False)
     return f"nothing in the reply defines {problem.entry_point!r}"
 
 
-def _without_end_tokens(text: str) -> str:
-    """The reply behind its thoughts, up to the first special token of a chat template."""
-    return _END_TOKEN.sub("", after_thoughts(text)).replace("\r\n", "\n")
+def _without_tokens(text: str) -> str:
+    """The reply behind its thoughts, without the special tokens of a chat template and what follows them."""
+    reply = after_thoughts(text)
+    first = _FIRST_TOKENS.match(reply)
+    start = first.end() if first and first[0].strip() else 0
+    cut = _END.search(reply, start)
+    end = cut.start() if cut else len(reply)
+    while True:
+        last = end
+        while last > start and reply[last - 1].isspace():
+            last -= 1
+        opened = max(reply.rfind(sign, max(last - 40, start), last) for sign in ("<", "[/INST]"))
+        if opened < 0 or not _LAST_TOKEN.fullmatch(reply, opened, last):
+            return reply[start:end].replace("\r\n", "\n")
+        end = opened
 
 
-def _source(problem: Problem, text: str) -> tuple[str, bool]:
-    """The part of a reply that holds the program, and whether it is a fenced block."""
-    python = [block.code for block in blocks(text) if block.is_python and block.code.strip()]
-    name = problem.entry_point
-    if python:
-        serving = [i for i, code in enumerate(python) if (_defines(code, name) if name else _READS_INPUT.search(code))]
-        if not serving:
-            return python[0 if name else -1], True
-        before = [_definitions(code, "") for code in python[: serving[-1]]] if name else []
-        return "\n".join([*filter(str.strip, before), python[serving[-1]]]), True
+def _source_of_function(problem: Problem, text: str) -> tuple[str, str]:
+    """What stands in earlier blocks and is needed, and the part of a reply that holds the function."""
+    python = [block for block in loose_blocks(text) if block.is_python]
+    serving = [i for i, block in enumerate(python) if problem.defined_in(block.code)]
+    if serving:
+        return _needed(python[: serving[-1]], python[serving[-1]].code), python[serving[-1]].code
     start = CODE_START.search(text)
-    return (text[start.start() :] if start and _defines(text, name) else text), False
+    if start and problem.defined_in(text):
+        return "", text[start.start() :]
+    if python:
+        return "", python[0].code
+    indented = "" if first_line(text)[:1].isspace() else _indented(text)
+    return "", indented if problem.defined_in(indented) else text
 
 
-def _defines(code: str, entry_point: str) -> bool:
-    name = re.escape(entry_point.partition(".")[0])
-    return re.search(rf"^(?:(?:async\s+def|def|class)\s+{name}\b|{name}\s*=[^=])", code, re.MULTILINE) is not None
+def _program_of_input(text: str) -> Program:
+    """The program in a reply to a problem about standard input."""
+    found = loose_blocks(text)
+    python = [block for block in found if block.is_python]
+    serving = [i for i, block in enumerate(python) if _READS_INPUT.search(block.code)]
+    beside = "" if serving else _beside(text, found)
+    if python and not (_READS_INPUT.search(beside) and _statements(beside)):
+        last = serving[-1] if serving else -1
+        before = _needed(python[:last], python[last].code)
+        return Program(_behind(before, python[last].code) if before else python[last].code, fenced=True)
+    return Program(_statements(beside) or text, fenced=False)
 
 
-def _whole(problem: Problem, code: str) -> str:
-    """A whole program behind the imports and helpers of its prompt, if the prompt has any."""
-    before = _preamble(problem.head, problem.entry_point) if problem.head else ""
+def _beside(text: str, found: list[Block]) -> str:
+    """What of a reply stands in no block."""
+    edges = [0, *(edge for block in found for edge in (block.start, block.end)), len(text)]
+    return "\n".join(text[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True))
+
+
+def _needed(earlier: list[Block], code: str) -> str:
+    """The imports of earlier blocks, and those of their definitions that a program uses and lacks."""
+    words, bound = set(re.findall(r"\w+", code)), set(_BOUND.findall(code))
+    kept: list[str] = []
+    for part in [part for block in earlier for part in _top_level(block.code)][::-1]:
+        names = set(_BOUND.findall(part))
+        if _DEFINITION.match(part) and (not names or (names & words and not names & bound)):
+            kept.append(part)
+            words |= set(re.findall(r"\w+", part))
+            bound |= names
+    return "".join(part if part.endswith("\n") else f"{part}\n" for part in reversed(kept))
+
+
+def _behind(before: str, code: str) -> str:
+    """A program behind other source, except for what must come first."""
     if not before.strip():
         return code
-    future = "".join(match[0].rstrip("\n") + "\n" for match in _FUTURE.finditer(code))  # must come first
+    future = "".join(match[0].rstrip("\n") + "\n" for match in _FUTURE.finditer(code))
     return f"{future}{before}\n{_FUTURE.sub('', code) if future else code}"
 
 
-def _preamble(prompt: str, entry_point: str) -> str:
-    """The part of the (trusted) prompt before the function to complete: imports and helpers."""
-    for node in ast.parse(prompt).body:
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            continue
-        if node.name == entry_point.partition(".")[0]:
-            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-            return "".join(prompt.splitlines(keepends=True)[: first - 1])
-    return ""
-
-
-def _definitions(source: str, entry_point: str) -> str:
+def _definitions(problem: Problem, source: str) -> str:
     """Imports, functions and classes, and in front of the last definition of the entry point other statements too."""
     parts = _top_level(source)
-    last = max((i for i, part in enumerate(parts) if entry_point and _defines(part, entry_point)), default=-1)
-    kept = [
-        part
-        for i, part in enumerate(parts)
-        if _DEFINITION.match(part) or i == last or (i < last and _STATEMENT.match(part))
-    ]
-    return source if all(part in kept or part.lstrip().startswith("#") for part in parts) else "".join(kept)
+    last = max((i for i, part in enumerate(parts) if problem.defined_in(part)), default=-1)
+    kept = [i == last or (is_code(part) and (i < last or _DEFINITION.match(part))) for i, part in enumerate(parts)]
+    if all(keep or part.lstrip().startswith("#") for keep, part in zip(kept, parts, strict=True)):
+        return source
+    return "".join(part for keep, part in zip(kept, parts, strict=True) if keep)
+
+
+def _statements(text: str) -> str:
+    """The lines of a reply that are code, with what belongs to them; "" if none is."""
+    parts = _top_level(text)
+    kept = [part for part in parts if is_code(part) or part.startswith("#")]
+    if any(map(is_code, kept)):
+        return text if len(kept) == len(parts) else "".join(kept)
+    indented = _indented(text)
+    return indented if is_code(indented.lstrip("\n")) else ""
+
+
+def _indented(text: str) -> str:
+    """The indented lines of a reply, as Markdown marks a block of code, without their indent."""
+    return textwrap.dedent("\n".join(line for line in text.split("\n") if line[:1].isspace()))
 
 
 def _may_be_body(source: str) -> bool:
@@ -143,14 +193,20 @@ def _may_be_body(source: str) -> bool:
     return not re.match(r"\s*^(?:async\s+def|def|class)\b", source, re.M) or bool(re.search(r"^return\b", source, re.M))
 
 
-def _body(source: str) -> str:
+def _depth(prompt: str) -> int:
+    """The indent of the body that a prompt leaves open."""
+    heads = re.findall(r"^([ \t]*)(?:async\s+def|def)\b", prompt, re.MULTILINE)
+    return len(heads[-1].expandtabs(4)) + 4 if heads else 4
+
+
+def _body(source: str, depth: int) -> str:
     """The body of a function, indented, and the definitions behind it."""
     lines = [_with_blanks(line) for line in source.strip("\r\n").splitlines()]
     first = next((line for line in lines if line.strip()), "")
     if not first[:1].isspace():
         rest = [len(line) - len(line.lstrip()) for line in lines[lines.index(first) + 1 :] if line.strip()]
-        only_first = rest and min(rest) >= 4 and (rest[0] > 4 or not first.rstrip().endswith(":"))
-        lines = [f"    {line}" if not only_first or line is first else line for line in lines]
+        only_first = rest and min(rest) >= depth and (rest[0] > depth or not first.rstrip().endswith(":"))
+        lines = [f"{' ' * depth}{line}" if not only_first or line is first else line for line in lines]
     inside, *behind = _top_level("\n".join(lines) + "\n")
     return inside + "".join(part for part in behind if _DEFINITION.match(part))
 

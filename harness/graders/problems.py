@@ -3,8 +3,8 @@
 Known forms of a row (first match):
 
 * HumanEval: `prompt` (source that ends in the open function), `entry_point`, `test` (defines `check(candidate)`).
-* Stdin or calls: `input_output` (APPS, LiveCodeBench: {"inputs", "outputs", "fn_name"?}, also as a JSON string) or
-  `test_cases` / `tests` (a list of {"input", "output"}).
+* Stdin or calls: inputs and outputs in the forms of APPS and LiveCodeBench (`cases`). A function may be a method of
+  `class Solution` too; `starter_code` is its open beginning.
 * MBPP+: `test`, a program that uses the names that the reference `code` defines.
 * MBPP: `test_list`, asserts that use such names; `test_setup_code` or `test_imports` run before them.
 """
@@ -18,43 +18,17 @@ import re
 import symtable
 import threading
 import warnings
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.errors import DataError
+from harness.graders.cases import LEETCODE_IMPORTS, BadCases, Cases, output_test, read_cases
+from harness.graders.in_place import with_changed_arguments
 from harness.protocols import CodeJob
 
 ID_FIELDS = ("task_id", "question_id", "problem_id", "id")  # where a row or a problem may have its id
 DEFAULT_TIMEOUT_S = 5.0  # CPU seconds of one run
-
-# How outputs are compared; runs with the tests. All lines are compared, without blanks at their ends, and their number
-# must be as expected; lines that differ are compared token by token, as numbers if both are numbers.
-_COMPARE_OUTPUT = """
-def _same_token(a, b):
-    if a == b: return True
-    try: return abs(float(a) - float(b)) <= 1e-9 * max(1.0, abs(float(b)))
-    except (ValueError, OverflowError): return False
-def check(output):
-    got, want = ([line.rstrip() for line in text.strip().split("\\n")] for text in (output, EXPECTED))
-    assert len(got) == len(want)
-    for a, b in zip(got, want):
-        if a != b:
-            a, b = a.split(), b.split()
-            assert len(a) == len(b) and all(map(_same_token, a, b))
-"""
-_COMPARE_VALUES = """
-def _same(a, b):
-    if isinstance(a, float) or isinstance(b, float):
-        number = (int, float)
-        return isinstance(a, number) and isinstance(b, number) and (a == b or abs(a - b) <= 1e-9 * max(1.0, abs(b)))
-    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return a == b
-def check(candidate):
-    for arguments, want in CASES:
-        assert _same(candidate(*arguments), want)
-"""
 
 
 class BadProblem(DataError):
@@ -63,9 +37,9 @@ class BadProblem(DataError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem. Exactly one of `test` and `stdio` is set and tests a program."""
+    """One problem. `test` tests a program; if `stdio` is set, what it prints in each of these runs."""
 
-    prompt: str  # the prompt; source code if `entry_point` is given and the prompt contains its head
+    prompt: str  # the prompt; source code if `head` is given
     entry_point: str  # the function to write; "" if the whole program is run
     test: str = ""
     names: tuple[str, ...] = ()  # names that the test uses from the program, with or without `check(candidate)`
@@ -74,15 +48,26 @@ class Problem:
     calls_check: bool = False  # whether the test defines `check(candidate)`, to be called with the entry point
     reference: str = ""  # a whole right program; "" if the row has none
     head: str = ""  # the prompt, closed to be a whole program, if a reply may continue at its end
+    before: str = ""  # source that a whole program runs behind: the prompt's imports and helpers
+    may_be_method: bool = False  # whether `class Solution` may hold the entry point, as it does at LeetCode
+
+    def defined_in(self, source: str) -> str:
+        """The entry point as a source defines it, "Solution.add" for a method; "" if it does not, by pattern alone."""
+        name = re.escape(self.entry_point.partition(".")[0])
+        if re.search(rf"^(?:(?:async\s+def|def|class)\s+{name}\b|{name}\s*=[^=])", source, re.MULTILINE):
+            return self.entry_point
+        in_class = self.may_be_method and re.search(r"^class\s+Solution\b", source, re.MULTILINE)
+        method = in_class and re.search(rf"^[ \t]+(?:async\s+def|def)\s+{name}\b", source, re.MULTILINE)
+        return f"Solution.{self.entry_point}" if method else ""
 
     def jobs(self, program: str, timeout_s: float, copy_back: bool = False) -> list[CodeJob]:
         """The runs that must all pass for `program` to be right."""
         if self.stdio:
             return [
-                CodeJob(program, "", f"EXPECTED = {expected!r}\n{_COMPARE_OUTPUT}", timeout_s=timeout_s, stdin=given)
+                CodeJob(program, "", f"EXPECTED = {expected!r}\n{self.test}", timeout_s=timeout_s, stdin=given)
                 for given, expected in self.stdio
             ]
-        entry_point = self.entry_point if self.calls_check else ""
+        entry_point = (self.defined_in(program) or self.entry_point) if self.calls_check else ""
         return [CodeJob(program, entry_point, self.test, self.prelude, timeout_s, self.names, copy_back=copy_back)]
 
 
@@ -96,7 +81,7 @@ def read_problem(row: Mapping[str, Any]) -> Problem:
     name = str(row_id(row, ""))
     try:
         return _read(row)
-    except BadProblem as e:
+    except (BadProblem, BadCases) as e:
         raise BadProblem(f"problem {name or '?'}: {e}") from e
     except (SyntaxError, ValueError, KeyError, TypeError) as e:
         raise BadProblem(f"problem {name or '?'} cannot be read: {type(e).__name__}: {e}") from e
@@ -119,16 +104,17 @@ def _read(row: Mapping[str, Any]) -> Problem:
         return Problem(
             prompt,
             entry_point,
-            test,
+            with_changed_arguments(test, (entry_point, *names), _tree),
             tuple(n for n in names if n != entry_point) if calls_check else names,
             prelude=head if offered & {"*", *_global_names(_scopes(test))} or _has_classes(head) else "",
             calls_check=calls_check,
             reference=reference if solution else "",
             head=head,
+            before=_before(head, entry_point),
         )
-    cases = row.get("input_output") or row.get("test_cases") or row.get("tests")
-    if cases:
-        return _read_cases(prompt, entry_point, row, json.loads(cases) if isinstance(cases, str) else cases)
+    cases = read_cases(row, entry_point)
+    if cases is not None:
+        return _of_cases(cases, str(row.get("question_content") or prompt), row)
     reference = str(row.get("code") or row.get("canonical_solution") or "").replace("\r\n", "\n")
     asserts = [str(a) for a in [*(row.get("test_list") or ()), *(row.get("challenge_test_list") or ())]]
     setup = [str(row.get("test_setup_code") or ""), *map(str, row.get("test_imports") or ())]
@@ -138,43 +124,45 @@ def _read(row: Mapping[str, Any]) -> Problem:
     names = _taken_names(test, reference)
     if not names:
         raise BadProblem("its tests use no name that a program could define")
-    test = "\n".join([_imports(reference), test])
+    test = with_changed_arguments("\n".join([_imports(reference), test]), names, _tree)
     return Problem(prompt, names[0], test, names, reference=reference)
 
 
-def _read_cases(
-    prompt: str, entry_point: str, row: Mapping[str, Any], cases: Mapping[str, Any] | Sequence[Any]
-) -> Problem:
-    if isinstance(cases, Mapping):
-        given, expected = cases.get("inputs") or (), cases.get("outputs") or ()
-        entry_point = str(cases.get("fn_name") or entry_point)
-    else:
-        given = [case["input"] for case in cases]
-        expected = [case["output"] for case in cases]
-    if not given or len(given) != len(expected):
-        raise BadProblem(f"it has {len(given)} inputs and {len(expected)} outputs")
-    reference = str(row.get("canonical_solution") or row.get("code") or "")
-    if not entry_point:
-        pairs = tuple((_lines(a), _lines(b)) for a, b in zip(given, expected, strict=True))
-        return Problem(prompt, "", stdio=pairs, reference=reference)
-    calls = [(_arguments(a), _value(b)) for a, b in zip(given, expected, strict=True)]
-    test = f"CASES = {calls!r}\n{_COMPARE_VALUES}"
-    return Problem(prompt, entry_point, test, calls_check=True, reference=reference)
+def _of_cases(cases: Cases, statement: str, row: Mapping[str, Any]) -> Problem:
+    if not cases.function:
+        stdio = cases.stdio()
+        return Problem(statement, "", output_test(stdio, statement), stdio=stdio)
+    solutions = row.get("solutions") or ()
+    solutions = json.loads(solutions) if isinstance(solutions, str) else solutions
+    reference = str(row.get("canonical_solution") or row.get("code") or next(iter(solutions), ""))
+    problem = Problem(
+        statement,
+        cases.function,
+        cases.test_of_calls(statement),
+        calls_check=True,
+        reference=f"{LEETCODE_IMPORTS}{reference}" if reference else "",
+        before=LEETCODE_IMPORTS,
+        may_be_method="." not in cases.function,
+    )
+    for start in (str(row.get("starter_code") or ""), statement):
+        head = _closed(f"{LEETCODE_IMPORTS}{start}")
+        if head and problem.defined_in(start):
+            before = f"{LEETCODE_IMPORTS}{_before(_closed(start), problem.defined_in(start))}"
+            return replace(problem, prompt=f"{LEETCODE_IMPORTS}{start.rstrip()}\n", head=head, before=before)
+    return problem
 
 
-def _lines(text: Any) -> str:
-    return "\n".join(map(str, text)) + "\n" if isinstance(text, list) else str(text)
+_NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
-def _arguments(given: Any) -> list[Any]:
-    """The arguments of a call: a list, or one JSON value a line (LiveCodeBench)."""
-    if isinstance(given, str):
-        return [json.loads(line) for line in given.splitlines() if line.strip()]
-    return list(given)
-
-
-def _value(expected: Any) -> Any:
-    return json.loads(expected) if isinstance(expected, str) else expected
+def _before(head: str, entry_point: str) -> str:
+    """The part of a prompt in front of the function or class to complete: its imports and helpers."""
+    found = [n for n in (_tree(head).body if head else ()) if isinstance(n, _NAMED)]
+    for node in found:
+        if node.name == entry_point.partition(".")[0]:
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            return "".join(head.splitlines(keepends=True)[: first - 1])
+    return ""
 
 
 _WARNINGS = threading.Lock()  # catch_warnings changes the state of all threads

@@ -82,6 +82,7 @@ def _verdict(job: dict[str, Any], channel: Channel, output: list[int]) -> tuple[
         k: v for k, v in namespace.items() if isinstance(v, type) and v.__module__ == "tests" and v.__name__ == k
     }
     link = _Link(channel, classes, bool(job["copy_back"]))
+    namespace["__after__"] = link.after
     usable, verdict, why, line = True, "failed", "", ""
     try:
         link.load(job["program"], job["entry_point"], job["stdin"])
@@ -179,17 +180,36 @@ class _Link:
             raise self._lost(_ENDED) from None
 
     def call(self, target: str | int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        packed = [self.pack(list(args)), self.pack(kwargs) if kwargs else None]
-        result = self.ask("call", target, packed, self._copy_back)
-        if self._copy_back:
-            if type(result) is not list or [type(part) for part in result[1:]] != [list, dict]:
-                raise self._lost("the program gave no proper answer")
-            for ours, theirs in zip(args, result[1], strict=False):
-                _copy_into(ours, theirs)
-            for name in kwargs.keys() & result[2].keys():
-                _copy_into(kwargs[name], result[2][name])
-            return result[0]
+        if not self._copy_back:
+            return self.ask("call", target, self._packed(args, kwargs), False)
+        result, changed, named = self._call_and_copy(target, args, kwargs)
+        for ours, theirs in zip(args, changed, strict=False):
+            _copy_into(ours, theirs)
+        for name in kwargs.keys() & named.keys():
+            _copy_into(kwargs[name], named[name])
         return result
+
+    def after(self, function: Remote, /, *args: Any, **kwargs: Any) -> list[Any]:
+        """What a call returns, and the arguments as the program left its copies; ours are unchanged.
+
+        An argument that comes back as another type, or not at all, is as it was.
+        """
+        result, changed, named = self._call_and_copy(_target(function), args, kwargs)
+        theirs = [*changed[: len(args)], *args[len(changed) :], *(named.get(name, kwargs[name]) for name in kwargs)]
+        pairs = zip((*args, *kwargs.values()), theirs, strict=True)
+        return [result, *(new if type(new) is type(old) else old for old, new in pairs)]
+
+    def _packed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        return [self.pack(list(args)), self.pack(kwargs) if kwargs else None]
+
+    def _call_and_copy(
+        self, target: str | int, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, list[Any], dict[str, Any]]:
+        """What a call returns, and the program's copies of the arguments."""
+        answer = self.ask("call", target, self._packed(args, kwargs), True)
+        if type(answer) is not list or [type(part) for part in answer[1:]] != [list, dict]:
+            raise self._lost("the program gave no proper answer")
+        return answer[0], answer[1], answer[2]
 
     def ask(self, verb: str, target: str | int, *more: Any) -> Any:
         """The candidate's answer to one request; raises the exception that it raised."""
