@@ -24,10 +24,8 @@ MAX_TEXT = 100_000  # characters, from the end, that are read
 MAX_MARKS = 100  # only so many marks are read, the last ones
 MAX_STATEMENT = 2_000  # characters of a statement
 MAX_CORRECTION = 400  # characters behind "No," or "Wait," in which a correction may stand
-MAX_BARE_CORRECTION = 40  # characters of one that does not say "it is"
 LAYOUT = " \t\r\n*_`"
 
-_BOX = r"\\{1,2}(?:boxed|fbox|framebox)\s{0,9}(?=[{\w$])"
 _MARK = re.compile(  # begins with a set of characters, since `re` passes over all others fast
     r"""[\\"'<\#AaRrОо答정选\n.!?…,;—–)$*](?i:
     (?P<box>(?<=\\)\\?(?:boxed|fbox|framebox)\s{0,9}(?=[{\w$]))
@@ -41,14 +39,15 @@ _MARK = re.compile(  # begins with a set of characters, since `re` passes over a
       (?: (?P<says>\b(?:(?:is|are)(?:n['’]t)?|be|equals|est|es|ist|lautet)\b[ ]{0,3}:?|[为是は][:：]?)
         | (?P<colon>[:：】]|=|(?=\n)) )
     | (?P<option>(?<=选)[择项]?[为是:：]?(?=\s?[（(]?[A-J]))
-    | (?P<turn>(?<=<)(?:\|[\w▁｜]{1,40}\|>|/s>|end_of_turn>)|(?<=\n)[\#*> \t]{0,9}(?:Question|Problem|Q)[* ]{0,3}:)
+    | (?P<turn>(?<=<)(?:[|｜][\w▁｜]{1,40}[|｜]>|/s>|end_of_turn>)
+        | (?<=\n)[\#*> \t]{0,9}(?:Question|Problem|Q)[* ]{0,3}:)
     | (?P<retraction>(?<=[\n.!?…,;—–)$*])[\s*_]{0,9}
         (?:\b(?:no|sorry|correction|oops|hmm|scratch[ ]that)(?=\s?[,.:;!…—–-])|\b(?:wait|actually)\b
          |that(?:['’]s|[ ]is)[ ](?:wrong|incorrect|not[ ]right)\b)))""",
     re.VERBOSE,
 )
 _MINERVA = re.compile(r"Final Answer: The final \Z")  # "answer is ... I hope it is correct."
-_HEADER = re.compile(r"(?:\s|assistant\b|<\|(?!begin_of_box)\w{1,40}\|>)*", re.IGNORECASE)  # of a chat template
+_HEADER = re.compile(r"(?:\s|assistant\b|<[|｜](?!begin_of_box)\w{1,40}[|｜]>)*", re.IGNORECASE)  # of a chat template
 _WORD = re.compile(r"\$?(\w{1,40})")
 _BRACE = re.compile(r"\\[^\w\s]|[{}]")
 _DISPLAY = re.compile(r"\\\[(.{1,2000}?)\\\]|\$\$(.{1,2000}?)\$\$", re.DOTALL)
@@ -79,7 +78,7 @@ _NOT_BEFORE = re.compile(
     r"(?:\bnot|n['’]t|\bnever|\brather than|\binstead of|\bas opposed to)(?: be)? (?:equal to )?[ $\\(\[*]{0,6}\Z",
     re.IGNORECASE,
 )
-_NEGATED = re.compile(r"n['’]t\b|\b(?:not|never|cannot)\b", re.IGNORECASE)
+_NEGATED = re.compile(r"(?:n['’]t|\b(?:not|never|cannot))(?: \w+)?(?: be)?[: ]*\Z", re.IGNORECASE)
 _INSTEAD = re.compile(
     r"(?:\bbut\b|\brather\b|\binstead\b|\b(?=(?:it|that)(?:['’]s| is)\b))[\s,:]*"
     r"(?:(?:rather|instead|actually|it|that|is)\b\s*|['’]s\s+){0,4}",
@@ -109,6 +108,8 @@ _CLAIM = re.compile(
     r"(?:['’]s|\s(?:is|was|equals|(?:should|must|would|has to) be|comes to))\s(?:actually\s|really\s|rather\s)?)?",
     re.IGNORECASE,
 )
+_CHECKS = re.compile(r"\b(?:double.?)?(?:re)?(?:check|verify|confirm)", re.IGNORECASE)
+_CONCLUDES = re.compile(r"\W*(?:so|thus|hence|therefore|but)\b|[^.]{0,60}\bshould be\b", re.IGNORECASE)
 _ASIDE = re.compile(
     r"(?P<reason>(?<![.!?:])(?:, | )(?:since|because|given that)\b[^\n]*?(?=[.!?]\$?(?:\s|$)|\n|$))"
     r"|(?P<check>^[^\w\n]{0,6}(?:check|verification|note)\b[^\n:：]{0,40}[:：][^\n]*)"
@@ -327,10 +328,13 @@ def without_bold(text: str) -> str:
 def _corrected(text: str, start: int) -> Statement | None:
     """The answer that a correction states from `start` on: "18.", "it is 18", "the total should be 18"."""
     found = None
-    for i, piece in enumerate(_SENTENCE_END.split(text[start : start + MAX_CORRECTION])):
+    pieces = _SENTENCE_END.split(text[start : start + MAX_CORRECTION])
+    checks = _CHECKS.search(pieces[0])  # "Wait, let me verify: ...": only its conclusion may correct
+    for i, piece in enumerate(pieces):
         claim = _CLAIM.match(piece)
         rest = piece[claim.end() :].strip(LAYOUT) if claim else ""
-        says = claim is not None and (claim["verb"] or (i == 0 and len(rest) <= MAX_BARE_CORRECTION))
+        says = claim is not None and (claim["verb"] or (i == 0 and len(re.findall("[A-Za-z]{2,}", rest)) <= 2))
+        says = says and not (checks and not _CONCLUDES.match(piece))
         held = affirmed(rest.partition("\n")[0]) if says and begins_with_answer(rest) else None
         found = Statement("correction", held, "in its correction", start, start) if held else found
     return found
