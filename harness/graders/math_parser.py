@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from harness.graders.math_expression import Expression, NotMaths, is_word, split
+from harness.graders.math_cursor import NotMaths, is_word, split
+from harness.graders.math_expression import Expression
 from harness.graders.math_tokens import CLOSING, OPENING, Token, closes, opens, tokens_of
 from harness.graders.math_tree import (
     NOTHING,

@@ -1,12 +1,16 @@
 """Our grader of maths answers against others, on pairs whose verdict is known: `python tests/bench/math_graders.py`.
 
-Needs HARNESS_DATA (grader/test_suite_pairs.jsonl, real_answer_pairs.jsonl.gz, mr_gsm8k_subset.jsonl.gz); takes minutes.
+Needs HARNESS_DATA (grader/test_suite_pairs.jsonl, real_answer_pairs.jsonl.gz, mr_gsm8k_subset.jsonl.gz, and
+grader_outside/hardverify_math.jsonl, other_test_suites.jsonl); takes minutes. Names of sets as arguments measure these
+only: `math_graders.py hardverify`.
 What counts as right, each stated as a table of its own:
 * suite, recorded: the verdict the other projects' tests record, all rows, though some are wrong mathematically.
 * suite, read: a second reading, same or different; rows that "depend" on a convention are left out.
 * real, clear: rows labelled equal or different.
 * real, all: besides, "rounded" counts as different and "convention" as equal; "unclear" is left out.
 * mr_gsm8k: whole solutions judged by people, nearly all wrong.
+* hardverify: 250 questions, to each a right answer that graders by rules refuse and a wrong one; some labels are doubtful.
+* eight projects: pairs of the tests of eight other projects, with their conventions.
 Every other rule gets the answer our lenient reader found; math-verify, which reads for itself, is shown both ways.
 """
 
@@ -47,9 +51,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Tally:
-    """How one rule did on one set of pairs. n = right + false_accepts + false_rejects; undecided are in the latter."""
+    """How one rule did on one set of pairs. n = right + false_accepts + false_rejects; undecided are in the latter.
+
+    positives: pairs that are equal.
+    """
 
     n: int
+    positives: int
     false_accepts: int
     false_rejects: int
     undecided: int
@@ -59,9 +67,20 @@ class Tally:
     def accuracy(self) -> float:
         return (self.n - self.false_accepts - self.false_rejects) / self.n
 
+    @property
+    def precision(self) -> float:
+        """Of what was accepted, the share that is equal."""
+        right = self.positives - self.false_rejects
+        return right / max(1, right + self.false_accepts)
 
-def _rows(name: str) -> list[dict[str, str]]:
-    path = Path(os.environ["HARNESS_DATA"]) / "grader" / name
+    @property
+    def recall(self) -> float:
+        """Of what is equal, the share that was accepted."""
+        return (self.positives - self.false_rejects) / max(1, self.positives)
+
+
+def _rows(name: str, folder: str = "grader") -> list[dict[str, str]]:
+    path = Path(os.environ["HARNESS_DATA"]) / folder / name
     text = gzip.decompress(path.read_bytes()).decode() if name.endswith(".gz") else path.read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
@@ -85,7 +104,16 @@ def pair_sets() -> dict[str, list[Pair]]:
             )
             for r in _rows("mr_gsm8k_subset.jsonl.gz")
         ],
+        "hardverify": _outside("hardverify_math.jsonl"),
+        "eight projects": _outside("other_test_suites.jsonl"),
     }
+
+
+def _outside(name: str) -> list[Pair]:
+    """Pairs of others; of several golds the first, of a reply in place of an answer the whole."""
+    rows = _rows(name, "grader_outside")
+    golds = [r["gold"] if isinstance(r["gold"], str) else r["gold"][0] for r in rows]
+    return [Pair(g, r.get("pred", r.get("response", "")), bool(r["label"])) for g, r in zip(golds, rows, strict=True)]
 
 
 def ours(gold: str, pred: str) -> bool | None:
@@ -194,6 +222,7 @@ def tally(rule: Rule, pairs: list[Pair]) -> Tally:
     found = list(verdicts(rule, pairs)) if rule in OTHERS.values() else [rule(p.gold, p.pred) for p in pairs]
     return Tally(
         n=len(pairs),
+        positives=sum(p.equal for p in pairs),
         false_accepts=sum(v is True and not p.equal for v, p in zip(found, pairs, strict=True)),
         false_rejects=sum(v is not True and p.equal for v, p in zip(found, pairs, strict=True)),
         undecided=sum(v is None for v in found),
@@ -212,16 +241,19 @@ def main() -> None:
     if "HARNESS_DATA" not in os.environ:
         sys.exit("set HARNESS_DATA to the folder that holds grader/test_suite_pairs.jsonl")
     load_others()
-    print("| pairs | n | rule | accuracy | false accepts | false rejects | undecided | seconds |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| pairs | n | rule | accuracy | precision | recall | false accepts | false rejects | undecided | seconds |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for name, pairs in pair_sets().items():
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         for rule_name, rule in {"ours, lenient": ours, **OTHERS}.items():
             t = tally(rule, pairs)
             counts = f"{t.false_accepts} | {t.false_rejects} | {t.undecided} | {t.wall_s:.1f}"
-            print(f"| {name} | {t.n} | {rule_name} | {t.accuracy:.4f} | {counts} |", flush=True)
+            shares = f"{t.accuracy:.4f} | {t.precision:.4f} | {t.recall:.4f}"
+            print(f"| {name} | {t.n} | {rule_name} | {shares} | {counts} |", flush=True)
         agree, disagree, silent = agreement(pairs)
         told = f"second opinion: agrees {agree}, disagrees {disagree}, silent {silent}"
-        print(f"| {name} | {len(pairs)} | {told} | | | | | |")
+        print(f"| {name} | {len(pairs)} | {told} | | | | | | | |")
 
 
 if __name__ == "__main__":
