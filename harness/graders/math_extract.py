@@ -12,16 +12,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.graders.statements import (
-    LAYOUT,
-    MAX_STATEMENT,
-    Statement,
-    affirmed,
-    begins_with_answer,
-    read_reply,
-    without_asides,
-    without_bold,
-)
+from harness.graders.sentences import LAYOUT, affirmed, begins_with_answer, without_asides, without_bold
+from harness.graders.statements import MAX_STATEMENT, Statement, read_reply
 
 MAX_BARE = 300  # characters of a reply that may be an answer as a whole
 

@@ -15,7 +15,8 @@ from collections import deque
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from harness.graders.statements import MAX_TEXT, Reply, Statement, read_reply, without_asides
+from harness.graders.sentences import without_asides
+from harness.graders.statements import MAX_TEXT, Reply, Statement, read_reply
 from harness.types import Score
 
 NUMBER_VERSION = "number-3"  # raised whenever a verdict can change

@@ -19,12 +19,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.graders.reasoning import split_thoughts
+from harness.graders.sentences import (
+    LAYOUT,
+    MAX_CORRECTION,
+    affirmed,
+    begins_with_answer,
+    correction,
+    first_sentence,
+    holds_maths,
+    is_heading,
+    without_lead_in,
+)
 
 MAX_TEXT = 100_000  # characters, from the end, that are read
 MAX_MARKS = 100  # only so many marks are read, the last ones
 MAX_STATEMENT = 2_000  # characters of a statement
-MAX_CORRECTION = 400  # characters behind "No," or "Wait," in which a correction may stand
-LAYOUT = " \t\r\n*_`"
 
 _MARK = re.compile(  # begins with a set of characters, since `re` passes over all others fast
     r"""[\\"'<\#AaRrОо答정选\n.!?…,;—–)$*](?i:
@@ -52,72 +61,16 @@ _WORD = re.compile(r"\$?(\w{1,40})")
 _BRACE = re.compile(r"\\[^\w\s]|[{}]")
 _DISPLAY = re.compile(r"\\\[(.{1,2000}?)\\\]|\$\$(.{1,2000}?)\$\$", re.DOTALL)
 _QUOTED = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\]){0,2000})""", re.DOTALL)
-_SENTENCE_END = re.compile(r"[.!](?=\s+[A-Z\"(*]|[\s*_]*$)|\?(?=[\s*_]|$)|[。！？]")
 _ASKED = re.compile(r"[\s$\\)\]*}]{0,6}\?(?!\s{0,9}(?:yes|correct|right|indeed)\b)", re.IGNORECASE)
 _DOUBT = re.compile(r"\b(?:maybe|perhaps|possibly|probably|might|could|guess|suppose|try|if)\b", re.IGNORECASE)
 _ABOUT = re.compile(r"\b(?:check(?:s|ed|ing)?|verif(?:y|ies|ied|ying)|confirms?|we|see)\b", re.IGNORECASE)
 _BEFORE = 20  # characters in front of the word "answer" that show that an answer is talked about
-_BEGINS_WITH_ANSWER = re.compile(
-    r"[^A-Za-z0-9$\\]{0,20}(?:[0-9$\\]|[A-J](?![ ]?[A-Za-z])|[A-J] (?:but|because|since|rather)\b|[A-Za-z]\s?[=<>≤≥])"
-)
-_HEADING = re.compile(r"[0-9]{1,3}[.)][ \t*]+\S|[* \t]*Step\b", re.IGNORECASE)
 _WORKING = re.compile(r"(?:step|first|let|we)\b|\d+[.)]\s", re.IGNORECASE)
-_QUOTE = re.compile(r"(?<![\d'])\\?\"|\\?\"(?=[\s.,;:)]|\Z)|[“”]")
-_BOLD_MARK = re.compile(r"(?<![\w)])\*\*|\*\*(?![\w(])")
-_LEAD_IN = re.compile(
-    r"(?:(?:therefore|thus|hence|then|so|indeed|simply|just|exactly|precisely|actually|really|now|clearly|in fact|"
-    r"equals?(?: to)?|given by|found to be|approximately|about|roughly|around)\b[,:]?\s*|[:=≈,]\s*)+",
-    re.IGNORECASE,
-)
-_NOT = re.compile(
-    r"(?:\band |\bbut |\b\w{1,20}ly )?\b(?:not|never|neither|no longer|rather than|instead of|as opposed to)\s"
-    r"(?:equal to\s)?",
-    re.IGNORECASE,
-)
 _NOT_BEFORE = re.compile(
     r"(?:\bnot|n['’]t|\bnever|\brather than|\binstead of|\bas opposed to)(?: be)? (?:equal to )?[ $\\(\[*]{0,6}\Z",
     re.IGNORECASE,
 )
 _NEGATED = re.compile(r"(?:n['’]t|\b(?:not|never|cannot))(?: \w+)?(?: be)?[: ]*\Z", re.IGNORECASE)
-_INSTEAD = re.compile(
-    r"(?:\bbut\b|\brather\b|\binstead\b|\b(?=(?:it|that)(?:['’]s| is)\b))[\s,:]*"
-    r"(?:(?:rather|instead|actually|it|that|is)\b\s*|['’]s\s+){0,4}",
-    re.IGNORECASE,
-)
-_CHANGED = re.compile(
-    r"(?:[,;(—–]|\s-|\.\.\.?|…)\s*(?:(?:but|or|and)\s)?"
-    r"(?:(?:no|wait|rather|actually|correction|sorry|i mean)\b[\s,:;.!—–-]*|but\s(?=(?:it|that)\b))"
-    r"(?:(?:no|wait|actually|rather|it|that|is|should|must|be)\b[\s,]*|['’]s\s+){0,6}",
-    re.IGNORECASE,
-)
-_FUNCTION = r"(?:mod|base|sin|cos|tan|log|ln|sqrt|exp)\b"
-_PROSE_INSIDE = r"(?=[^()\n]{0,300}[A-Za-z]{3})(?:[^()\n\\$]|\$(?=\d)){0,300}"  # of parentheses
-_RESTATED = re.compile(  # a calculation, and what it is
-    r"[-\d.,\s$()]{0,40}\d\s?[-+*/×·÷][-\d.,\s$()+*/×·÷]{0,40}(?:that is|i\.e\.|which (?:is|equals|gives))\W{1,3}"
-)
-_AFTERTHOUGHT = re.compile(
-    r"(?<=[\d$)}]),?\s+(?=(?:which|meaning|as|so|where|it|there)\b[^=$]{0,20} )"
-    r"|(?<![.!?:]),?[ ]+(?=(?:because|since)\s)|,\s(?=(?:as|that is|i\.e\.)\s)"
-    rf"|(?<=\S)\s\((?=(?!{_FUNCTION}){_PROSE_INSIDE}\)\W*\Z)"
-    r"|\s*(?:[\u2600-\u27bf\ufe0f\U0001f000-\U0001faff]|[:;]-?[)D])(?=\W*\Z)",
-    re.IGNORECASE,
-)
-_CLAIM = re.compile(
-    r"(?:\W|(?:so|thus|then|hence|therefore|and|but|instead|actually|no|wait)\b)*"
-    r"(?P<verb>(?:it|that|this|the (?:\w{1,20} ){0,2}(?:answer|result|value|total|number|sum|one))"
-    r"(?:['’]s|\s(?:is|was|equals|(?:should|must|would|has to) be|comes to))\s(?:actually\s|really\s|rather\s)?)?",
-    re.IGNORECASE,
-)
-_CHECKS = re.compile(r"\b(?:double.?)?(?:re)?(?:check|verify|confirm)", re.IGNORECASE)
-_CONCLUDES = re.compile(r"\W*(?:so|thus|hence|therefore|but)\b|[^.]{0,60}\bshould be\b", re.IGNORECASE)
-_ASIDE = re.compile(
-    r"(?P<reason>(?<![.!?:])(?:, | )(?:since|because|given that)\b[^\n]*?(?=[.!?]\$?(?:\s|$)|\n|$))"
-    r"|(?P<check>^[^\w\n]{0,6}(?:check|verification|note)\b[^\n:：]{0,40}[:：][^\n]*)"
-    rf"|(?:(?<=\s)|^)\((?!{_FUNCTION}){_PROSE_INSIDE}\)"
-    r"|(?P<denied>\b(?:not|rather than|instead of)\s(?=[-$\\(0-9])\S+)"
-    r"|(?P<label>\b(?:step|case|part|method|equation|figure|example)\s?\#?[0-9]{1,3}\b)",
-    re.IGNORECASE | re.MULTILINE,
-)
 
 Kind = Literal["box", "cut", "json", "tag", "hash", "minerva", "says", "colon", "option", "display", "correction"]
 Standing = Literal["stated", "asked", "denied"]
@@ -176,8 +129,8 @@ def read_reply(text: str) -> Reply:
             statement = _announced(reply, mark, found)
         if statement:
             found.append(statement)
-            if statement.standing != "stated" and (correction := _corrected(reply, statement.end)):
-                found.append(correction)
+            if statement.standing != "stated" and (better := _corrected(reply, statement.end)):
+                found.append(better)
     if is_unfinished:
         return Reply(reply, tuple(s for s in found if _ends_thoughts(reply, s)), (), "")
     unmarked, begin = "", 0
@@ -266,16 +219,12 @@ def _announced(text: str, mark: _Mark, before: Sequence[Statement]) -> Statement
         held = after.partition("</answer>")[0]
     elif kind == "minerva":
         held = after.partition("I hope it is correct")[0].partition("\n\n")[0].strip().rstrip(".")
-    elif kind == "hash" and _HEADING.match(after):
+    elif kind == "hash" and is_heading(after):
         held = None
-    elif display := _DISPLAY.match(after, lead.end() if (lead := _LEAD_IN.match(after)) else 0):
+    elif display := _DISPLAY.match(without_lead_in(after)):
         kind, held = "display", display[1] or display[2]
     elif kind in ("says", "hash") or not (more and _WORKING.match(line)):
-        held = line.partition("</answer>")[0]
-        ending = _SENTENCE_END.search(held)
-        held = held[: ending.start()] if ending else held
-        if ending and ending[0] == "!" and re.search(r"[-+*/^=×·\\]", held):
-            held += "!"  # a factorial
+        held = first_sentence(line.partition("</answer>")[0])
         standing = "asked" if _ASKED.match(after, len(held)) else "stated"
     begin = mark.end + len(raw) - len(after)
     end = begin + len(held or "")
@@ -288,56 +237,18 @@ def _announced(text: str, mark: _Mark, before: Sequence[Statement]) -> Statement
     if kind in ("says", "colon", "hash"):
         if any(s.kind == "box" for s in before) and _ABOUT.search(text, max(0, mark.found.start() - _BEFORE), mark.end):
             return None
-        prose = not re.search(r"[0-9$\\]", held) and not begins_with_answer(held)
-        if prose and any(begins_with_answer(s.text) for s in before):
-            return None
         if not begins_with_answer(held) and any(s.kind == "box" for s in before):
+            return None
+        if not (begins_with_answer(held) or holds_maths(held)) and any(begins_with_answer(s.text) for s in before):
             return None
     where = f"after {mark.found[0].strip()[:40]!r}"
     return Statement(kind, held, where, mark.found.start(), end, standing, more)
 
 
-def affirmed(sentence: str) -> str | None:
-    """What a sentence says the answer is, without what only introduces or explains it; None if it denies an answer."""
-    sentence = _QUOTE.sub("", without_bold(sentence))
-    lead = _LEAD_IN.match(sentence)
-    text = sentence[lead.end() :] if lead and lead.end() < len(sentence) else sentence
-    changes = [m.end() for m in _CHANGED.finditer(text) if begins_with_answer(text[m.end() :])]
-    text = text[changes[-1] :] if changes else text
-    for denial in _NOT.finditer(text):
-        if not begins_with_answer(text[denial.end() :]):
-            continue
-        if begins_with_answer(text[: denial.start()]) or re.search(r"[0-9$\\]", text[: denial.start()]):
-            text = text[: denial.start()].rstrip(" ,;(")
-            break
-        others = [m.end() for m in _INSTEAD.finditer(text, denial.end()) if begins_with_answer(text[m.end() :])]
-        if not others:
-            return None
-        text = text[others[-1] :]
-        break
-    restated = _RESTATED.match(text)
-    text = text[restated.end() :] if restated and begins_with_answer(text[restated.end() :]) else text
-    return _AFTERTHOUGHT.split(text, maxsplit=1)[0].strip(LAYOUT)
-
-
-def without_bold(text: str) -> str:
-    """Text without marks of bold; 2**3 stays."""
-    return _BOLD_MARK.sub("", text)
-
-
 def _corrected(text: str, start: int) -> Statement | None:
-    """The answer that a correction states from `start` on: "18.", "it is 18", "the total should be 18"."""
-    found = None
-    pieces = _SENTENCE_END.split(text[start : start + MAX_CORRECTION])
-    checks = _CHECKS.search(pieces[0])  # "Wait, let me verify: ...": only its conclusion may correct
-    for i, piece in enumerate(pieces):
-        claim = _CLAIM.match(piece)
-        rest = piece[claim.end() :].strip(LAYOUT) if claim else ""
-        says = claim is not None and (claim["verb"] or (i == 0 and len(re.findall("[A-Za-z]{2,}", rest)) <= 2))
-        says = says and not (checks and not _CONCLUDES.match(piece))
-        held = affirmed(rest.partition("\n")[0]) if says and begins_with_answer(rest) else None
-        found = Statement("correction", held, "in its correction", start, start) if held else found
-    return found
+    """The answer of a correction that begins at `start`."""
+    held = correction(text[start : start + MAX_CORRECTION])
+    return Statement("correction", held, "in its correction", start, start) if held else None
 
 
 def _sentence_start(text: str, position: int) -> int:
@@ -345,25 +256,3 @@ def _sentence_start(text: str, position: int) -> int:
     before = text[max(0, position - 200) : position]
     ends = [m.end() for m in re.finditer(r"[.!?。](?=\s)|\n", before)]
     return position - len(before) + (ends[-1] if ends else 0)
-
-
-def begins_with_answer(statement: str) -> bool:
-    """Whether a statement begins with a number, maths or a letter to choose: not with prose, not a numbered heading."""
-    return _BEGINS_WITH_ANSWER.match(statement) is not None and not _HEADING.match(statement)
-
-
-def without_asides(text: str) -> str:
-    """A text without what only explains or checks its answer, or names a step: where an unmarked answer may stand."""
-    return _ASIDE.sub(_aside, text)
-
-
-def _aside(match: re.Match[str]) -> str:
-    """What replaces an aside: nothing, but for an aside that has no answer in front of it."""
-    if match["denied"] or match["label"]:
-        return " "
-    before = match.string[max(0, match.start() - 300) : match.start()]
-    if match["reason"]:
-        before = re.split(r"[.!?]\s|\n", before)[-1]
-    if len(re.findall(r"\$(?!\d)", match[0])) % 2:
-        return match[0]  # it would cut maths
-    return " " if re.search(r"[0-9$\\]", before) else match[0]
