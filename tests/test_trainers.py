@@ -294,6 +294,31 @@ def test_with_bf16_every_layer_of_a_training_step_computes_in_it(name, base, tmp
     assert seen == {torch.bfloat16}
 
 
+@pytest.mark.parametrize("name", ["sft", "kd.logits", "sft.lora"])
+def test_the_mask_of_padding_on_the_right_changes_no_bit_and_is_left_out(name, base, tmp_path, monkeypatch):
+    from transformers import Qwen2Model
+
+    from harness_plugins.trl import sft
+
+    texts = [replace(row, completion=f"{row.completion} " * (1 + i % 7)) for i, row in enumerate(sums()[:16])]
+    rows, seen = Given(rows=texts, budget=2_500.0), []
+    forward = Qwen2Model.forward
+
+    def watched(self, *args, attention_mask=None, **named):
+        if self.training:
+            seen.append(attention_mask is not None and not attention_mask.all())
+        return forward(self, *args, attention_mask=attention_mask, **named)
+
+    monkeypatch.setattr(Qwen2Model, "forward", watched)
+    left_out, _ = run(name, base, tmp_path / "left out", rows, max_tokens=256)
+    monkeypatch.setattr(sft, "without_mask", lambda _model, args, named: (args, named))
+    given, _ = run(name, base, tmp_path / "given", rows, max_tokens=256)
+    half = len(seen) // 2
+    assert not any(seen[:half])
+    assert all(seen[half:])
+    assert digest(left_out) == digest(given)
+
+
 def test_rollouts_on_cuda_without_vllm_are_transformers(monkeypatch):
     import torch
 

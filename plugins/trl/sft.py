@@ -76,9 +76,19 @@ def prepare(kind: type, training: Training[SFTConfig]) -> tuple[Any, Order]:
     trainer = kind(
         model, args, train_dataset=dataset, processing_class=tokenizer, peft_config=adapter(config, training.meter)
     )
+    if not trainer.aux_loss_enabled:  # a loss on the routing of experts, over all tokens that the mask shows
+        model.register_forward_pre_hook(without_mask, with_kwargs=True)
     kept = _usable(stage, config, trainer.train_dataset, eos_ids(model, tokenizer))
     trainer.train_dataset = trainer.train_dataset.select(kept)
     return trainer, Order([data.rows[i] for i in kept], stage.seed, config.batch_size)
+
+
+def without_mask(_model: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a model's call without the mask of padding, which keeps attention off its fastest kernels.
+
+    SFTTrainer pads on the right, where a causal model reads no padding for any token before it, and trains none there.
+    """
+    return args, {name: value for name, value in named.items() if name != "attention_mask"}
 
 
 def _conversation(stage: Stage, row: TrainRow) -> dict[str, Any]:
