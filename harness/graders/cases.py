@@ -17,9 +17,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import bisect
+import collections
+import functools
+import heapq
+import itertools
 import json
+import math
 import pickletools
 import re
+import typing
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,18 +74,33 @@ def _near(got, want):
     return abs(want) != float("inf") and abs(got - want) <= ERROR * max(1.0, abs(want))
 """
 
-# LeetCode, where such problems come from, imports these for every program. `pow` stays the built-in one.
-LEETCODE_IMPORTS = """
-import bisect, collections, copy, functools, heapq, itertools, math, operator, random, re, string, sys
-from typing import *
-from collections import *
-from itertools import *
-from functools import *
-from heapq import *
-from bisect import *
-from math import *
-del pow
-""".lstrip()
+# What LeetCode, where such problems come from, imports for every program; `pow` stays the built-in one.
+_MODULES = (
+    "bisect",
+    "collections",
+    "copy",
+    "functools",
+    "heapq",
+    "itertools",
+    "math",
+    "operator",
+    "random",
+    "re",
+    "sys",
+)
+_NAMES = {
+    name: module
+    for module in (math, bisect, heapq, functools, itertools, collections, typing)
+    for name in getattr(module, "__all__", None) or dir(module)
+    if not name.startswith("_") and name != "pow"
+}
+
+
+def leetcode_imports(source: str) -> str:
+    """The imports of what a program may use at LeetCode without importing it: of the names that it has."""
+    words = dict.fromkeys(re.findall(r"[a-zA-Z]\w*", source))
+    lines = [f"import {word}\n" for word in words if word in _MODULES]
+    return "".join(lines + [f"from {_NAMES[word].__name__} import {word}\n" for word in words if word in _NAMES])
 
 
 class BadCases(ValueError):

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 from harness.graders.code_lines import CODE_START, is_code
 from harness.graders.fences import Block, blocks, first_line, loose_blocks
-from harness.graders.problems import Problem
+from harness.graders.problems import Problem, behind
 from harness.graders.reasoning import after_thoughts
 
 _SPECIAL = r"<[|｜][^<>|｜\n]{1,60}[|｜]>"  # a token of a chat template, as most models write them
@@ -41,7 +41,6 @@ _READS_INPUT = re.compile(
 )
 # A string that does not end on its line, such as an apostrophe in prose, ends with it.
 _LEX = re.compile(r'"""|\'\'\'|"(?:\\.|[^"\\\n])*+"?|\'(?:\\.|[^\'\\\n])*+\'?|#[^\n]*|[([{]|[)\]}]|\\\n|\n', re.DOTALL)
-_FUTURE = re.compile(r"^from[ \t]+__future__[ \t]+import[ \t]+[\w, \t]+$\n?", re.MULTILINE)
 _BOUND = re.compile(r"(?:async\s+def|def|class)\s+(\w+)")
 
 
@@ -65,11 +64,11 @@ def in_form(problem: Problem, text: str) -> Program | str:
             return "the fenced block is not whole"
         if problem.entry_point and not problem.defined_in(python[0].code):
             return f"the fenced block does not define {problem.entry_point!r}"
-        return Program(_behind(problem.before, python[0].code), fenced=True)
+        return Program(behind(problem.before, python[0].code), fenced=True)
     if not text.strip():
         return "the reply is empty"
     if not problem.entry_point or problem.defined_in(text):
-        return Program(_behind(problem.before, text), fenced=False)
+        return Program(behind(problem.before, text), fenced=False)
     if problem.head and first_line(text)[:1].isspace():
         return Program(problem.prompt + text, fenced=False)
     return f"the reply has no fenced block, and is no program that defines {problem.entry_point!r}"
@@ -85,7 +84,7 @@ def anywhere(problem: Problem, text: str) -> Program | str:
     before, source = _source_of_function(problem, text)
     if problem.defined_in(source):
         program = _definitions(problem, source)
-        return Program(_behind(problem.before, _behind(before, program) if before else program), fenced=False)
+        return Program(behind(problem.before, behind(before, program) if before else program), fenced=False)
     if problem.head and _may_be_body(source):
         return Program(problem.prompt + _body(source, _depth(problem.prompt)), fenced=False)
     return f"nothing in the reply defines {problem.entry_point!r}"
@@ -132,7 +131,7 @@ def _program_of_input(text: str) -> Program:
     if python and not (_READS_INPUT.search(beside) and _statements(beside)):
         last = serving[-1] if serving else -1
         before = _needed(python[:last], python[last].code)
-        return Program(_behind(before, python[last].code) if before else python[last].code, fenced=True)
+        return Program(behind(before, python[last].code) if before else python[last].code, fenced=True)
     return Program(_statements(beside) or text, fenced=False)
 
 
@@ -153,14 +152,6 @@ def _needed(earlier: list[Block], code: str) -> str:
             words |= set(re.findall(r"\w+", part))
             bound |= names
     return "".join(part if part.endswith("\n") else f"{part}\n" for part in reversed(kept))
-
-
-def _behind(before: str, code: str) -> str:
-    """A program behind other source, except for what must come first."""
-    if not before.strip():
-        return code
-    future = "".join(match[0].rstrip("\n") + "\n" for match in _FUTURE.finditer(code))
-    return f"{future}{before}\n{_FUTURE.sub('', code) if future else code}"
 
 
 def _definitions(problem: Problem, source: str) -> str:

@@ -55,7 +55,8 @@ def with_changed_arguments(test: str, names: Sequence[str], parse: Callable[[str
     parameter = re.search(r"^def check\((\w+)", test, re.MULTILINE)
     program = {*names, *([parameter[1]] if parameter else [])} - {""}
     called = "|".join(map(re.escape, program))
-    if not program or not re.search(rf"(?:^|[:;])[ \t]*(?:assert[ \t]+)?(?:{called})\(", test, re.MULTILINE):
+    statement = rf"(?:^|[:;])[ \t]*(?:(?:{called})\(|assert[ \t]+(?:{called})\([^\n]*[ \t](?:is|==)[ \t]+None)"
+    if not program or not re.search(statement, test, re.MULTILINE):
         return test
     try:
         calls = _calls(parse(test), program)

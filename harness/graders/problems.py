@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.errors import DataError
-from harness.graders.cases import LEETCODE_IMPORTS, BadCases, Cases, output_test, read_cases
+from harness.graders.cases import BadCases, Cases, leetcode_imports, output_test, read_cases
 from harness.graders.in_place import with_changed_arguments
 from harness.graders.row_fields import row_id
 from harness.protocols import CodeJob
@@ -49,14 +49,14 @@ class Problem:
     reference: str = ""  # a whole right program; "" if the row has none
     head: str = ""  # the prompt, closed to be a whole program, if a reply may continue at its end
     before: str = ""  # source that a whole program runs behind: the prompt's imports and helpers
-    may_be_method: bool = False  # whether `class Solution` may hold the entry point, as it does at LeetCode
+    of_leetcode: bool = False  # whether `class Solution` may hold the entry point, and common imports are given
 
     def defined_in(self, source: str) -> str:
         """The entry point as a source defines it, "Solution.add" for a method; "" if it does not, by pattern alone."""
         name = re.escape(self.entry_point.partition(".")[0])
         if re.search(rf"^(?:(?:async\s+def|def|class)\s+{name}\b|{name}\s*=[^=])", source, re.MULTILINE):
             return self.entry_point
-        in_class = self.may_be_method and re.search(r"^class\s+Solution\b", source, re.MULTILINE)
+        in_class = self.of_leetcode and re.search(r"^class\s+Solution\b", source, re.MULTILINE)
         method = in_class and re.search(rf"^[ \t]+(?:async\s+def|def)\s+{name}\b", source, re.MULTILINE)
         return f"Solution.{self.entry_point}" if method else ""
 
@@ -68,7 +68,20 @@ class Problem:
                 for given, expected in self.stdio
             ]
         entry_point = (self.defined_in(program) or self.entry_point) if self.calls_check else ""
+        if self.of_leetcode:
+            program = behind(leetcode_imports(program), program)
         return [CodeJob(program, entry_point, self.test, self.prelude, timeout_s, self.names, copy_back=copy_back)]
+
+
+_FUTURE = re.compile(r"^from[ \t]+__future__[ \t]+import[ \t]+[\w, \t]+$\n?", re.MULTILINE)
+
+
+def behind(before: str, code: str) -> str:
+    """A program behind other source, except for what must come first."""
+    if not before.strip():
+        return code
+    future = "".join(match[0].rstrip("\n") + "\n" for match in _FUTURE.finditer(code))
+    return f"{future}{before}\n{_FUTURE.sub('', code) if future else code}"
 
 
 def read_problem(row: Mapping[str, Any]) -> Problem:
@@ -135,15 +148,13 @@ def _of_cases(cases: Cases, statement: str, row: Mapping[str, Any]) -> Problem:
         cases.function,
         cases.test_of_calls(statement),
         calls_check=True,
-        reference=f"{LEETCODE_IMPORTS}{reference}" if reference else "",
-        before=LEETCODE_IMPORTS,
-        may_be_method="." not in cases.function,
+        reference=reference,
+        of_leetcode=True,
     )
     for start in (str(row.get("starter_code") or ""), statement):
-        head = _closed(f"{LEETCODE_IMPORTS}{start}")
-        if head and problem.defined_in(start):
-            before = f"{LEETCODE_IMPORTS}{_before(_closed(start), problem.defined_in(start))}"
-            return replace(problem, prompt=f"{LEETCODE_IMPORTS}{start.rstrip()}\n", head=head, before=before)
+        defined, head = problem.defined_in(start), _closed(start)
+        if defined and head:
+            return replace(problem, prompt=f"{start.rstrip()}\n", head=head, before=_before(head, defined))
     return problem
 
 
