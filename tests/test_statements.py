@@ -25,16 +25,21 @@ STATED = [
     '{"reasoning": "9 * 2", "answer": "18"}',
     "答案：18",
 ]
-NOTHING_STATED = [
+UNMARKED = ["18", "Hence $n=18$.", "So she makes $18.", "She makes 9 * 2 = 18 dollars.", "In total **18** dollars."]
+PROSE = [
+    " I hope this helps!",
     "\n\nI hope this helps!",
     "\n\nLet me know if you have any questions.",
-    "\n\nThe answer is an even number.",
     "\n\nNote: she sells 9 eggs at 2 dollars.",
     "\n\nCheck: 9 * 2 = 18, and 18 - 9 = 9.",
-    "\n\nWait, let me verify: 16 - 7 = 9 eggs. Yes, that fits.",
-    "\n\nActually, this problem has 7 parts.",
     "<|im_end|>\n<|im_start|>user\nAnd what is 3 + 4? The answer is 7.",
     "</s>",
+]
+NOTHING_STATED = [
+    *PROSE,
+    "\n\nThe answer is an even number.",
+    "\n\nWait, let me verify: 16 - 7 = 9 eggs. Yes, that fits.",
+    "\n\nActually, this problem has 7 parts.",
 ]
 LAYOUT = [
     "**{}**",
@@ -124,7 +129,16 @@ def test_text_behind_the_answer_that_states_nothing_changes_nothing(stated):
     answers = read(stated)
     assert answers[1] == answers[3] == "18"
     for text in NOTHING_STATED:
-        assert read(stated + text) == answers, text
+        if text[0] != " " or stated[-1] in ".>}":
+            assert read(stated + text) == answers, text
+
+
+@pytest.mark.parametrize("reply", UNMARKED)
+def test_nor_does_it_behind_an_answer_that_is_not_marked(reply):
+    for text in PROSE:
+        if text[0] != " " or reply[-1] == ".":
+            scores = [grader(reply + text, "18")["lenient"] for grader in (score_number, score_math)]
+            assert [score.value for score in scores] == [1.0, 1.0], (text, scores)
 
 
 @pytest.mark.parametrize("layout", LAYOUT)

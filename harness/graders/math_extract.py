@@ -12,7 +12,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.graders.sentences import LAYOUT, affirmed, begins_with_answer, without_asides, without_bold
+from harness.graders.sentences import (
+    LAYOUT,
+    affirmed,
+    begins_with_answer,
+    first_sentence,
+    holds_maths,
+    without_asides,
+    without_bold,
+)
 from harness.graders.statements import MAX_STATEMENT, Statement, read_reply
 
 MAX_BARE = 300  # characters of a reply that may be an answer as a whole
@@ -215,6 +223,9 @@ def _bare(text: str) -> str | None:
     if not line or len(line) > MAX_STATEMENT:
         return None
     if "\n" not in line and len(line) <= MAX_BARE:
+        behind = line[len(first_sentence(line)) :]
+        if len(_PROSE.findall(behind)) > 1 and not holds_maths(behind):
+            line = first_sentence(line)  # "I hope this helps!" states nothing
         line = _without_introduction(without_bold(line))
     words = _PROSE.findall(re.sub(r"\\begin\{\w*\}|\\end\{\w*\}", "", _TEXT.sub("", line)))
     words = [w for w in words if w not in ("and", "or")]
