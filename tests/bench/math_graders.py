@@ -9,7 +9,7 @@ What counts as right, each stated as a table of its own:
 * real, clear: rows labelled equal or different.
 * real, all: besides, "rounded" counts as different and "convention" as equal; "unclear" is left out.
 * mr_gsm8k: whole solutions judged by people, nearly all wrong.
-* hardverify: 250 questions, to each a right answer that graders by rules refuse and a wrong one; some labels are doubtful.
+* hardverify: 250 questions, each with a right answer that rules refuse and a wrong one; some labels are doubtful.
 * eight projects: pairs of the tests of eight other projects, with their conventions.
 Every other rule gets the answer our lenient reader found; math-verify, which reads for itself, is shown both ways.
 """
