@@ -79,18 +79,21 @@ _UNIT = re.compile(r"(?<=\d)(?=(?:[cdkm]?m|ft|in)[²³])")  # of an area or a vo
 _EQUALS = re.compile(r"(?<=\b[a-zA-Z]) (?:equals|is(?: equal to)?) (?=[-\d$\\(])")
 _NO_BLANKS = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff0c-\uff1f]+")
 _SUBJECT = re.compile(
-    r"(?:he|she|they|it|we|you|there|the|this|that|these|so|great|yes|answer|option|result|total)\b[^\d\\$=<>()]{0,60}?\s(?=[(\[]?-?[\d$\\])",
+    r"(?:he|she|they|it|we|you|there|the|this|that|these|so|great|yes|answer|option|result|total|a total)\b"
+    r"[^\d\\$=<>()]{0,60}?\s(?=[(\[]?-?[\d$\\])",
     re.IGNORECASE,
 )
 _LIMIT = re.compile(r"\b(?:least|most|than|over|under|above|below|between|up to|from|not|no|never)\b", re.IGNORECASE)
-_DRESSING = re.compile(r"\\(?:text\w*|math\w*|boxed|left|right|quad|[()\[\] ,;])|[{}$*_`\"“”]")
-_LETTERS = re.compile(r"\W{0,4}[A-J](?:\W{0,4}(?:\band\b\W{0,3}|和)?[A-J])*\W{0,4}")  # and nothing else
+_DRESSING = re.compile(
+    r"\\(?:text\w*|math\w*|boxed|left|right|quad|[()\[\] ,;])|[{}$_`\"“”]|\*\*|(?<![\w}])\*|\*(?![\w{\\])"
+)
+_LETTERS = re.compile(r"\W{0,4}[A-J](?:[^\w'’]{0,4}(?:\band\b\W{0,3}|和)?[A-J])*[^\w'’]{0,4}")  # and nothing else
 _ONE_LETTER = re.compile(
     r"[\s(\[]{0,9}(?:[Oo]ption|[Cc]hoice|[Aa]nswer)?[\s:(]{0,4}([A-J])"
-    r"(?=[\])】.:：,;，。]|\s*$|\s+(?![a-z]{2}|[-=<>≤≥+/^]))|[\W_]{0,9}([a-j])[\W_]{0,9}$"
+    r"(?=[\])】.:：,;，。]|\s*$|\s+(?![a-z]{2}|[-=<>≤≥+/^])|[\u3400-\u9fff])|[\W_]{0,9}([a-j])[\W_]{0,9}$"
 )
 _WRONG = r"(?!\)? (?:(?:is|are) (?:wrong|false|incorrect|not)|isn['’]t|fails?|cannot|can['’]t))"
-_LETTER = re.compile(rf"(?<![\w'])(?<!\bnot )\(?((?![AI] [a-z])[A-J])\)?(?![a-zA-Z'’]|\s{{0,9}}[+^=/]){_WRONG}")
+_LETTER = re.compile(rf"(?<![\w'])(?<!\bnot )\(?((?![AI] [a-z])[A-J])\)?(?![a-zA-Z0-9'’]|\s{{0,9}}[*+^=/]){_WRONG}")
 _OPTION = re.compile(
     r"\b(?:[Oo]ptions?|[Cc]hoices?|[Cc]hoose|[Ss]elect|[Pp]ick)\b(?:[^.\n]{0,40}?\b(?:is|are|be)\b)?"
     rf"[\s:(]{{0,4}}([A-J](?:\)?(?:,| and) \(?[A-J]){{0,9}})(?![\w'’]){_WRONG}"
@@ -117,10 +120,10 @@ def extract(text: str, choice: bool = False) -> Extracted:
 
 
 def all_letters(text: str) -> str | None:
-    """The letters of which a text consists, in order, as "A" or "A, C"; None if they are no choice of letters."""
+    """The letters of which a text consists, sorted, as "A" or "A, C"; None if it has others, or one of them twice."""
     plain = _DRESSING.sub("", text)
     found = re.findall("[A-J]", plain) if _LETTERS.fullmatch(plain) else []
-    return ", ".join(found) if found and sorted(set(found)) == found else None
+    return ", ".join(sorted(found)) if found and len(set(found)) == len(found) else None
 
 
 def chosen_letters(text: str) -> str | None:
@@ -224,7 +227,9 @@ def _bare(text: str) -> str | None:
         return None
     if "\n" not in line and len(line) <= MAX_BARE:
         behind = line[len(first_sentence(line)) :]
-        if len(_PROSE.findall(behind)) > 1 and not holds_maths(behind):
+        if len(_PROSE.findall(behind)) > 1:
+            if holds_maths(behind):
+                return None
             line = first_sentence(line)  # "I hope this helps!" states nothing
         line = _without_introduction(without_bold(line))
     words = _PROSE.findall(re.sub(r"\\begin\{\w*\}|\\end\{\w*\}", "", _TEXT.sub("", line)))
