@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 from harness.graders.math_equal import equal
-from harness.graders.math_extract import Found, all_letters, chosen_letters, extract
+from harness.graders.math_extract import Found, all_letters, extract
 from harness.types import Score
 
 MATH_VERSION = "math-3"  # raised whenever a verdict can change
@@ -25,12 +25,11 @@ def score_math(text: str, target: str) -> dict[str, Score]:
     answer None: no readable answer (scored 0.0). value None: the target itself cannot be read.
     """
     gold = (_stated(target) if _STATED.search(target) else None) or target
-    choice = all_letters(gold)
-    found = extract(text, choice=choice is not None)
+    found = extract(text, choice=all_letters(gold) is not None)
     strict = found.boxed if found.last == found.boxed else _repeated(found.boxed, found.last)
     lenient = found.last if strict.answer is None else strict
-    first = _judge(strict, gold, choice)
-    return {"strict": first, "lenient": first if lenient == strict else _judge(lenient, gold, choice)}
+    first = _judge(strict, gold)
+    return {"strict": first, "lenient": first if lenient == strict else _judge(lenient, gold)}
 
 
 def _stated(solution: str) -> str | None:
@@ -43,18 +42,13 @@ def _repeated(boxed: Found, last: Found) -> Found:
     """The boxed answer if the reply only repeats it in another form behind the box; else none."""
     if boxed.answer is None or last.answer is None or equal(boxed.answer, last.answer).equal:
         return boxed
-    if chosen_letters(boxed.answer) == all_letters(last.answer) is not None:
-        return boxed
     why = f"behind \\boxed{{{boxed.answer[:80]}}} another answer is stated: {last.answer[:80]!r}, {last.where}"
     return Found(None, why)
 
 
-def _judge(found: Found, gold: str, choice: str | None) -> Score:
-    """The verdict on an answer. choice: the letters of the gold, if it has nothing else."""
+def _judge(found: Found, gold: str) -> Score:
     if found.answer is None:
         return Score(0.0, None, found.where)
-    if choice and chosen_letters(found.answer) == choice:
-        return Score(1.0, found.answer, f"{found.where}: chooses {choice}")
     verdict = equal(gold, found.answer)
     says = {True: "equals", False: "is not", None: "cannot be compared with"}[verdict.equal]
     value = None if verdict.equal is None else float(verdict.equal)

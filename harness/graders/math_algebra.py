@@ -1,9 +1,8 @@
 r"""Decides by computer algebra whether two trees are equal: expressions, equations, sets. Runs in the workers.
 
 A tree becomes an object of sympy. Polynomials and quotients are decided exactly; other expressions with letters by
-their values at points, where one that is not real must not be real on the other side either, so that sqrt(1/n) is
-1/sqrt(n) but sqrt(x^2) is not x; numbers to as many digits as it takes. What the parser cannot read is left to
-math-verify.
+their values at points where both are real, so that sqrt(1/n) is 1/sqrt(n) but sqrt(x^2) is not x; numbers to as many
+digits as it takes. What the parser cannot read is left to math-verify.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ from harness.graders.math_tree import (
 )
 
 POINTS = 15  # at which expressions are compared
+MIN_POINTS = 3  # at which both must be real, for a verdict
 DIGITS = 30  # to which they are worked out there
 MAX_FACTORIAL = 10_000
 MAX_BITS = 200_000  # of a power of numbers
@@ -164,6 +164,8 @@ def _applied(node: Apply) -> Any:
         return _series(head, args)
     if head in ("sum", "prod", "int"):
         return _over_letter(node)
+    if head == "lim":
+        return _limit(node)
     if head in (
         "call",
         "sub",
@@ -269,6 +271,14 @@ def _series(head: str, args: tuple[Node, ...]) -> Any:
     return _fail("dots")
 
 
+def _limit(node: Apply) -> Any:
+    body, *where = node.args
+    if len(where) != 1 or not isinstance(where[0], Relation) or where[0].operators != ("to",):
+        return _fail("lim")
+    letter, end = map(to_sympy, where[0].sides)
+    return sympy.limit(to_sympy(body), letter, end) if isinstance(letter, sympy.Symbol) else _fail("lim")
+
+
 def _over_letter(node: Apply) -> Any:
     """A sum, product or integral between limits; any other is a letter of its own."""
     body, *rest = node.args
@@ -346,16 +356,14 @@ def _agree_at_points(first: Any, second: Any, letters: set[Any], decimal: bool) 
     for number in range(POINTS):
         point = {letter: _coordinate(number, i) for i, letter in enumerate(ordered)}
         values = [_value(e, point) for e in (first, second)]
-        if values[0] is None and values[1] is None:
-            continue
         if values[0] is None or values[1] is None:
-            return False
+            continue
         compared += 1
         size = max(abs(values[0]), abs(values[1]))
         allowed = (1e-6 if decimal else 10.0 ** (8 - DIGITS)) * max(size, sympy.Float("1e-30"))
         if abs(values[0] - values[1]) > allowed:
             return False
-    return compared >= 3
+    return compared >= MIN_POINTS
 
 
 def _coordinate(number: int, letter: int) -> Any:

@@ -384,6 +384,8 @@ def _same_value(gold: Node, pred: Node, leaf: Leaf) -> bool:
     residues = [n for n in (gold, pred) if isinstance(n, Apply) and n.head == "mod"]
     if residues:
         return _same_residue(gold, pred, leaf)
+    if isinstance(gold, Apply) and isinstance(pred, Apply) and gold.head == pred.head in ("lor", "land"):
+        return len(gold.args) == len(pred.args) and _match(gold.args, pred.args, leaf)
     ratios = [n for n in (gold, pred) if isinstance(n, Apply) and n.head == "ratio"]
     if ratios:
         return _same_ratio(gold, pred, leaf)

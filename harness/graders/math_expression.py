@@ -314,8 +314,7 @@ class Expression(Cursor):
         text = token.text
         if self.command("overline", "dot") and "." in text:
             self.at += 1
-            group = self.group() if self.sign("{") else [self.next()]
-            period = "".join(t.text for t in group)
+            period = self._period()
             if not period.isdigit():
                 raise NotMaths("period")
             fixed = text.partition(".")[2]
@@ -342,6 +341,17 @@ class Expression(Cursor):
             raise NotMaths("two numbers")
         self._ordinal()
         return value
+
+    def _period(self) -> str:
+        r"""The digits that repeat: those below a line, or from one dot to the next."""
+        digits = "".join(t.text for t in (self.group() if self.sign("{") else [self.next()]))
+        between = self.peek()
+        dots = self.at + 1 if between is not None and between.kind == "number" and not between.gap else self.at
+        if dots < len(self.tokens) and self.tokens[dots].command("dot"):
+            digits += between.text if between is not None and dots > self.at else ""
+            self.at = dots + 1
+            digits += "".join(t.text for t in (self.group() if self.sign("{") else [self.next()]))
+        return digits
 
     def _ordinal(self) -> bool:
         """Whether the ending of an ordinal stands here, which is skipped: 20th."""

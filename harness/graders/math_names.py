@@ -102,7 +102,7 @@ def unnamed(gold: Node, pred: Node) -> tuple[Node, Node]:
 def _behind_name(named: tuple[Node, Node], other: Node) -> Node:
     """The value, if the name can have a value of that kind: x + y is a number, never a set or a list."""
     name, value = named
-    if isinstance(name, Apply) and name.head in ("add", "mul") and (symbols_of(value) or symbols_of(other)):
+    if isinstance(name, Apply) and name.head == "add" and (symbols_of(value) or symbols_of(other)):
         return Relation(("=",), (name, value))
     return value
 

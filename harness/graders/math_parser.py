@@ -6,6 +6,7 @@ What cannot be read as maths is `Text` if it has words, else `Unread`. The readi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -26,11 +27,12 @@ from harness.graders.math_tree import (
     Text,
     Time,
     Unread,
+    exact,
     nodes_of,
 )
 from harness.graders.math_units import CURRENCIES, DEGREE, MINUTE, PERCENT, Unit, read_unit
 from harness.graders.math_vocabulary import ANONYMOUS, NAMING, RELATION_COMMANDS, ROWS, SAME_WORDS
-from harness.graders.math_words import number_of_words
+from harness.graders.math_words import denominator, number_of_words
 
 _RELATIONS = frozenset(["=", "<", ">", "<=", ">=", "!="])
 _EDGE = (".", ",", ";", ":", "*", "/", "?", "#", "&", "\\", "\\\\", "=")
@@ -41,12 +43,15 @@ _ARTICLES = frozenset(["the", "a", "an", "is", "are"])
 
 
 def readings(text: str) -> Iterator[Node]:
-    """The trees of an answer: with "1,234" as a number, then, if that differs, as two."""
+    """The trees of an answer: with "1,234" as a number, then, if that differs, as two; "1000,99" as a decimal too."""
     first = tokens_of(text)
     yield read_tokens(first)
     second = tokens_of(text, thousands=False)
     if second != first:
         yield read_tokens(second)
+    amount = re.fullmatch(r"[^\d.,]{0,9}\d{3,9},\d\d[^\d.,]{0,9}", text)
+    if amount:  # 1000,99 as 1000.99
+        yield read_tokens(tokens_of(text.replace(",", ".")))
 
 
 def read_tokens(tokens: Sequence[Token], depth: int = 0) -> Node:
@@ -98,7 +103,10 @@ def _without_remark(tokens: list[Token]) -> list[Token]:
     """The tokens without a remark of words in brackets at the end: "460 (exact)"."""
     start = next((i for i, t in enumerate(tokens) if t.sign("(") and _closing(tokens, i) == len(tokens) - 1), 0)
     remark = tokens[start + 1 : -1]
-    return tokens[:start] if start and remark and all(map(_wordlike, remark)) and _has_value(tokens[:start]) else tokens
+    said_again = len(remark) == 1 and start > 0 and remark[0] == tokens[start - 1]  # "5 (five)"
+    if start and remark and (said_again or all(map(_wordlike, remark))) and _has_value(tokens[:start]):
+        return tokens[:start]
+    return tokens
 
 
 def _unopened(tokens: Sequence[Token]) -> bool:
@@ -137,6 +145,12 @@ def _numbers_of_words(tokens: Sequence[Token]) -> list[Token]:
         else:
             found.append(Token("number", str(value), tokens[position].gap))
             position = end
+            below = (
+                denominator(tokens[end].text) if end < len(tokens) and tokens[end].kind in ("word", "name") else None
+            )
+            if below:  # "two thirds"
+                found += [Token("sign", "/"), Token("number", str(below))]
+                position += 1
     return found
 
 
@@ -342,11 +356,28 @@ def _list(tokens: Sequence[Token], separator: object, depth: int) -> Node:
     if names & {"lor", "land"} and not all(isinstance(i, Relation) for i in items):
         return Apply("lor" if joint == "or" else "land", tuple(items))
     items = [i.node if isinstance(i, Qualified) and i.free else i for i in items]
+    whole = _compound(items) if joint == "and" else None
+    if whole is not None:
+        return whole
     first = items[0]
     if isinstance(first, Quantity) and joints and all(isinstance(i, Text) for i in items[1:]):  # "5 apples and pears"
         more = {w for i in items[1:] if isinstance(i, Text) for w in i.words}
         return replace(first, unit=replace(first.unit, labels=first.unit.labels | more))
     return first if len(items) == 1 else Items(joint, tuple(items))
+
+
+def _compound(items: Sequence[Node]) -> Quantity | None:
+    """The sum of "12 dollars and 50 cents", of which the second is less than one of the first; None for others."""
+    if len(items) != 2:
+        return None
+    first, second = items
+    if not isinstance(first, Quantity) or not isinstance(second, Quantity) or first.unit.powers != second.unit.powers:
+        return None
+    part = exact(second.value)
+    ratio = second.unit.factor / first.unit.factor
+    if not first.unit.powers or part is None or not 0 < part * ratio < 1 or ratio >= 1:
+        return None
+    return Quantity(Apply("add", (first.value, Number(part * ratio))), first.unit)
 
 
 def _item(piece: Sequence[Token], depth: int) -> Node:
@@ -383,7 +414,8 @@ def _relation(tokens: Sequence[Token], depth: int) -> Node | None:
         if len(operators) == 1 and rest and operators[0] in ("=", "approx"):
             return read_tokens(rest[0], depth + 1)
         raise NotMaths("side")
-    sides = [_side(piece, depth) for piece in pieces]
+    inner = [_inner_side(piece, depth) for piece in pieces[1:-1]]
+    sides = [_side(pieces[0], depth), *inner, _side(pieces[-1], depth)]
     return Relation(tuple("=" if o == "equiv" and not _is_residue(sides[-1]) else o for o in operators), tuple(sides))
 
 
@@ -399,6 +431,14 @@ def _side(piece: Sequence[Token], depth: int) -> Node:
         if _has_words(piece):
             return _words(piece)
         raise
+
+
+def _inner_side(piece: Sequence[Token], depth: int) -> Node:
+    """A side in the middle of a chain, which need not be understood."""
+    try:
+        return _side(piece, depth)
+    except NotMaths:
+        return Unread(tuple(piece))
 
 
 def _residue(tokens: Sequence[Token], depth: int) -> Node | None:
@@ -485,9 +525,10 @@ def _words(tokens: Sequence[Token]) -> Node:
         words += SAME_WORDS.get(word, tuple(word.replace("-", " ").split()) if token.kind == "word" else (word,))
     kept = [w for w in words if w not in _ARTICLES] or words
     ordinal = [w for i, w in enumerate(kept) if not (i and w in ("st", "nd", "rd", "th") and kept[i - 1].isdigit())]
-    if set(ordinal) <= {"all", "real", "reals", "number", "numbers", "every", "any"} and {"real", "reals"} & set(
-        ordinal
-    ):
+    if set(ordinal) <= {"all", "real", "reals", "number", "numbers", "every", "any", "set", "of"} and {
+        "real",
+        "reals",
+    } & set(ordinal):
         return Symbol("reals")
     if ordinal[0] in ("infinitely", "infinite") and set(ordinal[1:]) <= {"many", "solutions", "number", "of"}:
         return Symbol("infinity")

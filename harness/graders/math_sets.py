@@ -21,7 +21,8 @@ SETS = frozenset(["reals", "integers", "naturals", "rationals", "complexes", "em
 def is_set(node: Node) -> bool:
     """Whether a node is a set beyond doubt: an inequality, a union, a half-open interval, the reals."""
     if isinstance(node, Relation):
-        return bool(node.operators) and set(node.operators) <= INEQUALITIES | {"in"} and only_letter(node) is not None
+        single = only_letter(node) is not None or _interval(node) is not None
+        return bool(node.operators) and set(node.operators) <= INEQUALITIES | {"in"} and single
     if isinstance(node, Items):
         return node.joint in ("or", "and", ",") and all(
             isinstance(i, Relation) and is_set(i) and "in" not in i.operators for i in node.items
@@ -79,7 +80,10 @@ def _interval(node: Relation) -> Bracket | None:
         sides, operators = [Apply("neg", (infinity,)), *sides], ["<", *operators]
     elif len(sides) == 2 and isinstance(sides[1], Symbol) and not symbols_of(sides[0]):
         sides, operators = [*sides, infinity], [*operators, "<"]
-    if len(sides) != 3 or not isinstance(sides[1], Symbol) or symbols_of(sides[0]) | symbols_of(sides[2]):
+    alone = len(sides) == 3 and (
+        isinstance(sides[1], Symbol) or (isinstance(sides[1], Apply) and sides[1].head == "call")
+    )
+    if not alone or symbols_of(sides[0]) | symbols_of(sides[2]):
         return None
     kind = ("(" if operators[0] == "<" else "[") + (")" if operators[1] == "<" else "]")
     return Bracket(kind, (sides[0], sides[2]))

@@ -64,7 +64,7 @@ _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\u200b-\u200f\ufeff
 _SEPARATED = r"(?:\{,\}|,\\!\s?|\\,|\\;|\\ )"  # a thousands separator that cannot separate items
 _LEX = re.compile(
     rf"""(?P<space>\s+|~|\\[,;:!> \n\t])
-    | (?P<based>(?<![A-Za-z\d])(?=[A-Fa-f]*\d)[\dA-Fa-f]+(?=\s?_\s?\{{?\s?(?:\d|\\text|\\mathrm)))
+    | (?P<based>(?<![A-Za-z\d^])(?=[A-Fa-f]*\d)[\dA-Fa-f]+(?=\s?_\s?\{{?\s?(?:[2-9]|[1-3]\d|\\text|\\mathrm)))
     | (?P<number>\d{{1,3}}(?:{_SEPARATED}\d{{3}})+(?![\d])(?:\.\d+)?
         | (?:\d+\.(?=\s?\\(?:overline|bar|dot|ldots|dots|cdots)(?![a-z]))|\d+(?:\.\d+)?|\.\d+)
           (?:[eE][-+]?\d{{1,4}}(?![\w.]))?)
@@ -79,7 +79,7 @@ _LEX = re.compile(
     | (?P<dots>\.\.\.+)
     | (?P<relation><=|>=|=<|=>|!=|==|:=|<>)
     | (?P<power>\*\*)
-    | (?P<name>[a-zA-Z]+)
+    | (?P<name>(?:and|or)(?=[A-Z])|[a-zA-Z]+)
     | (?P<script>[^\W\d_a-zA-Z]+)
     | (?P<sign>.)""",
     re.VERBOSE | re.DOTALL,

@@ -172,7 +172,7 @@ def read_unit(tokens: Sequence[Token]) -> tuple[Unit, int] | None:
             if word in ("squared", "cubed"):
                 return None
         elif token.kind in ("word", "name", "command") or token.sign("°", "%", *CURRENCIES):
-            if word in ("or", "and"):
+            if word in ("or", "and", "than"):
                 return None
             if word == "°" and position < len(tokens) and tokens[position].text in ("C", "F"):
                 word, position = word + tokens[position].text, position + 1

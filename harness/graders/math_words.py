@@ -31,6 +31,10 @@ _TENS = dict(
 )
 _VALUES = {word: value for value, word in enumerate(_ONES)} | _TENS
 _LARGE = {"thousand": 1000, "million": 10**6, "billion": 10**9}
+_DENOMINATORS = {
+    "half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9,
+    "tenth": 10,
+}  # fmt: skip
 
 
 def number_of_words(words: Sequence[str]) -> int | None:
@@ -52,3 +56,9 @@ def number_of_words(words: Sequence[str]) -> int | None:
             return None
         before = part
     return total + current if parts and before != "and" else None
+
+
+def denominator(word: str) -> int | None:
+    """The number below the line that the word names behind a number: "two thirds"; None if it names none."""
+    word = word.casefold()
+    return 2 if word == "halves" else _DENOMINATORS.get(word.removesuffix("s"))
