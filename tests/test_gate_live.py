@@ -1,6 +1,7 @@
 """The gate evaluates a checkpoint: real weights, real replies, and no generation after the verdict."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,12 @@ def test_a_bad_checkpoint_is_blocked_before_all_of_it_is_generated(home):
     assert facts["n_used"] < ITEMS
     assert replies(home) == facts["n_used"], "nothing is generated after the verdict"
     assert any("not a score to report" in warning for warning in facts["warnings"])
+    shutil.rmtree(home / "replies")
     again, repeated = checked(home, PICO / "base")
     assert again.returncode == 3
+    assert not (home / "replies").exists(), "a verdict that stands is repeated: nothing is generated"
+    assert "BLOCK in an earlier attempt, which stands: nothing is generated" in again.stdout + again.stderr
+    assert repeated["checks"] == facts["checks"]
     assert repeated["attempts"] == 1, "the same replies are the same attempt"
 
 

@@ -15,7 +15,7 @@ from harness.cli.options import ENGINE_ARG, READING, engine_name, with_options
 from harness.errors import BadConfig, DataError, HarnessError
 
 if TYPE_CHECKING:
-    from harness.gate.check import Comparison
+    from harness.gate.check import Attempts, Comparison
     from harness.gate.decide import Decision, Design, Policy, Settings
     from harness.gate.lock import Lock, PerItem
     from harness.gate.plan import SampleSizePlan
@@ -292,7 +292,7 @@ def gate_check(
 
     Exit codes: 0 pass (or inconclusive under block-on-regression), 3 regression, 4 inconclusive under
     require-noninferior, 5 not comparable (lock missing or edited, other items or settings). Checking the same candidate
-    again adds an attempt; attempts are pooled.
+    again adds an attempt; attempts are pooled, and a verdict of the group-sequential design stands.
     """
     from harness.atomic import write_text
     from harness.gate import report
@@ -351,27 +351,27 @@ class _Candidate:
 
 def _gate_facts(lock: Path, allowed: frozenset[str], asked: _Candidate) -> dict[str, Any]:
     """The facts of the report: this attempt and the earlier ones of its candidate."""
-    from harness.gate.check import Attempts, Comparison
+    from harness.gate.check import Attempts, Comparison, joined
     from harness.records.run_folder import ensure_writable
 
     if asked.run is not None and not asked.run.exists():
         raise DataError(f"run {asked.run} does not exist")
     comparison = Comparison(lock, allowed)
+    attempts = Attempts(asked.attempts, comparison)
     if asked.evaluated is not None:
-        candidate, decision = _gate_evaluated(comparison, asked.evaluated, asked.name)
+        candidate, decision = _gate_evaluated(comparison, attempts, asked.evaluated, asked.name)
     else:
         assert asked.run is not None
         candidate = _per_item(asked.run, asked.row)
-        decision = comparison.decided([candidate])  # an attempt counts only if it can be compared
+        earlier = attempts.of(candidate.weights, asked.name)
+        decision = comparison.decided(joined(earlier, candidate))  # an attempt counts only if it can be compared
     ensure_writable(asked.attempts)
-    attempts = Attempts(asked.attempts, comparison)
-    all_of_it = attempts.add(candidate, asked.name)
-    if len(all_of_it) > 1:
-        decision = comparison.decided(all_of_it)
-    return comparison.report(candidate, all_of_it, decision, attempts.candidates())
+    return comparison.report(candidate, attempts.add(candidate, asked.name), decision, attempts.candidates())
 
 
-def _gate_evaluated(comparison: Comparison, asked: _Evaluated, candidate: str | None) -> tuple[PerItem, Decision]:
+def _gate_evaluated(
+    comparison: Comparison, attempts: Attempts, asked: _Evaluated, candidate: str | None
+) -> tuple[PerItem, Decision]:
     from harness.cli.progress import ShellProgress
     from harness.gate import live
 
@@ -389,9 +389,10 @@ def _gate_evaluated(comparison: Comparison, asked: _Evaluated, candidate: str | 
         engine=engine_name(asked.engine),
         engine_options=asked.engine_options,
         allow_weak_sandbox=asked.allow_weak_sandbox,
+        candidate=candidate,
     )
     progress = ShellProgress(float(len(comparison.settings.fractions) * len(comparison.lock.items)))
     try:
-        return live.evaluated(request, comparison, progress)
+        return live.evaluated(request, comparison, attempts, progress)
     finally:
         progress.close()

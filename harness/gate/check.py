@@ -1,10 +1,10 @@
-"""A candidate compared with a lock: its attempts pooled, the decision, and the facts of the report."""
+"""A candidate compared with a lock: its attempts, the decision on them, and the facts of the report."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from harness.atomic import write_text
 from harness.errors import DataError, UnknownName, UsageError
 from harness.gate import lock as locks
 from harness.gate import report
-from harness.gate.decide import Check, Decision, Scores, Settings, decide
+from harness.gate.decide import Check, Decision, Scores, Settings, complete_looks, decide_attempts, pooled
 from harness.gate.lock import Lock, PerItem
 from harness.statistics.sequential import seen
 from harness.types import sha256_of
@@ -43,20 +43,23 @@ class Attempts:
         named: the candidate's name, if the records have no weights digest. Raises `UsageError` if neither is known, and
         `DataError` for a file that is not an attempt.
         """
-        weights = "" if attempt.checkpoint.startswith(("recorded:", "served:")) else attempt.checkpoint
-        if not weights and not named:
+        if not attempt.weights and not named:
             raise UsageError(
                 f"the records of {attempt.name!r} have no weights digest, so a second attempt could not be told from "
                 "another candidate; name the candidate, for instance by a commit: --candidate ID"
             )
-        mine = (_short(weights), _short(named or ""))
-        known = [path for path in self._paths() if _is_of(path, mine)]
-        if not any(path.stem.endswith(attempt.replies[:12]) for path in known):
-            number = f"{len(self._paths()) + 1:04d}"
-            path = self._folder / f"{self._suite}-{number}-{'-'.join(mine)}-{attempt.replies[:12]}.jsonl"
+        earlier = self.of(attempt.weights, named)
+        found = joined(earlier, attempt)
+        if len(found) > len(earlier):
+            number, mine = f"{len(self._paths()) + 1:04d}", "-".join(_identity(attempt.weights, named))
+            path = self._folder / f"{self._suite}-{number}-{mine}-{attempt.replies[:12]}.jsonl"
             write_text(path, attempt.text())
-            known.append(path)
-        return [_read(path) for path in known]
+        return found
+
+    def of(self, weights: str, named: str | None) -> list[PerItem]:
+        """The attempts of a candidate so far, oldest first. weights: their digest, or empty if it is not known."""
+        mine = _identity(weights, named)
+        return [_read(path) for path in self._paths() if _is_of(path, mine)]
 
     def candidates(self) -> int:
         """Number of different candidates checked on these items so far."""
@@ -64,6 +67,31 @@ class Attempts:
 
     def _paths(self) -> list[Path]:
         return sorted(self._folder.glob(f"{self._suite}-*.jsonl"))
+
+
+def joined(earlier: Sequence[PerItem], attempt: PerItem) -> list[PerItem]:
+    """The earlier attempts, and this one unless it has the replies of one of them."""
+    again = any(attempt.replies == other.replies for other in earlier)
+    return list(earlier) if again else [*earlier, attempt]
+
+
+def told_apart(attempts: Sequence[PerItem]) -> list[PerItem]:
+    """The attempts that tell something new, oldest first.
+
+    Greedy replies of the same weights are the same up to rounding: of each item the first counts.
+    """
+    found: list[PerItem] = []
+    for attempt in attempts:
+        same = [attempt.greedy and other.greedy and attempt.weights == other.weights != "" for other in found]
+        if any(same):
+            found[same.index(True)] = found[same.index(True)].continued(attempt)
+        else:
+            found.append(attempt)
+    return found
+
+
+def _identity(weights: str, named: str | None) -> tuple[str, str]:
+    return _short(weights), _short(named or "")
 
 
 def _short(key: str) -> str:
@@ -94,7 +122,7 @@ class Comparison:
             if name not in locks.MUST_AGREE:
                 raise UnknownName("field", name, locks.MUST_AGREE)
         self.path, self.allowed = path, allowed
-        self._scored: tuple[tuple[PerItem, ...], tuple[dict[str, Scores], Scores]] | None = None
+        self._scored: tuple[tuple[PerItem, ...], tuple[dict[str, Scores], list[Scores]]] | None = None
         self.lock = locks.read_lock(path)
         self.baselines = {
             name: locks.read_per_item(path, name, baseline) for name, baseline in self.lock.baselines.items()
@@ -108,28 +136,31 @@ class Comparison:
         return self.lock.settings
 
     def decided(self, attempts: Sequence[PerItem], in_part: bool = False) -> Decision:
-        """The decision on a candidate's pooled attempts, tested at alpha divided by their number.
+        """The decision on all attempts of a candidate, oldest first.
 
-        In the group-sequential design the first attempt that passed or was blocked stands, as no more items would have
-        been drawn. in_part: later items may be missing. Raises `NotComparable` if attempts cannot be compared or items
-        are missing.
+        in_part: later items may be missing. Raises `NotComparable` if attempts cannot be compared or items are missing.
         """
-        if self.settings.design == "group-sequential":
-            for attempt in attempts:
-                if (found := self._decision([attempt], True)).verdict != "INCONCLUSIVE":
-                    return found
-        return self._decision(attempts, in_part)
-
-    def _decision(self, attempts: Sequence[PerItem], in_part: bool) -> Decision:
-        settings = replace(self.settings, alpha=self.settings.alpha / len(attempts))
-        baselines, candidate = self.scores(attempts)
-        found = decide(settings, baselines, candidate)
+        baselines, told = self.scores(attempts)
+        candidate, first = pooled(told), self.settings.fractions[0]
+        needed = {task: values[: seen(len(values), first)] for task, values in candidate.items()}
+        locks.refuse_missing(needed, self.lock, attempts[-1].name)
+        found = decide_attempts(self.settings, baselines, told)
         if not found.over and not in_part:
             locks.refuse_missing(candidate, self.lock, attempts[-1].name)
         return found
 
-    def scores(self, attempts: Sequence[PerItem]) -> tuple[dict[str, Scores], Scores]:
-        """(baselines, candidate) scores per item; the candidate's are means over its attempts.
+    def settled(self, attempts: Sequence[PerItem], weights: str) -> Decision | None:
+        """The decision on these attempts if one more with these weights cannot change it, else None."""
+        baselines, told = self.scores(attempts)
+        if not complete_looks(self.settings, pooled(told)):
+            return None  # made under other settings, with fewer items than the first look needs now
+        found = decide_attempts(self.settings, baselines, told)
+        stands = found.verdict != "INCONCLUSIVE" and self.settings.design == "group-sequential"
+        repeated = any(attempt.greedy and attempt.weights == weights for attempt in attempts)
+        return found if stands or (repeated and found.over) else None
+
+    def scores(self, attempts: Sequence[PerItem]) -> tuple[dict[str, Scores], list[Scores]]:
+        """(baselines, candidate) scores per item; the candidate's for each attempt that tells something new.
 
         Kept for the attempts asked for last: a decision and the report on it need the same.
         """
@@ -138,23 +169,25 @@ class Comparison:
             self._scored = key, self._scores(key)
         return self._scored[1]
 
-    def _scores(self, attempts: Sequence[PerItem]) -> tuple[dict[str, Scores], Scores]:
-        baselines: dict[str, Scores] = {}
+    def _scores(self, attempts: Sequence[PerItem]) -> tuple[dict[str, Scores], list[Scores]]:
         for attempt in attempts:
             locks.refuse_failed(attempt, self.settings, self.lock.items)
+        told, candidates = told_apart(attempts), list[Scores]()
+        baselines: dict[str, Scores] = {}
         for name, baseline in self.baselines.items():
-            pairs = [locks.scores_of(baseline, attempt, self.lock, self.settings, self.allowed) for attempt in attempts]
+            # the last attempt as it is, too: it must be comparable even if it tells nothing new
+            of = [*told, attempts[-1]]
+            pairs = [locks.scores_of(baseline, attempt, self.lock, self.settings, self.allowed) for attempt in of]
             baselines[name] = pairs[0][0]
-            candidate = {task: _mean([theirs[task] for _, theirs in pairs]) for task in self.lock.items}
-        needed = {task: values[: seen(len(values), self.settings.fractions[0])] for task, values in candidate.items()}
-        locks.refuse_missing(needed, self.lock, attempts[-1].name)
-        return baselines, candidate
+            candidates = [theirs for _, theirs in pairs[:-1]]  # the same for every baseline
+        return baselines, candidates
 
     def report(
         self, checked: PerItem, attempts: Sequence[PerItem], decision: Decision, candidates: int
     ) -> dict[str, Any]:
         """The facts of the report, as JSON data. checked: the attempt made now; decision: the one on all attempts."""
-        baselines, candidate = self.scores(attempts)
+        baselines, told = self.scores(attempts)
+        candidate = pooled(told[: decision.attempts])
         code = EXIT_CODES[decision.verdict]
         if decision.verdict == "INCONCLUSIVE" and self.settings.policy == "block-on-regression":
             code = 0
@@ -173,26 +206,24 @@ class Comparison:
             "look": decision.look,
             "over": decision.over,
             "attempts": len(attempts),
+            "attempts_used": decision.attempts,
+            "level": decision.alpha,
             "candidates_checked": candidates,
             "allowed": sorted(self.allowed),
             "checks": [_check(check) for check in decision.checks],
             "flipped": {name: _flipped(self.lock, baselines[name], candidate) for name in self.baselines},
-            "warnings": self._warnings(checked, len(attempts), decision, candidates),
+            "warnings": [
+                *_of_attempts(len(attempts), len(told), decision),
+                *self._warnings(checked, decision, candidates),
+            ],
         }
 
-    def _warnings(self, checked: PerItem, attempts: int, decision: Decision, candidates: int) -> list[str]:
+    def _warnings(self, checked: PerItem, decision: Decision, candidates: int) -> list[str]:
         found = []
         if candidates >= MANY_CANDIDATES:
             found.append(
                 f"{candidates} candidates were checked on these items: a PASS may be overfitting; use fresh items"
             )
-        if attempts > 1:
-            how = (
-                "the first that passed or was blocked counts, otherwise all are pooled"
-                if self.settings.design == "group-sequential"
-                else "they are pooled"
-            )
-            found.append(f"{attempts} attempts of this candidate: {how}, tested at alpha / {attempts}")
         if self.allowed:
             found.append(f"allowed to differ: {', '.join(sorted(self.allowed))}")
         if more := sorted({item.task for item in checked.items} - set(self.lock.items)):
@@ -210,12 +241,17 @@ class Comparison:
         return found
 
 
-def _mean(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean over the attempts that have a score; NaN if none has."""
-    table = np.array(columns)
-    there = ~np.isnan(table)
-    n = there.sum(axis=0)
-    return np.where(n > 0, np.where(there, table, 0.0).sum(axis=0) / np.maximum(n, 1), np.nan)
+def _of_attempts(attempts: int, told: int, decision: Decision) -> list[str]:
+    """Which of several attempts the decision is made on, as a warning. told: attempts that tell something new."""
+    if attempts == 1:
+        return []
+    if told == 1:
+        how = "their replies are greedy and of the same weights, so the first counts"
+    elif decision.verdict != "INCONCLUSIVE" and decision.attempts < told:
+        how = f"the verdict of {'the first' if decision.attempts == 1 else f'the first {decision.attempts}'} stands"
+    else:
+        how = f"they are pooled and tested at {100 * decision.alpha:.2g} %"
+    return [f"{attempts} attempts of this candidate: {how}"]
 
 
 def _check(check: Check) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -47,7 +48,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison with one baseline, on one task or all. look: the interim analysis that decided it, from 1."""
+    """One comparison with one baseline, on one task or all. look: the interim analysis that decided it, from 1.
+
+    level: at that look, a p-value for a drop below it is BLOCK whatever the other checks show (Holm's first step).
+    """
 
     baseline: str
     task: str
@@ -55,6 +59,7 @@ class Check:
     verdict: GateVerdict
     test: intervals.Sided
     look: int
+    level: float
 
     @property
     def note(self) -> str:
@@ -66,7 +71,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Decision:
-    """The verdict of the gate. n_used: items compared, of n. over: no later look can change it."""
+    """The verdict of the gate. n_used: items compared, of n. over: no later look can change it.
+
+    alpha: the level it was tested at. attempts: the number of attempts it was made on, the earliest ones.
+    """
 
     verdict: GateVerdict
     checks: tuple[Check, ...]
@@ -74,6 +82,47 @@ class Decision:
     n: int
     look: int
     over: bool
+    alpha: float
+    attempts: int = 1
+
+
+def attempt_level(alpha: float, attempt: int) -> float:
+    """The part of alpha for a candidate's attempt of this number, from 1.
+
+    All of it for the first, as most candidates have no other. All later ones together have a tenth of alpha more:
+    alpha / (10 k (k - 1)) for attempt k, which sums to alpha / 10. So however many attempts there are, and whatever
+    they have in common, the chance of a wrong verdict is at most 1.1 alpha.
+    """
+    return alpha if attempt == 1 else alpha / (10 * attempt * (attempt - 1))
+
+
+def decide_attempts(settings: Settings, baselines: Mapping[str, Scores], attempts: Sequence[Scores]) -> Decision:
+    """The decision on all attempts of one candidate, oldest first: pooled, as if they were samples of one evaluation.
+
+    An attempt is never tested without the earlier ones. In the group-sequential design the first attempts that pass or
+    are blocked stand, as no more items would have been drawn; each prefix is tested at its own `attempt_level`.
+    """
+    numbers = range(1, len(attempts) + 1) if settings.design == "group-sequential" else [len(attempts)]
+    for number in numbers:
+        scores = pooled(attempts[:number])
+        if number < len(attempts) and not complete_looks(settings, scores):
+            continue  # made under other settings, with fewer items than the first look needs now
+        level = attempt_level(settings.alpha, number)
+        found = replace(decide(replace(settings, alpha=level), baselines, scores), attempts=number)
+        if found.verdict != "INCONCLUSIVE":
+            break
+    return found
+
+
+def pooled(attempts: Sequence[Scores]) -> dict[str, np.ndarray]:
+    """For each item the mean over the attempts that have a score; NaN: the last attempt has none yet."""
+    found = {}
+    for task, last in attempts[-1].items():
+        table = np.array([scores[task] for scores in attempts])
+        there = ~np.isnan(table)
+        sums, n = np.where(there, table, 0.0).sum(axis=0), there.sum(axis=0)
+        found[task] = np.where(np.isnan(last), np.nan, sums / np.maximum(n, 1))
+    return found
 
 
 def decide(settings: Settings, baselines: Mapping[str, Scores], candidate: Scores) -> Decision:
@@ -83,25 +132,32 @@ def decide(settings: Settings, baselines: Mapping[str, Scores], candidate: Score
     the margin out; the first look that decides a check is final. Items are in the lock's order, in which
     every look takes the same share of each task.
     """
-    sizes = {task: len(scores) for task, scores in candidate.items()}
-    there = {task: _first(scores) for task, scores in candidate.items()}
-    plan = [{task: sequential.seen(n, share) for task, n in sizes.items()} for share in settings.fractions]
+    looks = complete_looks(settings, candidate)
+    if not looks:
+        raise ValueError("no look is complete: scores are missing before the first")
     checks: dict[tuple[str, str], Check] = {}
-    for look, upto in enumerate(plan, 1):
-        if any(there[task] < n for task, n in upto.items()):
-            break
+    for look, upto in enumerate(looks, 1):
         used, last = upto, look
         tests = _tests(settings, baselines, candidate, upto)
         open_ones = {key: of for key, of in tests.items() if key not in checks or checks[key].verdict == "INCONCLUSIVE"}
         checks |= _tested(settings, open_ones, look, len(tests))
         if all(check.verdict == "PASS" for check in checks.values()) or "BLOCK" in _verdicts(checks):
             break
-    if not checks:
-        raise ValueError("no look is complete: scores are missing before the first")
     verdicts = _verdicts(checks)
     verdict: GateVerdict = "BLOCK" if "BLOCK" in verdicts else "PASS" if verdicts == {"PASS"} else "INCONCLUSIVE"
-    over = verdict != "INCONCLUSIVE" or last == len(plan)
-    return Decision(verdict, tuple(checks.values()), sum(used.values()), sum(sizes.values()), last, over)
+    over = verdict != "INCONCLUSIVE" or last == len(settings.fractions)
+    n = sum(map(len, candidate.values()))
+    return Decision(verdict, tuple(checks.values()), sum(used.values()), n, last, over, settings.alpha)
+
+
+def complete_looks(settings: Settings, candidate: Scores) -> list[dict[str, int]]:
+    """For each look that the candidate's scores reach: the number of items of each task."""
+    plan = [
+        {task: sequential.seen(len(scores), share) for task, scores in candidate.items()}
+        for share in settings.fractions
+    ]
+    there = {task: _first(scores) for task, scores in candidate.items()}
+    return list(itertools.takewhile(lambda upto: all(there[task] >= n for task, n in upto.items()), plan))
 
 
 def _verdicts(checks: Mapping[tuple[str, str], Check]) -> set[GateVerdict]:
@@ -148,8 +204,9 @@ def _tested(
     """The undecided checks, tested at a look: PASS at each one's level, BLOCK by Holm's steps over all `number`."""
     fractions = settings.fractions
     passing = sequential.levels(settings.alpha, fractions)[look - 1]
+    blocking = sequential.levels(settings.alpha / number, fractions)[look - 1]
     found = {
-        key: Check(*key, margin, "PASS" if test.p_below < passing else "INCONCLUSIVE", test, look)
+        key: Check(*key, margin, "PASS" if test.p_below < passing else "INCONCLUSIVE", test, look, blocking)
         for key, (margin, test) in tests.items()
     }
     for rank, key in enumerate(sorted(tests, key=lambda key: tests[key][1].p_worse)):

@@ -16,7 +16,7 @@ from harness.evaluation.eval_models import sandbox_for, served_model, shown_by
 from harness.evaluation.evaluate import Evaluation, evaluate, summarised
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob, job
-from harness.gate.check import Comparison
+from harness.gate.check import Attempts, Comparison, joined
 from harness.gate.decide import Decision
 from harness.gate.lock import PerItem, shortened
 from harness.protocols import Progress
@@ -27,7 +27,10 @@ from harness.types import Sampling
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """The model to evaluate, the engine, and the folder of its replies (used by this candidate only)."""
+    """The model to evaluate, the engine, and the folder of its replies (used by this candidate only).
+
+    candidate: identifies its attempts; None: its weights do.
+    """
 
     model: str
     name: str
@@ -35,12 +38,16 @@ class CheckRequest:
     engine: str = "auto"
     engine_options: tuple[tuple[str, str], ...] = ()
     allow_weak_sandbox: bool = False
+    candidate: str | None = None
 
 
-def evaluated(asked: CheckRequest, comparison: Comparison, progress: Progress) -> tuple[PerItem, Decision]:
+def evaluated(
+    asked: CheckRequest, comparison: Comparison, attempts: Attempts, progress: Progress
+) -> tuple[PerItem, Decision]:
     """The scores of a model on as many of the lock's items as the verdict needs, and that verdict; replies are kept.
 
-    Raises `NotComparable` if the items here differ from those of the baseline.
+    The verdict is that of its earlier attempts and this one. If this one could not change it, nothing is generated, and
+    the last attempt comes back. Raises `NotComparable` if the items here differ from those of the baseline.
     """
     from harness.engines.opening import check_engine, open_engine
 
@@ -49,6 +56,11 @@ def evaluated(asked: CheckRequest, comparison: Comparison, progress: Progress) -
     jobs = [_job(task, ids, baseline, lock.samples) for task, ids in lock.items.items()]
     served = served_model(asked.model, asked.engine, dict(asked.engine_options))
     checkpoint = served or open_model(asked.model, progress.say)
+    weights = "" if served else checkpoint.digest
+    earlier = attempts.of(weights, asked.candidate)
+    if earlier and (settled := comparison.settled(earlier, weights)):
+        progress.say(f"{settled.verdict} in an earlier attempt, which stands: nothing is generated")
+        return replace(earlier[-1], name=asked.name), settled
     ensure_writable(asked.folder)
     with exclusive_use(asked.folder), full_disk_is_named(asked.folder), contextlib.ExitStack() as closing:
         runner = sandbox_for([part.task for part in jobs], asked.allow_weak_sandbox, closing)
@@ -67,7 +79,7 @@ def evaluated(asked: CheckRequest, comparison: Comparison, progress: Progress) -
                         found.append(evaluate(batch, engine, checkpoint, graders, asked.folder / "evals", shown))
             columns, content = summarised(found)
             candidate = PerItem.of(asked.name, Run(checkpoint.digest, columns, records=RecordFiles(content=content)))
-            decision = comparison.decided([candidate], in_part=share != fractions[-1])
+            decision = comparison.decided(joined(earlier, candidate), in_part=share != fractions[-1])
             progress.say(f"after {decision.n_used:,} of {decision.n:,} items: {decision.verdict}")
             if decision.over:
                 break

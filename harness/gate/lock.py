@@ -103,6 +103,17 @@ class PerItem:
         return cls(name, run.digest, int(numbers.max()), rules, counts, items, float(columns.n_tokens.mean()))
 
     @property
+    def weights(self) -> str:
+        """The digest of the weights; empty if it is not known."""
+        return "" if self.checkpoint.startswith(("recorded:", "served:")) else self.checkpoint
+
+    @property
+    def greedy(self) -> bool:
+        """Whether all replies were generated at temperature 0, so that the same weights give the same replies."""
+        texts = [text for of in self.rules.values() for text in of["decoding"]]
+        return bool(texts) and all(json.loads(text).get("temperature") == 0 for text in texts)
+
+    @property
     def replies(self) -> str:
         """Digest of the scores and the rules they were made under; the name is not part of it."""
         return sha256_of([self.samples, self.rules, [asdict(item) for item in self.items]])
@@ -111,6 +122,12 @@ class PerItem:
         """(replies without a score, all replies) of a task."""
         items = [item for item in self.items if item.task == task]
         return sum(self.samples - item.n for item in items), self.samples * len(items)
+
+    def continued(self, other: PerItem) -> PerItem:
+        """These scores, and those of another evaluation for the items that have none here."""
+        known = {(item.task, item.id) for item in self.items}
+        more = tuple(item for item in other.items if (item.task, item.id) not in known)
+        return replace(self, items=self.items + more)
 
     def only(self, items: Mapping[str, Sequence[str]]) -> PerItem:
         """The same scores, restricted to these items."""

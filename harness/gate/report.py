@@ -141,12 +141,12 @@ def _summary_row(check: Mapping[str, Any]) -> list[str]:
 
 
 def _meaning(facts: GateFacts) -> str:
-    settings, level = facts["settings"], 100 * facts["settings"]["alpha"]
+    settings, level = facts["settings"], 100 * facts["level"]
     return (
         "**PASS**: a drop of the margin or more is ruled out. **BLOCK**: the candidate is significantly worse, and a "
         "drop of the margin is not ruled out. **INCONCLUSIVE**: neither can be shown with these items. One-sided tests "
-        f"at {level:g} %, BLOCK with Holm's correction for {tables.count(len(facts['checks']), 'check')}; "
-        f"{100 - 2 * level:g} % intervals. "
+        f"at {level:.3g} %, BLOCK with Holm's correction for {tables.count(len(facts['checks']), 'check')}; "
+        f"{100 - 2 * level:.4g} % intervals. "
         f"{settings['reading'].capitalize()} scores of {facts['n_used']:,} of {facts['n']:,} items, "
         f"{tables.count(facts['samples'], 'sample')} per item, design {settings['design']}, "
         f"policy {settings['policy']}; "
@@ -223,7 +223,7 @@ def gate_forest(facts: GateFacts) -> str:
     ]
     title = f"{_clean(_line(facts['candidate']['name']))}: {facts['verdict']}"
     margin = margins.pop() / 100 if len(margins) == 1 else None
-    return forest_plot.forest_of(rows, "the baselines", title, margin, level=1 - 2 * facts["settings"]["alpha"])
+    return forest_plot.forest_of(rows, "the baselines", title, margin, level=1 - 2 * facts["level"])
 
 
 def _cell(text: str) -> str:
@@ -296,6 +296,10 @@ def report_lines(facts: GateFacts) -> list[str]:
             + (f"; {check['note']}" if check["note"] else "")
         )
         if check["verdict"] == "INCONCLUSIVE" and check["n"] > 1 and check["error"]:
-            least = 100 * intervals.smallest_found(check["error"], check["n"] - 1, 2 * facts["settings"]["alpha"])
-            found.append(f"{'':15}detectable drop: {least:.1f} points (80 % power)")
+            found.append(f"{'':15}detectable drop: {detectable_drop(check):.1f} points (80 % power)")
     return [*found, *(f"  note: {tables.line(warning)}" for warning in facts["warnings"])]
+
+
+def detectable_drop(check: Mapping[str, Any]) -> float:
+    """The smallest true drop in points that this check would block with 80 % power, at its share of alpha by Holm."""
+    return 100 * intervals.smallest_found(check["error"], check["n"] - 1, 2 * check["level"])

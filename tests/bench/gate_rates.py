@@ -1,21 +1,23 @@
 """How often the gate blocks, passes and stops early: simulated, to compare with published operating characteristics.
 
-    python tests/bench/gate_rates.py [repetitions]
+    python tests/bench/gate_rates.py [repetitions [attempts]]
 
 1,319 items, one-sided alpha 5 %, margin 3 points; BLOCK wants a drop shown,
-PASS a drop of the margin ruled out.
+PASS a drop of the margin ruled out. `attempts`: only the part about repeated attempts.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 
-from harness.gate.decide import Settings, decide
+from harness.gate.decide import Settings, decide, decide_attempts, pooled
 
 ITEMS = 1319
 DROPS = (0, 1, 2, 3, 5)
+ATTEMPTS = (1, 2, 3, 5, 10)
 
 
 def pair(rng, n, drop, discordant, share=0.6):
@@ -60,7 +62,84 @@ def samples_lost(rng, samples, n, drop, repetitions):
     return passed / repetitions
 
 
-def main(repetitions: int) -> None:
+def each_alone(settings, baselines, attempts):
+    """(verdict, attempt that decided) by the rule before: the first that decides alone, else all at alpha / k."""
+    for number in range(1, len(attempts) + 1):
+        found = decide(settings, baselines, attempts[number - 1])
+        if found.verdict == "INCONCLUSIVE":
+            found = decide(replace(settings, alpha=settings.alpha / number), baselines, pooled(attempts[:number]))
+        if found.verdict != "INCONCLUSIVE":
+            break
+    return found.verdict, number
+
+
+def together(settings, baselines, attempts):
+    """(verdict, attempt that decided) by the rule of the gate."""
+    found = decide_attempts(settings, baselines, attempts)
+    return found.verdict, found.attempts
+
+
+def tries(rng, n, drop, certain, number):
+    """Verdicts of a baseline and of so many attempts of a candidate whose replies are sampled.
+
+    drop: in points, the same share of every item's chance. certain: the baseline always answers an item alike.
+    """
+    chance = rng.beta(0.63, 0.42, n)  # of a right reply, 60 % on average
+    base = rng.random(n) < (rng.random(n) < chance if certain else chance)
+    if certain:
+        chance = np.where(base, 0.85, 0.225)  # 60 % on average too, but no item's reply is certain
+    return base.astype(float), (rng.random((number, n)) < chance * (1 - drop / 60)).astype(float)
+
+
+def wrong_in_the_end(rule, settings, certain, repetitions, rng, n=600):
+    """For unchanged, and for worse by the margin: the share ever blocked, or ever passed, by each of `ATTEMPTS`."""
+    rates = {}
+    for drop, verdict in ((0.0, "BLOCK"), (settings.margin, "PASS")):
+        at = []
+        for _ in range(repetitions):
+            base, candidates = tries(rng, n, drop, certain, max(ATTEMPTS))
+            found, number = rule(settings, {"base": {"t": base}}, [{"t": candidate} for candidate in candidates])
+            at += [number] if found == verdict else []
+        rates[verdict] = [np.sum(np.array(at) <= number) / repetitions for number in ATTEMPTS]
+    return rates
+
+
+def one_of_a_run(settings, count, repetitions, rng, n=600):
+    """For checkpoints that are each unchanged, or each worse by the margin: the share with one blocked, or passed."""
+    shares = []
+    for drop, verdict in ((0.0, "BLOCK"), (settings.margin, "PASS")):
+        found = 0
+        for _ in range(repetitions):
+            base, candidates = tries(rng, n, drop, False, count)
+            verdicts = (decide(settings, {"base": {"t": base}}, {"t": candidate}).verdict for candidate in candidates)
+            found += verdict in verdicts
+        shares.append(found / repetitions)
+    return shares
+
+
+def main(repetitions: int, attempts_only: bool) -> None:
+    repeated_attempts(repetitions)
+    if not attempts_only:
+        single_checks(repetitions)
+
+
+def repeated_attempts(repetitions: int) -> None:
+    print(f"600 items, sampled replies, margin 3 points, group-sequential, {repetitions} repetitions")
+    print(f"unchanged, ever blocked / worse by the margin, ever passed, by attempt {', '.join(map(str, ATTEMPTS))}")
+    settings = Settings(margin=3.0, margins={}, design="group-sequential")
+    for certain in (False, True):
+        for rule in (each_alone, together):
+            found = wrong_in_the_end(rule, settings, certain, repetitions, np.random.default_rng(4))
+            texts = [" ".join(f"{100 * rate:4.1f}" for rate in rates) for rates in found.values()]
+            who = "a baseline without chance" if certain else "both sampled alike"
+            print(f"  {who:<26} {rule.__name__:<11} {' / '.join(texts)} %", flush=True)
+    print("checkpoints of one run, each a candidate of its own: one of them blocked / passed")
+    for count in (1, 3, 10):
+        blocked, passed = one_of_a_run(settings, count, repetitions, np.random.default_rng(4))
+        print(f"  {count:>2} checkpoints {100 * blocked:4.1f} / {100 * passed:4.1f} %", flush=True)
+
+
+def single_checks(repetitions: int) -> None:
     rng = np.random.default_rng(3)
     print(f"a drop of the margin that is items lost as a whole: passed, of {repetitions}")
     for sizes, drop in (((50, 1000), 5), ((164, 1319), 3), ((100,) * 5, 3)):
@@ -82,4 +161,4 @@ def main(repetitions: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000, sys.argv[2:] == ["attempts"])
