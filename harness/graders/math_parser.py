@@ -414,8 +414,7 @@ def _relation(tokens: Sequence[Token], depth: int) -> Node | None:
         if len(operators) == 1 and rest and operators[0] in ("=", "approx"):
             return read_tokens(rest[0], depth + 1)
         raise NotMaths("side")
-    inner = [_inner_side(piece, depth) for piece in pieces[1:-1]]
-    sides = [_side(pieces[0], depth), *inner, _side(pieces[-1], depth)]
+    sides = [*(_earlier_side(piece, depth) for piece in pieces[:-1]), _side(pieces[-1], depth)]
     return Relation(tuple("=" if o == "equiv" and not _is_residue(sides[-1]) else o for o in operators), tuple(sides))
 
 
@@ -433,8 +432,8 @@ def _side(piece: Sequence[Token], depth: int) -> Node:
         raise
 
 
-def _inner_side(piece: Sequence[Token], depth: int) -> Node:
-    """A side in the middle of a chain, which need not be understood."""
+def _earlier_side(piece: Sequence[Token], depth: int) -> Node:
+    """A side that is not the last, which need not be understood: 5 \\star 1 = 45 + 2 = 47."""
     try:
         return _side(piece, depth)
     except NotMaths:

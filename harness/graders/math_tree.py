@@ -154,7 +154,8 @@ def substituted(node: Node, old: Node, new: Node) -> Node:
 
 def symbols_of(node: Node) -> set[str]:
     """The names of all letters, constants left out."""
-    return {n.name for n in nodes_of(node) if isinstance(n, Symbol)} - {"pi", "e", "i", "infinity", "..."}
+    unread = {t.text for n in nodes_of(node) if isinstance(n, Unread) for t in n.tokens if t.kind in ("name", "word")}
+    return unread | {n.name for n in nodes_of(node) if isinstance(n, Symbol)} - {"pi", "e", "i", "infinity", "..."}
 
 
 def has_decimal(node: Node) -> bool:
