@@ -123,9 +123,10 @@ def test_nothing_stays_behind_in_the_temporary_folder(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with VLLMEngine() as engine:
         engine.load(checkpoints[0])
-        (folder,) = tmp_path.iterdir()
+        (folder,) = tmp_path.glob("vllm-*")
         assert len(list(folder.iterdir())) > 1  # its log, and what vLLM puts there
-    assert list(tmp_path.iterdir()) == []
+    left = {path.name.partition("_")[0] for path in tmp_path.iterdir()}
+    assert left <= {"torchinductor"}  # kernels that were compiled are kept
 
 
 @pytest.mark.parametrize(

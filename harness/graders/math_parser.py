@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from harness.graders.math_cursor import NotMaths, is_word, split
 from harness.graders.math_expression import Expression
-from harness.graders.math_tokens import CLOSING, OPENING, Token, closes, opens, tokens_of
+from harness.graders.math_tokens import Token, closes, opens, tokens_of
 from harness.graders.math_tree import (
     NOTHING,
     Apply,
@@ -36,6 +36,7 @@ from harness.graders.math_words import denominator, number_of_words
 
 _RELATIONS = frozenset(["=", "<", ">", "<=", ">=", "!="])
 _EDGE = (".", ",", ";", ":", "*", "/", "?", "#", "&", "\\", "\\\\", "=")
+_ARROWS = ("Rightarrow", "Leftrightarrow", "therefore", "because")
 _VERBS = frozenset(["is", "are", "equals", "be", "was", "were"])
 _FREE_CONDITIONS = frozenset(["forall", "where", "for"])
 _CONDITIONS = frozenset(["if", "when", "with", "such", "provided", "given", "whenever", "unless", "except"])
@@ -73,11 +74,9 @@ def _trimmed(tokens: Sequence[Token]) -> list[Token]:
     before = -1
     while kept and len(kept) != before:
         before = len(kept)
-        while kept and (kept[-1].sign(*_EDGE) or kept[-1].command("Rightarrow", "Leftrightarrow", "therefore")):
+        while kept and (kept[-1].sign(*_EDGE) or kept[-1].command(*_ARROWS)):
             kept.pop()
-        while kept and (
-            kept[0].sign(*_EDGE) or kept[0].command("Rightarrow", "therefore", "because", "Leftrightarrow")
-        ):
+        while kept and (kept[0].sign(*_EDGE) or kept[0].command(*_ARROWS)):
             kept.pop(0)
         if kept and kept[0].sign("{") and _closing(kept, 0) == len(kept) - 1:
             kept = kept[1:-1]
@@ -88,9 +87,9 @@ def _trimmed(tokens: Sequence[Token]) -> list[Token]:
             opened = next((i for i, t in enumerate(kept) if opens(t) and _closing(kept, i) < 0), None)
             if opened is not None:
                 kept.pop(opened)
-        if len(kept) > 1 and kept[0].sign(*OPENING, *CLOSING) and kept[0].sign("\\{") and _closing(kept, 0) < 0:
+        if len(kept) > 1 and kept[0].sign("\\{") and _closing(kept, 0) < 0:
             kept.pop(0)
-        if kept and kept[-1].sign("\\}") and _unopened(kept):
+        if kept and kept[-1].sign("\\}") and sum(opens(t) - closes(t) for t in kept) < 0:
             kept.pop()
         if kept and kept[-1].sign(")"):
             kept = _without_remark(kept)
@@ -107,10 +106,6 @@ def _without_remark(tokens: list[Token]) -> list[Token]:
     if start and remark and (said_again or all(map(_wordlike, remark))) and _has_value(tokens[:start]):
         return tokens[:start]
     return tokens
-
-
-def _unopened(tokens: Sequence[Token]) -> bool:
-    return sum(opens(t) - closes(t) for t in tokens) < 0
 
 
 def _closing(tokens: Sequence[Token], start: int) -> int:
@@ -130,11 +125,8 @@ def _numbers_of_words(tokens: Sequence[Token]) -> list[Token]:
     while position < len(tokens):
         end, value = position, None
         for stop in range(position + 1, min(len(tokens), position + 8) + 1):
-            if not (
-                tokens[stop - 1].kind in ("word", "name")
-                or tokens[stop - 1].command("and")
-                or tokens[stop - 1].sign("-")
-            ):
+            last = tokens[stop - 1]
+            if not (last.kind in ("word", "name") or last.command("and") or last.sign("-")):
                 break
             number = number_of_words([t.text for t in tokens[position:stop] if not t.sign("-")])
             if number is not None:
@@ -145,9 +137,8 @@ def _numbers_of_words(tokens: Sequence[Token]) -> list[Token]:
         else:
             found.append(Token("number", str(value), tokens[position].gap))
             position = end
-            below = (
-                denominator(tokens[end].text) if end < len(tokens) and tokens[end].kind in ("word", "name") else None
-            )
+            behind = tokens[end] if end < len(tokens) and tokens[end].kind in ("word", "name") else None
+            below = denominator(behind.text) if behind else None
             if below:  # "two thirds"
                 found += [Token("sign", "/"), Token("number", str(below))]
                 position += 1
@@ -212,14 +203,9 @@ def _time(tokens: Sequence[Token]) -> Time | None:
     """A time of day: 3:30, 3:30:15, 3 p.m., 15:30."""
     signs = [t for t in tokens if not t.sign(".", "{", "}")]
     half = ""
-    if (
-        len(signs) > 1
-        and "".join(t.text for t in signs[-2:]).casefold() in ("am", "pm")
-        and signs[-1].text.casefold() == "m"
-    ):
-        half, signs = signs[-2].text.casefold(), signs[:-2]
-    elif len(signs) > 1 and signs[-1].text.casefold() in ("am", "pm"):
-        half, signs = signs[-1].text[0].casefold(), signs[:-1]
+    for letters in (1, 2):  # "pm" and "p.m."
+        if len(signs) > letters and "".join(t.text for t in signs[-letters:]).casefold() in ("am", "pm"):
+            half, signs = signs[-letters].text[0].casefold(), signs[:-letters]
     numbers = [t.text for t in signs[::2]]
     colons = signs[1::2]
     well_formed = len(signs) in (1, 3, 5) and all(c.sign(":") and not c.gap for c in colons)

@@ -109,6 +109,7 @@ _WITHOUT_MEANING = frozenset(
     ]
 )
 _PER = ("per", "every")
+_BOUNDS = ("or", "and", "than", "most", "least", "not")  # no unit, but another answer: "5 at most"
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def read_unit(tokens: Sequence[Token]) -> tuple[Unit, int] | None:
             if word in ("squared", "cubed"):
                 return None
         elif token.kind in ("word", "name", "command") or token.sign("°", "%", *CURRENCIES):
-            if word in ("or", "and", "than"):
+            if word in _BOUNDS:
                 return None
             if word == "°" and position < len(tokens) and tokens[position].text in ("C", "F"):
                 word, position = word + tokens[position].text, position + 1
