@@ -116,7 +116,7 @@ def test_torch_has_as_many_threads_after_a_proof_as_before(engine: FaultyEngine)
     assert engine.noted()["threads"] == 3
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_nothing_stays_behind_in_the_temporary_folder(
     checkpoints: list[Checkpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
