@@ -91,7 +91,9 @@ _IN_TEXT = re.compile(
 )
 
 
-_LOST_BACKSLASH = re.compile("(\x0c(?=rac)|\x08(?=oxed|eta|inom|ar|egin)|\t(?=extcirc|extdegree|imes|heta|frac)|\r(?=ho|ight))")
+_LOST_BACKSLASH = re.compile(
+    "(\x0c(?=rac)|\x08(?=oxed|eta|inom|ar|egin)|\t(?=extcirc|extdegree|imes|heta|frac)|\r(?=ho|ight))"
+)
 _ESCAPES = {"\x0c": "\\f", "\x08": "\\b", "\t": "\\t", "\r": "\\r"}
 _HTML = re.compile(r"<(sup|sub)>([^<]{0,99})</\1>")
 
