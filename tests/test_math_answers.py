@@ -52,6 +52,7 @@ HOSTILE = {
     "separators": ",;" * 900,
     "equals": "=" * 1900,
     "words": "and " * 480,
+    "verbs": "a is " * 390,
 }
 TEXTS = {
     "boxes": "\\boxed{" * 140_000,

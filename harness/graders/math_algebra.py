@@ -10,13 +10,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import reduce
 from itertools import pairwise
+from operator import add, mul
 from typing import Any
 
 import sympy
 from sympy import S
 
 from harness.graders.math_compare import TOLERANCE
+from harness.graders.math_lists import around_dots
 from harness.graders.math_tokens import Token
 from harness.graders.math_tree import (
     DOTS,
@@ -30,7 +34,6 @@ from harness.graders.math_tree import (
     Relation,
     Symbol,
     Unread,
-    exact,
     has_decimal,
 )
 
@@ -42,6 +45,14 @@ MAX_BITS = 200_000  # of a power of numbers
 _REAL_SETS = {"reals": S.Reals, "integers": S.Integers, "naturals": S.Naturals, "rationals": S.Rationals,
               "complexes": S.Complexes, "empty": S.EmptySet}  # fmt: skip
 _CONSTANTS = {"pi": S.Pi, "e": S.Exp1, "i": S.ImaginaryUnit, "infinity": S.Infinity, **_REAL_SETS}
+
+
+_IN_RADIANS_OR_PARTS = {"angle": S.Pi / 180, "percent": sympy.Rational(1, 100)}  # of 1° and of 1 %
+_INFINITE = (S.Infinity, S.NegativeInfinity, S.NaN, S.ComplexInfinity)
+_OPAQUE = {
+    "call", "sub", "prime", "vec", "hat", "tilde", "triangle", "angle", "Delta", "overline", "dot", "overrightarrow",
+}  # fmt: skip
+_RELATIONS = {"<": sympy.Lt, "<=": sympy.Le, ">": sympy.Gt, ">=": sympy.Ge, "!=": sympy.Ne, "=": sympy.Eq}
 
 
 class Unsupported(Exception):
@@ -71,9 +82,9 @@ def equal_by_algebra(gold: Node, pred: Node) -> bool:
 def to_sympy(node: Node) -> Any:
     """The sympy object of a tree. Raises `Unsupported`."""
     if isinstance(node, Number):
-        return sympy.Rational(node.value.numerator, node.value.denominator)
+        return _rational(node.value)
     if isinstance(node, Symbol):
-        return _symbol(node.name)
+        return _CONSTANTS[node.name] if node.name in _CONSTANTS else sympy.Symbol(node.name)
     if isinstance(node, Apply):
         return _applied(node)
     if isinstance(node, Matrix):
@@ -83,15 +94,12 @@ def to_sympy(node: Node) -> Any:
     if isinstance(node, Relation):
         return _solved(node)
     if isinstance(node, Quantity):
-        radians = (
-            S.Pi / 180 if node.unit.name == "angle" else sympy.Rational(1, 100) if node.unit.name == "percent" else 1
-        )
-        return to_sympy(node.value) * radians * sympy.Rational(node.unit.factor.numerator, node.unit.factor.denominator)
+        return to_sympy(node.value) * _IN_RADIANS_OR_PARTS.get(node.unit.name, 1) * _rational(node.unit.factor)
     raise Unsupported(type(node).__name__)
 
 
-def _symbol(name: str) -> Any:
-    return _CONSTANTS[name] if name in _CONSTANTS else sympy.Symbol(name)
+def _rational(value: Fraction) -> Any:
+    return sympy.Rational(value.numerator, value.denominator)
 
 
 def _bracket(node: Bracket) -> Any:
@@ -115,9 +123,7 @@ def _solved(node: Relation) -> Any:
         if operator == "in":
             parts.append(to_sympy(right))
             continue
-        relation = {"<": sympy.Lt, "<=": sympy.Le, ">": sympy.Gt, ">=": sympy.Ge, "!=": sympy.Ne, "=": sympy.Eq}.get(
-            operator
-        )
+        relation = _RELATIONS.get(operator)
         if relation is None:
             raise Unsupported(operator)
         sides = to_sympy(left), to_sympy(right)
@@ -133,8 +139,60 @@ def _solved(node: Relation) -> Any:
     return sympy.Intersection(*parts)
 
 
+def _applied(node: Apply) -> Any:
+    head, args = node.head, node.args
+    if head in ("add", "mul") and DOTS in args:
+        return _series(head, args)
+    if head in ("sum", "prod", "int"):
+        return _over_letter(node)
+    if head == "lim":
+        return _limit(node)
+    if head in _OPAQUE:
+        return _opaque(node)
+    if head in ("gcd", "lcm", "max", "min", "binom") and len(args) == 1 and isinstance(args[0], Items):
+        args = args[0].items
+    if head not in _HEADS:
+        raise Unsupported(head)
+    try:
+        return _HEADS[head](*map(to_sympy, args))
+    except (TypeError, ValueError, AttributeError, ZeroDivisionError) as e:
+        raise Unsupported(head) from e
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    if isinstance(base, sympy.MatrixBase) and not exponent.is_Integer:
+        raise Unsupported("matrix power")
+    if base.is_Rational and exponent.is_number:
+        size = (int(base.p).bit_length() + int(base.q).bit_length()) * sympy.Abs(exponent).evalf(5, maxn=50)
+        if not size.is_comparable or size > MAX_BITS:
+            raise Unsupported("huge power")
+    return base**exponent
+
+
+def _factorial(value: Any) -> Any:
+    if value.is_Integer and not 0 <= value <= MAX_FACTORIAL:
+        raise Unsupported("factorial")
+    return sympy.factorial(value)
+
+
+def _evaluated(expression: Any, low: Any, high: Any) -> Any:
+    letters = expression.free_symbols
+    if len(letters) != 1:
+        raise Unsupported("evaluated")
+    (letter,) = letters
+    return expression.subs(letter, high) - expression.subs(letter, low)
+
+
+def _fail(what: str) -> Any:
+    raise Unsupported(what)
+
+
 _HEADS: dict[str, Callable[..., Any]] = {
-    "neg": lambda a: -a,
+    "add": lambda *terms: reduce(add, terms), "mul": lambda *factors: reduce(mul, factors),
+    "neg": lambda a: -a, "pow": _power, "factorial": _factorial, "evaluated": _evaluated, "binom": sympy.binomial,
+    "sqrt": lambda a, n=2: sympy.root(a, n), "log": sympy.log,
+    "gcd": lambda *values: sympy.gcd(values), "lcm": lambda *values: sympy.lcm(values),
+    "max": sympy.Max, "min": sympy.Min,
     "div": lambda a, b: a / b if b != 0 else _fail("division by zero"),
     "percent": lambda a: a / 100,
     "degrees": lambda a: a * S.Pi / 180,
@@ -154,91 +212,6 @@ _HEADS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def _fail(what: str) -> Any:
-    raise Unsupported(what)
-
-
-def _applied(node: Apply) -> Any:
-    head, args = node.head, node.args
-    if head in ("add", "mul") and DOTS in args:
-        return _series(head, args)
-    if head in ("sum", "prod", "int"):
-        return _over_letter(node)
-    if head == "lim":
-        return _limit(node)
-    if head in (
-        "call",
-        "sub",
-        "prime",
-        "vec",
-        "hat",
-        "tilde",
-        "triangle",
-        "angle",
-        "Delta",
-        "overline",
-        "dot",
-        "overrightarrow",
-    ):
-        return _opaque(node)
-    if head in ("gcd", "lcm", "max", "min", "binom") and len(args) == 1 and isinstance(args[0], Items):
-        args = args[0].items
-    try:
-        return _combined(head, [to_sympy(a) for a in args])
-    except (TypeError, ValueError, AttributeError, ZeroDivisionError) as e:
-        raise Unsupported(head) from e
-
-
-def _combined(head: str, values: list[Any]) -> Any:
-    if head == "add":
-        return _folded(lambda a, b: a + b, values)
-    if head == "mul":
-        return _folded(lambda a, b: a * b, values)
-    if head == "pow":
-        return _power(*values)
-    if head == "sqrt":
-        return sympy.root(values[0], values[1]) if len(values) == 2 else sympy.sqrt(values[0])
-    if head == "log":
-        return sympy.log(values[0], values[1]) if len(values) == 2 else sympy.log(values[0])
-    if head == "factorial":
-        if values[0].is_Integer and not 0 <= values[0] <= MAX_FACTORIAL:
-            raise Unsupported("factorial")
-        return sympy.factorial(values[0])
-    if head == "binom":
-        return sympy.binomial(*values)
-    if head in ("gcd", "lcm", "max", "min"):
-        return (
-            {"gcd": sympy.gcd, "lcm": sympy.lcm}[head](values)
-            if head in ("gcd", "lcm")
-            else getattr(sympy, head.title())(*values)
-        )
-    if head == "evaluated":
-        letters = sorted(values[0].free_symbols, key=str)
-        if len(letters) != 1:
-            raise Unsupported("evaluated")
-        return values[0].subs(letters[0], values[2]) - values[0].subs(letters[0], values[1])
-    if head not in _HEADS:
-        raise Unsupported(head)
-    return _HEADS[head](*values)
-
-
-def _folded(operation: Callable[[Any, Any], Any], values: Sequence[Any]) -> Any:
-    result = values[0]
-    for value in values[1:]:
-        result = operation(result, value)
-    return result
-
-
-def _power(base: Any, exponent: Any) -> Any:
-    if isinstance(base, sympy.MatrixBase) and not exponent.is_Integer:
-        raise Unsupported("matrix power")
-    if base.is_Rational and exponent.is_number:
-        size = (int(base.p).bit_length() + int(base.q).bit_length()) * sympy.Abs(exponent).evalf(5, maxn=50)
-        if not size.is_comparable or size > MAX_BITS:
-            raise Unsupported("huge power")
-    return base**exponent
-
-
 def _opaque(node: Apply) -> Any:
     """A letter for what is only named: a_5, f(2), y'. The same name is the same letter."""
     if node.head == "sub" and isinstance(node.args[0], Symbol) and isinstance(node.args[1], Symbol | Number):
@@ -248,25 +221,22 @@ def _opaque(node: Apply) -> Any:
 
 def _series(head: str, args: tuple[Node, ...]) -> Any:
     """1 + 2 + ... + n and 1 * 2 * ... * n, whose terms are in arithmetic progression."""
-    at = args.index(DOTS)
-    before, after = args[:at], args[at + 1 :]
-    starts = [exact(a) for a in before]
-    known = [s for s in starts if s is not None]
-    if len(after) != 1 or len(known) != len(before) or len(known) < 2:
+    found = around_dots(args)
+    if found is None or len(found[1]) != 1:
         return _fail("dots")
+    known, after = found
     steps = {b - a for a, b in pairwise(known)}
     ratios = {b / a for a, b in pairwise(known) if a}
     last = to_sympy(after[0])
-    first, step = sympy.Rational(known[0].numerator, known[0].denominator), next(iter(steps))
+    first, step = _rational(known[0]), next(iter(steps))
     if len(steps) == 1 and step:
-        width = sympy.Rational(step.numerator, step.denominator)
-        count = (last - first) / width + 1
+        count = (last - first) / _rational(step) + 1
         if head == "add":
             return count * (first + last) / 2
         if step == 1:
             return sympy.factorial(last) / sympy.factorial(first - 1)
     if head == "add" and len(ratios) == 1 and len(known) > 2:
-        ratio = sympy.Rational(next(iter(ratios)).numerator, next(iter(ratios)).denominator)
+        ratio = _rational(ratios.pop())
         return (last * ratio - first) / (ratio - 1)
     return _fail("dots")
 
@@ -299,9 +269,7 @@ def _same_expression(first: Any, second: Any, decimal: bool) -> bool:
         return True
     if not isinstance(first, sympy.Expr) or not isinstance(second, sympy.Expr):
         return False
-    if first.has(S.Infinity, S.NegativeInfinity, S.NaN, S.ComplexInfinity) or second.has(
-        S.Infinity, S.NegativeInfinity, S.NaN, S.ComplexInfinity
-    ):
+    if first.has(*_INFINITE) or second.has(*_INFINITE):
         return False
     letters = first.free_symbols | second.free_symbols
     if not letters:
@@ -339,7 +307,7 @@ def _same_constant(first: Any, second: Any, decimal: bool) -> bool:
 
 
 def _vanishes(difference: Any) -> bool:
-    """Whether a constant whose digits all cancel is zero: to 200 digits, and not a tiny number in disguise."""
+    """Whether a constant whose digits all cancel is zero, and not a tiny number in disguise."""
     precise = difference.evalf(50, maxn=4_000)
     if precise.is_number and precise.has(sympy.Float) and abs(precise) > sympy.Float("1e-40"):
         return False
@@ -360,7 +328,7 @@ def _agree_at_points(first: Any, second: Any, letters: set[Any], decimal: bool) 
             continue
         compared += 1
         size = max(abs(values[0]), abs(values[1]))
-        allowed = (1e-6 if decimal else 10.0 ** (8 - DIGITS)) * max(size, sympy.Float("1e-30"))
+        allowed = (float(TOLERANCE) if decimal else 10.0 ** (8 - DIGITS)) * max(size, sympy.Float("1e-30"))
         if abs(values[0] - values[1]) > allowed:
             return False
     return compared >= MIN_POINTS
@@ -382,7 +350,7 @@ def _value(expression: Any, point: dict[Any, Any]) -> Any:
         value = value.evalf(DIGITS, maxn=300)
     except (ZeroDivisionError, ValueError, TypeError, OverflowError, NotImplementedError, AttributeError):
         return None
-    if not value.is_number or value.has(S.NaN, S.ComplexInfinity, S.Infinity, S.NegativeInfinity):
+    if not value.is_number or value.has(*_INFINITE):
         return None
     real, imaginary = value.as_real_imag()
     if not (real.is_Float or real.is_Rational) or not (imaginary.is_Float or imaginary.is_Rational):
@@ -394,8 +362,7 @@ def _value(expression: Any, point: dict[Any, Any]) -> Any:
 
 def _same_equation(gold: Relation, pred: Relation) -> bool:
     """Whether one equation is a multiple of the other: x + y = 1 is 2x + 2y = 2."""
-    differences = [_together(to_sympy(r.sides[0]) - to_sympy(r.sides[1])) for r in (gold, pred)]
-    first, second = differences
+    first, second = (_together(to_sympy(r.sides[0]) - to_sympy(r.sides[1])) for r in (gold, pred))
     if first == 0 or second == 0:
         return bool(first == second)
     ratio = sympy.cancel(first / second) if not _huge_powers(first, second) else sympy.simplify(first / second)

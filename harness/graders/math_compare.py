@@ -56,12 +56,13 @@ Leaf = Callable[[Node, Node], bool]
 
 def alike(gold: str, pred: str, leaf: Leaf) -> tuple[bool, str]:
     """Whether two answers are the same, and what decided it. Exceptions of `leaf` are not caught."""
-    if tokens_of(gold) == tokens_of(pred) != []:
+    gold_tokens, pred_tokens = tokens_of(gold), tokens_of(pred)
+    if gold_tokens == pred_tokens != []:
         return True, "same string"
-    chosen = _same_choice(tokens_of(gold), tokens_of(pred))
+    chosen = _same_choice(gold_tokens, pred_tokens)
     if chosen is not None:
         return chosen, "choice"
-    golds, preds = list(readings(gold)), list(readings(pred))
+    golds, preds = list(readings(gold, gold_tokens)), list(readings(pred, pred_tokens))
     why = ""
     for g in golds:
         for p in preds:
@@ -181,9 +182,6 @@ def _same_qualified(gold: Node, pred: Node, leaf: Leaf) -> bool:
     if len(letters[0]) == len(letters[1]) == 1 and (letters[0] | letters[1]) & stated:  # "for some integer t"
         bare[1] = substituted(bare[1], Symbol(letters[1].pop()), Symbol(letters[0].pop()))
     return same(bare[0], bare[1], leaf)
-
-
-# names
 
 
 # quantities, words, times
@@ -381,13 +379,11 @@ def _same_based(gold: Node, pred: Node) -> bool:
 
 
 def _same_value(gold: Node, pred: Node, leaf: Leaf) -> bool:
-    residues = [n for n in (gold, pred) if isinstance(n, Apply) and n.head == "mod"]
-    if residues:
+    if _args(gold, "mod") or _args(pred, "mod"):
         return _same_residue(gold, pred, leaf)
     if isinstance(gold, Apply) and isinstance(pred, Apply) and gold.head == pred.head in ("lor", "land"):
         return len(gold.args) == len(pred.args) and _match(gold.args, pred.args, leaf)
-    ratios = [n for n in (gold, pred) if isinstance(n, Apply) and n.head == "ratio"]
-    if ratios:
+    if _args(gold, "ratio") or _args(pred, "ratio"):
         return _same_ratio(gold, pred, leaf)
     values = exact(gold), exact(pred)
     if values[0] is not None and values[1] is not None:
@@ -401,6 +397,11 @@ def _same_value(gold: Node, pred: Node, leaf: Leaf) -> bool:
     return leaf(gold, pred)
 
 
+def _args(node: Node, head: str) -> tuple[Node, ...]:
+    """What an operation of this name is applied to; () for anything else."""
+    return node.args if isinstance(node, Apply) and node.head == head else ()
+
+
 def close(gold: Fraction, pred: Fraction, noise: Fraction) -> bool:
     """Whether a decimal approximates the number to six digits, counted before and after the point, or up to noise."""
     size = max(abs(gold), abs(pred))
@@ -409,7 +410,7 @@ def close(gold: Fraction, pred: Fraction, noise: Fraction) -> bool:
 
 def _same_residue(gold: Node, pred: Node, leaf: Leaf) -> bool:
     """3 (mod 7) is 10 (mod 7), 7k + 3, and 3."""
-    first, second = (n.args if isinstance(n, Apply) and n.head == "mod" else None for n in (gold, pred))
+    first, second = _args(gold, "mod"), _args(pred, "mod")
     if first and second:
         moduli = exact(first[1]), exact(second[1])
         rests = exact(first[0]), exact(second[0])
@@ -417,18 +418,13 @@ def _same_residue(gold: Node, pred: Node, leaf: Leaf) -> bool:
             return False
         return moduli[0] == moduli[1] and (rests[0] - rests[1]) % abs(moduli[0]) == 0  # type: ignore[operator]
     value = pred if first else gold
-    residue, modulus = first or second or ()
-    return same(residue, value, leaf) or (_step(value) is not None and _in_class(value, exact(residue), exact(modulus)))
-
-
-def _step(value: Node) -> str | None:
-    letters = symbols_of(value)
-    return next(iter(letters)) if len(letters) == 1 else None
+    residue, modulus = first or second
+    return same(residue, value, leaf) or _in_class(value, exact(residue), exact(modulus))
 
 
 def _in_class(value: Node, residue: Fraction | None, modulus: Fraction | None) -> bool:
     """Whether a linear expression in one letter runs through the numbers of a residue class."""
-    letter = _step(value)
+    letter = only_letter(value)
     if letter is None or residue is None or not modulus:
         return False
     at = [exact(substituted(value, Symbol(letter), Number(Fraction(i)))) for i in range(3)]
@@ -440,12 +436,12 @@ def _in_class(value: Node, residue: Fraction | None, modulus: Fraction | None) -
 
 def _same_ratio(gold: Node, pred: Node, leaf: Leaf) -> bool:
     """Ratios are the same if their parts are in proportion; a : b is also the number a/b."""
-    first, second = (n.args if isinstance(n, Apply) and n.head == "ratio" else None for n in (gold, pred))
+    first, second = _args(gold, "ratio"), _args(pred, "ratio")
     if first and second:
         return len(first) == len(second) and all(
             same(Apply("mul", (a, second[0])), Apply("mul", (b, first[0])), leaf)
             for a, b in zip(first, second, strict=True)
         )
-    parts = first or second or ()
+    parts = first or second
     quotient = Apply("div", parts)
     return len(parts) == 2 and (same(quotient, pred, leaf) if first else same(gold, quotient, leaf))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise, product
 
 from harness.graders.math_tree import (
@@ -85,13 +86,10 @@ def items_of(node: Items | Bracket) -> list[Node]:
 
 def _written_out(items: Sequence[Node]) -> list[Node]:
     """The items with those that dots stand for: 2, 4, ..., 10 as five; with an unknown end only what is needed."""
-    if items.count(DOTS) != 1:
+    found = around_dots(items)
+    if found is None or len({b - a for a, b in pairwise(found[0])}) != 1:
         return list(items)
-    at = items.index(DOTS)
-    before, after = [exact(i) for i in items[:at]], items[at + 1 :]
-    known = [v for v in before if v is not None]
-    if len(known) != len(before) or len(known) < 2 or len({b - a for a, b in pairwise(known)}) != 1:
-        return list(items)
+    known, after = found
     step, end = known[1] - known[0], exact(after[0]) if len(after) == 1 else None
     if end is None or not step:
         return [Number(known[0]), Number(known[1]), DOTS, *after]
@@ -99,6 +97,16 @@ def _written_out(items: Sequence[Node]) -> list[Node]:
     if count.denominator != 1 or not 0 < count <= 1000:
         return list(items)
     return [Number(known[0] + step * i) for i in range(int(count) + 1)]
+
+
+def around_dots(items: Sequence[Node]) -> tuple[list[Fraction], Sequence[Node]] | None:
+    """The numbers before the only dots, two or more, and what is behind these; None for anything else."""
+    if items.count(DOTS) != 1:
+        return None
+    at = items.index(DOTS)
+    before = [exact(i) for i in items[:at]]
+    known = [v for v in before if v is not None]
+    return (known, items[at + 1 :]) if len(known) == len(before) > 1 else None
 
 
 def order_counts(gold: Items | Bracket, pred: Items | Bracket) -> bool:

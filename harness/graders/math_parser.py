@@ -7,12 +7,12 @@ What cannot be read as maths is `Text` if it has words, else `Unread`. The readi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
 from harness.graders.math_cursor import NotMaths, is_word, split
-from harness.graders.math_expression import Expression
+from harness.graders.math_expression import MAX_DEPTH, Expression
 from harness.graders.math_tokens import Token, closes, opens, tokens_of
 from harness.graders.math_tree import (
     NOTHING,
@@ -43,12 +43,14 @@ _CONDITIONS = frozenset(["if", "when", "with", "such", "provided", "given", "whe
 _ARTICLES = frozenset(["the", "a", "an", "is", "are"])
 
 
-def readings(text: str) -> Iterator[Node]:
-    """The trees of an answer: with "1,234" as a number, then, if that differs, as two; "1000,99" as a decimal too."""
-    first = tokens_of(text)
-    yield read_tokens(first)
+def readings(text: str, tokens: Sequence[Token]) -> Iterator[Node]:
+    """The trees of an answer: with "1,234" as a number, then, if that differs, as two; "1000,99" as a decimal too.
+
+    tokens: those of the text, with "1,234" as a number.
+    """
+    yield read_tokens(tokens)
     second = tokens_of(text, thousands=False)
-    if second != first:
+    if second != tokens:
         yield read_tokens(second)
     amount = re.fullmatch(r"[^\d.,]{0,9}\d{3,9},\d\d[^\d.,]{0,9}", text)
     if amount:  # 1000,99 as 1000.99
@@ -57,6 +59,8 @@ def readings(text: str) -> Iterator[Node]:
 
 def read_tokens(tokens: Sequence[Token], depth: int = 0) -> Node:
     """The tree of the tokens. Raises `NotMaths` below the top, if they are no maths."""
+    if depth > MAX_DEPTH:
+        raise NotMaths("too deep")
     tokens = _trimmed(_numbers_of_words(tokens))
     if not tokens:
         return NOTHING
@@ -65,6 +69,11 @@ def read_tokens(tokens: Sequence[Token], depth: int = 0) -> Node:
     except NotMaths:
         if depth:
             raise
+    return _no_maths(tokens)
+
+
+def _no_maths(tokens: Sequence[Token]) -> Node:
+    """Tokens that are no maths: words, if there are any."""
     return _words(tokens) if _has_words(tokens) else Unread(tuple(tokens))
 
 
@@ -323,7 +332,7 @@ def _condition(tokens: Sequence[Token]) -> tuple[str, ...]:
     return tuple(t.text.casefold() for t in tokens if not t.sign(",", "{", "}", "."))
 
 
-def _list(tokens: Sequence[Token], separator: object, depth: int) -> Node:
+def _list(tokens: Sequence[Token], separator: Callable[[Token], bool], depth: int) -> Node:
     joints = [t for t in _top(tokens) if t.command("and", "or", "lor", "land")]
     if separator is _joins and joints:
         groups = split(tokens, lambda t: t.command("and", "or", "lor", "land"))
@@ -331,9 +340,9 @@ def _list(tokens: Sequence[Token], separator: object, depth: int) -> Node:
         named = all(len(split(g, lambda t: t.sign(","))) > 1 for g in groups)
         if len(groups) > 1 and named:  # pairs: "p = 5, q = 2 and p = 7, q = 2"
             return Items("or", tuple(read_tokens(g, depth + 1) for g in groups))
-    pieces = split(tokens, separator)  # type: ignore[arg-type]
+    pieces = split(tokens, separator)
     items = [
-        read_tokens(piece, depth + 1) if depth else _item(piece, depth) for piece in map(_trimmed, pieces) if piece
+        read_tokens(piece, depth + 1) if depth else _part(piece, depth) for piece in map(_trimmed, pieces) if piece
     ]
     if not items:
         raise NotMaths("list")
@@ -366,11 +375,12 @@ def _compound(items: Sequence[Node]) -> Quantity | None:
     return Quantity(Apply("add", (first.value, Number(part * ratio))), first.unit)
 
 
-def _item(piece: Sequence[Token], depth: int) -> Node:
+def _part(piece: Sequence[Token], depth: int) -> Node:
+    """A part that need not be maths: an item of a list, or 5 \\star 1 in "5 \\star 1 = 45 + 2 = 47"."""
     try:
         return read_tokens(piece, depth + 1)
     except NotMaths:
-        return _words(piece) if _has_words(piece) else Unread(tuple(piece))
+        return _no_maths(piece)
 
 
 def _top(tokens: Sequence[Token]) -> Iterator[Token]:
@@ -400,7 +410,7 @@ def _relation(tokens: Sequence[Token], depth: int) -> Node | None:
         if len(operators) == 1 and rest and operators[0] in ("=", "approx"):
             return read_tokens(rest[0], depth + 1)
         raise NotMaths("side")
-    sides = [*(_earlier_side(piece, depth) for piece in pieces[:-1]), _side(pieces[-1], depth)]
+    sides = [*(_part(piece, depth) for piece in pieces[:-1]), _side(pieces[-1], depth)]
     return Relation(tuple("=" if o == "equiv" and not _is_residue(sides[-1]) else o for o in operators), tuple(sides))
 
 
@@ -416,14 +426,6 @@ def _side(piece: Sequence[Token], depth: int) -> Node:
         if _has_words(piece):
             return _words(piece)
         raise
-
-
-def _earlier_side(piece: Sequence[Token], depth: int) -> Node:
-    """A side that is not the last, which need not be understood: 5 \\star 1 = 45 + 2 = 47."""
-    try:
-        return _side(piece, depth)
-    except NotMaths:
-        return Unread(tuple(piece))
 
 
 def _residue(tokens: Sequence[Token], depth: int) -> Node | None:

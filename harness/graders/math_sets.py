@@ -37,8 +37,8 @@ def is_set(node: Node) -> bool:
     )
 
 
-def only_letter(node: Relation) -> str | None:
-    """The only letter of an inequality; None if it has several or none."""
+def only_letter(node: Node) -> str | None:
+    """The only letter of an inequality or expression; None if it has several or none."""
     names = symbols_of(node) - SETS
     return next(iter(names)) if len(names) == 1 else None
 

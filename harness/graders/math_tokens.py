@@ -91,6 +91,10 @@ _IN_TEXT = re.compile(
 )
 
 
+_DOT = re.compile(r"\s?\.")
+_BAR = re.compile(r"\s?(?:\||\\vert)(?=\s?[_^])")
+_QUAD = re.compile(r"\Aq?quad")
+_ARGUMENT = re.compile(r"\\?[a-zA-Z]+|.?", re.DOTALL)
 _LOST_BACKSLASH = re.compile(
     "(\x0c(?=rac)|\x08(?=oxed|eta|inom|ar|egin)|\t(?=extcirc|extdegree|imes|heta|frac)|\r(?=ho|ight))"
 )
@@ -196,14 +200,14 @@ def _escaped(text: str) -> tuple[Token, ...]:
 
 def _command(text: str, name: str, position: int) -> tuple[int, tuple[Token, ...]]:
     """Where the command ends that was read up to `position`, and its tokens."""
-    if name in ("left", "right") and (dot := re.compile(r"\s?\.").match(text, position)):
+    if name in ("left", "right") and (dot := _DOT.match(text, position)):
         return dot.end(), (Token("command", f"{name}."),)
-    if name == "right" and (bar := re.compile(r"\s?(?:\||\\vert)(?=\s?[_^])").match(text, position)):
+    if name == "right" and (bar := _BAR.match(text, position)):
         return bar.end(), (Token("command", "evaluated"),)
     if name in LAYOUT or name in SPACES:
         return position, ()
     if name.startswith(("quad", "qquad")):  # "\\quadx"
-        return position - len(name.removeprefix("q").removeprefix("quad").removeprefix("uad")), ()
+        return position - len(_QUAD.sub("", name)), ()
     if name in DROPPED_WITH_GROUP or name in COLOURED:
         return _behind_group(text, position), ()
     if name == "fcolorbox":
@@ -235,7 +239,7 @@ def _behind_group(text: str, position: int) -> int:
     while text[position : position + 1].isspace():
         position += 1
     if text[position : position + 1] != "{":
-        word = re.compile(r"\\?[a-zA-Z]+|.?", re.DOTALL).match(text, position)
+        word = _ARGUMENT.match(text, position)
         return word.end() if word else position
     depth = 0
     for i in range(position, len(text)):
@@ -278,8 +282,6 @@ def _text(text: str) -> Iterator[Token]:
         for token in produced:
             yield replace(token, gap=gap)
             gap = False
-    if gap:
-        return
 
 
 OPENING = ("(", "[", "\\{")

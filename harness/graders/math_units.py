@@ -166,13 +166,13 @@ def read_unit(tokens: Sequence[Token]) -> tuple[Unit, int] | None:
         word = token.text
         if token.sign("/") or word in _PER:
             sign = -1
-        elif token.sign(".", "*", "(", ")", "{", "}", "-") or token.command("cdot"):
+        elif token.sign(".", "*", "(", ")", "{", "}", "-"):
             continue
         elif word in _PREFIXES and token.kind in ("word", "name"):
             prefix = _PREFIXES[word]
             if word in ("squared", "cubed"):
                 return None
-        elif token.kind in ("word", "name", "command") or token.sign("°", "%", *CURRENCIES):
+        elif token.kind in ("word", "name") or token.sign("°", "%", *CURRENCIES):
             if word in _BOUNDS:
                 return None
             if word == "°" and position < len(tokens) and tokens[position].text in ("C", "F"):
@@ -181,8 +181,6 @@ def read_unit(tokens: Sequence[Token]) -> tuple[Unit, int] | None:
             if power is None:
                 return None
             power *= sign * prefix
-            if token.kind == "command" and word not in ("degree",):
-                return None
             found = known(word)
             if word.removesuffix("s") in MANY and not powers and not labels and sign == 1:
                 many *= MANY[word.removesuffix("s")]

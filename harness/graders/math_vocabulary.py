@@ -68,8 +68,7 @@ SAME_COMMAND = {
     "Longrightarrow": "Rightarrow", "varepsilon": "epsilon", "varphi": "phi", "vartheta": "theta",
     "smallsetminus": "setminus", "backepsilon": "ni", "bar": "overline", "widehat": "hat", "tg": "tan",
     "ctg": "cot", "arctg": "arctan", "Reals": "mathbbR", "R": "mathbbR", "Z": "mathbbZ", "N": "mathbbN",
-    "Q": "mathbbQ", "gcf": "gcd", "inf": "infimum", "sup": "supremum", "top": "top", "intercal": "top",
-    "choose": "choose", "mp": "mp", "pm": "pm",
+    "Q": "mathbbQ", "gcf": "gcd", "inf": "infimum", "sup": "supremum", "intercal": "top",
 }  # fmt: skip
 # words between answers
 CONNECTIVES = {"and": "and", "or": "or", "或": "or", "或者": "or", "和": "and", "且": "and", "与": "and", "以及": "and"}

@@ -22,7 +22,8 @@ from typing import Any
 from harness.graders.math_algebra import equal_by_algebra, to_sympy
 from harness.graders.math_channel import receive, send
 from harness.graders.math_compare import alike
-from harness.graders.math_parser import readings
+from harness.graders.math_parser import read_tokens
+from harness.graders.math_tokens import tokens_of
 from harness.processes import end_with_parent
 
 _CONTROL = 0  # standard input: the socket to the pool
@@ -79,7 +80,7 @@ def _serve(channel: socket.socket, memory_bytes: int, server: int) -> None:
 def _answer(channel: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
     """The verdict. On MemoryError and RecursionError it is "not equal": a string that costs so much equals nothing."""
     with contextlib.suppress(Exception):
-        to_sympy(next(readings(request["gold"])))
+        to_sympy(read_tokens(tokens_of(request["gold"])))
     send(channel, {"gold": True})
     try:
         equal, why = alike(request["gold"], request["pred"], equal_by_algebra)
