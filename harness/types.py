@@ -358,6 +358,7 @@ class RecordItem:
     sample_id: str
     sample_hash: str
     level: str = ""  # difficulty, as stated by the task
+    cluster: str = ""  # the same for items that are not independent, in any task; "": not recorded
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import pytest
 from factories import changed, record
 
 from harness.errors import DataError
-from harness.records.columns import COMPARED, IN_FORM, Columns, Reader
+from harness.records.columns import COMPARED, IN_FORM, Columns, Reader, related_items
 from harness.records.serialization import record_to_json
 from harness.types import Score
 
@@ -97,6 +97,45 @@ def test_each_field_that_must_agree_is_kept(field, changes):
     one, two = Columns.of([record()]).places, Columns.of([record(**changes)]).places
     assert [name for name in COMPARED if one.compared[name] != two.compared[name]] == [field]
     assert not one.same_as(two)
+
+
+def in_clusters(*clusters, **changes):
+    """The places of an item for each of these names of clusters."""
+    return Columns.of([record(f"t/test/{i}", cluster=name, **changes) for i, name in enumerate(clusters)]).places
+
+
+def test_items_of_one_cluster_have_one_number_in_any_task_and_however_they_came_in(tmp_path):
+    records = [
+        record("t/test/0", cluster="a"),
+        record("t/test/0", cluster="a", repeat=1),
+        record("t/test/1", cluster="b"),
+        record("u/test/0", cluster="a", task="u"),
+    ]
+    parts = [Columns.of([r for r in records if r.item.task == task]) for task in ("t", "u")]
+    read = Reader().files([written(tmp_path / "r.jsonl", records)], "r")
+    for columns in (Columns.of(records), read, Columns.joined(parts)):
+        assert columns.places.item_clusters.tolist() == [0, 1, 0]
+        assert columns.places.only(np.array([False, False, True, True])).item_clusters is None
+    assert all(part.places.item_clusters is None for part in parts)  # the statistics may stay exact
+    assert all(task.item_clusters is None for _, task in read.places.by_task.values())
+
+
+def test_items_whose_cluster_is_not_recorded_are_related_if_their_prompts_are_equal():
+    prompts = ["p", "q", "p", "", ""]  # "": the file has no prompts
+    old = Columns.of([record(f"t/test/{i}", prompt_hash=prompt) for i, prompt in enumerate(prompts)])
+    assert old.places.clusters == ("",) * 5
+    assert old.places.item_clusters.tolist() == [0, 1, 0, 2, 3]
+    assert in_clusters("", "").item_clusters is None
+
+
+def test_runs_of_which_one_alone_records_clusters_are_compared_by_those():
+    old, new = in_clusters("", "", "", ""), in_clusters("a", "a", "b", "c")
+    assert not old.same_as(new)  # or the reader would give the one the clusters of the other
+    assert related_items([old]) is None
+    for runs in ([old, new], [new, old], [new, new], [new, in_clusters("x", "x", "y", "z", engine="other")]):
+        assert related_items(runs).tolist() == [0, 0, 1, 2]
+    chained = related_items([new, in_clusters("x", "y", "y", "z")])
+    assert chained.tolist() == [0, 0, 0, 1]
 
 
 def test_settings_written_in_another_order_are_the_same(tmp_path):

@@ -35,7 +35,8 @@ IN_FORM = "in_form"  # beside the graders in `Columns.verdicts`
 class ReplyIndex:
     """What replies are of, in order of item and repeat; a value for each reply. Equal ones are shared between runs.
 
-    names: "task/sample id". compared: for each field of `COMPARED` its value, as text.
+    names: "task/sample id". clusters: equal for items that are not independent of each other; "": not recorded.
+    compared: for each field of `COMPARED` its value, as text.
     """
 
     names: tuple[str, ...]
@@ -43,15 +44,17 @@ class ReplyIndex:
     tasks: tuple[str, ...]
     ids: tuple[str, ...]
     levels: tuple[str, ...]
+    clusters: tuple[str, ...]
     compared: Mapping[str, tuple[str, ...]]
 
     def __len__(self) -> int:
         return len(self.names)
 
     def same_as(self, other: ReplyIndex) -> bool:
-        """Whether both are replies to the same items under the same rules."""
+        """Whether both are replies to the same items, of which the same is known, under the same rules."""
         return self is other or (
             (self.names, self.repeats, self.levels) == (other.names, other.repeats, other.levels)
+            and self.clusters == other.clusters
             and self.compared == other.compared
         )
 
@@ -66,6 +69,19 @@ class ReplyIndex:
         """The names of the items, in order."""
         return tuple(dict.fromkeys(self.names))
 
+    @cached_property
+    def item_clusters(self) -> np.ndarray | None:
+        """(items,) a number for each item, equal within a cluster; None if every item is a cluster of its own.
+
+        Items whose cluster is not recorded (older records, files of other tools) are related if their prompts are
+        equal; without a prompt, an item is on its own.
+        """
+        firsts = np.unique(self.item_of, return_index=True)[1].tolist()
+        prompts = self.compared["prompt"]
+        numbers: dict[str, int] = {}
+        codes = [numbers.setdefault(self.clusters[at] or prompts[at] or self.names[at], len(numbers)) for at in firsts]
+        return None if len(numbers) == len(codes) else np.array(codes, np.intp)
+
     def only(self, keep: np.ndarray) -> ReplyIndex:
         """The places for which `keep` (replies,) is true."""
 
@@ -78,6 +94,7 @@ class ReplyIndex:
             kept(self.tasks),
             kept(self.ids),
             kept(self.levels),
+            kept(self.clusters),
             {field: kept(of) for field, of in self.compared.items()},
         )
 
@@ -87,6 +104,31 @@ class ReplyIndex:
         codes = np.array(self.tasks, object)
         masks = {task: codes == task for task in dict.fromkeys(self.tasks)}
         return {task: (mask, self if mask.all() else self.only(mask)) for task, mask in masks.items()}
+
+
+def related_items(runs: Iterable[ReplyIndex]) -> np.ndarray | None:
+    """(items,) `item_clusters` of runs of the same items: two are related if one of the runs records that they are.
+
+    None if every item is a cluster of its own. Runs differ here only if some are older than this record, or if a task
+    was changed in between.
+    """
+    found: list[np.ndarray] = []
+    for places in dict.fromkeys(runs):
+        codes = places.item_clusters
+        if codes is not None and not any(np.array_equal(codes, known) for known in found):
+            found.append(codes)
+    if len(found) < 2:
+        return found[0] if found else None
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(found[0])
+    item = np.tile(np.arange(n), len(found))
+    starts = n + np.cumsum([0, *(codes.max() + 1 for codes in found)])
+    cluster = np.concatenate([codes + start for codes, start in zip(found, starts[:-1], strict=True)])
+    links = coo_array((np.ones(len(item)), (item, cluster)), shape=(starts[-1], starts[-1]))
+    numbers = connected_components(links, directed=False)[1][:n]
+    return np.asarray(np.unique(numbers, return_inverse=True)[1], np.intp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +168,9 @@ class Columns:
             "sample_id": [id_ for part in parts for id_ in part.places.ids],
             "repeat": [repeat for part in parts for repeat in part.places.repeats],
             "level": [level for part in parts for level in part.places.levels],
+            "cluster": [cluster for part in parts for cluster in part.places.clusters],
         }
-        for field, name in zip(COMPARED, _OF_PLACES[4:], strict=True):
+        for field, name in zip(COMPARED, _COMPARED_FIELDS, strict=True):
             stated[name] = [value for part in parts for value in part.places.compared[field]]
         stated["sampling"] = [text.encode() for text in stated["sampling"]]
         known = _KnownIndex(stated, source)
@@ -213,6 +256,7 @@ class ColumnFields(msgspec.Struct, gc=False):
     finish: str
     scores: _Scores
     level: str = ""
+    cluster: str = ""
 
 
 class Reader:
@@ -252,6 +296,7 @@ class Reader:
             record.reply.finish,
             _Scores(strict, lenient),
             record.item.level,
+            record.item.cluster,
         )
         return self._shared(line)
 
@@ -297,12 +342,11 @@ class Reader:
 
 _TEXTS = (
     *("task", "sample_id", "sample_hash", "prompt_hash", "checkpoint", "engine", "grader_version", "sandbox"),
-    *("finish", "level"),
+    *("finish", "level", "cluster"),
 )
-_OF_PLACES = (
-    *("task", "sample_id", "repeat", "level"),
-    *("grader_version", "sampling", "engine", "sandbox", "sample_hash", "prompt_hash"),  # in the order of COMPARED
-)
+_COMPARED_FIELDS = ("grader_version", "sampling", "engine", "sandbox", "sample_hash", "prompt_hash")
+"""The fields of a record behind `COMPARED`, in its order."""
+_OF_PLACES = ("task", "sample_id", "repeat", "level", "cluster", *_COMPARED_FIELDS)
 
 
 class _KnownIndex:
@@ -330,9 +374,10 @@ class _KnownIndex:
             tasks=tuple(stated["task"][i] for i in order),
             ids=tuple(stated["sample_id"][i] for i in order),
             levels=tuple(stated["level"][i] for i in order),
+            clusters=tuple(stated["cluster"][i] for i in order),
             compared={
                 field: tuple(_text(stated[name][i]) if name == "sampling" else stated[name][i] for i in order)
-                for field, name in zip(COMPARED, _OF_PLACES[4:], strict=True)
+                for field, name in zip(COMPARED, _COMPARED_FIELDS, strict=True)
             },
         )
 

@@ -89,6 +89,7 @@ class _Whole(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     scores: dict[str, _Score]
     error: str = ""
     level: str = ""
+    cluster: str = ""
     unproven: str = ""
 
 
@@ -96,7 +97,7 @@ def read_records(path: Path) -> Iterator[Record]:
     """The records of a file, one at a time. Raises `DataError` naming a line that is not a record."""
     for line in decoded(path, _Whole):
         yield Record(
-            RecordItem(line.task, line.task_version, line.sample_id, line.sample_hash, line.level),
+            RecordItem(line.task, line.task_version, line.sample_id, line.sample_hash, line.level, line.cluster),
             RecordOrigin(line.checkpoint, line.engine, line.sampling, line.grader_version, line.sandbox, line.unproven),
             line.repeat,
             RecordReply(

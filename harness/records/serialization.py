@@ -28,13 +28,14 @@ _PARTS = {part: tuple(f.name for f in fields(part)) for part in (RecordItem, Rec
 def record_to_json(record: Record) -> str:
     """One line, keys sorted, no line break inside; the fields of the record's parts stand beside each other.
 
-    `unproven` stands only in records that have something to say there.
+    `cluster` and `unproven` stand only in records that have something to say there.
     """
     values: dict[str, Any] = {"repeat": record.repeat}
     for part in (record.item, record.origin, record.reply):
         values |= {name: getattr(part, name) for name in _PARTS[type(part)]}  # asdict copies, and is ten times slower
-    if not values["unproven"]:
-        del values["unproven"]
+    for name in ("cluster", "unproven"):
+        if not values[name]:
+            del values[name]
     return canonical_json({**values, "scores": {name: vars(score) for name, score in record.scores.items()}})
 
 

@@ -47,7 +47,8 @@ def write_run(folder: Path, number: int, items: int) -> Path:
             right = float(rng.random() < share + 0.3 * ((i % 10) / 10 - 0.5))
             verdict = f'{{"answer":"{i}","value":{right},"why":""}}'
             out.write(
-                f'{{"checkpoint":"{digest}","engine":"vllm 0.32.0 float32","error":"","finish":"stop",'
+                f'{{"checkpoint":"{digest}","cluster":"{i:016x}","engine":"vllm 0.32.0 float32","error":"",'
+                f'"finish":"stop",'
                 f'"grader_version":"task 1, grader number-1","level":"{i % 4}","n_prompt_tokens":80,'
                 f'"n_tokens":{100 + i % 50},"prompt_hash":"{i:064x}","repeat":0,"sample_hash":"{i + 7:064x}",'
                 f'"sample_id":"task/test/{i:05d}","sampling":{{"max_tokens":256,"seed":null,"stop":[],'
