@@ -30,7 +30,7 @@ from harness.board.facts import (
 from harness.cli.main import main
 from harness.records.serialization import record_to_json
 from harness.training.decontaminate import HeldOut, sift
-from harness.types import Budget, Record, RecordItem, RecordOrigin, RecordReply, Score, TrainRow
+from harness.types import Budget, Record, RecordItem, RecordOrigin, RecordReply, Score, TrainRow, sha256_of
 
 ROOT = Path(__file__).parent.parent
 HARNESS = str(Path(sys.executable).parent / "harness")
@@ -75,7 +75,7 @@ def record(item="t/test/0", value=1.0, lenient=None, *, task="t", **changes):
         "sample_id": item,
         "sample_hash": f"hash of {item}",
         "repeat": 0,
-        "prompt_hash": f"prompt of {item}",
+        "prompt_hash": sha256_of(f"prompt of {item}"),
         "checkpoint": "c" * 64,
         "engine": "scripted 1 float32",
         "sampling": {"max_tokens": 16, "temperature": 0.0},

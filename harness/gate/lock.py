@@ -41,6 +41,12 @@ class LockedItem:
     n: int
     strict: float
     lenient: float
+    cluster: str = ""  # first characters of its cluster; "": not recorded
+
+    @property
+    def group(self) -> str:
+        """The same for items that are not independent of each other, in any task; see `ReplyIndex.item_clusters`."""
+        return self.cluster or self.prompt or f"{self.task}/{self.id}"
 
     def is_sound(self, samples: int) -> bool:
         """Whether the sums are possible with this number of samples."""
@@ -90,6 +96,7 @@ class PerItem:
                 int(n[number]),
                 float(strict[number]),
                 float(lenient[number]),
+                shortened(places.clusters[at]),
             )
             for number, at in enumerate(firsts)
         )
@@ -115,8 +122,11 @@ class PerItem:
 
     @property
     def replies(self) -> str:
-        """Digest of the scores and the rules they were made under; the name is not part of it."""
-        return sha256_of([self.samples, self.rules, [asdict(item) for item in self.items]])
+        """Digest of the scores and the rules they were made under; neither the name nor clusters are part of it."""
+        items = [asdict(item) for item in self.items]
+        for item in items:
+            del item["cluster"]  # else a check repeated since clusters are recorded would be another attempt
+        return sha256_of([self.samples, self.rules, items])
 
     def failed(self, task: str) -> tuple[int, int]:
         """(replies without a score, all replies) of a task."""
