@@ -13,10 +13,11 @@ import click
 
 from harness.cli.options import ENGINE_ARG, READING, engine_name, with_options
 from harness.errors import BadConfig, DataError, HarnessError
+from harness.gate.family import MOST_CHECKPOINTS
 
 if TYPE_CHECKING:
-    from harness.gate.check import Attempts, Comparison
-    from harness.gate.decide import Decision, Design, Policy, Settings
+    from harness.gate.check import Attempts, Checked, Comparison
+    from harness.gate.decide import Design, Policy, Settings
     from harness.gate.lock import Lock, PerItem
     from harness.gate.plan import SampleSizePlan
     from harness.types import Reading
@@ -53,6 +54,7 @@ class LockOptions:
     reading: Reading | None
     primary: Literal["macro", "items"] | None
     discordance: float
+    checkpoints: int | None
     underpowered: bool
 
 
@@ -109,6 +111,11 @@ _OF_A_LOCK = (
         help="For power: assumed share of items that two equally good checkpoints answer differently, if the score of "
         "the baseline allows so many.",
     ),
+    click.option(
+        "--checkpoints",
+        type=click.IntRange(1, MOST_CHECKPOINTS),
+        help="How many checkpoints of one run are tested at equal level, each at its part of alpha [default: 1].",
+    ),
     click.option("--underpowered", is_flag=True, help="Accept a margin that this lock has too few items to test."),
 )
 
@@ -136,7 +143,7 @@ def _gate_plan(baseline: PerItem, options: LockOptions, agreed: Settings | None)
     from harness.gate import plan
     from harness.gate.decide import Settings
 
-    names = ("alpha", "policy", "design", "reading", "primary")
+    names = ("alpha", "policy", "design", "reading", "primary", "checkpoints")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     margins = dict(_task_margin(text) for text in options.margins)
     margin = options.margin
@@ -253,6 +260,11 @@ def gate_accept(row: RowChoice, options: LockOptions, /, run: Path, lock: Path, 
     help="Name that identifies the candidate's attempts; needed if the records have no weights digest.",
 )
 @click.option(
+    "--family",
+    help="The training run that the candidate is a checkpoint of; the checkpoints of a run share alpha [default: the "
+    "folder of a checkpoint-2000 or step_2000, the stage of a run of harness compare, else none].",
+)
+@click.option(
     "--attempts",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of earlier attempts, to keep between CI runs [default: <lock>.attempts].",
@@ -276,6 +288,7 @@ def gate_check(
     out: Path,
     allowed: tuple[str, ...],
     candidate: str | None,
+    family: str | None,
     attempts: Path | None,
     engine: str,
     engine_options: tuple[tuple[str, str], ...],
@@ -289,6 +302,7 @@ def gate_check(
       harness gate check runs/candidate
       harness gate check samples_gsm8k_2026-01-02.jsonl --candidate commit-4711     (an lm-eval samples file)
       harness gate check --model checkpoints/step-2000 --out report
+      harness gate check runs/step-2000 --family sft-7     (one of several checkpoints of the run sft-7)
 
     Exit codes: 0 pass (or inconclusive under block-on-regression), 3 regression, 4 inconclusive under
     require-noninferior, 5 not comparable (lock missing or edited, other items or settings). Checking the same candidate
@@ -307,7 +321,8 @@ def gate_check(
     if (run is None) == (model is None):
         raise BadConfig("give either RUN (an existing run) or --model (evaluated now)")
     evaluated = _Evaluated(model, engine, engine_options, folder, allow_weak_sandbox) if model is not None else None
-    asked = _Candidate(run, row, evaluated, candidate, attempts or lock.with_name(f"{lock.name}.attempts"))
+    kept = attempts or lock.with_name(f"{lock.name}.attempts")
+    asked = _Candidate(run, row, evaluated, candidate or "", family, kept)
     with full_disk_is_named(out):
         try:
             facts = _gate_facts(lock, frozenset(name.replace("-", " ") for name in allowed), asked)
@@ -339,19 +354,21 @@ class _Evaluated:
 class _Candidate:
     """What is compared with the lock: a row of a run, or a model that is evaluated now.
 
-    name: identifies the candidate's attempts; None: its weights do. attempts: the folder of earlier attempts.
+    name: identifies the candidate's attempts; empty: its weights do. family: the run it is a checkpoint of; None: as
+    its path tells. attempts: the folder of earlier attempts.
     """
 
     run: Path | None
     row: RowChoice
     evaluated: _Evaluated | None
-    name: str | None
+    name: str
+    family: str | None
     attempts: Path
 
 
 def _gate_facts(lock: Path, allowed: frozenset[str], asked: _Candidate) -> dict[str, Any]:
     """The facts of the report: this attempt and the earlier ones of its candidate."""
-    from harness.gate.check import Attempts, Comparison, joined
+    from harness.gate.check import Attempts, Comparison, Standing
     from harness.records.run_folder import ensure_writable
 
     if asked.run is not None and not asked.run.exists():
@@ -359,37 +376,50 @@ def _gate_facts(lock: Path, allowed: frozenset[str], asked: _Candidate) -> dict[
     comparison = Comparison(lock, allowed)
     attempts = Attempts(asked.attempts, comparison)
     if asked.evaluated is not None:
-        candidate, decision = _gate_evaluated(comparison, attempts, asked.evaluated, asked.name)
+        found = _gate_evaluated(comparison, attempts, asked.evaluated, asked)
     else:
-        assert asked.run is not None
-        candidate = _per_item(asked.run, asked.row)
-        earlier = attempts.of(candidate.weights, asked.name)
-        decision = comparison.decided(joined(earlier, candidate))  # an attempt counts only if it can be compared
+        found = _gate_recorded(comparison, attempts, asked)
     ensure_writable(asked.attempts)
-    return comparison.report(candidate, attempts.add(candidate, asked.name), decision, attempts.candidates())
+    attempts.add(found.attempts, found.who, found.decision.verdict)
+    checked = len({test.candidate for test in attempts.tests(found.who)})
+    standing = Standing(attempts.candidates(), found.who.family, checked)
+    return comparison.report(found.scores, found.attempts, found.decision, standing)
 
 
-def _gate_evaluated(
-    comparison: Comparison, attempts: Attempts, asked: _Evaluated, candidate: str | None
-) -> tuple[PerItem, Decision]:
+def _gate_recorded(comparison: Comparison, attempts: Attempts, asked: _Candidate) -> Checked:
+    from harness.gate import family
+    from harness.gate.check import Candidate, Checked
+
+    assert asked.run is not None
+    scores, run = _per_item(asked.run, asked.row), asked.run.resolve()
+    known = (family.of_path(run) or run.name) if run.is_dir() and family.is_step(scores.name) else ""
+    who = Candidate(scores.weights, asked.name, known if asked.family is None else asked.family)
+    made = attempts.joined(scores, who)
+    return Checked(who, scores, made, comparison.decided(made))  # an attempt counts only if it can be compared
+
+
+def _gate_evaluated(comparison: Comparison, attempts: Attempts, what: _Evaluated, asked: _Candidate) -> Checked:
     from harness.cli.progress import ShellProgress
-    from harness.gate import live
+    from harness.gate import family, live
 
-    folder = asked.folder or Path("runs") / "gate"
-    if asked.engine == "openai":
-        if not candidate:
+    folder = what.folder or Path("runs") / "gate"
+    if what.engine == "openai":
+        if not asked.name:
             raise BadConfig(
                 "the weights a server holds are unknown; name them, for instance by a commit: --candidate ID"
             )
-        folder = folder / re.sub(r"[^\w.-]+", "_", candidate)  # another name generates its own replies
+        folder = folder / re.sub(r"[^\w.-]+", "_", asked.name)  # another name generates its own replies
+    path = Path(what.model)
+    known = family.of_path(path) if path.exists() else ""
     request = live.CheckRequest(
-        model=asked.model,
-        name=Path(asked.model).name,
+        model=what.model,
+        name=Path(what.model).name,
         folder=folder,
-        engine=engine_name(asked.engine),
-        engine_options=asked.engine_options,
-        allow_weak_sandbox=asked.allow_weak_sandbox,
-        candidate=candidate,
+        engine=engine_name(what.engine),
+        engine_options=what.engine_options,
+        allow_weak_sandbox=what.allow_weak_sandbox,
+        candidate=asked.name,
+        family=known if asked.family is None else asked.family,
     )
     progress = ShellProgress(float(len(comparison.settings.fractions) * len(comparison.lock.items)))
     try:

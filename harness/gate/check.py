@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from harness.errors import DataError, UnknownName, UsageError
 from harness.gate import lock as locks
 from harness.gate import report
 from harness.gate.decide import Check, Decision, Scores, Settings, complete_looks, decide_attempts, pooled
+from harness.gate.family import UNTESTED, WHOLE, FamilyTest, Share, next_share
 from harness.gate.lock import Lock, PerItem
 from harness.statistics.sequential import seen
 from harness.types import sha256_of
@@ -25,54 +27,106 @@ EXIT_CODES = {"PASS": 0, "BLOCK": 3, "INCONCLUSIVE": 4}
 
 
 class Attempts:
-    """The folder of all attempts checked against a lock, so that repeated attempts do not raise the chance to pass.
+    """The folder of all attempts checked with a lock, so that repeated attempts do not raise the chance to pass.
 
     An attempt is one file. Attempts belong to one candidate if their weights or their --candidate names are equal; the
-    same replies again are the same attempt.
+    same replies again are the same attempt. Candidates of one family share alpha.
     """
 
     def __init__(self, folder: Path, comparison: Comparison) -> None:
-        self._folder = folder
+        self._folder, self._checkpoints = folder, comparison.settings.checkpoints
         release = comparison.baselines["release"]
         asked = [(item.task, item.id, item.item, item.prompt) for item in release.items]
         self._suite = sha256_of([asked, release.rules, release.samples])[:12]
 
-    def add(self, attempt: PerItem, named: str | None) -> list[PerItem]:
-        """Keep this attempt; returns all attempts of its candidate on these items and rules, oldest first.
+    def of(self, who: Candidate) -> list[Attempt]:
+        """The attempts of a candidate so far, oldest first."""
+        return [_read(path) for path in self._paths() if _is_of(path, who)]
 
-        named: the candidate's name, if the records have no weights digest. Raises `UsageError` if neither is known, and
-        `DataError` for a file that is not an attempt.
-        """
-        if not attempt.weights and not named:
-            raise UsageError(
-                f"the records of {attempt.name!r} have no weights digest, so a second attempt could not be told from "
-                "another candidate; name the candidate, for instance by a commit: --candidate ID"
-            )
-        earlier = self.of(attempt.weights, named)
-        found = joined(earlier, attempt)
-        if len(found) > len(earlier):
-            number, mine = f"{len(self._paths()) + 1:04d}", "-".join(_identity(attempt.weights, named))
-            path = self._folder / f"{self._suite}-{number}-{mine}-{attempt.replies[:12]}.jsonl"
-            write_text(path, attempt.text())
+    def tests(self, who: Candidate) -> list[FamilyTest]:
+        """The tests of a candidate's family so far, oldest first; its own ones if it has no family."""
+        found = []
+        for path in self._paths():
+            mine = _is_of(path, who)
+            family, share, verdict = _head(path)
+            if mine or (who.family and who.family == family):
+                found.append(FamilyTest(_MINE if mine else "-".join(_stored_as(path)), share, verdict))
         return found
 
-    def of(self, weights: str, named: str | None) -> list[PerItem]:
-        """The attempts of a candidate so far, oldest first. weights: their digest, or empty if it is not known."""
-        mine = _identity(weights, named)
-        return [_read(path) for path in self._paths() if _is_of(path, mine)]
+    def share(self, attempt: PerItem, who: Candidate) -> Share:
+        """The part of alpha for this attempt, which was not added yet."""
+        earlier = [of.scores for of in self.of(who)]
+        if len(told_apart([*earlier, attempt])) == len(told_apart(earlier)):
+            return UNTESTED
+        return next_share(self._checkpoints, self.tests(who), _MINE)
+
+    def joined(self, attempt: PerItem, who: Candidate) -> list[Attempt]:
+        """The earlier attempts, and this one with its share unless it has the replies of one of them."""
+        earlier = self.of(who)
+        again = any(attempt.replies == other.scores.replies for other in earlier)
+        return earlier if again else [*earlier, Attempt(attempt, self.share(attempt, who))]
+
+    def add(self, attempts: Sequence[Attempt], who: Candidate, verdict: str) -> None:
+        """Keep the last one of these attempts of a candidate, if it was not kept before. verdict: of all of them.
+
+        Raises `UsageError` if neither its weights nor its name are known.
+        """
+        last = attempts[-1]
+        if not who.weights and not who.named:
+            raise UsageError(
+                f"the records of {last.scores.name!r} have no weights digest, so a second attempt could not be told "
+                "from another candidate; name the candidate, for instance by a commit: --candidate ID"
+            )
+        if all(last.scores.replies != other.scores.replies for other in self.of(who)):
+            number = f"{len(self._paths()) + 1:04d}"
+            name = "-".join([self._suite, number, *who.identity, last.scores.replies[:12]])
+            head = {"family": who.family, "share": asdict(last.share), "verdict": verdict}
+            write_text(self._folder / f"{name}.jsonl", json.dumps(head) + "\n" + last.scores.text())
 
     def candidates(self) -> int:
         """Number of different candidates checked on these items so far."""
-        return len({tuple(path.stem.split("-")[2:4]) for path in self._paths()})
+        return len({_stored_as(path) for path in self._paths()})
 
     def _paths(self) -> list[Path]:
         return sorted(self._folder.glob(f"{self._suite}-*.jsonl"))
 
 
-def joined(earlier: Sequence[PerItem], attempt: PerItem) -> list[PerItem]:
-    """The earlier attempts, and this one unless it has the replies of one of them."""
-    again = any(attempt.replies == other.replies for other in earlier)
-    return list(earlier) if again else [*earlier, attempt]
+_MINE = "this candidate"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What identifies a candidate's attempts, and the run it is a checkpoint of; empty: not known.
+
+    weights: their digest. named: by --candidate. family: the run; empty: it is its own family.
+    """
+
+    weights: str = ""
+    named: str = ""
+    family: str = ""
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Its weights and its name, as they stand in the name of an attempt's file."""
+        return _short(self.weights), _short(self.named)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The scores of one attempt, and the part of alpha it is tested at."""
+
+    scores: PerItem
+    share: Share
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A candidate that was checked: its scores now, all of its attempts, and the decision on them."""
+
+    who: Candidate
+    scores: PerItem
+    attempts: Sequence[Attempt]
+    decision: Decision
 
 
 def told_apart(attempts: Sequence[PerItem]) -> list[PerItem]:
@@ -90,25 +144,41 @@ def told_apart(attempts: Sequence[PerItem]) -> list[PerItem]:
     return found
 
 
-def _identity(weights: str, named: str | None) -> tuple[str, str]:
-    return _short(weights), _short(named or "")
-
-
 def _short(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:16] if key else "unknown"
 
 
-def _is_of(path: Path, key: tuple[str, str]) -> bool:
+def _stored_as(path: Path) -> tuple[str, ...]:
+    """The weights and the name of the candidate whose attempt is in this file."""
+    return tuple(path.stem.split("-")[2:4])
+
+
+def _is_of(path: Path, who: Candidate) -> bool:
     """Whether an attempt belongs to the candidate with these weights or this name."""
-    parts = tuple(path.stem.split("-")[2:4])
-    return any(mine == theirs != "unknown" for mine, theirs in zip(key, parts, strict=True))
+    return any(mine == theirs != "unknown" for mine, theirs in zip(who.identity, _stored_as(path), strict=True))
 
 
-def _read(path: Path) -> PerItem:
+def _head(path: Path) -> tuple[str, Share, str]:
+    """(family, share, verdict) of an attempt."""
     try:
-        return PerItem.from_text(path.read_text(encoding="utf-8"), str(path))
+        with path.open(encoding="utf-8") as file:
+            values = json.loads(file.readline())
+        return str(values["family"]), Share(**values["share"]), str(values["verdict"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _no_attempt(path, error) from None
+
+
+def _read(path: Path) -> Attempt:
+    share = _head(path)[1]
+    try:
+        _, _, text = path.read_text(encoding="utf-8").partition("\n")
+        return Attempt(PerItem.from_text(text, str(path)), share)
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not an attempt ({error}); move it away") from None
+        raise _no_attempt(path, error) from None
+
+
+def _no_attempt(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} is not an attempt ({type(error).__name__}: {error}); move it away")
 
 
 class Comparison:
@@ -135,7 +205,7 @@ class Comparison:
         """The settings of the lock."""
         return self.lock.settings
 
-    def decided(self, attempts: Sequence[PerItem], in_part: bool = False) -> Decision:
+    def decided(self, attempts: Sequence[Attempt], in_part: bool = False) -> Decision:
         """The decision on all attempts of a candidate, oldest first.
 
         in_part: later items may be missing. Raises `NotComparable` if attempts cannot be compared or items are missing.
@@ -143,28 +213,29 @@ class Comparison:
         baselines, told = self.scores(attempts)
         candidate, first = pooled(told), self.settings.fractions[0]
         needed = {task: values[: seen(len(values), first)] for task, values in candidate.items()}
-        locks.refuse_missing(needed, self.lock, attempts[-1].name)
-        found = decide_attempts(self.settings, baselines, told)
+        name = attempts[-1].scores.name
+        locks.refuse_missing(needed, self.lock, name)
+        found = decide_attempts(self.settings, baselines, told, _shares(attempts))
         if not found.over and not in_part:
-            locks.refuse_missing(candidate, self.lock, attempts[-1].name)
+            locks.refuse_missing(candidate, self.lock, name)
         return found
 
-    def settled(self, attempts: Sequence[PerItem], weights: str) -> Decision | None:
+    def settled(self, attempts: Sequence[Attempt], weights: str) -> Decision | None:
         """The decision on these attempts if one more with these weights cannot change it, else None."""
         baselines, told = self.scores(attempts)
         if not complete_looks(self.settings, pooled(told)):
             return None  # made under other settings, with fewer items than the first look needs now
-        found = decide_attempts(self.settings, baselines, told)
+        found = decide_attempts(self.settings, baselines, told, _shares(attempts))
         stands = found.verdict != "INCONCLUSIVE" and self.settings.design == "group-sequential"
-        repeated = any(attempt.greedy and attempt.weights == weights for attempt in attempts)
+        repeated = any(of.scores.greedy and of.scores.weights == weights for of in attempts)
         return found if stands or (repeated and found.over) else None
 
-    def scores(self, attempts: Sequence[PerItem]) -> tuple[dict[str, Scores], list[Scores]]:
+    def scores(self, attempts: Sequence[Attempt]) -> tuple[dict[str, Scores], list[Scores]]:
         """(baselines, candidate) scores per item; the candidate's for each attempt that tells something new.
 
         Kept for the attempts asked for last: a decision and the report on it need the same.
         """
-        key = tuple(attempts)
+        key = tuple(of.scores for of in attempts)
         if self._scored is None or self._scored[0] != key:
             self._scored = key, self._scores(key)
         return self._scored[1]
@@ -183,7 +254,7 @@ class Comparison:
         return baselines, candidates
 
     def report(
-        self, checked: PerItem, attempts: Sequence[PerItem], decision: Decision, candidates: int
+        self, checked: PerItem, attempts: Sequence[Attempt], decision: Decision, standing: Standing
     ) -> dict[str, Any]:
         """The facts of the report, as JSON data. checked: the attempt made now; decision: the one on all attempts."""
         baselines, told = self.scores(attempts)
@@ -207,14 +278,17 @@ class Comparison:
             "over": decision.over,
             "attempts": len(attempts),
             "attempts_used": decision.attempts,
-            "level": decision.alpha,
-            "candidates_checked": candidates,
+            "level": self.settings.alpha * decision.share.passing,
+            "level_block": self.settings.alpha * decision.share.own,
+            "family": {"name": standing.family, "checked": standing.checked, "share": asdict(decision.share)},
+            "candidates_checked": standing.candidates,
             "allowed": sorted(self.allowed),
             "checks": [_check(check) for check in decision.checks],
             "flipped": {name: _flipped(self.lock, baselines[name], candidate) for name in self.baselines},
             "warnings": [
-                *_of_attempts(len(attempts), len(told), decision),
-                *self._warnings(checked, decision, candidates),
+                *_of_attempts(len(attempts), len(told), decision, self.settings.alpha),
+                *_of_family(self.settings, standing, decision),
+                *self._warnings(checked, decision, standing.candidates),
             ],
         }
 
@@ -241,7 +315,21 @@ class Comparison:
         return found
 
 
-def _of_attempts(attempts: int, told: int, decision: Decision) -> list[str]:
+@dataclass(frozen=True)
+class Standing:
+    """What was checked on these items so far. candidates: of all; checked: of this one's family, itself included."""
+
+    candidates: int = 1
+    family: str = ""
+    checked: int = 1
+
+
+def _shares(attempts: Sequence[Attempt]) -> list[Share]:
+    """The shares of the attempts that tell something new."""
+    return [of.share for of in attempts if of.share.own]
+
+
+def _of_attempts(attempts: int, told: int, decision: Decision, alpha: float) -> list[str]:
     """Which of several attempts the decision is made on, as a warning. told: attempts that tell something new."""
     if attempts == 1:
         return []
@@ -250,8 +338,22 @@ def _of_attempts(attempts: int, told: int, decision: Decision) -> list[str]:
     elif decision.verdict != "INCONCLUSIVE" and decision.attempts < told:
         how = f"the verdict of {'the first' if decision.attempts == 1 else f'the first {decision.attempts}'} stands"
     else:
-        how = f"they are pooled and tested at {100 * decision.alpha:.2g} %"
+        how = f"they are pooled and tested at {100 * alpha * decision.share.own:.2g} %"
     return [f"{attempts} attempts of this candidate: {how}"]
+
+
+def _of_family(settings: Settings, standing: Standing, decision: Decision) -> list[str]:
+    """The level of a checkpoint that shares alpha with others of its run, as a warning."""
+    if not standing.family or decision.share == WHOLE:
+        return []
+    own, passing = (100 * settings.alpha * part for part in (decision.share.own, decision.share.passing))
+    handed = f" and PASS at {passing:.2g} %, as the checkpoint before it passed" if decision.share.carried else ""
+    of = f"one of {settings.checkpoints} at equal level"
+    if decision.share.later:
+        of = f"beyond the {settings.checkpoints} at equal level"
+    return [
+        f"one of {standing.checked} checkpoints checked of {standing.family!r}, {of}: tested at {own:.2g} %{handed}"
+    ]
 
 
 def _check(check: Check) -> dict[str, Any]:

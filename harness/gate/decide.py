@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
+from harness.gate.family import WHOLE, Share, attempts_alone
 from harness.statistics import intervals, sequential
 from harness.types import Reading
 
 GateVerdict = Literal["PASS", "BLOCK", "INCONCLUSIVE"]
 Design = Literal["fixed", "group-sequential"]
 Policy = Literal["block-on-regression", "require-noninferior"]
+Tier = Literal["critical", "supporting", "advisory"]
 PRIMARY = "all tasks"  # the name of the check of all tasks together
 
 Scores = Mapping[str, np.ndarray]
@@ -26,7 +28,8 @@ class Settings:
     """The settings of a gate. Margins are in points: for PASS, a drop of the margin or more must be ruled out.
 
     margin: for all tasks together, or the only task. margins: for each task, if there are several. policy: the exit
-    code of INCONCLUSIVE. alpha: one-sided, of the gate as a whole for BLOCK, of each check for PASS.
+    code of INCONCLUSIVE. alpha: one-sided, of the gate as a whole for BLOCK, of each check for PASS. tiers: of tasks,
+    if there are several; one that is not named is critical, and so is the check of all tasks together.
     """
 
     margin: float
@@ -35,6 +38,8 @@ class Settings:
     policy: Policy = "block-on-regression"
     design: Design = "fixed"
     looks: int = 5  # interim analyses of the group-sequential design
+    tiers: Mapping[str, Tier] = field(default_factory=dict)
+    checkpoints: int = 1  # of one run that are tested at equal level, each at its part of alpha
     reading: Reading = "strict"
     primary: Literal["macro", "items"] = "macro"  # the mean of the tasks' means, or over all items
     max_errors: float = 0.01  # share of replies without a score above which nothing is compared
@@ -44,6 +49,10 @@ class Settings:
         """The share of all items evaluated by each look."""
         n = self.looks if self.design == "group-sequential" else 1
         return tuple((look + 1) / n for look in range(n))
+
+    def tier(self, task: str) -> Tier:
+        """critical: must PASS for the gate to PASS. supporting: must not BLOCK. advisory: is reported, never counts."""
+        return self.tiers.get(task, "critical")
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class Check:
 
     baseline: str
     task: str
+    tier: Tier
     margin: float
     verdict: GateVerdict
     test: intervals.Sided
@@ -73,7 +83,7 @@ class Check:
 class Decision:
     """The verdict of the gate. n_used: items compared, of n. over: no later look can change it.
 
-    alpha: the level it was tested at. attempts: the number of attempts it was made on, the earliest ones.
+    share: the part of alpha it was tested at. attempts: the number of attempts it was made on, the earliest ones.
     """
 
     verdict: GateVerdict
@@ -82,33 +92,29 @@ class Decision:
     n: int
     look: int
     over: bool
-    alpha: float
+    share: Share
     attempts: int = 1
 
 
-def attempt_level(alpha: float, attempt: int) -> float:
-    """The part of alpha for a candidate's attempt of this number, from 1.
-
-    All of it for the first, as most candidates have no other. All later ones together have a tenth of alpha more:
-    alpha / (10 k (k - 1)) for attempt k, which sums to alpha / 10. So however many attempts there are, and whatever
-    they have in common, the chance of a wrong verdict is at most 1.1 alpha.
-    """
-    return alpha if attempt == 1 else alpha / (10 * attempt * (attempt - 1))
-
-
-def decide_attempts(settings: Settings, baselines: Mapping[str, Scores], attempts: Sequence[Scores]) -> Decision:
+def decide_attempts(
+    settings: Settings,
+    baselines: Mapping[str, Scores],
+    attempts: Sequence[Scores],
+    shares: Sequence[Share] | None = None,
+) -> Decision:
     """The decision on all attempts of one candidate, oldest first: pooled, as if they were samples of one evaluation.
 
     An attempt is never tested without the earlier ones. In the group-sequential design the first attempts that pass or
-    are blocked stand, as no more items would have been drawn; each prefix is tested at its own `attempt_level`.
+    are blocked stand, as no more items would have been drawn; each prefix is tested at the share of its last attempt.
+    shares: of alpha, one for each attempt; None: those of a candidate that is its own family.
     """
+    shares = attempts_alone(len(attempts)) if shares is None else shares
     numbers = range(1, len(attempts) + 1) if settings.design == "group-sequential" else [len(attempts)]
     for number in numbers:
         scores = pooled(attempts[:number])
         if number < len(attempts) and not complete_looks(settings, scores):
             continue  # made under other settings, with fewer items than the first look needs now
-        level = attempt_level(settings.alpha, number)
-        found = replace(decide(replace(settings, alpha=level), baselines, scores), attempts=number)
+        found = replace(decide(settings, baselines, scores, shares[number - 1]), attempts=number)
         if found.verdict != "INCONCLUSIVE":
             break
     return found
@@ -125,11 +131,12 @@ def pooled(attempts: Sequence[Scores]) -> dict[str, np.ndarray]:
     return found
 
 
-def decide(settings: Settings, baselines: Mapping[str, Scores], candidate: Scores) -> Decision:
-    """Compare the candidate with every baseline, look by look, as far as its scores reach.
+def decide(settings: Settings, baselines: Mapping[str, Scores], candidate: Scores, share: Share = WHOLE) -> Decision:
+    """Compare the candidate with every baseline, look by look, as far as its scores reach, at a share of alpha.
 
     BLOCK if any check shows a drop (Holm over all checks) and does not rule out the margin; PASS if every check rules
-    the margin out; the first look that decides a check is final. Items are in the lock's order, in which
+    the margin out; the first look that decides a check is final. At the last look a supporting check that is open is
+    enough for PASS; an advisory one is tested alone, and counts for neither. Items are in the lock's order, in which
     every look takes the same share of each task.
     """
     looks = complete_looks(settings, candidate)
@@ -138,16 +145,27 @@ def decide(settings: Settings, baselines: Mapping[str, Scores], candidate: Score
     checks: dict[tuple[str, str], Check] = {}
     for look, upto in enumerate(looks, 1):
         used, last = upto, look
-        tests = _tests(settings, baselines, candidate, upto)
+        tests = _tests(settings, baselines, candidate, upto, settings.alpha * share.passing)
         open_ones = {key: of for key, of in tests.items() if key not in checks or checks[key].verdict == "INCONCLUSIVE"}
-        checks |= _tested(settings, open_ones, look, len(tests))
-        if all(check.verdict == "PASS" for check in checks.values()) or "BLOCK" in _verdicts(checks):
+        counted = sum(settings.tier(task) != "advisory" for _, task in tests)
+        checks |= _tested(settings, share, look, open_ones, counted)
+        verdict = _verdict(checks.values(), look == len(settings.fractions))
+        if verdict != "INCONCLUSIVE":
             break
-    verdicts = _verdicts(checks)
-    verdict: GateVerdict = "BLOCK" if "BLOCK" in verdicts else "PASS" if verdicts == {"PASS"} else "INCONCLUSIVE"
     over = verdict != "INCONCLUSIVE" or last == len(settings.fractions)
     n = sum(map(len, candidate.values()))
-    return Decision(verdict, tuple(checks.values()), sum(used.values()), n, last, over, settings.alpha)
+    return Decision(verdict, tuple(checks.values()), sum(used.values()), n, last, over, share)
+
+
+def _verdict(checks: Iterable[Check], at_last: bool) -> GateVerdict:
+    """The verdict of the gate after a look. Before the last one, a supporting check that is open keeps PASS open."""
+    verdicts: dict[Tier, set[GateVerdict]] = {"critical": set(), "supporting": set(), "advisory": set()}
+    for check in checks:
+        verdicts[check.tier].add(check.verdict)
+    counted = verdicts["critical"] | verdicts["supporting"]
+    if "BLOCK" in counted:
+        return "BLOCK"
+    return "PASS" if (verdicts["critical"] if at_last else counted) == {"PASS"} else "INCONCLUSIVE"
 
 
 def complete_looks(settings: Settings, candidate: Scores) -> list[dict[str, int]]:
@@ -160,10 +178,6 @@ def complete_looks(settings: Settings, candidate: Scores) -> list[dict[str, int]
     return list(itertools.takewhile(lambda upto: all(there[task] >= n for task, n in upto.items()), plan))
 
 
-def _verdicts(checks: Mapping[tuple[str, str], Check]) -> set[GateVerdict]:
-    return {check.verdict for check in checks.values()}
-
-
 def _first(scores: np.ndarray) -> int:
     """The number of scores before the first missing one."""
     missing = np.flatnonzero(np.isnan(scores))
@@ -171,17 +185,17 @@ def _first(scores: np.ndarray) -> int:
 
 
 def _tests(
-    settings: Settings, baselines: Mapping[str, Scores], candidate: Scores, upto: Mapping[str, int]
+    settings: Settings, baselines: Mapping[str, Scores], candidate: Scores, upto: Mapping[str, int], alpha: float
 ) -> dict[tuple[str, str], tuple[float, intervals.Sided]]:
-    """(baseline, task) -> its margin in points, and its tests over the first items of each task."""
+    """(baseline, task) -> its margin in points, and its tests over the first items of each task, intervals at alpha."""
     found = {}
     for name, baseline in baselines.items():
         pairs = {task: _scored_by_both(candidate[task][:n], baseline[task][:n]) for task, n in upto.items()}
         only = next(iter(pairs)) if len(pairs) == 1 else PRIMARY
-        found[name, only] = (settings.margin, _together(settings, list(pairs.values())))
+        found[name, only] = (settings.margin, _together(settings, list(pairs.values()), alpha))
         tasks = {task: settings.margins[task] for task in pairs} if len(pairs) > 1 else {}
         for task, margin in tasks.items():
-            found[name, task] = (margin, intervals.sided(*pairs[task], margin / 100, settings.alpha))
+            found[name, task] = (margin, intervals.sided(*pairs[task], margin / 100, alpha))
     return found
 
 
@@ -191,27 +205,39 @@ def _scored_by_both(candidate: np.ndarray, baseline: np.ndarray) -> tuple[np.nda
     return candidate[there], baseline[there]
 
 
-def _together(settings: Settings, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> intervals.Sided:
+def _together(settings: Settings, pairs: Sequence[tuple[np.ndarray, np.ndarray]], alpha: float) -> intervals.Sided:
     if len(pairs) == 1 or settings.primary == "items":
         ours, theirs = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
-        return intervals.sided(ours, theirs, settings.margin / 100, settings.alpha)
-    return intervals.mean_sided([ours - theirs for ours, theirs in pairs], settings.margin / 100, settings.alpha)
+        return intervals.sided(ours, theirs, settings.margin / 100, alpha)
+    return intervals.mean_sided([ours - theirs for ours, theirs in pairs], settings.margin / 100, alpha)
 
 
 def _tested(
-    settings: Settings, tests: Mapping[tuple[str, str], tuple[float, intervals.Sided]], look: int, number: int
+    settings: Settings,
+    share: Share,
+    look: int,
+    tests: Mapping[tuple[str, str], tuple[float, intervals.Sided]],
+    counted: int,
 ) -> dict[tuple[str, str], Check]:
-    """The undecided checks, tested at a look: PASS at each one's level, BLOCK by Holm's steps over all `number`."""
-    fractions = settings.fractions
-    passing = sequential.levels(settings.alpha, fractions)[look - 1]
-    blocking = sequential.levels(settings.alpha / number, fractions)[look - 1]
-    found = {
-        key: Check(*key, margin, "PASS" if test.p_below < passing else "INCONCLUSIVE", test, look, blocking)
-        for key, (margin, test) in tests.items()
-    }
-    for rank, key in enumerate(sorted(tests, key=lambda key: tests[key][1].p_worse)):
-        level = sequential.levels(settings.alpha / (number - rank), fractions)[look - 1]
-        if tests[key][1].p_worse >= level:
+    """The undecided checks, tested at a look: PASS at each one's level, BLOCK by Holm's steps over all `counted`.
+
+    An advisory check is tested alone.
+    """
+
+    def level(part: float) -> float:
+        return sequential.levels(settings.alpha * part, settings.fractions)[look - 1]
+
+    found = {}
+    for key, (margin, test) in tests.items():
+        tier = settings.tier(key[1])
+        verdict: GateVerdict = "PASS" if test.p_below < level(share.passing) else "INCONCLUSIVE"
+        blocking = level(share.own / (1 if tier == "advisory" else counted))
+        if verdict != "PASS" and test.p_worse < blocking:
+            verdict = "BLOCK"
+        found[key] = Check(*key, tier, margin, verdict, test, look, blocking)
+    family = sorted((key for key in tests if found[key].tier != "advisory"), key=lambda key: tests[key][1].p_worse)
+    for rank, key in enumerate(family):
+        if tests[key][1].p_worse >= level(share.own / (counted - rank)):
             break
         if found[key].verdict != "PASS":
             found[key] = replace(found[key], verdict="BLOCK")

@@ -16,8 +16,7 @@ from harness.evaluation.eval_models import sandbox_for, served_model, shown_by
 from harness.evaluation.evaluate import Evaluation, evaluate, summarised
 from harness.evaluation.grading_pool import Graders
 from harness.evaluation.job import EvalJob, job
-from harness.gate.check import Attempts, Comparison, joined
-from harness.gate.decide import Decision
+from harness.gate.check import Attempts, Candidate, Checked, Comparison
 from harness.gate.lock import PerItem, shortened
 from harness.protocols import Progress
 from harness.records.run_folder import ensure_writable, exclusive_use, full_disk_is_named
@@ -29,7 +28,7 @@ from harness.types import Sampling
 class CheckRequest:
     """The model to evaluate, the engine, and the folder of its replies (used by this candidate only).
 
-    candidate: identifies its attempts; None: its weights do.
+    candidate: identifies its attempts; empty: its weights do. family: the run it is a checkpoint of, if known.
     """
 
     model: str
@@ -38,12 +37,11 @@ class CheckRequest:
     engine: str = "auto"
     engine_options: tuple[tuple[str, str], ...] = ()
     allow_weak_sandbox: bool = False
-    candidate: str | None = None
+    candidate: str = ""
+    family: str = ""
 
 
-def evaluated(
-    asked: CheckRequest, comparison: Comparison, attempts: Attempts, progress: Progress
-) -> tuple[PerItem, Decision]:
+def evaluated(asked: CheckRequest, comparison: Comparison, attempts: Attempts, progress: Progress) -> Checked:
     """The scores of a model on as many of the lock's items as the verdict needs, and that verdict; replies are kept.
 
     The verdict is that of its earlier attempts and this one. If this one could not change it, nothing is generated, and
@@ -57,10 +55,11 @@ def evaluated(
     served = served_model(asked.model, asked.engine, dict(asked.engine_options))
     checkpoint = served or open_model(asked.model, progress.say)
     weights = "" if served else checkpoint.digest
-    earlier = attempts.of(weights, asked.candidate)
+    who = Candidate(weights, asked.candidate, asked.family)
+    earlier = attempts.of(who)
     if earlier and (settled := comparison.settled(earlier, weights)):
         progress.say(f"{settled.verdict} in an earlier attempt, which stands: nothing is generated")
-        return replace(earlier[-1], name=asked.name), settled
+        return Checked(who, replace(earlier[-1].scores, name=asked.name), earlier, settled)
     ensure_writable(asked.folder)
     with exclusive_use(asked.folder), full_disk_is_named(asked.folder), contextlib.ExitStack() as closing:
         runner = sandbox_for([part.task for part in jobs], asked.allow_weak_sandbox, closing)
@@ -79,11 +78,12 @@ def evaluated(
                         found.append(evaluate(batch, engine, checkpoint, graders, asked.folder / "evals", shown))
             columns, content = summarised(found)
             candidate = PerItem.of(asked.name, Run(checkpoint.digest, columns, records=RecordFiles(content=content)))
-            decision = comparison.decided(joined(earlier, candidate), in_part=share != fractions[-1])
+            made = attempts.joined(candidate, who)
+            decision = comparison.decided(made, in_part=share != fractions[-1])
             progress.say(f"after {decision.n_used:,} of {decision.n:,} items: {decision.verdict}")
             if decision.over:
                 break
-        return candidate, decision
+        return Checked(who, candidate, made, decision)
 
 
 def _job(name: str, ids: Sequence[str], baseline: PerItem, samples: int) -> EvalJob:

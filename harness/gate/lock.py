@@ -20,11 +20,12 @@ import numpy as np
 from harness.atomic import write_text
 from harness.board.entries import Run
 from harness.errors import DataError, NotComparable, UsageError
-from harness.gate.decide import Design, Policy, Settings
+from harness.gate.decide import Design, Policy, Settings, Tier
+from harness.gate.family import MOST_CHECKPOINTS
 from harness.records.columns import ReplyIndex
 from harness.types import READINGS, sha256_of
 
-SCHEMA = 1
+SCHEMA = 2
 RULES = ("grader version", "decoding", "engine", "sandbox")
 """What must be equal for a comparison, besides the hashes of item and prompt, which are kept per item."""
 MUST_AGREE = (*RULES, "item", "prompt", "samples")
@@ -316,6 +317,9 @@ def _is_sound(lock: Lock) -> bool:
         and "release" in lock.baselines
         and set(settings.margins) == (tasks if len(tasks) > 1 else set())
         and all(0 < margin < 100 for margin in margins)
+        and set(settings.tiers) <= set(settings.margins)
+        and set(settings.tiers.values()) <= set(get_args(Tier))
+        and 1 <= settings.checkpoints <= MOST_CHECKPOINTS
         and LEAST_ALPHA <= settings.alpha < 0.5
         and 1 <= settings.looks <= 100
         and settings.policy in get_args(Policy)

@@ -15,7 +15,7 @@ from harness.statistics import intervals
 
 GateFacts = Mapping[str, Any]
 
-KIND, SCHEMA = "gate verdict", 1  # of verdict.json
+KIND, SCHEMA = "gate verdict", 2  # of verdict.json
 
 MOST_BYTES = 60_000  # of a summary: a comment on GitHub holds 65,536 characters, and is lost as a whole above
 MOST_ANNOTATIONS = 10  # GitHub shows this many of a kind per step
@@ -88,8 +88,10 @@ _LONGEST_NAME = 120
 
 
 def _worst(facts: GateFacts) -> Mapping[str, Any]:
-    """The check that decided, or the lowest difference."""
-    checks: Sequence[Mapping[str, Any]] = facts["checks"]
+    """The check that decided, or the lowest difference of those that count."""
+    checks: Sequence[Mapping[str, Any]] = [check for check in facts["checks"] if check["tier"] != "advisory"]
+    if facts["verdict"] != "BLOCK":
+        checks = [check for check in checks if check["tier"] == "critical"]
     deciding = [check for check in checks if check["verdict"] == facts["verdict"]]
     return min(deciding or checks, key=lambda check: check["value"])
 
@@ -103,7 +105,7 @@ def summary(facts: GateFacts) -> str:
     """Markdown for a pull request, below GitHub's limits: what does not fit is cut from the end, with a note."""
     head = ["Check", "Verdict", "Difference, points", "Margin", "Gained / lost", "n", "p (any drop)", "p (margin)"]
     order = {"BLOCK": 0, "INCONCLUSIVE": 1, "PASS": 2}
-    checks = sorted(facts["checks"], key=lambda check: order[check["verdict"]])
+    checks = sorted(facts["checks"], key=lambda check: (check["tier"] == "advisory", order[check["verdict"]]))
     shown = checks[:_MOST_CHECKS]
     left = len(checks) - len(shown)
     warnings = [tables.escape_markup(warning)[:_LONGEST_WARNING] for warning in facts["warnings"]]
@@ -129,7 +131,7 @@ _LONGEST_WARNING = 1000
 
 def _summary_row(check: Mapping[str, Any]) -> list[str]:
     return [
-        f"{tables.escape_markup(_line(check['task']))} vs {check['baseline']}",
+        f"{tables.escape_markup(_name(check))}",
         f"{SIGNS[check['verdict']]} {check['verdict']}" + (f" ({check['note']})" if check["note"] else ""),
         _points(check),
         f"{check['margin']:g}",
@@ -140,19 +142,35 @@ def _summary_row(check: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _name(check: Mapping[str, Any]) -> str:
+    """What is compared in a check, with its tier unless it must pass."""
+    tier = "" if check["tier"] == "critical" else f" ({check['tier']})"
+    return f"{_line(check['task'])} vs {check['baseline']}{tier}"
+
+
 def _meaning(facts: GateFacts) -> str:
-    settings, level = facts["settings"], 100 * facts["level"]
+    settings, level, block = facts["settings"], 100 * facts["level"], 100 * facts["level_block"]
+    levels = f"at {level:.3g} %" if level == block else f"of PASS at {level:.3g} %, of BLOCK at {block:.3g} %"
+    counted = [check for check in facts["checks"] if check["tier"] != "advisory"]
+    tiers = sorted(set(settings["tiers"].values()))
+    notes = [f" {_TIERS[tier]}" for tier in tiers if tier in _TIERS]
     return (
         "**PASS**: a drop of the margin or more is ruled out. **BLOCK**: the candidate is significantly worse, and a "
-        "drop of the margin is not ruled out. **INCONCLUSIVE**: neither can be shown with these items. One-sided tests "
-        f"at {level:.3g} %, BLOCK with Holm's correction for {tables.count(len(facts['checks']), 'check')}; "
-        f"{100 - 2 * level:.4g} % intervals. "
+        "drop of the margin is not ruled out. **INCONCLUSIVE**: neither can be shown with these items."
+        f"{''.join(notes)} One-sided tests {levels}, BLOCK with Holm's correction for "
+        f"{tables.count(len(counted), 'check')}; {100 - 2 * level:.4g} % intervals. "
         f"{settings['reading'].capitalize()} scores of {facts['n_used']:,} of {facts['n']:,} items, "
         f"{tables.count(facts['samples'], 'sample')} per item, design {settings['design']}, "
         f"policy {settings['policy']}; "
         f"{tables.count(facts['attempts'], 'attempt')}, {tables.count(facts['candidates_checked'], 'candidate')} "
         "checked on these items so far."
     )
+
+
+_TIERS = {
+    "supporting": "A supporting task must not BLOCK, and need not PASS.",
+    "advisory": "An advisory task is tested alone and does not count.",
+}
 
 
 def _sides(facts: GateFacts) -> Iterator[str]:
@@ -215,8 +233,7 @@ def gate_forest(facts: GateFacts) -> str:
     margins = {check["margin"] for check in checks}
     rows = [
         {
-            "name": f"{_clean(_line(c['task']))} vs {c['baseline']}"
-            + (f", margin {c['margin']:g}" if len(margins) > 1 else ""),
+            "name": _clean(_name(c)) + (f", margin {c['margin']:g}" if len(margins) > 1 else ""),
             **{key: c[key] for key in ("verdict", "value", "low", "high", "n")},
         }
         for c in checks
@@ -232,11 +249,15 @@ def _cell(text: str) -> str:
 
 
 def junit(facts: GateFacts) -> str:
-    """JUnit XML: one test case per check; BLOCK fails; INCONCLUSIVE is skipped, or fails under require-noninferior."""
+    """JUnit XML: one test case per check; BLOCK fails; INCONCLUSIVE is skipped, or fails under require-noninferior.
+
+    An advisory check never fails, and a supporting one only by BLOCK: they are skipped instead.
+    """
     strict = facts["settings"]["policy"] == "require-noninferior"
     checks = facts["checks"]
-    failed = [c for c in checks if c["verdict"] == "BLOCK" or (strict and c["verdict"] == "INCONCLUSIVE")]
-    skipped = [c for c in checks if c["verdict"] == "INCONCLUSIVE" and not strict]
+    must = {"BLOCK": ("critical", "supporting"), "INCONCLUSIVE": ("critical",) if strict else (), "PASS": ()}
+    failed = [c for c in checks if c["tier"] in must[c["verdict"]]]
+    skipped = [c for c in checks if c["verdict"] != "PASS" and c not in failed]
     root = ElementTree.Element(
         "testsuite", name="harness gate", tests=str(len(checks)), failures=str(len(failed)), skipped=str(len(skipped))
     )
@@ -268,9 +289,8 @@ def workflow_commands(facts: GateFacts) -> list[str]:
     kinds = {"BLOCK": "error", "INCONCLUSIVE": "warning"}
     found = []
     for check in sorted(facts["checks"], key=lambda check: (check["verdict"] != "BLOCK", check["value"])):
-        if kind := kinds.get(check["verdict"]):
-            name = f"{_line(check['task'])} vs {check['baseline']}"
-            text = f"{name}: {_points(check)} points, margin {check['margin']:g}"
+        if kind := kinds.get(check["verdict"]) if check["tier"] != "advisory" else None:
+            text = f"{_name(check)}: {_points(check)} points, margin {check['margin']:g}"
             found.append(f"::{kind} title=gate {check['verdict']}::{_escaped(text)}")
     return found[:MOST_ANNOTATIONS]
 
@@ -291,7 +311,7 @@ def report_lines(facts: GateFacts) -> list[str]:
     found = [headline(facts)]
     for check in facts["checks"]:
         found.append(
-            f"  {check['verdict']:<12} {_line(check['task'])} vs {check['baseline']}: {_points(check)} points, "
+            f"  {check['verdict']:<12} {_name(check)}: {_points(check)} points, "
             f"margin {check['margin']:g}, n {check['n']:,} ({check['method']})"
             + (f"; {check['note']}" if check["note"] else "")
         )

@@ -1,23 +1,27 @@
 """How often the gate blocks, passes and stops early: simulated, to compare with published operating characteristics.
 
-    python tests/bench/gate_rates.py [repetitions [attempts]]
+    python tests/bench/gate_rates.py [repetitions [attempts | families | single]]
 
 1,319 items, one-sided alpha 5 %, margin 3 points; BLOCK wants a drop shown,
-PASS a drop of the margin ruled out. `attempts`: only the part about repeated attempts.
+PASS a drop of the margin ruled out. `attempts`, `families` (checkpoints of one run), `single` (checks): only this part.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import replace
 
 import numpy as np
+from scipy import stats
 
 from harness.gate.decide import Settings, decide, decide_attempts, pooled
+from harness.gate.family import FamilyTest, Share, next_share
 
 ITEMS = 1319
 DROPS = (0, 1, 2, 3, 5)
 ATTEMPTS = (1, 2, 3, 5, 10)
+RUN_OF = 10  # checkpoints
 
 
 def pair(rng, n, drop, discordant, share=0.6):
@@ -104,23 +108,40 @@ def wrong_in_the_end(rule, settings, certain, repetitions, rng, n=600):
     return rates
 
 
-def one_of_a_run(settings, count, repetitions, rng, n=600):
-    """For checkpoints that are each unchanged, or each worse by the margin: the share with one blocked, or passed."""
-    shares = []
-    for drop, verdict in ((0.0, "BLOCK"), (settings.margin, "PASS")):
-        found = 0
-        for _ in range(repetitions):
-            base, candidates = tries(rng, n, drop, False, count)
-            verdicts = (decide(settings, {"base": {"t": base}}, {"t": candidate}).verdict for candidate in candidates)
-            found += verdict in verdicts
-        shares.append(found / repetitions)
-    return shares
+def checkpoints_of_a_run(rng, n, drop, correlation, count):
+    """Verdicts of a baseline and of checkpoints of one run, whose replies to an item are correlated (latent normal)."""
+    chance = rng.beta(0.63, 0.42, n)
+    base = rng.random(n) < chance
+    shared, own = rng.normal(size=n), rng.normal(size=(count, n))
+    latent = stats.norm.cdf(math.sqrt(correlation) * shared + math.sqrt(1 - correlation) * own)
+    return base.astype(float), (latent < chance * (1 - drop / 60)).astype(float)
 
 
-def main(repetitions: int, attempts_only: bool) -> None:
-    repeated_attempts(repetitions)
-    if not attempts_only:
-        single_checks(repetitions)
+def every_one_alone(_checkpoints, _earlier, _candidate):
+    """The rule before: each checkpoint is tested at alpha."""
+    return Share()
+
+
+def one_of_a_run(rule, settings, drop, correlation, repetitions, rng):
+    """(share with one blocked, share with one passed, mean number passed) of `RUN_OF` checkpoints worse by `drop`."""
+    blocked = passed = number = 0
+    for _ in range(repetitions):
+        base, candidates = checkpoints_of_a_run(rng, 600, drop, correlation, RUN_OF)
+        tests = []
+        for at, candidate in enumerate(candidates):
+            share = rule(settings.checkpoints, tests, str(at))
+            found = decide(settings, {"base": {"t": base}}, {"t": candidate}, share)
+            tests.append(FamilyTest(str(at), share, found.verdict))
+        verdicts = [test.verdict for test in tests]
+        blocked, passed = blocked + ("BLOCK" in verdicts), passed + ("PASS" in verdicts)
+        number += verdicts.count("PASS")
+    return blocked / repetitions, passed / repetitions, number / repetitions
+
+
+def main(repetitions: int, part: str) -> None:
+    parts = {"attempts": repeated_attempts, "families": families, "single": single_checks}
+    for run in [parts[part]] if part else parts.values():
+        run(repetitions)
 
 
 def repeated_attempts(repetitions: int) -> None:
@@ -133,10 +154,24 @@ def repeated_attempts(repetitions: int) -> None:
             texts = [" ".join(f"{100 * rate:4.1f}" for rate in rates) for rates in found.values()]
             who = "a baseline without chance" if certain else "both sampled alike"
             print(f"  {who:<26} {rule.__name__:<11} {' / '.join(texts)} %", flush=True)
-    print("checkpoints of one run, each a candidate of its own: one of them blocked / passed")
-    for count in (1, 3, 10):
-        blocked, passed = one_of_a_run(settings, count, repetitions, np.random.default_rng(4))
-        print(f"  {count:>2} checkpoints {100 * blocked:4.1f} / {100 * passed:4.1f} %", flush=True)
+
+
+def families(repetitions: int) -> None:
+    print(f"{RUN_OF} checkpoints of one run, 600 items, margin 5 points, {repetitions} repetitions")
+    print("unchanged, one of them blocked / worse by the margin, one of them passed; of the unchanged ones passed")
+    for correlation in (0.0, 0.5, 0.9):
+        for rule, checkpoints in ((every_one_alone, 1), (next_share, 1), (next_share, 3), (next_share, 10)):
+            settings = Settings(margin=5.0, margins={}, checkpoints=checkpoints)
+            cells = [
+                one_of_a_run(rule, settings, drop, correlation, repetitions, np.random.default_rng(4))
+                for drop in (0.0, settings.margin)
+            ]
+            name = rule.__name__ if rule is every_one_alone else f"one family, {checkpoints} at equal level"
+            print(
+                f"  correlation {correlation:<4} {name:<31} {100 * cells[0][0]:4.1f} / {100 * cells[1][1]:4.1f} %, "
+                f"{cells[0][2]:4.1f} of {RUN_OF}",
+                flush=True,
+            )
 
 
 def single_checks(repetitions: int) -> None:
@@ -161,4 +196,4 @@ def single_checks(repetitions: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000, sys.argv[2:] == ["attempts"])
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000, "".join(sys.argv[2:]))
