@@ -7,7 +7,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
@@ -17,9 +17,9 @@ from harness.gate.family import MOST_CHECKPOINTS
 
 if TYPE_CHECKING:
     from harness.gate.check import Attempts, Checked, Comparison
-    from harness.gate.decide import Design, Policy, Settings
+    from harness.gate.decide import Design, Policy, Settings, Tier
     from harness.gate.lock import Lock, PerItem
-    from harness.gate.plan import SampleSizePlan
+    from harness.gate.plan import OfScore, SampleSizePlan
     from harness.types import Reading
 
 
@@ -46,15 +46,17 @@ class RowChoice:
 class LockOptions:
     """The options that set a lock's rules. None: as the lock says, else the default."""
 
-    margin: float | None
-    margins: tuple[str, ...]  # TASK=POINTS
+    margin: str | None  # POINTS, or PERCENT% of the baseline's score
+    margins: tuple[str, ...]  # TASK= and the same
     alpha: float | None
     policy: Policy | None
     design: Design | None
     reading: Reading | None
     primary: Literal["macro", "items"] | None
     discordance: float
+    tiers: tuple[str, ...]  # TIER or TASK=TIER
     checkpoints: int | None
+    samples: int | None
     underpowered: bool
 
 
@@ -72,15 +74,17 @@ _ONE_OF_A_RUN = (
 _OF_A_LOCK = (
     click.option(
         "--margin",
-        type=click.FloatRange(min=0, min_open=True),
-        help="Allowed drop in points, all tasks together [default: smallest testable].",
+        metavar="POINTS|PERCENT%",
+        help="Allowed drop in points (2), or as a part of the baseline's score (5%), turned into points now; all tasks "
+        "together [default: the smallest at which the gate passes an unchanged "
+        "checkpoint 90 % of the time].",
     ),
     click.option(
         "--task-margin",
         "margins",
         multiple=True,
-        metavar="TASK=POINTS",
-        help="Allowed drop in points, one task; repeatable.",
+        metavar="TASK=POINTS|PERCENT%",
+        help="Allowed drop of one task, in the same way; repeatable.",
     ),
     click.option(
         "--alpha",
@@ -112,9 +116,23 @@ _OF_A_LOCK = (
         "the baseline allows so many.",
     ),
     click.option(
+        "--tier",
+        "tiers",
+        multiple=True,
+        metavar="[TASK=]TIER",
+        help="critical: must PASS; supporting: must not BLOCK; advisory: is reported, never counts. Without TASK: of "
+        "all tasks; repeatable [default: critical].",
+    ),
+    click.option(
         "--checkpoints",
         type=click.IntRange(1, MOST_CHECKPOINTS),
         help="How many checkpoints of one run are tested at equal level, each at its part of alpha [default: 1].",
+    ),
+    click.option(
+        "--samples",
+        type=click.IntRange(1),
+        help="Replies per item of a candidate, if the baseline has more: its own further replies make smaller margins "
+        "testable too [default: as many as the baseline has].",
     ),
     click.option("--underpowered", is_flag=True, help="Accept a margin that this lock has too few items to test."),
 )
@@ -146,24 +164,51 @@ def _gate_plan(baseline: PerItem, options: LockOptions, agreed: Settings | None)
     names = ("alpha", "policy", "design", "reading", "primary", "checkpoints")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     margins = dict(_task_margin(text) for text in options.margins)
-    margin = options.margin
+    margin = None if options.margin is None else _margin(options.margin, "--margin must be POINTS or PERCENT%")
     if agreed is not None:
         tasks = {item.task for item in baseline.items}
-        kept = {task: points for task, points in agreed.margins.items() if task in tasks}
+        kept: dict[str, float | OfScore] = {task: of for task, of in agreed.margins.items() if task in tasks}
         margin, margins = margin or agreed.margin, kept | margins
-    settings = replace(agreed or Settings(margin=0.0, margins={}), **given)
+    before = agreed or Settings(margin=0.0, margins={})
+    settings = replace(before, **given, tiers=_tiers(options.tiers, before, baseline))
     insists = options.underpowered or agreed is not None  # margins of an existing lock stay
-    return plan.plan(baseline, settings, margin, margins, options.discordance, insists)
+    wanted = plan.Wanted(margin, margins, options.discordance, insists, options.samples)
+    return plan.plan(baseline, settings, wanted)
 
 
-def _task_margin(text: str) -> tuple[str, float]:
-    task, _, points = text.rpartition("=")
+def _tiers(texts: tuple[str, ...], before: Settings, baseline: PerItem) -> dict[str, Tier]:
+    """The tier of each task as the options say, else as before. Raises `BadConfig` for an unknown tier."""
+    from harness.gate.decide import Tier
+
+    tasks = list(dict.fromkeys(item.task for item in baseline.items))
+    found: dict[str, Tier] = {task: tier for task, tier in before.tiers.items() if task in tasks}
+    for text in texts:
+        task, _, name = text.rpartition("=")
+        tier = next((tier for tier in get_args(Tier) if tier == name.strip()), None)
+        if tier is None:
+            raise BadConfig(f"--tier must be [TASK=]{' | '.join(get_args(Tier))}, such as gsm8k=advisory, got {text!r}")
+        found |= {task.strip(): tier} if task else dict.fromkeys(tasks, tier)
+    return found
+
+
+def _task_margin(text: str) -> tuple[str, float | OfScore]:
+    task, _, margin = text.rpartition("=")
+    must = "--task-margin must be TASK=POINTS or TASK=PERCENT%"
+    if not task:
+        raise BadConfig(f"{must}, such as gsm8k=2.5 or gsm8k=5%, got {text!r}")
+    return task.strip(), _margin(margin, must)
+
+
+def _margin(text: str, must: str) -> float | OfScore:
+    """A margin in points, or as a percentage of the baseline's score. must: what the option has to be."""
+    from harness.gate.plan import OfScore
+
     try:
-        if task and (value := float(points)) > 0:
-            return task.strip(), value
+        if (value := float(text.removesuffix("%"))) > 0:
+            return OfScore(value) if text.endswith("%") else value
     except ValueError:
         pass
-    raise BadConfig(f"--task-margin must be TASK=POINTS, such as gsm8k=2.5, got {text!r}")
+    raise BadConfig(f"{must}, such as 2.5 or 5%, got {text!r}")
 
 
 def _per_item(run: Path, row: RowChoice) -> PerItem:
@@ -184,6 +229,7 @@ def gate_plan(row: RowChoice, options: LockOptions, /, run: Path) -> None:
     Examples:
       harness gate plan runs/release
       harness gate plan runs/release --margin 2 --design group-sequential
+      harness gate plan runs/release --margin 5% --tier supporting --tier gsm8k=critical
       harness gate plan runs/pico --entry kd --seed 1 --task-margin pico_math=6
     """
     from harness.gate import plan
@@ -212,6 +258,7 @@ def gate_accept(row: RowChoice, options: LockOptions, /, run: Path, lock: Path, 
     A candidate is compared with both baselines: `release` stops slow drift, `previous` points to the last change.
     """
     import time
+    from dataclasses import replace
 
     from harness.gate import lock as locks
     from harness.gate import plan
@@ -222,10 +269,14 @@ def gate_accept(row: RowChoice, options: LockOptions, /, run: Path, lock: Path, 
     baseline = _per_item(run, row)
     if before is not None and not release:
         baseline = baseline.only(before.items)
+    if before is not None and options.samples is None and before.samples <= baseline.samples:
+        options = replace(options, samples=before.samples)
     planned = _gate_plan(baseline, options, before.settings if before else None)
     text = plan.plan_lines(planned, 1 if before is None or release else 2)
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    made = locks.accept(lock, before, baseline, planned.settings, locks.Acceptance(reason, when, release))
+    made = locks.accept(
+        lock, before, baseline, planned.settings, locks.Acceptance(reason, when, release, planned.samples)
+    )
     click.echo("\n".join(text))
     if before is not None:
         for name, value in vars(made.settings).items():

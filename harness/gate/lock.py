@@ -207,7 +207,10 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Lock:
-    """items: for each task its items in the order they are evaluated. baselines: "release", "previous"."""
+    """items: for each task its items in the order they are evaluated. baselines: "release", "previous".
+
+    samples: replies per item of a candidate. A baseline may have another number.
+    """
 
     settings: Settings
     items: Mapping[str, list[str]]
@@ -231,11 +234,15 @@ BASELINES = ("release", "previous")
 
 @dataclass(frozen=True)
 class Acceptance:
-    """A decision to accept a checkpoint. accepted: when, in UTC. release: it becomes the `release` baseline too."""
+    """A decision to accept a checkpoint. accepted: when, in UTC. release: it becomes the `release` baseline too.
+
+    samples: replies per item of a candidate; None: as the lock before, else as many as the checkpoint has.
+    """
 
     reason: str
     accepted: str
     release: bool = False
+    samples: int | None = None
 
 
 def shuffled(per_item: PerItem, seed: int) -> dict[str, list[str]]:
@@ -262,7 +269,8 @@ def accept(path: Path, before: Lock | None, candidate: PerItem, settings: Settin
     else:
         items = dict(before.items)
         kept = read_per_item(path, "release", before.baselines["release"])
-        refuse_missing(scores_of(kept, candidate, before, settings)[1], before, candidate.name)
+        alike = replace(before, samples=candidate.samples)  # a baseline may have more replies than a candidate
+        refuse_missing(scores_of(kept, candidate, alike, settings)[1], before, candidate.name)
     refuse_failed(candidate, settings, items)
     if few := [task for task, ids in items.items() if len(ids) < 2]:
         raise UsageError(f"task {few[0]} has a single item, too few to test: leave it out of the gate")
@@ -271,7 +279,8 @@ def accept(path: Path, before: Lock | None, candidate: PerItem, settings: Settin
     digest = hashlib.sha256(text.encode()).hexdigest()
     of = Baseline(candidate.name, candidate.checkpoint, "", digest, acceptance.accepted, acceptance.reason)
     made = {name: replace(of, file=f"{path.stem}.{name}.jsonl") for name in names}
-    lock = Lock(settings, items, seed, candidate.samples, {**(before.baselines if before else {}), **made})
+    samples = acceptance.samples or (before.samples if before and not acceptance.release else candidate.samples)
+    lock = Lock(settings, items, seed, samples, {**(before.baselines if before else {}), **made})
     whole = json.dumps({"schema": SCHEMA, **asdict(lock), "seal": lock.seal}, indent=1, allow_nan=False) + "\n"
     for baseline in made.values():
         write_text(path.with_name(baseline.file), text)
@@ -367,7 +376,7 @@ def scores_of(
     A reply of the candidate without a score counts as wrong. allowed: fields that may differ. Raises `NotComparable`
     with the field or the item.
     """
-    refuse_other_rules(baseline, candidate, allowed)
+    refuse_other_rules(baseline, candidate, lock.samples, allowed)
     ours, theirs = ({(item.task, item.id): item for item in per_item.items} for per_item in (candidate, baseline))
     found: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
     for task, ids in lock.items.items():
@@ -390,17 +399,25 @@ def scores_of(
     return found
 
 
-def refuse_other_rules(baseline: PerItem, candidate: PerItem, allowed: frozenset[str]) -> None:
-    """Raise `NotComparable` with the field in which the two evaluations differ."""
-    pairs: list[tuple[str, str, object, object]] = [("samples", "an item", candidate.samples, baseline.samples)]
+def refuse_other_rules(baseline: PerItem, candidate: PerItem, samples: int, allowed: frozenset[str]) -> None:
+    """Raise `NotComparable` with the field in which the two evaluations differ. samples: wanted of the candidate."""
+    if candidate.samples != samples and "samples" not in allowed:
+        raise NotComparable(
+            f"{candidate.name!r} has {candidate.samples} samples an item, the lock asks for {samples}; evaluate it "
+            "again, or allow it: --allow samples"
+        )
     for task in candidate.rules.keys() & baseline.rules.keys():
-        pairs += [(field, f"of {task}", candidate.rules[task][field], baseline.rules[task][field]) for field in RULES]
-    for field, where, mine, other in pairs:
-        if mine != other and field not in allowed:
-            raise NotComparable(
-                f"{candidate.name!r} and {baseline.name!r} differ in {field} {where}: {mine} and {other}; evaluate the "
-                f"candidate with the baseline's settings, or allow it: --allow {field.replace(' ', '-')}"
-            )
+        for field in RULES:
+            mine, other = candidate.rules[task][field], baseline.rules[task][field]
+            if field == "decoding" and candidate.samples != baseline.samples:  # each sample may have a seed of its own
+                few, many = sorted((mine, other), key=len)
+                mine, other = [*few], [text for text in many if text in few]
+            if mine != other and field not in allowed:
+                raise NotComparable(
+                    f"{candidate.name!r} and {baseline.name!r} differ in {field} of {task}: {mine} and {other}; "
+                    "evaluate the candidate with the baseline's settings, or allow it: "
+                    f"--allow {field.replace(' ', '-')}"
+                )
 
 
 def refuse_missing(scores: Mapping[str, np.ndarray], lock: Lock, name: str) -> None:

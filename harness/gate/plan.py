@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from statistics import fmean
 
 import numpy as np
+from scipy import optimize
 from scipy.stats import norm
 
 from harness.errors import DataError, UsageError
 from harness.gate import lock as locks
 from harness.gate.decide import PRIMARY, Settings
+from harness.gate.family import WHOLE, Share
 from harness.gate.lock import PerItem
 from harness.rendering import tables
 from harness.statistics import intervals, sequential
 
-POWER = 0.8
+POWER = 0.9  # the chance that the whole gate passes an unchanged checkpoint, with margins that are not given
+LEAST_POWER = 0.8  # the chance that one check passes it; a given margin with less is refused
+BASELINES = 2  # of a lock, once a candidate was accepted: release and previous
 
 
 @dataclass(frozen=True)
 class Part:
-    """One check as planned. error: standard error of its difference, as a share; n: items."""
+    """One check as planned. error: standard error of its difference, as a share; n: items.
+
+    single: one sample per item on both sides, so that the scores are 0 or 1.
+    """
 
     task: str
     n: int
     margin: float
     error: float
+    single: bool = True
+
+
+@dataclass(frozen=True)
+class OfScore:
+    """A margin as a percentage of the baseline's score."""
+
+    percent: float
+
+    def points(self, score: float) -> float:
+        """The margin in points; score: in percent."""
+        return round(self.percent / 100 * score, 2)
 
 
 @dataclass(frozen=True)
@@ -35,6 +55,7 @@ class SampleSizePlan:
     """settings: with all margins set. within: share of items two samples of the baseline answer differently.
 
     discordance: for each task the share of items that two equally good checkpoints are assumed to answer differently.
+    of_scores: the margins that were given as a percentage of the baseline's score, in words.
     """
 
     settings: Settings
@@ -43,30 +64,45 @@ class SampleSizePlan:
     discordance: Mapping[str, float]
     within: float | None
     tokens: float
+    of_scores: Mapping[str, str]
 
 
-def plan(
-    baseline: PerItem,
-    settings: Settings,
-    margin: float | None,
-    margins: Mapping[str, float],
-    discordance: float = intervals.DISCORDANCE,
-    underpowered: bool = False,
-) -> SampleSizePlan:
-    """The checks of a gate against this baseline. margin, margins: in points; None or left out: the smallest testable.
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of a gate; None or left out: the default.
 
-    discordance: the share of items that two equally good checkpoints are assumed to answer differently, if the score
-    allows so many. A margin is testable if an unchanged checkpoint passes with 80 % power. Raises `UsageError` for a
-    smaller one unless `underpowered`, and for a task that is not in the baseline.
+    margin, margins: of all tasks together and of tasks. discordance: the share of items that two equally good
+    checkpoints are assumed to answer differently, if the score allows so many. underpowered: accept a margin that is
+    too small to test. samples: replies per item of a candidate; None: as many as the baseline has.
     """
+
+    margin: float | OfScore | None = None
+    margins: Mapping[str, float | OfScore] = field(default_factory=dict)
+    discordance: float = intervals.DISCORDANCE
+    underpowered: bool = False
+    samples: int | None = None
+
+
+def plan(baseline: PerItem, settings: Settings, wanted: Wanted) -> SampleSizePlan:
+    """The checks of a gate with this baseline.
+
+    All margins that are not given are the same number of standard errors, the smallest at which the whole gate with two
+    baselines passes an unchanged checkpoint with 90 % power. Raises `UsageError` for a given one that a single check
+    passes with less than 80 % unless `underpowered`, and for a task that is not in the baseline.
+    """
+    margin, margins, samples = wanted.margin, wanted.margins, wanted.samples or baseline.samples
+    if not 1 <= samples <= baseline.samples:
+        raise UsageError(
+            f"--samples {samples}: the baseline has {baseline.samples} per item, so a candidate cannot have more"
+        )
     tasks = list(dict.fromkeys(item.task for item in baseline.items))
-    for name, points in {PRIMARY: margin, **margins}.items():
-        if points is not None and not 0 < points < 100:
-            raise UsageError(f"the margin of {name} must lie between 0 and 100 points, got {points:g}")
     if not locks.LEAST_ALPHA <= settings.alpha < 0.5:
         raise UsageError(f"--alpha must lie between {locks.LEAST_ALPHA:g} and 0.5, got {settings.alpha:g}")
-    if unknown := [task for task in margins if task not in tasks]:
-        raise UsageError(f"--task-margin {unknown[0]}: the baseline has no such task; its tasks: {', '.join(tasks)}")
+    for option, named in (("--task-margin", margins), ("--tier", settings.tiers)):
+        if unknown := [task for task in named if task not in tasks]:
+            raise UsageError(f"{option} {unknown[0]}: the baseline has no such task; its tasks: {', '.join(tasks)}")
+    if settings.tiers and len(tasks) == 1:
+        raise UsageError(f"--tier {tasks[0]}: the only task of a gate is always critical")
     errors, sizes, means, assumed = {}, {}, {}, {}
     for task in tasks:
         items = [item for item in baseline.items if item.task == task and item.n]
@@ -75,33 +111,82 @@ def plan(
         sizes[task] = len(items)
         score = fmean(getattr(item, settings.reading) / item.n for item in items)
         means[task] = 100 * score
-        assumed[task] = min(discordance, most_discordant(score, len(items)))
-        errors[task] = math.sqrt(_variance(baseline, task, settings, assumed[task]) / len(items))
+        assumed[task] = min(wanted.discordance, most_discordant(score, len(items)))
+        errors[task] = math.sqrt(_variance(baseline, task, settings, assumed[task], samples) / len(items))
     together = _together(errors, sizes, settings)
-    if len(tasks) > 1:
-        found = {task: _margin(task, margins.get(task), errors[task], settings, underpowered) for task in tasks}
-        overall = _margin(PRIMARY, margin, together, settings, underpowered)
-        parts = [Part(PRIMARY, sum(sizes.values()), overall, together)]
-    else:
-        found, parts = {}, []
-        overall = _margin(tasks[0], margins.get(tasks[0], margin), together, settings, underpowered)
+    whole = PRIMARY if len(tasks) > 1 else tasks[0]
     weights = _weights(sizes, settings)
-    together_mean = sum(weights[task] * means[task] for task in tasks)
-    whole = PRIMARY if found else tasks[0]
-    asked = {whole: margin, **margins}
-    for name, points, mean in [(whole, overall, together_mean), *((task, found[task], means[task]) for task in found)]:
-        if points >= mean:
-            what = f"a margin of {points:g} points for {name}"
-            if asked.get(name) is None:
-                what = f"the smallest margin that this many items can test is {points:g} points for {name}, which"
-            raise UsageError(
-                f"{what} is larger than the baseline's own {settings.reading} score ({mean:.1f}), so losing all of it "
-                "would pass; use more items, more samples per item, or leave the task out"
-            )
-    agreed = replace(settings, margin=overall, margins=found)
-    parts += [Part(task, sizes[task], found.get(task, overall), errors[task]) for task in tasks]
+    means[whole] = sum(weights[task] * means[task] for task in tasks)
+    given = {task: value for task, value in {whole: margin, **margins}.items() if value is not None}
+    asked = {task: of.points(means[task]) if isinstance(of, OfScore) else of for task, of in given.items()}
+    for task, points in asked.items():
+        if not 0 < points < 100:
+            raise UsageError(f"the margin of {task} must lie between 0 and 100 points, got {points:g}")
+    single = baseline.samples == 1
+    parts = [Part(whole, sum(sizes.values()), 0.0, together, single)]
+    parts += [Part(task, sizes[task], 0.0, errors[task], single) for task in tasks if task != whole]
+    parts = with_margins(parts, asked, settings, wanted.underpowered)
+    for part in parts:
+        if part.margin >= means[part.task] and settings.tier(part.task) != "advisory":
+            _refuse_too_large(part, means[part.task], settings, part.task in asked)
+    agreed = replace(settings, margin=parts[0].margin, margins={part.task: part.margin for part in parts[1:]})
     within = _within(baseline, settings) if baseline.samples > 1 else None
-    return SampleSizePlan(agreed, tuple(parts), baseline.samples, assumed, within, baseline.tokens_per_reply)
+    of_scores = {
+        task: f"{of.percent:g} % of the baseline's {means[task]:.1f}"
+        for task, of in given.items()
+        if isinstance(of, OfScore)
+    }
+    return SampleSizePlan(agreed, tuple(parts), samples, assumed, within, baseline.tokens_per_reply, of_scores)
+
+
+def _refuse_too_large(part: Part, mean: float, settings: Settings, given: bool) -> None:
+    what = f"a margin of {part.margin:g} points for {part.task}"
+    if not given:
+        what = f"the smallest margin that this many items can test is {part.margin:g} points for {part.task}, which"
+    without = "leave the task out" if part.task not in settings.tiers else f"--tier {part.task}=advisory"
+    raise UsageError(
+        f"{what} is larger than the baseline's own {settings.reading} score ({mean:.1f}), so losing all of it would "
+        f"pass; use more items, more samples per item, or {without}"
+    )
+
+
+def with_margins(
+    parts: Sequence[Part], asked: Mapping[str, float], settings: Settings, underpowered: bool
+) -> list[Part]:
+    """The checks with their margins: those given, the others the smallest with `POWER`."""
+    for part in parts:
+        if part.task in asked and not underpowered:
+            _refuse_too_small(part, asked[part.task], settings)
+    least = float(norm.isf(settings.alpha))
+    if all(part.task in asked for part in parts):
+        errors = 0.0
+    else:
+
+        def lacking(errors: float) -> float:
+            # the given margins are not blamed: 100 points always pass
+            tried = [replace(part, margin=100.0 if part.task in asked else 100 * errors * part.error) for part in parts]
+            return POWER - whole_gate(tried, settings, BASELINES).passed
+
+        most = least + _MOST_ERRORS
+        errors = most if lacking(most) > 0 else float(optimize.brentq(lacking, least, most, xtol=1e-3))
+    return [
+        replace(part, margin=asked.get(part.task) or math.ceil(1000 * errors * part.error - 1e-9) / 10)
+        for part in parts
+    ]
+
+
+_MOST_ERRORS = 8.0
+
+
+def _refuse_too_small(part: Part, asked: float, settings: Settings) -> None:
+    least = 100 * float(norm.isf(settings.alpha) + norm.ppf(LEAST_POWER)) * part.error
+    if asked < least - 0.05:
+        passed = float(norm.cdf(asked / 100 / part.error - norm.isf(settings.alpha)))
+        raise UsageError(
+            f"a margin of {asked:g} points for {part.task} is too small for this many items: an unchanged checkpoint "
+            f"would pass {100 * passed:.0f} % of the time; the smallest with {100 * LEAST_POWER:.0f} % power is "
+            f"{least:.1f} points. Use that, more items or more samples per item, or --underpowered"
+        )
 
 
 def most_discordant(score: float, n: int) -> float:
@@ -115,34 +200,16 @@ def most_discordant(score: float, n: int) -> float:
     return 2 * min(max(score, 1 / n), wrong)
 
 
-def _margin(task: str, asked: float | None, error: float, settings: Settings, underpowered: bool) -> float:
-    """The margin in points: the one given, else the smallest with 80 % power for an unchanged checkpoint."""
-    least = 100 * float(norm.isf(settings.alpha) + norm.ppf(POWER)) * error
-    if asked is None:
-        return math.ceil(10 * least) / 10
-    if asked < least - 0.05 and not underpowered:
-        raise UsageError(
-            f"a margin of {asked:g} points for {task} is too small for this many items: an unchanged checkpoint "
-            f"would pass {100 * _passes(asked, error, settings):.0f} % of the time; the smallest with "
-            f"{100 * POWER:.0f} % power is {least:.1f} points. Use that, more items or more samples "
-            "per item, or --underpowered"
-        )
-    return asked
-
-
-def _passes(margin: float, error: float, settings: Settings) -> float:
-    return float(norm.cdf(margin / 100 / error - norm.isf(settings.alpha)))
-
-
-def _variance(baseline: PerItem, task: str | None, settings: Settings, discordance: float) -> float:
+def _variance(baseline: PerItem, task: str | None, settings: Settings, discordance: float, samples: int) -> float:
     """Variance of one item's score difference between two equally good checkpoints.
 
-    Several samples per item reduce only the sampling variance, estimated from the samples of the baseline.
+    Several samples per item, of the baseline and (`samples`) of the candidate, reduce only the sampling variance, which
+    is estimated from the samples of the baseline.
     """
     if baseline.samples < 2:
         return discordance
     within = _within(baseline, settings, task)
-    return max(discordance - within, 0.0) + within / baseline.samples
+    return max(discordance - within, 0.0) + within * (1 / baseline.samples + 1 / samples) / 2
 
 
 def _within(baseline: PerItem, settings: Settings, task: str | None = None) -> float:
@@ -166,62 +233,105 @@ def _weights(sizes: Mapping[str, int], settings: Settings) -> dict[str, float]:
     return {task: n / sum(sizes.values()) for task, n in sizes.items()}
 
 
-DROPS = (0, 1, 2, 3, 5)
+@dataclass(frozen=True)
+class Chances:
+    """Of a check or a gate: the chance of BLOCK, of PASS, and the mean share of the items used."""
+
+    blocked: float
+    passed: float
+    used: float
 
 
-def chances(part: Part, settings: Settings, checks: int, drop: float) -> tuple[float, float, float]:
-    """(blocked, passed, share of items used) for a true drop in points: a normal model, 20,000 draws of a fixed seed.
+def whole_gate(
+    parts: Sequence[Part],
+    settings: Settings,
+    baselines: int,
+    drops: Mapping[str, float] | None = None,
+    share: Share = WHOLE,
+) -> Chances:
+    """What the gate decides if the true drops of the tasks are these, in points: a normal model of a fixed seed.
 
-    checks: tests of the gate in all; BLOCK is corrected for them as at Holm's first step.
+    drops: of tasks; one that is not named is unchanged. The candidate's part of the noise is the same for each
+    baseline. share: of alpha.
     """
-    fractions = settings.fractions
-    times = np.array(fractions) / part.error**2
-    steps = np.diff(times, prepend=0.0)
-    noise = np.random.default_rng(0).normal(size=(_DRAWS, len(times))) * np.sqrt(steps)
-    path = (noise + steps * (-drop / 100)).cumsum(axis=1)
-    worse = norm.cdf(path / np.sqrt(times))
-    below = norm.sf((path + times * part.margin / 100) / np.sqrt(times))
-    block = worse < np.array(sequential.levels(settings.alpha / checks, fractions))
-    passed = below < np.array(sequential.levels(settings.alpha, fractions))
-    over = block | passed
-    first = np.where(over.any(axis=1), over.argmax(axis=1), len(times) - 1)
-    rows = np.arange(_DRAWS)
-    return (
-        float((block & ~passed)[rows, first].mean()),
-        float(passed[rows, first].mean()),
-        float(np.array(fractions)[first].mean()),
-    )
-
-
-_DRAWS = 20_000
-
-
-def passes(planned: SampleSizePlan, baselines: int) -> float:
-    """The chance that an unchanged checkpoint passes every check with this number of baselines; model as in `chances`.
-
-    The candidate's share of the noise is the same for each baseline.
-    """
-    settings, parts = planned.settings, planned.parts
-    tasks = [part for part in parts if part.task != PRIMARY or len(parts) == 1]
+    tasks = [part for part in parts if part.task != PRIMARY]
+    fractions = np.array(settings.fractions)
     weights = np.array(list(_weights({part.task: part.n for part in tasks}, settings).values()))
-    steps = np.sqrt(np.diff(np.array(settings.fractions), prepend=0.0))
+    lost = np.array([(drops or {}).get(part.task, 0.0) for part in tasks]) / 100
+    gaps = _noise(len(tasks), baselines, settings.fractions) * np.array([part.error for part in tasks])[:, None]
+    gaps = gaps - lost[:, None]  # (baseline, draw, task, look)
+    each = [
+        np.einsum("bdtl,t->bdl", gaps, weights)
+        if part.task == PRIMARY
+        else gaps[:, :, [task.task for task in tasks].index(part.task)]
+        for part in parts
+    ]
+    root = np.sqrt(fractions)
+    worse = np.stack([-gap / part.error * root for gap, part in zip(each, parts, strict=True)])
+    below = np.stack(
+        [
+            (gap + part.margin / 100) / _error_at_margin(part, tasks, settings) * root
+            for gap, part in zip(each, parts, strict=True)
+        ]
+    )
+    tiers = np.repeat([settings.tier(part.task) for part in parts], baselines)
+    counted = tiers != "advisory"
+    flat = (-1, _DRAWS, len(fractions))
+    worse, below = worse.reshape(flat)[counted], below.reshape(flat)[counted]
+    return _decided(settings, share, worse, below, (tiers == "critical")[counted])
+
+
+def _error_at_margin(part: Part, tasks: Sequence[Part], settings: Settings) -> float:
+    """The standard error by which an unchanged checkpoint is tested for a drop of the margin."""
+    margin = min(part.margin / 100, 0.99)
+    if part.task == PRIMARY and settings.primary == "macro":
+        lost = min(margin * len(tasks), 0.5)
+        return math.sqrt(sum(max(task.error**2, lost * (1 - lost) / task.n) for task in tasks)) / len(tasks)
+    if not part.single:
+        lost = min(margin, 0.5)
+        return max(part.error, math.sqrt(lost * (1 - lost) / part.n))
+    differ = part.error**2 * part.n  # Tango's test, if half of these items are gained and half are lost
+    gained = (math.sqrt(differ**2 + 4 * margin**2 * (1 - differ)) + differ + 2 * margin) / 4
+    return math.sqrt((2 * gained - margin * (1 + margin)) / part.n)
+
+
+def _decided(settings: Settings, share: Share, worse: np.ndarray, below: np.ndarray, critical: np.ndarray) -> Chances:
+    """The verdicts by the rules of `decide`. worse, below: z of both tests of every check, (check, draw, look)."""
+    checks, draws, looks = worse.shape
+    fractions = settings.fractions
+    passing = norm.isf(sequential.levels(settings.alpha * share.passing, fractions))
+    steps = np.array(
+        [sequential.levels(settings.alpha * share.own / (checks - rank), fractions) for rank in range(checks)]
+    )
+    blocking = norm.isf(steps)
+    passed = np.zeros((checks, draws), bool)
+    block, whole, used = np.zeros(draws, bool), np.zeros(draws, bool), np.ones(draws)
+    for look in range(looks):
+        open_ = ~(block | whole)
+        z = np.where(passed, -np.inf, worse[:, :, look])  # a check that passed is closed
+        now = passed | (below[:, :, look] > passing[look])
+        order = np.argsort(-z, axis=0)
+        rejected = np.logical_and.accumulate(np.take_along_axis(z, order, 0) > blocking[:, [look]], axis=0)
+        blocked = (rejected & ~np.take_along_axis(now, order, 0)).any(axis=0) & open_
+        must = now if look < looks - 1 else now[critical]
+        passes = must.all(axis=0) & open_ & ~blocked
+        used[(blocked | passes) & open_] = fractions[look]
+        block, whole, passed = block | blocked, whole | passes, now
+    return Chances(float(block.mean()), float(whole.mean()), float(used.mean()))
+
+
+@cache
+def _noise(tasks: int, baselines: int, fractions: tuple[float, ...]) -> np.ndarray:
+    """Mean differences in standard errors of all items: (baseline, draw, task, look)."""
     random = np.random.default_rng(0)
-    shape = (_DRAWS, len(tasks), len(steps))
+    shape = (_DRAWS, tasks, len(fractions))
+    steps = np.sqrt(np.diff(np.array(fractions), prepend=0.0))
     candidate = random.normal(size=shape)
-    levels = np.array(sequential.levels(settings.alpha, settings.fractions))
-    passed = np.ones(_DRAWS, bool)
-    for _ in range(baselines):
-        noise = (candidate + random.normal(size=shape)) / math.sqrt(2) * steps
-        gaps = noise.cumsum(axis=2) / np.array(settings.fractions) * np.array([part.error for part in tasks])[:, None]
-        for part in parts:
-            if part.task == PRIMARY and len(parts) > 1:
-                mean, error = np.einsum("dtl,t->dl", gaps, weights), part.error
-            else:
-                place = [one.task for one in tasks].index(part.task)
-                mean, error = gaps[:, place], part.error
-            z = (mean + part.margin / 100) / error * np.sqrt(np.array(settings.fractions))
-            passed &= (norm.sf(z) < levels).any(axis=1)
-    return float(passed.mean())
+    noise = np.stack([(candidate + random.normal(size=shape)) / math.sqrt(2) for _ in range(baselines)])
+    return np.asarray((noise * steps).cumsum(axis=3) / np.array(fractions))
+
+
+_DRAWS = 10_000
 
 
 def _shares(discordance: Mapping[str, float]) -> str:
@@ -233,34 +343,67 @@ def _shares(discordance: Mapping[str, float]) -> str:
     return f"{texts[first]} of the items of {first}, " + ", ".join(f"{texts[task]} of {task}" for task in others)
 
 
+DROPS = (0, 1, 2, 3, 5, 8)
+
+
 def plan_lines(planned: SampleSizePlan, baselines: int = 1) -> Sequence[str]:
-    """The plan as lines of text for the terminal."""
+    """The plan as lines of text for the terminal. baselines: of the lock now."""
     settings, parts = planned.settings, planned.parts
-    checks = len(parts) * baselines
+    counted = sum(settings.tier(part.task) != "advisory" for part in parts) * baselines
     kinds = {
         "fixed": "one decision after all items",
         "group-sequential": f"up to {settings.looks} interim analyses, stops when decided",
     }
     text = [
-        f"{tables.count(checks, 'check')}, each one-sided at {100 * settings.alpha:g} %, {settings.reading} scores",
+        f"{tables.count(counted, 'check')}, each one-sided at {100 * settings.alpha:g} %, {settings.reading} scores",
         f"{settings.design}: {kinds[settings.design]}",
         f"assumed: two equally good checkpoints answer {_shares(planned.discordance)} differently",
     ]
     if planned.within is not None:
         text.append(
             f"measured: two samples of the baseline differ on {100 * planned.within:.1f} % of the items; "
-            f"{planned.samples} samples per item are drawn"
+            f"{tables.count(planned.samples, 'sample')} per item of a candidate are drawn"
         )
+    text += [""]
     for part in parts:
-        text += ["", f"{part.task}: {part.n:,} items, margin {part.margin:g} points"]
-        for drop in DROPS:
-            blocked, passed, used = chances(part, settings, checks, drop)
-            name = "unchanged" if not drop else f"{tables.count(int(drop), 'point')} worse"
-            tail = f", {100 * used:.0f} % of the items" if settings.design == "group-sequential" else ""
-            text.append(f"  {name:<15} PASS {100 * passed:3.0f} %   BLOCK {100 * blocked:3.0f} %{tail}")
-    if checks > 1:
-        whole = 100 * passes(planned, baselines)
-        text += ["", f"all {checks} checks: an unchanged checkpoint passes {whole:.0f} % of the time"]
+        tier = f", {settings.tier(part.task)}" if len(parts) > 1 else ""
+        of = f" ({planned.of_scores[part.task]})" if part.task in planned.of_scores else ""
+        text.append(f"{part.task}: {part.n:,} items, margin {part.margin:g} points{of}{tier}")
+    text += ["", *_chance_lines(planned, baselines)]
     replies = sum(part.n for part in parts if part.task != PRIMARY) * planned.samples
     text += ["", f"cost of a check: at most {replies:,} replies, about {replies * planned.tokens:,.0f} tokens"]
     return text
+
+
+def _chance_lines(planned: SampleSizePlan, baselines: int) -> Iterator[str]:
+    """How often the gate passes and blocks: for drops in all tasks, in one task alone, and for checkpoints of a run."""
+    settings, parts = planned.settings, planned.parts
+    tasks = [part.task for part in parts if part.task != PRIMARY]
+
+    def line(name: str, drops: Mapping[str, float]) -> str:
+        found = whole_gate(parts, settings, baselines, drops)
+        tail = f", {100 * found.used:.0f} % of the items" if settings.design == "group-sequential" else ""
+        return f"  {name:<24} PASS {100 * found.passed:3.0f} %   BLOCK {100 * found.blocked:3.0f} %{tail}"
+
+    yield f"the gate with {tables.count(baselines, 'baseline')}, for a checkpoint that is"
+    for drop in sorted({*map(float, DROPS), settings.margin}):
+        name = "unchanged" if not drop else f"{drop:g} point{'s' * (drop != 1)} worse"
+        yield line(name + (" (the margin)" if drop == settings.margin else ""), dict.fromkeys(tasks, drop))
+    if len(tasks) > 1:
+        yield "worse by the margin of one task, in that task alone"
+        for task in tasks:
+            yield line(f"{task}, {settings.margins[task]:g} points", {task: settings.margins[task]})
+    if baselines < BASELINES:
+        both = 100 * whole_gate(parts, settings, BASELINES).passed
+        yield f"with {BASELINES} baselines (release, previous) an unchanged checkpoint passes {both:.0f} % of the time"
+    first, later = (
+        whole_gate(parts, settings, baselines, share=share).passed
+        for share in (Share(1 / settings.checkpoints), Share(_FIRST_LATER, 0.0, 1))
+    )
+    yield (
+        f"checkpoints of one run: {settings.checkpoints} at equal level, of which an unchanged one passes "
+        f"{100 * first:.0f} % of the time; one beyond them {100 * later:.0f} %, or more if the one before it passed"
+    )
+
+
+_FIRST_LATER = 1 / 20  # of alpha: the first test from the remainder

@@ -1,9 +1,10 @@
 """How often the gate blocks, passes and stops early: simulated, to compare with published operating characteristics.
 
-    python tests/bench/gate_rates.py [repetitions [attempts | families | single]]
+    python tests/bench/gate_rates.py [repetitions [attempts | families | policies | samples | single]]
 
 1,319 items, one-sided alpha 5 %, margin 3 points; BLOCK wants a drop shown,
-PASS a drop of the margin ruled out. `attempts`, `families` (checkpoints of one run), `single` (checks): only this part.
+PASS a drop of the margin ruled out. A part alone: `attempts`, `families` (checkpoints of one run), `policies` (six
+tasks), `samples` (more of the baseline), `single` (checks).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from harness.gate.decide import Settings, decide, decide_attempts, pooled
+from harness.gate import plan
+from harness.gate.decide import PRIMARY, Settings, decide, decide_attempts, pooled
 from harness.gate.family import FamilyTest, Share, next_share
 
 ITEMS = 1319
@@ -139,7 +141,13 @@ def one_of_a_run(rule, settings, drop, correlation, repetitions, rng):
 
 
 def main(repetitions: int, part: str) -> None:
-    parts = {"attempts": repeated_attempts, "families": families, "single": single_checks}
+    parts = {
+        "attempts": repeated_attempts,
+        "families": families,
+        "policies": policies,
+        "samples": more_samples,
+        "single": single_checks,
+    }
     for run in [parts[part]] if part else parts.values():
         run(repetitions)
 
@@ -172,6 +180,80 @@ def families(repetitions: int) -> None:
                 f"{cells[0][2]:4.1f} of {RUN_OF}",
                 flush=True,
             )
+
+
+def of_samples(samples, n, drop, repetitions, rng, margin=None):
+    """(share passed, share blocked) of a candidate with one sample an item; samples: of the baseline.
+
+    drop: in points, the same share of every item's chance. margin: in points; None: 10.
+    """
+    settings, verdicts = Settings(margin=margin or 10.0, margins={}), []
+    for _ in range(repetitions):
+        chance = rng.beta(0.63, 0.42, n)
+        base = rng.binomial(samples, chance) / samples
+        candidate = (rng.random(n) < chance * (1 - drop / 60)).astype(float)
+        verdicts.append(decide(settings, {"base": {"t": base}}, {"t": candidate}).verdict)
+    return tuple(verdicts.count(word) / repetitions for word in ("PASS", "BLOCK"))
+
+
+def more_samples(repetitions: int) -> None:
+    print(f"a candidate with one sample an item, {repetitions} repetitions; samples of the baseline:")
+    print("unchanged passed / worse by the margin passed / unchanged blocked")
+    for n, margin in ((1319, 3.0), (164, 8.0), (100, 10.0), (40, 15.0)):
+        cells = []
+        for samples in (1, 2, 4):
+            rng = np.random.default_rng(6)
+            unchanged, worse = (of_samples(samples, n, drop, repetitions, rng, margin) for drop in (0.0, margin))
+            cells.append(f"{samples}: {100 * unchanged[0]:4.1f} / {100 * worse[0]:3.1f} / {100 * unchanged[1]:3.1f} %")
+        print(f"  {n:>5} items, margin {margin:<4}  " + "   ".join(cells), flush=True)
+
+
+def six_tasks(rng, drops, gaps=(0.0, 0.0), n=200):
+    """Scores of two baselines and of a candidate on six tasks; drops: of the candidate, in points, by task.
+
+    All three sample their replies, so that two of them differ on a fifth of the items.
+    """
+    sides = [{}, {}, {}]
+    for task, drop in enumerate(drops):
+        chance = rng.beta(1.2, 0.8, n)
+        chance = np.where(rng.random(n) < SURE, rng.random(n) < 0.6, chance)
+        for side, lost in zip(sides, (*gaps, drop), strict=True):
+            side[f"t{task}"] = (rng.random(n) < chance * (1 - lost / 60)).astype(float)
+    return {"release": sides[0], "previous": sides[1]}, sides[2]
+
+
+SURE = 0.375  # of the items: answered alike by all
+
+
+def policies(repetitions: int) -> None:
+    print(f"six tasks of 200 items, two baselines, margins of `plan`, {repetitions} repetitions: passed / blocked")
+    for tier, primary in (("critical", "macro"), ("supporting", "macro"), ("advisory", "items")):
+        tiers = {f"t{i}": tier for i in range(6)}
+        for design in ("fixed", "group-sequential"):
+            settings = planned(Settings(0.0, {}, design=design, tiers=tiers, primary=primary))
+            task = settings.margins["t0"]
+            designs = {
+                "unchanged": [0.0] * 6,
+                f"all worse by the margin ({settings.margin:g})": [settings.margin] * 6,
+                f"one task by its margin ({task:g})": [task] + [0.0] * 5,
+            }
+            cells, rng = [], np.random.default_rng(5)
+            for name, drops in designs.items():
+                verdicts = [decide(settings, *six_tasks(rng, drops)).verdict for _ in range(repetitions)]
+                passed, blocked = (100 * verdicts.count(word) / repetitions for word in ("PASS", "BLOCK"))
+                cells.append(f"{name} {passed:.1f} / {blocked:.1f} %")
+            print(f"  {tier:<10} {design:<16} {'; '.join(cells)}", flush=True)
+
+
+def planned(settings, n=200):
+    """The settings with the margins of a plan for six tasks of this size."""
+    error = math.sqrt(0.2 / n)
+    parts = [
+        plan.Part(PRIMARY, 6 * n, 0.0, error / math.sqrt(6)),
+        *(plan.Part(f"t{i}", n, 0.0, error) for i in range(6)),
+    ]
+    parts = plan.with_margins(parts, {}, settings, False)
+    return replace(settings, margin=parts[0].margin, margins={part.task: part.margin for part in parts[1:]})
 
 
 def single_checks(repetitions: int) -> None:
