@@ -89,7 +89,8 @@ class Task(Protocol):
     """A benchmark: items and the rule that scores replies. Built without reading any data.
 
     Sample ids are "<task>/<split>/...". `metadata["solution"]` of a sample is a reply that `score` accepts: what `sft`
-    trains on. A class that inherits from this one needs no `describe` and no `defects` of its own.
+    trains on. Items that are not independent have the same `cluster`. A class that inherits from this one needs no
+    `describe` and no `defects` of its own.
     """
 
     name: str

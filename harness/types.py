@@ -32,6 +32,15 @@ def sha256_of(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+def cluster_of(problem: str) -> str:
+    """The cluster of items that share a problem: 16 hex digits of the hash of its text, or of a name that tells it.
+
+    Case and white space do not count.
+    """
+    words = " ".join(problem.lower().split())
+    return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 RAW = "raw"  # the role of plain text: it goes to the model as it is, without a chat template
 
 
@@ -47,18 +56,38 @@ class Message:
 class Sample:
     """One item of a task: what is asked and what the grader compares with.
 
-    metadata holds JSON data only: `level`, and for code `entry_point`, `test`, `prompt`.
+    metadata holds JSON data only: `level`, and for code `entry_point`, `test`, `prompt`. cluster: what it shares with
+    items that are not independent of it, as one text: a problem, passage or template, or its id and the collection that
+    it is from ("MBPP/11"), so that it is the same in every task. A level or a subject is not a cluster.
     """
 
     id: str  # stable for ever: "pico_math/test/0007"
     messages: tuple[Message, ...]
     target: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    cluster: str = ""  # "": its question alone
 
     @property
     def hash(self) -> str:
-        """Hex SHA-256 of the whole item: two runs share an item only if this is equal."""
-        return sha256_of(asdict(self))
+        """Hex SHA-256 of the item but for its cluster: two runs share an item only if this is equal."""
+        return sha256_of(self.as_json())
+
+    def as_json(self) -> dict[str, Any]:
+        """What is asked and what the grader compares with, as JSON data."""
+        values = asdict(self)
+        del values["cluster"]  # it decides how sure a result is, not the result
+        return values
+
+    @property
+    def question(self) -> str:
+        """The last user turn, so no earlier shots, or the whole of a RAW prompt; "" if there is neither."""
+        return next((m.content for m in reversed(self.messages) if m.role in ("user", RAW)), "")
+
+    @property
+    def cluster_hash(self) -> str:
+        """The cluster as records hold it: equal for items that are not independent, in any task; "": not known."""
+        problem = self.cluster or self.question
+        return cluster_of(problem) if problem.strip() else ""
 
 
 @dataclass(frozen=True)

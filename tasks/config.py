@@ -29,7 +29,7 @@ GENERATION_KEYS = frozenset({"until", "do_sample", "temperature", "max_gen_toks"
 METADATA_KEYS = frozenset(
     {
         *("version", "grader", "licence", "source", "sizes", "data", "question", "id", "keep", "optional"),
-        *("solution", "tolerance", "known_defects", "benchmark", "about"),
+        *("solution", "tolerance", "known_defects", "benchmark", "about", "cluster", "variants"),
     }
 )
 FILE_KEYS = frozenset({"file", "rows", "columns", "where", "unlike", "hub"})
@@ -85,6 +85,7 @@ class ColumnNames:
     id: str  # the column with the id of a row; "" if the benchmark has none
     keep: tuple[str, ...]  # columns that go into the item's metadata
     optional: tuple[str, ...]  # columns that may be null
+    cluster: str  # Jinja expression for what related items have in common; "": the question
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Config:
     stop: tuple[str, ...]
     sources: Mapping[str, Source]
     defects: tuple[Defect, ...]
+    variants: tuple[tuple[str, ...], ...]  # ids of rows that were made from one original
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -162,6 +164,7 @@ def read_task_config(path: Path) -> Config:
         id=str(ours.get("id", "")),
         keep=tuple(ours.get("keep") or ()),
         optional=tuple(ours.get("optional") or ()),
+        cluster=str(ours.get("cluster", "")),
     )
     return Config(
         name=_needs(path, top, "task", str),
@@ -174,6 +177,7 @@ def read_task_config(path: Path) -> Config:
         stop=tuple(_needs(path, settings, "until", list, "generation_kwargs.")),
         sources={split: _source(path, split, data[split], top) for split in SPLITS if split in data},
         defects=tuple(_defect(path, i, each) for i, each in enumerate(ours.get("known_defects") or ())),
+        variants=_variants(path, str(ours.get("variants", "")), columns),
     )
 
 
@@ -219,6 +223,19 @@ def _defect(path: Path, i: int, given: Any) -> Defect:
     check_keys(path, f"metadata.known_defects[{i}].", given, DEFECT_KEYS)
     items = _needs(path, given, "items", list, f"metadata.known_defects[{i}].")
     return Defect(tuple(items), _needs(path, given, "why", str, f"metadata.known_defects[{i}]."))
+
+
+def _variants(path: Path, name: str, columns: ColumnNames) -> tuple[tuple[str, ...], ...]:
+    """The lines of the file that `metadata.variants` names, each split into ids; those with # say what they are."""
+    if not name:
+        return ()
+    if not columns.id or columns.cluster:
+        raise BadConfig(f"{path}: metadata.variants lists ids, so it needs metadata.id, and no metadata.cluster")
+    try:
+        lines = path.with_name(name).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise BadConfig(f"{path}: metadata.variants names {name!r}, which cannot be read: {error.strerror}") from error
+    return tuple(tuple(line.split()) for line in lines if line.strip() and not line.startswith("#"))
 
 
 def _needs(path: Path, given: Mapping[str, Any], key: str, kind: type, where: str = "") -> Any:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,27 @@ class StaticTask(Task):
                 "solution": solution or _AS_REPLY[self.config.grader].format(target),
                 **({"tolerance": tolerance} if tolerance else {}),
             },
+            cluster=self._cluster(row),
         )
+
+    def _cluster(self, row: DataRow) -> str:
+        """What the item shares with related ones. Raises `DataError` for an id without the collection it is from."""
+        columns = self.config.columns
+        if self._first_variant:
+            own = str(row.values[columns.id])
+            return f"{self.name} {self._first_variant.get(own, own)}"
+        found = self._value(columns.cluster, row) if columns.cluster else row.values.get(columns.question)
+        if not isinstance(found, str) or (columns.cluster and found.strip().isdecimal()):
+            raise DataError(
+                f"{row.place}: the cluster of an item is a text that is the same in every task, such as that of its "
+                f"passage, or an id with its collection (\"'MBPP/' ~ task_id\"), got {found!r}"
+            )
+        return found
+
+    @cached_property
+    def _first_variant(self) -> dict[str, str]:
+        """For the id of each row that is listed as a variant, the first id of its list."""
+        return {name: line[0] for line in self.config.variants for name in line}
 
     def _filled(self, template: str, row: DataRow) -> str:
         """A Jinja template filled from a row. Raises `DataError` naming the row and the missing field."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import registry
-from harness.training.decontaminate import GRAM, HeldOut, Overlap, question, sift, words_of
+from harness.training.decontaminate import GRAM, HeldOut, Overlap, sift, words_of
 from harness.types import RAW, Message, Sample, TrainRow
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen"
@@ -155,7 +155,7 @@ def test_only_the_last_user_turn_is_a_question():
 
 def test_a_raw_prompt_is_all_question_but_for_the_shots_its_task_repeats():
     raw = Sample("raw", (Message(RAW, LONG),), "1")
-    assert question(raw) == LONG
+    assert raw.question == LONG
     assert HeldOut([raw]).overlaps(row(LONG)).kind == "exact"
     shot = "Q: how many legs have three spiders and two ants if none of them has lost any? A: 36 "
     few = [
@@ -340,7 +340,7 @@ def test_the_overlap_of_published_sets_is_the_one_on_record(data, pair, shared):
     kinds = Counter(o.kind for o in dropped)
     assert kinds["exact"] == fact["b_exact"]
     assert kinds["exact"] + kinds["normalised"] == fact["b_normalised_exact"]
-    short = {s.id for s in b if len(words_of(question(s))) < GRAM}  # equal ones share no 13-gram
+    short = {s.id for s in b if len(words_of(s.question)) < GRAM}  # equal ones share no 13-gram
     assert len(short) == fact["b_shorter_than_n"]
     assert sum(o.train not in short for o in dropped) == fact["b_sharing_a_ngram"] == shared
 

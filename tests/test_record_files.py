@@ -24,9 +24,15 @@ from harness.records.summary import joined, read_summary, write_records
 from harness.types import Checkpoint, Sampling, Score, sha256_of
 
 RECORDS = [
-    record("t/test/1", 1.0, text='"wall_s":9.5}\n ü\u2028', wall_s=1e-05),
-    record("t/test/0", None, finish="error", error="gone", wall_s=0.0),
-    record("t/test/0", 0.5, repeat=1, scores={"strict": Score(0.5, None, "half"), "lenient": Score(1.0, "1")}),
+    record("t/test/1", 1.0, text='"wall_s":9.5}\n ü\u2028', wall_s=1e-05, prompt_hash="prompt of t/test/1"),
+    record("t/test/0", None, finish="error", error="gone", wall_s=0.0, prompt_hash="prompt of t/test/0"),
+    record(
+        "t/test/0",
+        0.5,
+        repeat=1,
+        scores={"strict": Score(0.5, None, "half"), "lenient": Score(1.0, "1")},
+        prompt_hash="prompt of t/test/0",
+    ),
 ]
 DIGEST = "809a7c95e832a0eb24a5635a7a9f88a47bb04fe505595f47bd0997ded686f823"
 

@@ -248,7 +248,9 @@ def test_rows_from_the_hub_are_the_same_items_as_rows_from_files(data: Path, mon
 
         monkeypatch.setattr(datasets, "load_dataset", load)
         monkeypatch.delenv("HARNESS_DATA")
-        assert [sample.hash for sample in task.samples("test")] == [sample.hash for sample in local], name
+        from_hub = task.samples("test")
+        assert [sample.hash for sample in from_hub] == [sample.hash for sample in local], name
+        assert [sample.cluster for sample in from_hub] == [sample.cluster for sample in local], name
     assert ("openai/gsm8k", "main", "test") in asked
     assert ("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train") in asked
     assert ("ChilleD/SVAMP", None, "train+test") in asked

@@ -104,7 +104,8 @@ class Evaluation:
         """The records of one item, made of its replies and its verdict."""
         sample, replies, graded = self.job.samples[item], store.replies(item), store.verdict(item)
         task, asks = self.job.task, self.job.asks(sample)
-        at = RecordItem(task.name, task.version, sample.id, sample.hash, str(sample.metadata.get("level", "")))
+        level = str(sample.metadata.get("level", ""))
+        at = RecordItem(task.name, task.version, sample.id, sample.hash, level, sample.cluster_hash)
         return [
             Record(
                 at,

@@ -67,7 +67,8 @@ def _as_text(sample: Sample) -> Sample:
     """The item for a model without chat template: the messages one after the other, then room for the reply."""
     if sample.messages[0].role == RAW:
         return sample
-    return replace(sample, messages=(Message(RAW, "\n\n".join(m.content for m in sample.messages) + "\n\n"),))
+    text = "\n\n".join(m.content for m in sample.messages) + "\n\n"
+    return replace(sample, messages=(Message(RAW, text),), cluster=sample.cluster or sample.question)
 
 
 def grader_version(task: Task) -> str:

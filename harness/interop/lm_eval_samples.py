@@ -18,7 +18,8 @@ from typing import Any
 
 from harness.errors import DataError
 from harness.interop.lm_eval_files import sha256_text
-from harness.types import Finish, Record, RecordItem, RecordOrigin, RecordReply, Score
+from harness.interop.lm_eval_related import clusters
+from harness.types import Finish, Record, RecordItem, RecordOrigin, RecordReply, Score, cluster_of
 
 _NEVER_METRICS = {"doc_id", "target", "filter", "metrics", "doc", "arguments", "resps", "filtered_resps"}
 _STAMP = re.compile(r"_(\d{4}-\d\d-\d\dT.*)")
@@ -60,7 +61,9 @@ class SamplesFile:
             seen[name] = row
         filters = next(iter(items.values()), {}).keys()
         metric = ""
-        for doc_id, by_filter in items.items():
+        docs = [next(iter(by_filter.values())).get("doc") for by_filter in items.values()]
+        related = clusters([doc if isinstance(doc, dict) else {} for doc in docs])
+        for (doc_id, by_filter), cluster in zip(items.items(), related, strict=True):
             if by_filter.keys() != filters:
                 raise DataError(
                     f"{self.path}: item {doc_id} has {_named(by_filter)}, another item has {_named(filters)}; {_CUT}"
@@ -70,7 +73,13 @@ class SamplesFile:
             values = [self._verdict(row, metric) for row in (rows[0], rows[-1])]
             hashes = _hashes(rows[0])
             yield Record(
-                RecordItem(self.task, "unrecorded", str(doc_id), f"{hashes['doc']} {hashes['target']}"),
+                RecordItem(
+                    self.task,
+                    "unrecorded",
+                    str(doc_id),
+                    f"{hashes['doc']} {hashes['target']}",
+                    cluster=cluster_of(cluster) if cluster else "",
+                ),
                 RecordOrigin(
                     digest,
                     engine="lm-eval, unrecorded",

@@ -41,6 +41,7 @@ from harness.interop.lm_eval_load import (
     quietly,
 )
 from harness.interop.lm_eval_names import find, read_stock_config
+from harness.interop.lm_eval_related import clusters
 from harness.protocols import CodeRunner, GradedItem, ItemTask, ReplyRequest
 from harness.types import RAW, Generation, Message, Sample, SamplingParams, Score, Split
 
@@ -365,7 +366,12 @@ def _build(loaded: LoadedTask, options: LoadOptions, name: str) -> tuple[Sample,
             target = str(task.doc_to_target(instances[0].doc))
             samples.append(_sample(name, doc_id, instances, target))
     reading = _reading(task, samples)
-    return tuple(replace(s, metadata={**s.metadata, "reading": reading}) for s in samples)
+    docs = [sample.metadata["doc"] for sample in samples]
+    related = clusters([doc if isinstance(doc, dict) else {} for doc in docs])
+    return tuple(
+        replace(sample, metadata={**sample.metadata, "reading": reading}, cluster=cluster)
+        for sample, cluster in zip(samples, related, strict=True)
+    )
 
 
 def _sample(name: str, doc_id: int, instances: Sequence[Any], target: str) -> Sample:

@@ -21,7 +21,7 @@ from typing import Any
 from harness.errors import DataError
 from harness.graders.row_fields import ID_FIELDS, TEXT_FIELDS, row_id, row_replies
 from harness.interop.inspect_read import asked_text, last_answer, read_inspect_samples, verdict, was_cut
-from harness.types import Finish
+from harness.types import Finish, cluster_of
 
 RecordedRow = Mapping[str, Any]
 QUESTIONS = ("question", "prompt", "problem", "Problem")  # names of the column with the question
@@ -48,6 +48,11 @@ class RecordedItem:
     entry_point: str = ""
     test: str = ""
     name: str = ""  # the row's own id, if nothing else identifies its item
+
+    @property
+    def cluster(self) -> str:
+        """The same for rows that ask the same, as records hold it; "": the question is not in the file."""
+        return cluster_of(self.text) if self.text.strip() else ""
 
 
 @dataclass(frozen=True)

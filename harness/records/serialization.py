@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def sample_from_json(values: Mapping[str, Any]) -> Sample:
 
 
 def row_to_json(row: TrainRow) -> str:
-    return canonical_json(asdict(row))
+    return canonical_json({"task": row.task, "sample": row.sample.as_json(), "completion": row.completion})
 
 
 def row_from_json(line: str) -> TrainRow:

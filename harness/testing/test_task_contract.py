@@ -58,6 +58,15 @@ def test_splits_share_no_question(task: Task) -> None:
         assert not repeats, f"{one} and {other}: {repeats[:3]}"
 
 
+def test_related_items_are_named_and_are_not_all_items(task: Task) -> None:
+    samples = task.samples("test")
+    named = [sample.cluster_hash for sample in samples]
+    assert [sample.cluster_hash for sample in registry.make_task(task.name).samples("test")] == named
+    assert len(set(named)) > 1 or len(named) == 1, "what all items share tells nothing of which are related"
+    # another task may have a 7 too: an id needs its collection
+    assert not [sample.id for sample in samples if sample.cluster.strip().isdecimal()]
+
+
 def test_its_own_reference_is_right_and_a_wrong_reply_is_not(task: Task, runner: Sandbox) -> None:
     defects = task.defects()  # items that are known to be faulty prove nothing
     # metadata["solution"] is what sft trains on, and what a grader must accept

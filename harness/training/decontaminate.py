@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.types import RAW, Sample, TrainRow
+from harness.types import Sample, TrainRow
 
 GRAM = 13  # words; the size GPT-3 and the Pile used
 FRAME = 5  # words in a row that tell an instruction from questions; 4 and 6 drop as many rows of the real tasks
@@ -29,15 +29,6 @@ class Overlap:
     text: str  # for 13-gram the first shared run of words; else the question's first 80 characters
 
 
-def question(sample: Sample) -> str:
-    """What is asked: the last user turn, so no earlier shots, or the whole of a RAW prompt; "" if there is neither.
-
-    Shots in a RAW prompt that all items share belong to the frame of the task; those drawn for each item do not, and
-    train rows among them are dropped too.
-    """
-    return next((m.content for m in reversed(sample.messages) if m.role in ("user", RAW)), "")
-
-
 def words_of(text: str) -> Words:
     """Lower-case runs of ASCII letters and digits, in order."""
     return tuple(_WORD.findall(text.lower()))
@@ -54,6 +45,9 @@ class HeldOut:
     that more than half of them hold, and three of them at least. One or two items show no frame, and then what they
     say to all can hit every row: give whole splits. The task of an item is its id up to the last "/".
 
+    Shots in a RAW prompt that all items share belong to the frame; those drawn for each item do not, and train rows
+    among them are dropped too.
+
     Solutions of held-out items are left out since they are formulaic: their 13-grams stand in 315 of the 3,000 train
     rows of pico_code and in 132 of math500's 6,977 that share nothing with a question.
     """
@@ -65,7 +59,7 @@ class HeldOut:
         self._grams: dict[Words, str] = {}
         tasks: defaultdict[str, list[tuple[str, Words]]] = defaultdict(list)
         for sample in samples:
-            text = question(sample)
+            text = sample.question
             if text.strip():
                 self._exact.setdefault(text, sample.id)
                 tasks[sample.id.rpartition("/")[0]].append((sample.id, words_of(text)))
@@ -83,7 +77,7 @@ class HeldOut:
 
     def overlaps(self, row: TrainRow) -> Overlap | None:
         """The strongest kind: exact, normalised, 13-gram; of one kind the first place: prompt, target, completion."""
-        places: dict[str, FoundIn] = {question(row.sample): "prompt"}
+        places: dict[str, FoundIn] = {row.sample.question: "prompt"}
         for text in (row.sample.target, row.sample.metadata.get("solution")):
             if isinstance(text, str):
                 places.setdefault(text, "target")

@@ -258,6 +258,7 @@ class PicoCode(Task):
                     "canonical_solution": p.short,
                     "solution": p.solution,
                 },
+                cluster=f"pico_code {p.key}",
             )
             for i, p in enumerate(programs(split))
         ]

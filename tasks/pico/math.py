@@ -216,6 +216,7 @@ class PicoMath(Task):
                 messages=(Message("user", p.text),),
                 target=str(p.answer),
                 metadata={"level": len(p.steps), "solution": p.solution},
+                cluster=f"pico_math {p.key}",
             )
             for i, p in enumerate(stories(split))
         ]

@@ -3,6 +3,9 @@
 An item's `key` is the template instance it was made from. A hash of the key decides its split, so no key can be in two
 splits. In addition, a train item that shares 13 words in a row with a dev or test item is left out, so that the usual
 contamination test finds nothing.
+
+The key is the item's cluster too: items that differ in numbers or words alone are not independent evidence. Levels, and
+kinds of events or operations, are not clusters: a handful of them is all that a task is about.
 """
 
 from __future__ import annotations
