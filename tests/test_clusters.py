@@ -194,6 +194,14 @@ def test_logged_samples_and_recorded_rows_have_the_cluster_of_their_question(tmp
 # --- records and the lock ---------------------------------------------------------------------------------------------
 
 
+class Briefed(Sums):
+    """Sums behind a system turn, which becomes a part of the text if the model has no chat template."""
+
+    def samples(self, split):
+        brief = Message("system", "Be brief.")
+        return [replace(sample, messages=(brief, *sample.messages)) for sample in super().samples(split)]
+
+
 class Pairs(Sums):
     """Sums of which two each are stated to be related."""
 
@@ -204,14 +212,20 @@ class Pairs(Sums):
 def test_records_hold_the_cluster_whichever_way_an_item_was_asked(tmp_path):
     found = {}
     with Graders(threads=1) as graders:
-        for task, chat in ((Sums(4), True), (Sums(4), False), (Pairs(4), True)):
+        for task, chat in ((Briefed(4), True), (Briefed(4), False), (Pairs(4), True)):
             of = job(task, "test", sampling=Sampling(chat=chat))
-            assert {s.messages[0].role for s in of.samples} == {"user" if chat else RAW}
-            done = evaluate(of, Counting(), NOWHERE, graders, tmp_path / f"{type(task).__name__}-{chat}")
+            assert {s.messages[-1].role for s in of.samples} == {"user" if chat else RAW}
+            done = evaluate(
+                of,
+                Counting(lambda _request: "\\boxed{0}"),
+                NOWHERE,
+                graders,
+                tmp_path / f"{type(task).__name__}-{chat}",
+            )
             found[type(task), chat] = [r.item.cluster for r in read_records(done.records_path)]
             codes = done.summary.columns.places.item_clusters
-            assert codes is None if type(task) is Sums else codes.tolist() == [0, 0, 1, 1]
-    assert found[Sums, True] == found[Sums, False] == [sample.cluster_hash for sample in Sums(4).samples("test")]
+            assert codes is None if type(task) is Briefed else codes.tolist() == [0, 0, 1, 1]
+    assert found[Briefed, True] == found[Briefed, False] == [sample.cluster_hash for sample in Sums(4).samples("test")]
     assert found[Pairs, True] == [cluster_of(f"pairs/{i}") for i in (0, 0, 1, 1)]
 
 
