@@ -13,7 +13,7 @@ ITEMS = 60
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A lock whose baseline is the teacher, decided at up to five looks."""
+    """A lock whose baseline is the teacher, decided at up to ten looks."""
     folder = tmp_path_factory.mktemp("live")
     done = harness(
         "eval", "--model", PICO / "teacher", "--task", "pico_math", "--limit", ITEMS, "--engine", "transformers",

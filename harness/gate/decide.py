@@ -17,7 +17,11 @@ GateVerdict = Literal["PASS", "BLOCK", "INCONCLUSIVE"]
 Design = Literal["fixed", "group-sequential"]
 Policy = Literal["block-on-regression", "require-noninferior"]
 Tier = Literal["critical", "supporting", "advisory"]
+LOOKS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)  # of all items, in the group-sequential design
 PRIMARY = "all tasks"  # the name of the check of all tasks together
+
+# a large drop is seen early, and PASS, which needs nearly all items, loses no power: each test has its own alpha
+TO_PASS, TO_BLOCK = sequential.obrien_fleming, sequential.hwang_shih_decani
 
 Scores = Mapping[str, np.ndarray]
 """For each task the items' scores in the lock's order, in [0, 1]; NaN: not evaluated yet; in a baseline: no score."""
@@ -37,7 +41,6 @@ class Settings:
     alpha: float = 0.05
     policy: Policy = "block-on-regression"
     design: Design = "fixed"
-    looks: int = 5  # interim analyses of the group-sequential design
     tiers: Mapping[str, Tier] = field(default_factory=dict)
     checkpoints: int = 1  # of one run that are tested at equal level, each at its part of alpha
     reading: Reading = "strict"
@@ -47,8 +50,7 @@ class Settings:
     @property
     def fractions(self) -> tuple[float, ...]:
         """The share of all items evaluated by each look."""
-        n = self.looks if self.design == "group-sequential" else 1
-        return tuple((look + 1) / n for look in range(n))
+        return LOOKS if self.design == "group-sequential" else LOOKS[-1:]
 
     def tier(self, task: str) -> Tier:
         """critical: must PASS for the gate to PASS. supporting: must not BLOCK. advisory: is reported, never counts."""
@@ -224,20 +226,20 @@ def _tested(
     An advisory check is tested alone.
     """
 
-    def level(part: float) -> float:
-        return sequential.levels(settings.alpha * part, settings.fractions)[look - 1]
+    def level(part: float, spending: sequential.Spending) -> float:
+        return sequential.levels(settings.alpha * part, settings.fractions, spending)[look - 1]
 
     found = {}
     for key, (margin, test) in tests.items():
         tier = settings.tier(key[1])
-        verdict: GateVerdict = "PASS" if test.p_below < level(share.passing) else "INCONCLUSIVE"
-        blocking = level(share.own / (1 if tier == "advisory" else counted))
+        verdict: GateVerdict = "PASS" if test.p_below < level(share.passing, TO_PASS) else "INCONCLUSIVE"
+        blocking = level(share.own / (1 if tier == "advisory" else counted), TO_BLOCK)
         if verdict != "PASS" and test.p_worse < blocking:
             verdict = "BLOCK"
         found[key] = Check(*key, tier, margin, verdict, test, look, blocking)
     family = sorted((key for key in tests if found[key].tier != "advisory"), key=lambda key: tests[key][1].p_worse)
     for rank, key in enumerate(family):
-        if tests[key][1].p_worse >= level(share.own / (counted - rank)):
+        if tests[key][1].p_worse >= level(share.own / (counted - rank), TO_BLOCK):
             break
         if found[key].verdict != "PASS":
             found[key] = replace(found[key], verdict="BLOCK")

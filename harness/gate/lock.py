@@ -330,7 +330,6 @@ def _is_sound(lock: Lock) -> bool:
         and set(settings.tiers.values()) <= set(get_args(Tier))
         and 1 <= settings.checkpoints <= MOST_CHECKPOINTS
         and LEAST_ALPHA <= settings.alpha < 0.5
-        and 1 <= settings.looks <= 100
         and settings.policy in get_args(Policy)
         and settings.design in get_args(Design)
         and settings.reading in READINGS

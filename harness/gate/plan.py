@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from harness.errors import DataError, UsageError
 from harness.gate import lock as locks
-from harness.gate.decide import PRIMARY, Settings
+from harness.gate.decide import LOOKS, PRIMARY, TO_BLOCK, TO_PASS, Settings
 from harness.gate.family import WHOLE, Share
 from harness.gate.lock import PerItem
 from harness.rendering import tables
@@ -299,9 +299,9 @@ def _decided(settings: Settings, share: Share, worse: np.ndarray, below: np.ndar
     """The verdicts by the rules of `decide`. worse, below: z of both tests of every check, (check, draw, look)."""
     checks, draws, looks = worse.shape
     fractions = settings.fractions
-    passing = norm.isf(sequential.levels(settings.alpha * share.passing, fractions))
+    passing = norm.isf(sequential.levels(settings.alpha * share.passing, fractions, TO_PASS))
     steps = np.array(
-        [sequential.levels(settings.alpha * share.own / (checks - rank), fractions) for rank in range(checks)]
+        [sequential.levels(settings.alpha * share.own / (checks - rank), fractions, TO_BLOCK) for rank in range(checks)]
     )
     blocking = norm.isf(steps)
     passed = np.zeros((checks, draws), bool)
@@ -352,7 +352,7 @@ def plan_lines(planned: SampleSizePlan, baselines: int = 1) -> Sequence[str]:
     counted = sum(settings.tier(part.task) != "advisory" for part in parts) * baselines
     kinds = {
         "fixed": "one decision after all items",
-        "group-sequential": f"up to {settings.looks} interim analyses, stops when decided",
+        "group-sequential": f"up to {len(LOOKS)} interim analyses, stops when decided",
     }
     text = [
         f"{tables.count(counted, 'check')}, each one-sided at {100 * settings.alpha:g} %, {settings.reading} scores",

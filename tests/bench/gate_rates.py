@@ -21,7 +21,7 @@ from harness.gate.decide import PRIMARY, Settings, decide, decide_attempts, pool
 from harness.gate.family import FamilyTest, Share, next_share
 
 ITEMS = 1319
-DROPS = (0, 1, 2, 3, 5)
+DROPS = (0, 1, 2, 3, 5, 8)
 ATTEMPTS = (1, 2, 3, 5, 10)
 RUN_OF = 10  # checkpoints
 
