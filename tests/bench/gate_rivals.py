@@ -157,7 +157,8 @@ def ours(design: Design, tier: Tier = "critical") -> Rule:
     """tier: of each of several tasks. advisory: only the check of all items together counts."""
 
     def settings(base: Scores) -> Settings:
-        margins, tiers = (dict.fromkeys(base, each) for each in (MARGIN, tier))
+        margins = dict.fromkeys(base, MARGIN)
+        tiers = dict.fromkeys(base, tier) if len(base) > 1 else {}  # the only task of a gate is critical
         agreed = Settings(margin=MARGIN, margins=margins, tiers=tiers, design=design, checkpoints=TRIES)
         return replace(agreed, primary="items") if tier == "advisory" else agreed
 
