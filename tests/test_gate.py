@@ -18,7 +18,7 @@ from scipy import stats as scipy_stats
 from harness.board import existing_runs
 from harness.board.entries import Entry, RecordFiles, Run
 from harness.errors import DataError, NotComparable, UsageError
-from harness.evaluation import eval_models
+from harness.evaluation import eval_models, task_lookup
 from harness.gate import lock as locks
 from harness.gate import plan, report
 from harness.gate.check import Attempt, Attempts, Candidate, Comparison, Standing, told_apart
@@ -28,7 +28,8 @@ from harness.gate.lock import PerItem
 from harness.records.columns import Columns
 from harness.records.record_files import read_records
 from harness.records.serialization import record_to_json
-from harness.statistics import intervals, sequential
+from harness.statistics import intervals, sequential, unpaired
+from harness.statistics.unpaired import Published
 
 WHEN = "2026-01-01T00:00:00Z"
 
@@ -275,6 +276,33 @@ def test_a_supporting_task_has_all_its_items_before_the_gate_passes():
     found = decide(agreed, {"b": base}, base)
     assert (found.verdict, found.look) == ("PASS", len(LOOKS))
     assert decide(replace(agreed, tiers={"t1": "advisory"}), {"b": base}, base).look < len(LOOKS)
+
+
+def test_a_published_score_is_compared_unpaired():
+    ours, known = np.array([1.0] * 90 + [0.0] * 10), Published(0.95, 100)
+    (check,) = decide(settings(30.0), {"b": {"t": known}}, {"t": ours}).checks
+    assert (check.test.value, check.test.gained, check.test.method) == (approx_(-0.05), None, "unpaired, Newcombe")
+    newcombe = intervals.unpaired(0.9, 100, 0.95, 100)
+    at = unpaired.sided_unpaired([ours], [known], [1.0], -newcombe.low, 0.025)
+    assert (at.low, at.high) == (approx_(newcombe.low), approx_(newcombe.high))
+    assert at.p_below == approx_(0.025), "the p-value at which the interval just reaches the margin"
+    tasks = {"t": ours, "u": np.zeros(50)}
+    two = replace(settings(30.0), margins={"t": 30.0, "u": 30.0})
+    values = [
+        decide(replace(two, primary=primary), {"b": {"t": known, "u": Published(0.1, 50)}}, tasks).checks[0].test.value
+        for primary in ("macro", "items")
+    ]
+    assert values == [approx_(-0.075), approx_((-0.05 * 100 - 0.1 * 50) / 150)]
+    for same in (True, False):
+        rng = np.random.default_rng(2)
+        passed, blocked = (gate_rates.without_records(400, 400, same, drop, 9.0, 200, rng) for drop in (9.0, 0.0))
+        assert passed[0] <= 0.05 + 2 * (0.05 * 0.95 / 200) ** 0.5
+        assert blocked[1] <= 0.05 + 2 * (0.05 * 0.95 / 200) ** 0.5
+        assert blocked[0] > 0.8
+
+
+def approx_(value):
+    return pytest.approx(value, abs=1e-6)
 
 
 def test_macro_counts_tasks_alike_and_items_counts_items_alike():
@@ -1087,6 +1115,47 @@ def test_tiers_are_kept_in_the_lock_and_told_in_every_report(tmp_path):
     assert suite.find("testcase[@name='side']/failure") is None
     assert "side vs release (advisory)" in (tmp_path / "r" / "summary.md").read_text()
     assert "side" not in (tmp_path / "r" / "annotations.txt").read_text()
+
+
+def test_a_published_score_is_a_baseline_without_records(tmp_path):
+    samples = task_lookup.open_task("pico_math").samples("test")
+    records = [
+        record(of.id, float(i % 10 < 6), task="pico_math", sample_hash=of.hash, checkpoint="d" * 64)
+        for i, of in enumerate(samples)
+    ]
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "r.jsonl").write_text("".join(record_to_json(r) + "\n" for r in records))
+    run = Run("d" * 64, Columns.of(records), records=RecordFiles(("r.jsonl",)))
+    existing_runs.write_entries(tmp_path / "new", [Entry("new", "model", (run,))])
+    for wrong, why in (
+        (("new", "--score", "pico_math=60"), "give either RUN"),
+        ((), "give either RUN"),
+        (("--score", "pico_math=160"), "--score must be TASK=PERCENT[/ITEMS]"),
+        (("--score", "no_such_task=60"), "no_such_task"),
+    ):
+        assert why in gate("accept", *wrong, "--reason", "x", cwd=tmp_path).stderr
+    done = gate("accept", "--score", f"pico_math=60/{len(samples)}", "--reason", "paper", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "so the smallest testable margin is 1.5 times that of a paired comparison" in done.stdout
+    done = gate("check", "new", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("PASS: new compared with release (published pico_math 60), pico_math +0.0 (")
+    facts = json.loads((tmp_path / "gate-report" / "verdict.json").read_text())
+    jsonschema.validate(facts, json.loads((Path(locks.__file__).parent / "verdict.schema.json").read_text()))
+    (said,) = [warning for warning in facts["warnings"] if "published" in warning]
+    assert said == (
+        "the release baseline is a published score without records: the comparison is unpaired, so the smallest "
+        "testable margin is 1.5 times that of a paired one"
+    )
+    assert "unpaired, so the smallest" in (tmp_path / "gate-report" / "summary.md").read_text()
+    live = gate("check", "--model", str(tmp_path / "new"), "--engine", "transformers", cwd=tmp_path)
+    assert live.returncode == 5
+    assert "the sampling settings of a published score are not recorded" in live.stderr
+    done = gate("accept", "new", "--reason", "merged", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    gate("check", "new", cwd=tmp_path)
+    facts = json.loads((tmp_path / "gate-report" / "verdict.json").read_text())
+    assert [check["method"] for check in facts["checks"]] == ["unpaired, Newcombe", "Tango"]
 
 
 def test_settings_stay_when_the_release_moves_and_changes_are_said(three):

@@ -67,6 +67,14 @@ _LOCK = click.option(
     show_default=True,
     help="The lock file; the per-item scores of the baselines are in the same folder.",
 )
+_SCORE = click.option(
+    "--score",
+    "scores",
+    multiple=True,
+    metavar="TASK=PERCENT[/ITEMS]",
+    help="Instead of RUN: a published score of a task, without records, on so many items [default: all test items]. "
+    "The comparison is unpaired, and weaker; repeatable.",
+)
 _ONE_OF_A_RUN = (
     click.option("--entry", help="The row to use, if the run has several."),
     click.option("--seed", type=int, help="The training seed to use, if the row has several."),
@@ -218,11 +226,37 @@ def _per_item(run: Path, row: RowChoice) -> PerItem:
     return PerItem.of(*existing_runs.choose_entries(existing_runs.read_runs([run]), row.entry, row.seed))
 
 
+def _baseline(run: Path | None, row: RowChoice, scores: tuple[str, ...]) -> PerItem:
+    """The scores of a row of a run, or published ones. Raises `BadConfig` unless one of both is given."""
+    if (run is None) == (not scores):
+        raise BadConfig("give either RUN (a run folder) or --score TASK=PERCENT (a published score)")
+    if run is not None:
+        return _per_item(run, row)
+    from harness.evaluation import task_lookup
+    from harness.gate.lock import LockedItem, PerItem, shortened
+
+    published: dict[str, tuple[float, int]] = {}
+    items: list[LockedItem] = []
+    for text in scores:
+        match = re.fullmatch(r"(.+)=([\d.]+)%?(?:/(\d+))?", text.strip())
+        if match is None or not 0 <= float(match[2]) <= 100 or match[3] == "0":
+            raise BadConfig(f"--score must be TASK=PERCENT[/ITEMS], such as gsm8k=62.3/1319, got {text!r}")
+        task = task_lookup.open_task(match[1])
+        samples = task.samples("test")
+        published[task.name] = (float(match[2]) / 100, int(match[3] or len(samples)))
+        items += [
+            LockedItem(task.name, of.id, shortened(of.hash), "", 0, 0.0, 0.0, shortened(of.cluster_hash))
+            for of in samples
+        ]
+    return PerItem.of_published(published, items)
+
+
 @gate.command("plan")
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("run", required=False, type=click.Path(exists=True, path_type=Path))
+@_SCORE
 @with_options(_ONE_OF_A_RUN, RowChoice)
 @with_options(_OF_A_LOCK, LockOptions)
-def gate_plan(row: RowChoice, options: LockOptions, /, run: Path) -> None:
+def gate_plan(row: RowChoice, options: LockOptions, /, run: Path | None, scores: tuple[str, ...]) -> None:
     """Show smallest testable margins, power and cost of a gate with RUN as baseline. Loads no model.
 
     \b
@@ -234,11 +268,12 @@ def gate_plan(row: RowChoice, options: LockOptions, /, run: Path) -> None:
     """
     from harness.gate import plan
 
-    click.echo("\n".join(plan.plan_lines(_gate_plan(_per_item(run, row), options, None))))
+    click.echo("\n".join(plan.plan_lines(_gate_plan(_baseline(run, row, scores), options, None))))
 
 
 @gate.command("accept")
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("run", required=False, type=click.Path(exists=True, path_type=Path))
+@_SCORE
 @_LOCK
 @click.option("--reason", required=True, help="Why this baseline is accepted; stored in the lock.")
 @click.option(
@@ -246,13 +281,23 @@ def gate_plan(row: RowChoice, options: LockOptions, /, run: Path) -> None:
 )
 @with_options(_ONE_OF_A_RUN, RowChoice)
 @with_options(_OF_A_LOCK, LockOptions)
-def gate_accept(row: RowChoice, options: LockOptions, /, run: Path, lock: Path, reason: str, release: bool) -> None:
+def gate_accept(
+    row: RowChoice,
+    options: LockOptions,
+    /,
+    run: Path | None,
+    scores: tuple[str, ...],
+    lock: Path,
+    reason: str,
+    release: bool,
+) -> None:
     """Make RUN the baseline: write the lock and, beside it, its per-item scores. Commit both.
 
     \b
     Examples:
       harness gate accept runs/release --reason "release 1.2"
       harness gate accept runs/candidate --reason "merged 4711"       (moves `previous`; `release` stays)
+      harness gate accept --score gsm8k=62.3 --reason "score of the paper"      (no records: unpaired, and weaker)
       harness gate accept runs/release --release --margin 2 --policy require-noninferior --reason "release 1.3"
 
     A candidate is compared with both baselines: `release` stops slow drift, `previous` points to the last change.
@@ -266,7 +311,7 @@ def gate_accept(row: RowChoice, options: LockOptions, /, run: Path, lock: Path, 
 
     ensure_writable(lock.resolve().parent)
     before = _lock_before(lock, release)
-    baseline = _per_item(run, row)
+    baseline = _baseline(run, row, scores)
     if before is not None and not release:
         baseline = baseline.only(before.items)
     if before is not None and options.samples is None and before.samples <= baseline.samples:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,10 +16,21 @@ from harness.atomic import write_text
 from harness.errors import DataError, UnknownName, UsageError
 from harness.gate import lock as locks
 from harness.gate import report
-from harness.gate.decide import Check, Decision, Scores, Settings, complete_looks, decide_attempts, pooled
+from harness.gate.decide import (
+    BaselineScores,
+    Check,
+    Decision,
+    Scores,
+    Settings,
+    complete_looks,
+    decide_attempts,
+    pooled,
+)
 from harness.gate.family import UNTESTED, WHOLE, FamilyTest, Share, next_share
 from harness.gate.lock import Lock, PerItem
+from harness.statistics import intervals
 from harness.statistics.sequential import seen
+from harness.statistics.unpaired import Published
 from harness.types import sha256_of
 
 MANY_CANDIDATES = 20  # checked on one set of items, after which passing it may be overfitting
@@ -192,7 +204,7 @@ class Comparison:
             if name not in locks.MUST_AGREE:
                 raise UnknownName("field", name, locks.MUST_AGREE)
         self.path, self.allowed = path, allowed
-        self._scored: tuple[tuple[PerItem, ...], tuple[dict[str, Scores], list[Scores]]] | None = None
+        self._scored: tuple[tuple[PerItem, ...], tuple[dict[str, BaselineScores], list[Scores]]] | None = None
         self.lock = locks.read_lock(path)
         self.baselines = {
             name: locks.read_per_item(path, name, baseline) for name, baseline in self.lock.baselines.items()
@@ -230,7 +242,7 @@ class Comparison:
         repeated = any(of.scores.greedy and of.scores.weights == weights for of in attempts)
         return found if stands or (repeated and found.over) else None
 
-    def scores(self, attempts: Sequence[Attempt]) -> tuple[dict[str, Scores], list[Scores]]:
+    def scores(self, attempts: Sequence[Attempt]) -> tuple[dict[str, BaselineScores], list[Scores]]:
         """(baselines, candidate) scores per item; the candidate's for each attempt that tells something new.
 
         Kept for the attempts asked for last: a decision and the report on it need the same.
@@ -240,16 +252,17 @@ class Comparison:
             self._scored = key, self._scores(key)
         return self._scored[1]
 
-    def _scores(self, attempts: Sequence[PerItem]) -> tuple[dict[str, Scores], list[Scores]]:
+    def _scores(self, attempts: Sequence[PerItem]) -> tuple[dict[str, BaselineScores], list[Scores]]:
         for attempt in attempts:
             locks.refuse_failed(attempt, self.settings, self.lock.items)
         told, candidates = told_apart(attempts), list[Scores]()
-        baselines: dict[str, Scores] = {}
+        baselines: dict[str, BaselineScores] = {}
         for name, baseline in self.baselines.items():
             # the last attempt as it is, too: it must be comparable even if it tells nothing new
             of = [*told, attempts[-1]]
             pairs = [locks.scores_of(baseline, attempt, self.lock, self.settings, self.allowed) for attempt in of]
-            baselines[name] = pairs[0][0]
+            published = {task: Published(*of) for task, of in baseline.published.items()}
+            baselines[name] = published or pairs[0][0]
             candidates = [theirs for _, theirs in pairs[:-1]]  # the same for every baseline
         return baselines, candidates
 
@@ -305,11 +318,16 @@ class Comparison:
         if decision.n_used < decision.n:
             found.append(f"stopped after {decision.n_used:,} of {decision.n:,} items: a verdict, not a score to report")
         for name, scores in self.baselines.items():
-            if left_out := sum(item.n == 0 for item in scores.items):
+            if scores.published:
+                found.append(
+                    f"the {name} baseline is a published score without records: the comparison is unpaired, so the "
+                    f"smallest testable margin is {_times_larger(decision, name):.1f} times that of a paired one"
+                )
+            elif left_out := sum(item.n == 0 for item in scores.items):
                 found.append(f"{left_out} items without a score in the {name} baseline are left out")
         base = self.baselines["release"]
         for word in ("errored", "truncated", "unparsable"):
-            now, then = (of.counts[word] / of.counts["replies"] for of in (checked, base))
+            now, then = (of.counts[word] / max(of.counts["replies"], 1) for of in (checked, base))
             if now - then > 0.01:
                 found.append(f"{100 * now:.1f} % of the replies are {word}, {100 * then:.1f} % of the baseline's")
         return found
@@ -375,11 +393,18 @@ def _accepted(lock: Lock, name: str) -> dict[str, str]:
     return {"accepted": baseline.accepted, "reason": baseline.reason, "sha256": baseline.sha256}
 
 
-def _flipped(lock: Lock, baseline: Scores, candidate: Scores) -> dict[str, dict[str, list[str]]]:
+def _times_larger(decision: Decision, baseline: str) -> float:
+    """How many times larger the error of an unpaired comparison is than that of a paired one on the same items."""
+    check = next(check for check in decision.checks if check.baseline == baseline)
+    return check.test.error / math.sqrt(intervals.DISCORDANCE / check.test.n)
+
+
+def _flipped(lock: Lock, baseline: BaselineScores, candidate: Scores) -> dict[str, dict[str, list[str]]]:
     """For each task the items whose score rose, and those whose score fell."""
     found: dict[str, dict[str, list[str]]] = {}
     for task, ids in lock.items.items():
-        gaps = candidate[task] - baseline[task]
+        scores = baseline[task]
+        gaps = np.array([]) if isinstance(scores, Published) else candidate[task] - scores
         found[task] = {
             "gained": sorted(ids[i] for i in np.flatnonzero(gaps > 0)),
             "lost": sorted(ids[i] for i in np.flatnonzero(gaps < 0)),

@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from harness.gate.family import WHOLE, Share, attempts_alone
-from harness.statistics import intervals, sequential
+from harness.statistics import intervals, sequential, unpaired
+from harness.statistics.unpaired import Published
 from harness.types import Reading
 
 GateVerdict = Literal["PASS", "BLOCK", "INCONCLUSIVE"]
@@ -25,6 +26,8 @@ TO_PASS, TO_BLOCK = sequential.obrien_fleming, sequential.hwang_shih_decani
 
 Scores = Mapping[str, np.ndarray]
 """For each task the items' scores in the lock's order, in [0, 1]; NaN: not evaluated yet; in a baseline: no score."""
+BaselineScores = Mapping[str, np.ndarray] | Mapping[str, Published]
+"""The same of a baseline, or its published scores."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Decision:
 
 def decide_attempts(
     settings: Settings,
-    baselines: Mapping[str, Scores],
+    baselines: Mapping[str, BaselineScores],
     attempts: Sequence[Scores],
     shares: Sequence[Share] | None = None,
 ) -> Decision:
@@ -133,7 +136,9 @@ def pooled(attempts: Sequence[Scores]) -> dict[str, np.ndarray]:
     return found
 
 
-def decide(settings: Settings, baselines: Mapping[str, Scores], candidate: Scores, share: Share = WHOLE) -> Decision:
+def decide(
+    settings: Settings, baselines: Mapping[str, BaselineScores], candidate: Scores, share: Share = WHOLE
+) -> Decision:
     """Compare the candidate with every baseline, look by look, as far as its scores reach, at a share of alpha.
 
     BLOCK if any check shows a drop (Holm over all checks) and does not rule out the margin; PASS if every check rules
@@ -187,31 +192,44 @@ def _first(scores: np.ndarray) -> int:
 
 
 def _tests(
-    settings: Settings, baselines: Mapping[str, Scores], candidate: Scores, upto: Mapping[str, int], alpha: float
+    settings: Settings,
+    baselines: Mapping[str, BaselineScores],
+    candidate: Scores,
+    upto: Mapping[str, int],
+    alpha: float,
 ) -> dict[tuple[str, str], tuple[float, intervals.Sided]]:
     """(baseline, task) -> its margin in points, and its tests over the first items of each task, intervals at alpha."""
     found = {}
     for name, baseline in baselines.items():
-        pairs = {task: _scored_by_both(candidate[task][:n], baseline[task][:n]) for task, n in upto.items()}
-        only = next(iter(pairs)) if len(pairs) == 1 else PRIMARY
-        found[name, only] = (settings.margin, _together(settings, list(pairs.values()), alpha))
-        tasks = {task: settings.margins[task] for task in pairs} if len(pairs) > 1 else {}
-        for task, margin in tasks.items():
-            found[name, task] = (margin, intervals.sided(*pairs[task], margin / 100, alpha))
+        only = next(iter(upto)) if len(upto) == 1 else PRIMARY
+        tasks = {task: settings.margins[task] for task in upto} if len(upto) > 1 else {}
+        for task, margin in {only: settings.margin, **tasks}.items():
+            columns = [(candidate[one][:n], baseline[one]) for one, n in upto.items() if task in (one, PRIMARY)]
+            found[name, task] = (margin, _test(settings, columns, margin / 100, alpha))
     return found
 
 
+def _test(
+    settings: Settings, columns: Sequence[tuple[np.ndarray, np.ndarray | Published]], margin: float, alpha: float
+) -> intervals.Sided:
+    """The tests of one check. columns: for each of its tasks the scores of the candidate and those of the baseline."""
+    ours, theirs = [ours for ours, _ in columns], [theirs for _, theirs in columns if isinstance(theirs, Published)]
+    if theirs:
+        sizes = [len(column) if settings.primary == "items" else 1 for column in ours]
+        weights = [size / sum(sizes) for size in sizes]
+        return unpaired.sided_unpaired(ours, theirs, weights, margin, alpha)
+    pairs = [_scored_by_both(ours, theirs) for ours, theirs in columns if not isinstance(theirs, Published)]
+    if len(pairs) == 1 or settings.primary == "items":
+        candidate, baseline = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        return intervals.sided(candidate, baseline, margin, alpha)
+    return intervals.mean_sided([candidate - baseline for candidate, baseline in pairs], margin, alpha)
+
+
 def _scored_by_both(candidate: np.ndarray, baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The scores of items that the baseline has a score for."""
+    """The scores of the first items of both, without those that the baseline has no score for."""
+    baseline = baseline[: len(candidate)]
     there = ~np.isnan(baseline)
     return candidate[there], baseline[there]
-
-
-def _together(settings: Settings, pairs: Sequence[tuple[np.ndarray, np.ndarray]], alpha: float) -> intervals.Sided:
-    if len(pairs) == 1 or settings.primary == "items":
-        ours, theirs = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
-        return intervals.sided(ours, theirs, settings.margin / 100, alpha)
-    return intervals.mean_sided([ours - theirs for ours, theirs in pairs], settings.margin / 100, alpha)
 
 
 def _tested(

@@ -90,6 +90,11 @@ def _job(name: str, ids: Sequence[str], baseline: PerItem, samples: int) -> Eval
     """The lock's items of a task in its order, with the sampling of the baseline."""
     task = task_lookup.open_task(name)
     hashes = {item.id: item.item for item in baseline.items if item.task == name}
+    if baseline.published:
+        raise NotComparable(
+            "the sampling settings of a published score are not recorded: evaluate the model with `harness eval`, then "
+            "check that run: harness gate check RUN"
+        )
     settings = [json.loads(text) for text in baseline.rules[name]["decoding"]]
     if any(not {"temperature", "top_p", "top_k", "max_tokens", "seed"} <= of.keys() for of in settings):
         raise NotComparable(

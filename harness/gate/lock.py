@@ -11,7 +11,7 @@ import hashlib
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import get_args
 
@@ -59,7 +59,8 @@ class PerItem:
     """The per-item scores of a checkpoint, and what must be equal for a comparison.
 
     samples: replies per item. rules: for each task and field of `RULES` its values. counts: of all replies, how many
-    have no score, were truncated, and held no answer.
+    have no score, were truncated, and held no answer. published: for each task its share and number of items, if the
+    scores are published ones without records; the items have no score then.
     """
 
     name: str
@@ -69,6 +70,14 @@ class PerItem:
     counts: Mapping[str, int]
     items: tuple[LockedItem, ...]
     tokens_per_reply: float = 0.0
+    published: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+
+    @classmethod
+    def of_published(cls, scores: Mapping[str, tuple[float, int]], items: Sequence[LockedItem]) -> PerItem:
+        """Published scores; items: those that a candidate is evaluated on."""
+        name = "published " + ", ".join(f"{task} {100 * share:g}" for task, (share, _) in scores.items())
+        counts = dict.fromkeys(("replies", "errored", "truncated", "unparsable"), 0)
+        return cls(name, f"recorded:{sha256_of(scores)}", 1, {}, counts, tuple(items), published=dict(scores))
 
     @classmethod
     def of(cls, name: str, run: Run) -> PerItem:
@@ -148,7 +157,7 @@ class PerItem:
 
     def text(self) -> str:
         """The per-item file: a first line about all items, then one line per item."""
-        head = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "items"}
+        head = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "items"}
         lines = [{"schema": SCHEMA, **head}, *map(asdict, self.items)]
         return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
@@ -163,11 +172,14 @@ class PerItem:
             schema = head.pop("schema")
             items = tuple(LockedItem(**line) for line in lines)
             found = cls(**head, items=items)
+            published = [(float(share), int(n)) for share, n in found.published.values()]
             odd = [item for item in items if not item.is_sound(found.samples)]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DataError(f"{source} is not a per-item file ({type(error).__name__}: {error})") from None
         if schema != SCHEMA:
             raise DataError(f"{source} has schema {schema}, this version reads {SCHEMA}; accept the baseline again")
+        if any(not 0 <= share <= 1 or n < 1 for share, n in published):
+            raise DataError(f"{source} has a published score outside of 0 to 1, or of no items")
         if odd:
             raise DataError(
                 f"{source}: item {odd[0].task} {odd[0].id} has a score outside of 0 to its {odd[0].n} samples"
@@ -186,7 +198,7 @@ def shortened(digest: str) -> str:
 
 
 def _rules(places: ReplyIndex) -> dict[str, list[str]]:
-    return {field: sorted(set(places.compared[field])) for field in RULES}
+    return {rule: sorted(set(places.compared[rule])) for rule in RULES}
 
 
 def _refuse(constant: str) -> None:
@@ -246,10 +258,10 @@ class Acceptance:
 
 
 def shuffled(per_item: PerItem, seed: int) -> dict[str, list[str]]:
-    """For each task its items that have a score, in a shuffled order."""
+    """For each task its items that have a score (all if the scores are published ones), in a shuffled order."""
     found: dict[str, list[str]] = {}
     for item in per_item.items:
-        if item.n:
+        if item.n or per_item.published:
             found.setdefault(item.task, []).append(item.id)
     for task, ids in found.items():
         random.Random(f"{seed} {task}").shuffle(ids)
@@ -358,7 +370,7 @@ def read_per_item(lock: Path, name: str, baseline: Baseline) -> PerItem:
 
 def refuse_failed(of: PerItem, settings: Settings, items: Mapping[str, Sequence[str]]) -> None:
     """Raise `NotComparable` if more replies to a task have no score than the settings allow."""
-    for task in dict.fromkeys(item.task for item in of.items):
+    for task in [] if of.published else dict.fromkeys(item.task for item in of.items):
         errored, replies = of.failed(task)
         if errored > settings.max_errors * replies and (task in items or not items):
             raise NotComparable(
@@ -385,11 +397,12 @@ def scores_of(
             if base is None:
                 raise NotComparable(f"the baseline {baseline.name!r} has no score for {task} {id_}; {_ANEW}")
             if item is not None:
-                for field in ("item", "prompt"):
-                    if field not in allowed and getattr(item, field) != getattr(base, field):
+                for part in ("item", "prompt"):
+                    known = getattr(base, part)  # the prompts of published scores are not known
+                    if known and part not in allowed and getattr(item, part) != known:
                         raise NotComparable(
-                            f"{candidate.name!r} and {baseline.name!r} differ in {field} at {task} {id_}: "
-                            f"{getattr(item, field)!r} and {getattr(base, field)!r}"
+                            f"{candidate.name!r} and {baseline.name!r} differ in {part} at {task} {id_}: "
+                            f"{getattr(item, part)!r} and {known!r}"
                         )
             columns[0].append(getattr(base, settings.reading) / base.n if base.n else np.nan)
             columns[1].append(np.nan if item is None else getattr(item, settings.reading) / candidate.samples)
@@ -406,16 +419,16 @@ def refuse_other_rules(baseline: PerItem, candidate: PerItem, samples: int, allo
             "again, or allow it: --allow samples"
         )
     for task in candidate.rules.keys() & baseline.rules.keys():
-        for field in RULES:
-            mine, other = candidate.rules[task][field], baseline.rules[task][field]
-            if field == "decoding" and candidate.samples != baseline.samples:  # each sample may have a seed of its own
+        for rule in RULES:
+            mine, other = candidate.rules[task][rule], baseline.rules[task][rule]
+            if rule == "decoding" and candidate.samples != baseline.samples:  # each sample may have a seed of its own
                 few, many = sorted((mine, other), key=len)
                 mine, other = [*few], [text for text in many if text in few]
-            if mine != other and field not in allowed:
+            if mine != other and rule not in allowed:
                 raise NotComparable(
-                    f"{candidate.name!r} and {baseline.name!r} differ in {field} of {task}: {mine} and {other}; "
+                    f"{candidate.name!r} and {baseline.name!r} differ in {rule} of {task}: {mine} and {other}; "
                     "evaluate the candidate with the baseline's settings, or allow it: "
-                    f"--allow {field.replace(' ', '-')}"
+                    f"--allow {rule.replace(' ', '-')}"
                 )
 
 

@@ -19,6 +19,7 @@ from harness.gate.family import WHOLE, Share
 from harness.gate.lock import PerItem
 from harness.rendering import tables
 from harness.statistics import intervals, sequential
+from harness.statistics.unpaired import Published
 
 POWER = 0.9  # the chance that the whole gate passes an unchanged checkpoint, with margins that are not given
 LEAST_POWER = 0.8  # the chance that one check passes it; a given margin with less is refused
@@ -29,7 +30,7 @@ BASELINES = 2  # of a lock, once a candidate was accepted: release and previous
 class Part:
     """One check as planned. error: standard error of its difference, as a share; n: items.
 
-    single: one sample per item on both sides, so that the scores are 0 or 1.
+    single: one sample per item on both sides, so that the scores are 0 or 1. paired: the baseline has records.
     """
 
     task: str
@@ -37,6 +38,7 @@ class Part:
     margin: float
     error: float
     single: bool = True
+    paired: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class SampleSizePlan:
     """settings: with all margins set. within: share of items two samples of the baseline answer differently.
 
     discordance: for each task the share of items that two equally good checkpoints are assumed to answer differently.
-    of_scores: the margins that were given as a percentage of the baseline's score, in words.
+    of_scores: the margins that were given as a percentage of the baseline's score, in words. times_larger: the error of
+    an unpaired comparison with published scores, in those of a paired one; None: the baseline has records.
     """
 
     settings: Settings
@@ -65,6 +68,7 @@ class SampleSizePlan:
     within: float | None
     tokens: float
     of_scores: Mapping[str, str]
+    times_larger: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def plan(baseline: PerItem, settings: Settings, wanted: Wanted) -> SampleSizePla
     passes with less than 80 % unless `underpowered`, and for a task that is not in the baseline.
     """
     margin, margins, samples = wanted.margin, wanted.margins, wanted.samples or baseline.samples
-    if not 1 <= samples <= baseline.samples:
+    if not 1 <= samples <= baseline.samples and not baseline.published:
         raise UsageError(
             f"--samples {samples}: the baseline has {baseline.samples} per item, so a candidate cannot have more"
         )
@@ -105,15 +109,18 @@ def plan(baseline: PerItem, settings: Settings, wanted: Wanted) -> SampleSizePla
         raise UsageError(f"--tier {tasks[0]}: the only task of a gate is always critical")
     errors, sizes, means, assumed = {}, {}, {}, {}
     for task in tasks:
-        items = [item for item in baseline.items if item.task == task and item.n]
-        if not items:
-            raise DataError(f"{baseline.name!r}: no reply to {task} has a verdict; evaluate it again")
-        sizes[task] = len(items)
-        score = fmean(getattr(item, settings.reading) / item.n for item in items)
+        score, sizes[task] = _score(baseline, task, settings)
         means[task] = 100 * score
-        assumed[task] = min(wanted.discordance, most_discordant(score, len(items)))
-        errors[task] = math.sqrt(_variance(baseline, task, settings, assumed[task], samples) / len(items))
-    together = _together(errors, sizes, settings)
+        assumed[task] = min(wanted.discordance, most_discordant(score, sizes[task]))
+        errors[task] = math.sqrt(_variance(baseline, task, settings, assumed[task], samples) / sizes[task])
+    together, times_larger = _together(errors, sizes, settings), None
+    if baseline.published:
+        paired, sides = together, {task: Published(*of) for task, of in baseline.published.items()}
+        errors = {
+            task: math.sqrt(of.variance + Published(of.share, sizes[task]).variance) for task, of in sides.items()
+        }
+        together = _together(errors, sizes, settings)
+        times_larger = together / paired
     whole = PRIMARY if len(tasks) > 1 else tasks[0]
     weights = _weights(sizes, settings)
     means[whole] = sum(weights[task] * means[task] for task in tasks)
@@ -123,8 +130,9 @@ def plan(baseline: PerItem, settings: Settings, wanted: Wanted) -> SampleSizePla
         if not 0 < points < 100:
             raise UsageError(f"the margin of {task} must lie between 0 and 100 points, got {points:g}")
     single = baseline.samples == 1
-    parts = [Part(whole, sum(sizes.values()), 0.0, together, single)]
-    parts += [Part(task, sizes[task], 0.0, errors[task], single) for task in tasks if task != whole]
+    known = not baseline.published
+    parts = [Part(whole, sum(sizes.values()), 0.0, together, single, known)]
+    parts += [Part(task, sizes[task], 0.0, errors[task], single, known) for task in tasks if task != whole]
     parts = with_margins(parts, asked, settings, wanted.underpowered)
     for part in parts:
         if part.margin >= means[part.task] and settings.tier(part.task) != "advisory":
@@ -136,7 +144,19 @@ def plan(baseline: PerItem, settings: Settings, wanted: Wanted) -> SampleSizePla
         for task, of in given.items()
         if isinstance(of, OfScore)
     }
-    return SampleSizePlan(agreed, tuple(parts), samples, assumed, within, baseline.tokens_per_reply, of_scores)
+    return SampleSizePlan(
+        agreed, tuple(parts), samples, assumed, within, baseline.tokens_per_reply, of_scores, times_larger
+    )
+
+
+def _score(baseline: PerItem, task: str, settings: Settings) -> tuple[float, int]:
+    """(its share, items of a candidate) of a task in the baseline."""
+    items = [item for item in baseline.items if item.task == task and (item.n or baseline.published)]
+    if not items:
+        raise DataError(f"{baseline.name!r}: no reply to {task} has a verdict; evaluate it again")
+    if baseline.published:
+        return baseline.published[task][0], len(items)
+    return fmean(getattr(item, settings.reading) / item.n for item in items), len(items)
 
 
 def _refuse_too_large(part: Part, mean: float, settings: Settings, given: bool) -> None:
@@ -284,6 +304,8 @@ def whole_gate(
 def _error_at_margin(part: Part, tasks: Sequence[Part], settings: Settings) -> float:
     """The standard error by which an unchanged checkpoint is tested for a drop of the margin."""
     margin = min(part.margin / 100, 0.99)
+    if not part.paired:
+        return part.error
     if part.task == PRIMARY and settings.primary == "macro":
         lost = min(margin * len(tasks), 0.5)
         return math.sqrt(sum(max(task.error**2, lost * (1 - lost) / task.n) for task in tasks)) / len(tasks)
@@ -357,8 +379,14 @@ def plan_lines(planned: SampleSizePlan, baselines: int = 1) -> Sequence[str]:
     text = [
         f"{tables.count(counted, 'check')}, each one-sided at {100 * settings.alpha:g} %, {settings.reading} scores",
         f"{settings.design}: {kinds[settings.design]}",
-        f"assumed: two equally good checkpoints answer {_shares(planned.discordance)} differently",
     ]
+    if planned.times_larger is None:
+        text.append(f"assumed: two equally good checkpoints answer {_shares(planned.discordance)} differently")
+    else:
+        text.append(
+            "unpaired: the baseline is a published score without records, so the smallest testable margin is "
+            f"{planned.times_larger:.1f} times that of a paired comparison on these items"
+        )
     if planned.within is not None:
         text.append(
             f"measured: two samples of the baseline differ on {100 * planned.within:.1f} % of the items; "
@@ -371,7 +399,8 @@ def plan_lines(planned: SampleSizePlan, baselines: int = 1) -> Sequence[str]:
         text.append(f"{part.task}: {part.n:,} items, margin {part.margin:g} points{of}{tier}")
     text += ["", *_chance_lines(planned, baselines)]
     replies = sum(part.n for part in parts if part.task != PRIMARY) * planned.samples
-    text += ["", f"cost of a check: at most {replies:,} replies, about {replies * planned.tokens:,.0f} tokens"]
+    tokens = f", about {replies * planned.tokens:,.0f} tokens" if planned.tokens else ""
+    text += ["", f"cost of a check: at most {replies:,} replies{tokens}"]
     return text
 
 

@@ -178,7 +178,8 @@ def _sides(facts: GateFacts) -> Iterator[str]:
     rows = []
     for name, of in sides.items():
         counts = of["counts"]
-        shares = [f"{100 * counts[word] / counts['replies']:.1f}" for word in ("errored", "truncated", "unparsable")]
+        words = ("errored", "truncated", "unparsable")
+        shares = [f"{100 * counts[word] / counts['replies']:.1f}" if counts["replies"] else "–" for word in words]
         tokens = f"{of['tokens_per_reply']:.0f}" if of["tokens_per_reply"] else "–"
         who = f"{name}: {tables.escape_markup(_line(of['name']))}"
         rows.append([who, f"`{of['checkpoint'].removeprefix('recorded:')[:12]}`",

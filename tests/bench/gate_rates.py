@@ -1,10 +1,10 @@
 """How often the gate blocks, passes and stops early: simulated, to compare with published operating characteristics.
 
-    python tests/bench/gate_rates.py [repetitions [attempts | families | policies | samples | single]]
+    python tests/bench/gate_rates.py [repetitions [attempts | families | policies | samples | published | single]]
 
 1,319 items, one-sided alpha 5 %, margin 3 points; BLOCK wants a drop shown,
 PASS a drop of the margin ruled out. A part alone: `attempts`, `families` (checkpoints of one run), `policies` (six
-tasks), `samples` (more of the baseline), `single` (checks).
+tasks), `samples` (more of the baseline), `published` (scores without records), `single` (checks).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from scipy import stats
 from harness.gate import plan
 from harness.gate.decide import PRIMARY, Settings, decide, decide_attempts, pooled
 from harness.gate.family import FamilyTest, Share, next_share
+from harness.statistics.unpaired import Published
 
 ITEMS = 1319
 DROPS = (0, 1, 2, 3, 5, 8)
@@ -146,6 +147,7 @@ def main(repetitions: int, part: str) -> None:
         "families": families,
         "policies": policies,
         "samples": more_samples,
+        "published": published,
         "single": single_checks,
     }
     for run in [parts[part]] if part else parts.values():
@@ -206,6 +208,38 @@ def more_samples(repetitions: int) -> None:
             unchanged, worse = (of_samples(samples, n, drop, repetitions, rng, margin) for drop in (0.0, margin))
             cells.append(f"{samples}: {100 * unchanged[0]:4.1f} / {100 * worse[0]:3.1f} / {100 * unchanged[1]:3.1f} %")
         print(f"  {n:>5} items, margin {margin:<4}  " + "   ".join(cells), flush=True)
+
+
+def without_records(n, of, same, drop, margin, repetitions, rng):
+    """(share passed, share blocked) of a candidate compared with a published score on `of` items.
+
+    same: on the candidate's own items, else on others of the kind. drop, margin: in points.
+    """
+    settings, verdicts = Settings(margin=margin, margins={}), []
+    for _ in range(repetitions):
+        chance = rng.beta(0.63, 0.42, n)
+        others = chance if same else rng.beta(0.63, 0.42, of)
+        score = Published(float((rng.random(len(others)) < others).mean()), len(others))
+        candidate = (rng.random(n) < chance * (1 - drop / 60)).astype(float)
+        verdicts.append(decide(settings, {"release": {"t": score}}, {"t": candidate}).verdict)
+    return tuple(verdicts.count(word) / repetitions for word in ("PASS", "BLOCK"))
+
+
+def published(repetitions: int) -> None:
+    print(
+        f"a published score without records, {repetitions} repetitions: unchanged passed / worse by the margin passed /"
+    )
+    print("unchanged passed / worse by the margin passed / unchanged blocked")
+    for n, of, same, margin in ((1319, 1319, False, 5.0), (1319, 1319, True, 5.0), (164, 164, False, 14.0),
+                                (100, 1319, False, 14.0)):  # fmt: skip
+        rng = np.random.default_rng(9)
+        unchanged, worse = (without_records(n, of, same, drop, margin, repetitions, rng) for drop in (0.0, margin))
+        items = "the same items" if same else f"{of} other items"
+        print(
+            f"  {n:>5} items, score on {items:<16} margin {margin:<4}  "
+            f"{100 * unchanged[0]:4.1f} / {100 * worse[0]:3.1f} / {100 * unchanged[1]:3.1f} %",
+            flush=True,
+        )
 
 
 def six_tasks(rng, drops, gaps=(0.0, 0.0), n=200):

@@ -1,0 +1,84 @@
+"""One-sided tests of scores compared with published ones, of which only the share and the number of items are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, stats
+
+from harness.statistics.intervals import Sided
+
+
+@dataclass(frozen=True)
+class Published:
+    """A score without records. share: in [0, 1]; n: the number of items it is made on."""
+
+    share: float
+    n: int
+
+    @property
+    def variance(self) -> float:
+        """Of the share, if each item was answered once."""
+        return self.share * (1 - self.share) / self.n
+
+
+def sided_unpaired(
+    columns: Sequence[np.ndarray],
+    references: Sequence[Published],
+    weights: Sequence[float],
+    margin: float,
+    alpha: float,
+) -> Sided:
+    """The weighted mean of the columns' means minus the references': is it worse, is it not worse by `margin` or more?
+
+    columns: for each task the items' scores in [0, 1]. Newcombe's interval from the Wilson intervals of all sides
+    (1998, Statistics in Medicine 17:873, method 10; for several tasks: Zou & Donner 2008, Statistics in Medicine
+    27:1693), and the p-values at which it just reaches 0 or the margin. Scores of several samples count as those of
+    one, and both sides as scores of other items, so the tests are conservative.
+    """
+    means, sizes = [float(column.mean()) for column in columns], list(map(len, columns))
+    value = sum(w * (mean - of.share) for w, mean, of in zip(weights, means, references, strict=True))
+
+    def reach(z: float, side: int) -> float:
+        """How far the interval at z reaches below (side -1) or above (side 1) the value."""
+        squares = 0.0
+        for w, mean, n, of in zip(weights, means, sizes, references, strict=True):
+            squares += (w * _wilson_reach(mean, n, z, side)) ** 2 + (w * _wilson_reach(of.share, of.n, z, -side)) ** 2
+        return math.sqrt(squares)
+
+    z = float(stats.norm.isf(alpha))
+    n, method = sum(sizes), "unpaired, Newcombe"
+    low, high = max(value - reach(z, -1), -1.0), min(value + reach(z, 1), 1.0)
+    error = math.sqrt(
+        sum(
+            w**2 * (mean * (1 - mean) / size + of.variance)
+            for w, mean, size, of in zip(weights, means, sizes, references, strict=True)
+        )
+    )
+    worse, below = 1 - _p_above(value, reach), _p_above(value + margin, reach)
+    return Sided(value, low, high, n, method, None, worse, below, error)
+
+
+def _wilson_reach(share: float, n: int, z: float, side: int) -> float:
+    """How far Wilson's interval at z reaches below (side -1) or above (side 1) the share."""
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return abs(centre + side * half - share)
+
+
+def _p_above(gap: float, reach: Callable[[float, int], float]) -> float:
+    """The one-sided p-value of a gap of 0 or less; above a half if the gap is negative."""
+    if gap == 0:
+        return 0.5
+    side = -1 if gap > 0 else 1
+    if reach(_MOST, side) <= abs(gap):
+        tail = 0.0
+    else:
+        tail = float(stats.norm.sf(optimize.brentq(lambda z: reach(z, side) - abs(gap), 0.0, _MOST)))
+    return tail if gap > 0 else 1 - tail
+
+
+_MOST = 40.0  # standard errors
