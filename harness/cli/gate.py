@@ -107,7 +107,7 @@ _OF_A_LOCK = (
     click.option(
         "--design",
         type=click.Choice(["fixed", "group-sequential"]),
-        help="Decide once, or test at up to 5 interim analyses and stop early [default: fixed].",
+        help="Decide once, or test at up to 10 interim analyses and stop early [default: fixed].",
     ),
     click.option("--reading", type=READING, help="Which scores to compare [default: strict]."),
     click.option(
@@ -139,8 +139,8 @@ _OF_A_LOCK = (
     click.option(
         "--samples",
         type=click.IntRange(1),
-        help="Replies per item of a candidate, if the baseline has more: its own further replies make smaller margins "
-        "testable too [default: as many as the baseline has].",
+        help="Replies per item of a candidate, if the baseline has more: more replies of the baseline alone make smaller "
+        "margins testable too [default: as many as the baseline has].",
     ),
     click.option("--underpowered", is_flag=True, help="Accept a margin that this lock has too few items to test."),
 )
@@ -402,7 +402,8 @@ def gate_check(
 
     Exit codes: 0 pass (or inconclusive under block-on-regression), 3 regression, 4 inconclusive under
     require-noninferior, 5 not comparable (lock missing or edited, other items or settings). Checking the same candidate
-    again adds an attempt; attempts are pooled, and a verdict of the group-sequential design stands.
+    again adds an attempt; attempts are pooled, and a verdict of the group-sequential design stands. Checkpoints of one
+    run, and attempts, share alpha: one of them is wrongly passed or blocked in at most 1.1 alpha of the cases.
     """
     from harness.atomic import write_text
     from harness.gate import report

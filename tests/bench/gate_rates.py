@@ -226,9 +226,7 @@ def without_records(n, of, same, drop, margin, repetitions, rng):
 
 
 def published(repetitions: int) -> None:
-    print(
-        f"a published score without records, {repetitions} repetitions: unchanged passed / worse by the margin passed /"
-    )
+    print(f"a published score without records, {repetitions} repetitions")
     print("unchanged passed / worse by the margin passed / unchanged blocked")
     for n, of, same, margin in ((1319, 1319, False, 5.0), (1319, 1319, True, 5.0), (164, 164, False, 14.0),
                                 (100, 1319, False, 14.0)):  # fmt: skip
