@@ -139,8 +139,8 @@ _OF_A_LOCK = (
     click.option(
         "--samples",
         type=click.IntRange(1),
-        help="Replies per item of a candidate, if the baseline has more: more replies of the baseline alone make smaller "
-        "margins testable too [default: as many as the baseline has].",
+        help="Replies per item of a candidate, if the baseline has more: more replies of the baseline alone make "
+        "smaller margins testable too [default: as many as the baseline has].",
     ),
     click.option("--underpowered", is_flag=True, help="Accept a margin that this lock has too few items to test."),
 )
