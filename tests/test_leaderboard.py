@@ -30,8 +30,10 @@ SFT = Entry(
 def test_scores_intervals_and_differences_are_those_of_the_statistics():
     board = build.build_board("t", [BASE, SFT], BoardFacts())
     assert [row["name"] for row in board.rows] == ["sft", "base"]
-    assert board.rows[0]["strict"] == asdict(intervals.wilson(50, 100))
-    assert board.rows[0]["difference"] == asdict(replace(intervals.tango(25, 0, 100), p=intervals.mid_p(25, 0)))
+    expected = asdict(intervals.wilson(50, 100))
+    assert board.rows[0]["strict"] == {key: expected[key] for key in ("value", "low", "high", "n", "method")}
+    gap = asdict(replace(intervals.tango(25, 0, 100), p=intervals.mid_p(25, 0)))
+    assert {key: board.rows[0]["difference"][key] for key in gap} == gap
     assert "difference" not in board.rows[1]
 
 
@@ -42,7 +44,7 @@ def test_one_seed_is_called_a_single_run_and_several_get_their_own_interval():
     runs = tuple(run([1, 1, i % 2, 0] * 25, seed=i) for i in range(4))
     board = build.build_board("t", [BASE, Entry("rl", "strategy", runs)], BoardFacts())
     assert board.rows[0]["difference"]["method"].startswith("crossed random effects, df ")
-    assert board.rows[0]["difference"]["df"] <= 3
+    assert board.rows[0]["difference"]["df"] <= 9
     assert 0 <= board.rows[0]["strict"]["low"] <= board.rows[0]["strict"]["high"] <= 1
     few = [Entry("rl", "strategy", (run([1, 1, 1, 0], seed=1), run([1, 0, 0, 0], seed=2)))]
     wide = build.build_board("t", few, BoardFacts()).rows[0]["strict"]
@@ -173,7 +175,7 @@ def test_a_second_score_leaves_out_items_known_to_be_faulty():
 def test_a_legend_has_at_most_five_lines():
     runs = tuple(run([1, 1, i % 2, 0] * 25, seed=i, cost=Cost()) for i in range(2))
     for of in (runs, runs[:1], runs * 2):
-        tuned = [replace(SFT, tried=4), Entry("rl", "strategy", of, tried=4)]
+        tuned = [replace(SFT, tried=(4,)), Entry("rl", "strategy", of, tried=(4,))]
         board = build.build_board("t", [BASE, *tuned], BoardFacts())
         lines = [line for line in render.legend(board) if line]
         assert 3 <= len(lines) <= 5, lines

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.board import build, render
-from harness.board.entries import SCHEMA, Entry, Ranking, Run, board_from_json, runs_of_task
+from harness.board import build, family, render
+from harness.board.entries import SCHEMA, Board, Entry, Ranking, Run, board_from_json, runs_of_task
 from harness.board.recorded_facts import recorded_facts
 from harness.errors import NotComparable, UsageError
 from harness.records.columns import IN_FORM, Columns
 from harness.rendering import tables
-from harness.statistics import intervals, k_metrics
+from harness.statistics import k_metrics
 
 KIND = "comparison"
 
@@ -36,12 +36,14 @@ def compare_to_reference(
     if chosen not in names:
         raise UsageError(f"--reference {chosen!r} is not an entry; there are: {', '.join(names)}")
     facts = recorded_facts(entries, sources)
-    board = build.build_board(title, entries, facts, ranking=Ranking(reference=chosen))
     base = entries[names.index(chosen)]
-    rows = [row for entry in entries if entry is not base for row in _against(entry, base, board.tasks)]
-    corrected = intervals.holm([row["strict"]["p"] for row in rows])
-    for row, p in zip(rows, corrected, strict=True):
-        row["strict"]["p_holm"] = p
+    tasks = base.runs[0].columns.tasks
+    build.refuse_mixed(entries)
+    rows = [row for entry in entries if entry is not base for row in _against(entry, base, tasks)]
+    # of one task the difference is the board's own
+    beside = [row["strict"] for row in rows if build.can_claim(entries, base, row["name"])] if len(tasks) > 1 else []
+    board = build.build_board(title, entries, facts, ranking=Ranking(chosen, beside=beside))
+    _finish(rows, board)
     return {
         "kind": KIND,
         "schema": SCHEMA,
@@ -52,6 +54,18 @@ def compare_to_reference(
         "outcomes": OUTCOMES,
         "against": rows,
     }
+
+
+def _finish(rows: Sequence[dict[str, Any]], board: Board) -> None:
+    """Set the verdict of each row that has none yet, and its detectable difference."""
+    of_board = {row["name"]: row["difference"] for row in board.rows if "difference" in row}
+    for row in rows:
+        strict = row["strict"]
+        if "verdict" not in strict:
+            single = len(board.tasks) == 1
+            known = of_board[row["name"]] if single else {"verdict": family.NO_CLAIM}
+            strict |= {key: known[key] for key in ("verdict", "p_holm") if key in known}
+        strict["found_from"] = family.found_from(strict, board.tests)
 
 
 def _side(entry: Entry, base: Entry) -> dict[str, Any]:
@@ -169,7 +183,6 @@ def _against_lines(facts: Mapping[str, Any]) -> list[str]:
         "Task",
         "n",
         "Strict, points",
-        "",
         "Gained / lost / both wrong",
         "Lenient, points",
         "Tokens a reply",
@@ -177,10 +190,11 @@ def _against_lines(facts: Mapping[str, Any]) -> list[str]:
     return [
         f"## Compared with {name}",
         "",
-        *tables.table(head, [_cells(row, len(facts["against"])) for row in facts["against"]]),
+        *tables.table(head, map(_cells, facts["against"])),
         "",
-        f"▲ better, ▼ worse, after Holm's correction at {100 * intervals.LEVEL:g} % over these rows; ≈ not told apart "
-        "(detectable: the smallest true difference in points that would be found with 80 % power). If strict moves "
+        f"▲ better, ▼ worse, corrected together with all {facts['board']['tests']} tests of this page; ≈ not told "
+        "apart (detectable: the smallest true difference in points that would be found with 80 % power). Lenient "
+        "differences are not tested here. If strict moves "
         "and lenient does not, replies changed their form, not their answers (lm-eval's files: first and last filter). "
         f"Tokens: the entry's, then {reference}'s. The facts (.json) list every item.",
         "",
@@ -230,25 +244,15 @@ def _share(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
 
 
-def _cells(row: Mapping[str, Any], of: int) -> list[str]:
+def _cells(row: Mapping[str, Any]) -> list[str]:
     outcomes = row.get("outcomes")
     counts = [outcomes.count(letter) for letter in "glw"] if outcomes else []
     return [
         tables.escape_markup(row["name"]),
         row["task"],
         str(row["strict"]["n"]),
-        tables.percent(row["strict"], "+"),
-        _verdict(row, of),
+        render.difference_text(row["strict"]),
         " / ".join(map(str, counts)) or "–",
         tables.percent(row["lenient"], "+"),
         " / ".join("–" if mean is None else f"{mean:.0f}" for mean in row["tokens"]),
     ]
-
-
-def _verdict(row: Mapping[str, Any], of: int) -> str:
-    """▲, ▼, or ≈ with the points that would be found four times in five at the strictest of `of` tests."""
-    strict = row["strict"]
-    if strict["p_holm"] < intervals.LEVEL:
-        return "▲" if strict["value"] > 0 else "▼"
-    points = build.found_from(strict, of)
-    return f"≈ {render.detectable_text(points)}"

@@ -11,11 +11,21 @@ from typing import Any, get_args
 
 import numpy as np
 
-from harness.board import claims
-from harness.board.entries import RANKED, STRICT_RANKING, Board, Entry, Ranking, Run, runs_of_task, score_table
+from harness.board import family
+from harness.board.entries import (
+    RANKED,
+    STRICT_RANKING,
+    Board,
+    Entry,
+    Ranking,
+    Run,
+    other_reading,
+    runs_of_task,
+    score_table,
+)
 from harness.board.facts import BoardFacts, Note
 from harness.errors import NotComparable
-from harness.records.columns import COMPARED, IN_FORM, Columns
+from harness.records.columns import COMPARED, IN_FORM, Columns, related_items
 from harness.statistics import intervals
 from harness.types import BudgetUnit, Cost
 
@@ -45,55 +55,75 @@ def build_board(
     sizes = {task: len(first.of_task(task).items) for task in first.tasks}
     whole = {e.name: e for e in entries if e.role in RANKED and all(run.status == "done" for run in e.runs)}
     scores = {n: score_table(whole[n].runs, reading) for row in rows if (n := row["name"]) in whole}
-    found = claims.compare_pairs(scores)
-    for name, place in _places(found, scores).items():
-        next(row for row in rows if row["name"] == name).update(place)
-    _add_verdicts(rows)
-    name = base.name if base else ""
-    return Board(title, rows, list(first.tasks), sizes, facts, notes, pairs=found, reference=name, reading=reading)
+    single = not any(len(entry.runs) > 1 for entry in entries)
+    compare = family.pairs_of_checkpoints if single else family.pairs_of_strategies
+    pairs = compare(scores, related_items(run.columns.places for entry in entries for run in entry.runs))
+    claimable = {row["name"] for row in rows if row["role"] in RANKED and can_claim(entries, base, row["name"])}
+    tests = _test(rows, pairs, claimable, ranking)
+    for name, (best, worst) in family.rank_ranges(pairs).items():
+        next(row for row in rows if row["name"] == name).update(rank=[best, worst], among_best=best == 1)
+    board = Board(title, rows, list(first.tasks), sizes, facts, notes, tests=tests, reading=reading)
+    return replace(board, reference=base.name if base else "", pairs=[] if single else _by_task(pairs, rows, reading))
 
 
-def _add_verdicts(rows: Sequence[dict[str, Any]]) -> None:
-    """Set the verdict of every row compared with the reference: "better", "worse" or "not told apart" (Holm-corrected).
+def can_claim(entries: Sequence[Entry], reference: Entry | None, name: str) -> bool:
+    """Whether a difference of this entry to the reference can be claimed.
 
-    With it the detectable difference (80 % power) at the correction's strictest step, in points.
+    Of checkpoints, if every entry is one run. Else of strategies, only with enough training seeds on either side: a
+    strategy with one seed is no fixed reference.
     """
-    compared = [row for row in rows if row["role"] in RANKED and row.get("difference", {}).get("p") is not None]
-    for row, p in zip(compared, intervals.holm([row["difference"]["p"] for row in compared]), strict=True):
-        gap = row["difference"]
-        row["verdict"] = "not told apart" if p >= intervals.LEVEL else "better" if gap["value"] > 0 else "worse"
-        row["p_holm"] = p
-        row["found_from"] = found_from(gap, len(compared))
+    if all(len(entry.runs) == 1 for entry in entries):
+        return True
+    trained = [entry for entry in entries if entry.role == "strategy" and (entry.name == name or entry is reference)]
+    return all(len(entry.runs) >= intervals.MIN_SEEDS_FOR_CLAIM for entry in trained)
 
 
-def found_from(gap: Mapping[str, Any], tests: int) -> float | None:
-    """The detectable difference (80 % power) in points, at the strictest of so many tests."""
-    # an interval of paired 0/1 scores is about so many standard errors wide
-    error = gap.get("error") or (gap["high"] - gap["low"]) / 2 / 1.96
-    if gap["n"] < 2 or not error:
-        return None
-    return 100 * intervals.smallest_found(error, gap.get("df") or gap["n"] - 1, intervals.LEVEL / tests)
+def _test(
+    rows: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]], claimable: set[str], ranking: Ranking
+) -> int:
+    """Set the verdict of every pair and of every difference to the reference; returns the number of tests.
 
-
-def _places(found: Sequence[Mapping[str, Any]], scores: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """For each strategy the ranks that are possible, and whether it is among those none is shown to be better than.
-
-    From the claims if there are enough seeds; for single runs from the items alone: then of these checkpoints.
+    All are corrected together. A difference between two rows that are also a pair is the same test. With a verdict
+    comes the detectable difference (80 % power) at the correction's strictest step, in points.
     """
-    if found:
-        return {
-            name: {"rank": list(rank), "among_best": rank[0] == 1} for name, rank in claims.rank_ranges(found).items()
+    of_pairs = {frozenset((pair["a"], pair["b"])): pair for pair in pairs}
+    tests, same = [*pairs, *ranking.beside], list[tuple[dict[str, Any], dict[str, Any]]]()
+    gaps = {
+        row["name"]: [row[key] for key in ("difference", "other_difference") if key in row]
+        for row in rows
+        if row["role"] in RANKED
+    }
+    for name, of in gaps.items():
+        pair = of_pairs.get(frozenset((name, ranking.reference)))
+        if name not in claimable:
+            for gap in of:
+                gap["verdict"] = family.NO_CLAIM
+        elif of and pair is not None:
+            same.append((of[0], pair))
+            tests += of[1:]
+        else:
+            tests += of
+    family.correct(tests)
+    for gap, pair in same:
+        gap |= {"p_holm": pair["p_holm"], "verdict": family.verdict(gap["value"], pair["p_holm"])}
+    for gap in (gap for of in gaps.values() for gap in of):
+        gap["found_from"] = family.found_from(gap, len(tests))
+    return len(tests)
+
+
+def _by_task(pairs: Sequence[dict[str, Any]], rows: Sequence[Mapping[str, Any]], reading: str) -> list[dict[str, Any]]:
+    """The pairs, with the difference of their scores on each task."""
+    tasks = {row["name"]: {task: of[reading]["value"] for task, of in row["tasks"].items()} for row in rows}
+    return [
+        pair
+        | {
+            "by_task": {
+                task: None if None in (value, tasks[pair["b"]][task]) else value - tasks[pair["b"]][task]
+                for task, value in tasks[pair["a"]].items()
+            }
         }
-    if len(scores) < 2 or any(len(runs) > 1 for runs in scores.values()):
-        return {}
-    columns = np.array([runs[0] for runs in scores.values()])
-    shared = ~np.isnan(columns).any(axis=0)
-    if not shared.any():
-        return {}
-    drawn = intervals.resampled(dict(zip(scores, columns[:, shared], strict=True)))
-    best = intervals.confidence_set(drawn)
-    ranks = intervals.rank_intervals(drawn)
-    return {name: {"rank": list(ranks[name]), "among_best": p >= intervals.LEVEL} for name, p in best.items()}
+        for pair in pairs
+    ]
 
 
 def refuse_mixed(entries: Iterable[Entry]) -> bool:
@@ -152,6 +182,9 @@ def _row(
     }
     if base is not None and entry is not base:
         row["difference"] = asdict(_difference(entry, base, reading))
+        other = _difference(entry, base, other_reading(reading))
+        if asdict(other) != row["difference"]:  # by likelihoods, or if every reply is in form, there is one score
+            row["other_difference"] = asdict(other)
     if entry.runs[0].cost is not None:
         costs = [asdict(run.cost) for run in entry.runs if run.cost is not None]
         row["cost"] = {key: sum(c[key] for c in costs) / len(costs) for key in costs[0]}
@@ -209,26 +242,34 @@ def counts(columns: Sequence[Columns]) -> dict[str, int]:
 def score(runs: Sequence[Run], grader: str) -> dict[str, Any]:
     """Mean with a 95 % interval: Wilson for one run of 0/1 verdicts, over items and seeds otherwise."""
     values = score_table(runs, grader)
-    return _estimate(values[:, ~np.isnan(values).any(axis=0)])
+    return _estimate(values, ~np.isnan(values).any(axis=0), runs)
 
 
 def share_in_form(runs: Sequence[Run]) -> dict[str, Any]:
     """Mean over items of the share of their replies, of all runs, that are in form; of replies that ended."""
     values = score_table(runs, IN_FORM)
-    ended = values[:, ~np.isnan(values).all(axis=0)]
-    return _estimate(np.nanmean(ended, axis=0, keepdims=True))
+    ended = ~np.isnan(values).all(axis=0)
+    means = np.full((1, len(ended)), np.nan)
+    means[0, ended] = np.nanmean(values[:, ended], axis=0)
+    return _estimate(means, ended, runs)
 
 
-def _estimate(values: np.ndarray) -> dict[str, Any]:
-    """The mean of (runs, items) and its interval."""
-    if not values.size:
+def _estimate(values: np.ndarray, keep: np.ndarray, runs: Sequence[Run]) -> dict[str, Any]:
+    """The mean of (runs, items) over the items to keep, and its interval."""
+    if not keep.any():
         return {"value": None, "low": None, "high": None, "n": 0, "method": "nothing could be graded"}
-    if len(values) == 1 and np.isin(values, (0.0, 1.0)).all():
-        return asdict(intervals.wilson(int(values.sum()), values.size))
-    zeros = np.zeros((1, values.shape[1]))
-    estimate = intervals.paired(values[0], zeros[0]) if len(values) == 1 else intervals.across_seeds(values, zeros)
-    low, high = max(estimate.low, 0.0), min(estimate.high, 1.0)  # a share, not a gap
-    return asdict(intervals.Estimate(estimate.value, low, high, estimate.n, estimate.method))
+    found = asdict(intervals.of_score(values[:, keep], _clusters(runs, keep)))
+    del found["p"]
+    return found
+
+
+def _clusters(runs: Iterable[Run], keep: np.ndarray) -> np.ndarray | None:
+    """The number of the cluster of each item to keep; None if all are independent."""
+    numbers = related_items(run.columns.places for run in runs)
+    if numbers is None:
+        return None
+    kept = np.unique(numbers[keep], return_inverse=True)[1]
+    return None if len(kept) == kept.max(initial=-1) + 1 else kept
 
 
 def difference(ours: Sequence[Run], theirs: Sequence[Run], grader: str) -> intervals.Estimate:
@@ -237,8 +278,10 @@ def difference(ours: Sequence[Run], theirs: Sequence[Run], grader: str) -> inter
     shared = ~np.isnan(np.concatenate([a, b])).any(axis=0)
     if not shared.any():
         raise ValueError("no item that both have a verdict for")
-    a, b = a[:, shared], b[:, shared]
-    return intervals.paired(a[0], b[0]) if len(a) == len(b) == 1 else intervals.across_seeds(a, b)
+    a, b, clusters = a[:, shared], b[:, shared], _clusters([*ours, *theirs], shared)
+    if len(a) == len(b) == 1:
+        return intervals.paired(a[0], b[0], clusters)
+    return intervals.across_seeds(a, b, clusters)
 
 
 def _difference(entry: Entry, base: Entry, reading: str) -> intervals.Estimate:

@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-import numpy as np
-
+from harness.board import family
+from harness.board.entries import Board, other_reading
 from harness.rendering import tables
 from harness.statistics import intervals
 from harness.types import Budget
-
-
-def compare_pairs(scores: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Every pair of strategies, items and training seeds both random, with Holm's p over all of them.
-
-    scores: for each strategy, best first, (seeds, items), NaN if an item was not graded; only those with enough
-    seeds for a claim take part. A pair is a `Contrast` of `a` less `b`, their names, and `p_holm`.
-    """
-    enough = {name: runs for name, runs in scores.items() if len(runs) >= intervals.MIN_SEEDS_FOR_CLAIM}
-    found = []
-    for a, b in itertools.combinations(enough, 2):
-        shared = ~np.isnan(np.concatenate([enough[a], enough[b]])).any(axis=0)
-        if shared.any():
-            contrast = intervals.across_seeds(enough[a][:, shared], enough[b][:, shared])
-            found.append({"a": a, "b": b, **asdict(contrast)})
-    corrected = intervals.holm([pair["p"] for pair in found])
-    return [{**pair, "p_holm": p} for pair, p in zip(found, corrected, strict=True)]
-
-
-def rank_ranges(found: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
-    """For each strategy of the pairs the (best, worst) rank that the claims leave possible."""
-    verdicts = _Verdicts(found)
-    names = list(dict.fromkeys(name for pair in found for name in (pair["a"], pair["b"])))
-    words = {name: [verdicts.word(name, other) for other in names if (name, other) in verdicts] for name in names}
-    return {name: (1 + of.count("worse"), len(names) - of.count("better")) for name, of in words.items()}
 
 
 class _Verdicts:
@@ -47,7 +20,7 @@ class _Verdicts:
     def __init__(self, found: Sequence[Mapping[str, Any]]) -> None:
         self._gaps: dict[tuple[str, str], tuple[float, bool]] = {}
         for pair in found:
-            claimed = pair["p_holm"] < intervals.LEVEL
+            claimed = pair["verdict"] != family.ALIKE
             self._gaps[pair["a"], pair["b"]] = (pair["value"], claimed)
             self._gaps[pair["b"], pair["a"]] = (-pair["value"], claimed)
 
@@ -60,71 +33,110 @@ class _Verdicts:
     def word(self, name: str, other: str) -> str:
         """ "better", "worse" or "not told apart"."""
         value, claimed = self._gaps[name, other]
-        return "not told apart" if not claimed else "better" if value > 0 else "worse"
+        return family.ALIKE if not claimed else family.BETTER if value > 0 else family.WORSE
 
 
-def claims_markdown(
-    found: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], budget: Budget | None
-) -> list[str]:
-    """Markdown: what can be claimed, what not, and the smallest detectable differences; empty without pairs.
+def claims_markdown(board: Board) -> list[str]:
+    """Markdown: what can be claimed about strategies, and what not; empty if no strategy has enough seeds.
 
-    rows: those of the board, best first. budget: of each strategy, if it is recorded.
+    Names of rows and pairs are written as they are: escape them before.
     """
+    found, rows = board.pairs, board.rows
     if not found:
         return []
     verdicts = _Verdicts(found)
     compared = {name for pair in found for name in (pair["a"], pair["b"])}
     names = [row["name"] for row in rows if row["name"] in compared]
-    text = [
-        "## What can be claimed",
-        "",
-        f"Every pair of these {len(names)} strategies: strict scores of the same items, items and training seeds both "
-        f"random (crossed random effects). A claim holds if p is below {100 * intervals.LEVEL:g} % after Holm's "
-        f"correction for {len(found)} pairs. Points in brackets; intervals and p of every pair are folded below.",
-        "",
-    ]
+    text = ["## What can be claimed", "", _population(board, len(names)), ""]
     rows_of = []
     for name in names:
         others = [other for other in names if (name, other) in verdicts]
         cells = [
             ", ".join(f"{o} ({verdicts.points(name, o)})" for o in others if verdicts.word(name, o) == word) or "–"
-            for word in ("better", "not told apart", "worse")
+            for word in (family.BETTER, family.ALIKE, family.WORSE)
         ]
         rows_of.append([f"**{name}**", *cells])
     text += tables.table(("Strategy", "Better than", "Not told apart from", "Worse than"), rows_of)
-    sentences = [*_best(names, verdicts, budget), *_hybrids(names, verdicts), *_base(names, rows)]
-    sentences += [*_left_out(names, rows), *_unseen(found)]
+    budget = board.facts.training.budget if board.facts.training else None
+    sentences = [*_best(names, verdicts, budget), *_hybrids(names, verdicts), *_base(board, names)]
+    sentences += [*_left_out(names, rows), *_unseen(found, board.tests), *_drawn(found)]
     return [*text, "", *(f"- {line}" for line in sentences), ""]
 
 
+def _population(board: Board, strategies: int) -> str:
+    """What was compared on what, and the family of tests that a claim belongs to."""
+    n = sum(board.n_items.values())
+    shares = ", ".join(f"{100 * of / n:.0f} % {task}" for task, of in board.n_items.items())
+    parts = f" ({shares})" if len(board.n_items) > 1 else ""
+    return (
+        f"Every pair of these {strategies} strategies: {board.reading} scores of the same {n:,} items{parts}, items "
+        f"and training seeds both random (crossed random effects). {tests_sentence(board)} Points in brackets; "
+        "intervals, p and the difference on each task are folded below."
+    )
+
+
+def tests_sentence(board: Board) -> str:
+    """The family of tests of a board, and its level."""
+    level = f"{100 * intervals.LEVEL:g} %"
+    return (
+        f"▲, ▼ and ranks hold at {level} after Holm's correction over all {tables.count(board.tests, 'test')} of this "
+        f"board ({_kinds_of_tests(board)}): at most {level} of such boards show a difference that is not there."
+    )
+
+
+def _kinds_of_tests(board: Board) -> str:
+    ranked = sum("rank" in row for row in board.rows)
+    pairs = ranked * (ranked - 1) // 2
+    kinds = [tables.count(pairs, "pair")] if pairs else []
+    if rest := board.tests - pairs:
+        to = tables.escape_markup(board.reference)
+        kinds.append(f"{rest} more of differences to {to}, by reading or task" if pairs else f"differences to {to}")
+    return " and ".join(kinds)
+
+
 def pair_rows(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """A row a pair: names, n, difference with interval in points, standard error, p, and p after Holm's correction."""
+    """A row a pair, in the order of `TABLE_HEAD`."""
     return [
         [
             f"{pair['a']} less {pair['b']}",
             str(pair["n"]),
             tables.percent(pair, "+"),
+            " / ".join("–" if gap is None else f"{100 * gap:+.1f}" for gap in pair["by_task"].values()),
             f"{100 * pair['error']:.1f}",
             f"{pair['df']:.1f}",
             f"{pair['p']:.2g}",
             f"{pair['p_holm']:.2g}",
+            "–" if pair["verdict"] == family.ALIKE else f"{family.holds_up_to(pair):.1f}",
         ]
         for pair in found
     ]
 
 
-TABLE_HEAD = ("Pair", "n", "Points (95 %, alone)", "Standard error", "df", "p", "p, Holm")
+TABLE_HEAD = (
+    *("Pair", "n", "Points (95 %, alone)", "By task", "Standard error", "df", "p", "p, Holm"),
+    "Holds if draws differ by",
+)
+TABLE_LEGEND = (
+    "**Points**: with the interval of this pair alone. **By task**: the difference on each task, in their order, not "
+    "tested. **Holds if draws differ by**: a claim holds as long as another draw of what all seeds share (the "
+    "teacher's traces, the settings that were chosen) would move each strategy by up to so many points (standard "
+    "deviation)."
+)
 
 
 def _best(names: Sequence[str], verdicts: _Verdicts, budget: Budget | None) -> Iterator[str]:
     at = f" at {budget.amount:.3g} {budget.unit} each" if budget else ""
     pairs_of = {name: [other for other in names if (name, other) in verdicts] for name in names}
-    unbeaten = [name for name in names if not any(verdicts.word(name, o) == "worse" for o in pairs_of[name])]
-    if len(unbeaten) == 1 and all(verdicts.word(unbeaten[0], o) == "better" for o in pairs_of[unbeaten[0]]):
+    unbeaten = [name for name in names if not any(verdicts.word(name, o) == family.WORSE for o in pairs_of[name])]
+    if len(unbeaten) == 1 and all(verdicts.word(unbeaten[0], o) == family.BETTER for o in pairs_of[unbeaten[0]]):
         n = len(pairs_of[unbeaten[0]])
         yield f"**Best{at}:** {unbeaten[0]}, better than {f'each of the {n} others' if n > 1 else 'the other'}."
+    elif len(unbeaten) == len(names):
+        yield f"**Best{at}:** not settled; no strategy is shown to be better than another."
     else:
-        yield f"**Best{at}:** not settled; none is shown to be better than {' or '.join(unbeaten)}."
+        rest = "each other is" if len(names) - len(unbeaten) > 1 else "the other is"
+        who = ", ".join(unbeaten) if len(unbeaten) > 1 else f"{unbeaten[0]} and others"
+        yield f"**Best{at}:** not settled between {who}; {rest} worse than at least one of them."
 
 
 def _hybrids(names: Sequence[str], verdicts: _Verdicts) -> Iterator[str]:
@@ -140,25 +152,30 @@ def _hybrids(names: Sequence[str], verdicts: _Verdicts) -> Iterator[str]:
             yield f"**{name} compared with its parts:** {'; '.join(gains)}."
 
 
-def _base(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    base = next((row for row in rows if row["role"] == "base"), None)
-    ours = [row for row in rows if row["name"] in names and row.get("difference", {}).get("p") is not None]
+def _base(board: Board, names: Sequence[str]) -> Iterator[str]:
+    base = next((row for row in board.rows if row["role"] == "base"), None)
+    ours = [row for row in board.rows if row["name"] in names and "verdict" in (row.get("difference") or {})]
     if base is None or not ours:
         return
-    corrected = intervals.holm([row["difference"]["p"] for row in ours])
-    found: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
-    for row, p in zip(ours, corrected, strict=True):
-        found[
-            "not told apart" if p >= intervals.LEVEL else "better" if row["difference"]["value"] > 0 else "worse"
-        ].append(row["name"])
-    verdicts = "; ".join(f"{word}: {', '.join(who)}" for word, who in found.items() if who)
-    yield f"**Compared with the base** (corrected for these {len(ours)}): {verdicts}."
+    text = f"**Compared with the base**, {board.reading}: {_by_verdict(ours, 'difference')}."
+    other = [row for row in ours if "other_difference" in row]
+    if other:
+        text += f" {other_reading(board.reading).capitalize()}: {_by_verdict(other, 'other_difference')}."
+    yield text
     strict, lenient = base["strict"]["value"], base["lenient"]["value"]
     if strict is not None and lenient is not None and lenient - strict >= 0.01:
         yield (
             f"**Format:** the base itself has {100 * lenient:.1f} by the lenient reading and {100 * strict:.1f} by the "
             f"strict one, so {100 * (lenient - strict):.1f} points can be gained by answering in the form asked for."
         )
+
+
+def _by_verdict(rows: Sequence[Mapping[str, Any]], key: str) -> str:
+    """The names of the rows by the verdict of this difference, with its points."""
+    found: dict[str, list[str]] = {family.BETTER: [], family.WORSE: [], family.ALIKE: []}
+    for row in rows:
+        found[row[key]["verdict"]].append(f"{row['name']} ({100 * row[key]['value']:+.1f})")
+    return "; ".join(f"{word}: {', '.join(who)}" for word, who in found.items() if who)
 
 
 def _left_out(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -174,16 +191,44 @@ def _left_out(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Iterat
         yield f"**No claim about:** {', '.join(why)}."
 
 
-def _unseen(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _unseen(found: Sequence[Mapping[str, Any]], tests: int) -> Iterator[str]:
     alone, strictest = (
-        100 * median(intervals.smallest_found(pair["error"], pair["df"], level) for pair in found)
-        for level in (intervals.LEVEL, intervals.LEVEL / len(found))
+        detectable_text(100 * median(intervals.smallest_found(pair["error"], pair["df"], level) for pair in found))
+        for level in (intervals.LEVEL, intervals.LEVEL / tests)
     )
     yield (
-        f"**Detectable difference** (80 % power, median over the pairs): {alone:.1f} points for a pair tested alone, "
-        f"{strictest:.1f} points at the strictest step of Holm's correction. Not told apart is not equal."
+        f"**Detectable difference** (80 % power, median over the pairs): {alone} for a pair tested alone, {strictest} "
+        "at the strictest step of Holm's correction. Not told apart is not equal."
+    )
+
+
+def detectable_text(points: float | None) -> str:
+    """The smallest true difference found four times in five, as text."""
+    return TOO_FEW if points is None or points > MOST_DETECTABLE else f"{points:.1f} points"
+
+
+MOST_DETECTABLE = 30  # points; a comparison that finds nothing smaller measures nothing
+TOO_FEW = "not measurable with so few items or seeds"
+
+
+def _drawn(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What all seeds of a strategy share, and so is in no interval."""
+    false = 100 * median(family.false_claims_if_drawn(pair, 1.0) for pair in found)
+    claims = [pair for pair in found if pair["verdict"] != family.ALIKE]
+    lost = [pair for pair in claims if family.holds_up_to(pair) < 1]
+    names = ", ".join(f"{p['a']} and {p['b']}" for p in lost)
+    which = f": that of {names}" if len(lost) == 1 else f": those of {names}" if lost else ""
+    of = (
+        f" and {len(lost)} of the {tables.count(len(claims), 'claim')} about pairs would be lost{which}"
+        if claims
+        else ""
     )
     yield (
-        "**Limits of these results:** they do not extend to another base model, another budget, other tasks, another "
-        "draw of the teacher's traces, or settings that were not tried."
+        "**Drawn once for all seeds**, and so in no interval: the teacher's traces, and the settings chosen on dev. If "
+        "another draw of them moved each strategy by 1 point (standard deviation), a pair of equal strategies tested "
+        f"alone at {100 * intervals.LEVEL:g} % would be claimed to differ in {false:.0f} % of cases{of}."
+    )
+    yield (
+        "**Limits of these results:** they do not extend to another base model, another budget, other tasks, or "
+        "settings that were not tried."
     )

@@ -127,7 +127,8 @@ def collection_markdown(facts: Mapping[str, Any]) -> str:
     """The board: one table a task, then every reply whose verdict differs from the file's, and why."""
     lines = [f"# {tables.escape_markup(facts['title'])}", ""]
     lines += [
-        "Intervals are 95 %. Runs over the same items, prompts and settings are ranked together; no others are.",
+        "Intervals are 95 %, each of one number alone. Runs over the same items, prompts and settings are ranked "
+        "together; no others are.",
         "",
     ]
     for picture in facts["pictures"]:

@@ -13,7 +13,7 @@ from harness.board.facts import BoardFacts, Note, facts_from_json, note_from_jso
 from harness.records.columns import Columns
 from harness.types import Cost
 
-SCHEMA = 4
+SCHEMA = 5
 RANKED = ("strategy", "model")  # roles of rows that have a place; the others are references
 
 
@@ -67,7 +67,7 @@ class Entry:
     name: str
     role: str  # "strategy", "base", "teacher", "model"
     runs: tuple[Run, ...]
-    tried: int | None = None  # settings that were tried on dev before these were chosen; None: not recorded
+    tried: tuple[int, ...] | None = None  # for each stage, settings that were tried on dev; None: not recorded
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,13 @@ class Ranking:
     """How the rows of a board are compared.
 
     reference: the entry all others are compared with; "": the base if there is one. reading: the scores to rank by.
+    beside: tests that are shown beside the board, with a `value` and a `p`: they are corrected together with its own,
+    and get a `p_holm` and a `verdict`.
     """
 
     reference: str = ""
     reading: str = "strict"
+    beside: Sequence[dict[str, Any]] = ()
 
 
 STRICT_RANKING = Ranking()
@@ -89,7 +92,8 @@ class Board:
     """All of a board; `asdict` makes its JSON. reference: the row all others are compared with; "": there is none.
 
     reading: the scores it ranks by: strict, or lenient if replies were made under prompts of another form.
-    pictures: title, words for readers who cannot see it, and file, relative to the file the board is written to.
+    pictures: title, words for readers who cannot see it, and file, relative to the file the board is written to. tests:
+    how many tests are corrected together: all that a claim of this board rests on.
     """
 
     title: str
@@ -99,16 +103,22 @@ class Board:
     facts: BoardFacts
     notes: list[Note] = field(default_factory=list)
     schema: int = SCHEMA
-    pairs: list[dict[str, Any]] = field(default_factory=list)  # see `claims.compare_pairs`
+    pairs: list[dict[str, Any]] = field(default_factory=list)  # of strategies; see `family.pairs_of_strategies`
     reference: str = ""
     reading: str = "strict"
     pictures: list[dict[str, str]] = field(default_factory=list)
+    tests: int = 0
 
 
 def board_from_json(values: Mapping[str, Any]) -> Board:
     """The board that `dataclasses.asdict` was made of."""
     notes = list(map(note_from_json, values["notes"]))
     return Board(**{**values, "facts": facts_from_json(values["facts"]), "notes": notes})
+
+
+def other_reading(reading: str) -> str:
+    """Lenient for strict, and strict for lenient."""
+    return "lenient" if reading == "strict" else "strict"
 
 
 def runs_of_task(runs: Sequence[Run], task: str) -> list[Run]:

@@ -20,7 +20,7 @@ from harness.records.serialization import cost_from_json
 from harness.types import Record, RecordItem, RecordOrigin, Score
 
 NAME = "entries.json"
-SCHEMA = 1
+SCHEMA = 2
 
 
 def write_entries(folder: Path, entries: Iterable[Entry]) -> None:
@@ -105,12 +105,17 @@ def _is_new(entry: Entry, entries: Sequence[Entry], path: Path) -> bool:
 def _compared(folder: Path, reader: Reader) -> list[Entry]:
     values = _json(folder / NAME)
     with _readable(folder / NAME):
+        if values["schema"] != SCHEMA:
+            raise DataError(
+                f"{folder / NAME} has schema {values['schema']}, this version reads {SCHEMA}; run its "
+                "`harness compare` again: what is trained stays"
+            )
         return [
             Entry(
                 entry["name"],
                 entry["role"],
                 tuple(_run(folder, run, reader) for run in entry["runs"]),
-                entry.get("tried"),
+                None if entry["tried"] is None else tuple(entry["tried"]),
             )
             for entry in values["entries"]
         ]

@@ -71,7 +71,12 @@ def caption(n_items: Mapping[str, int], facts: BoardFacts) -> str:
     texts = sentences(facts)
     names = [name for name in ("tuning", "evaluations", "dropped") if name in texts]
     first = {name: HEADINGS[name][0].upper() + HEADINGS[name][1:] for name in names}
-    return " ".join([f"{text}Intervals are 95 %.", *(f"{first[name]}: {texts[name]}." for name in names)])
+    return " ".join(
+        [
+            f"{text}Intervals are 95 %, each of one number alone.",
+            *(f"{first[name]}: {texts[name]}." for name in names),
+        ]
+    )
 
 
 def note_text(note: Note) -> str:

@@ -5,13 +5,16 @@ Such scores come from another protocol than ours and are never ranked beside row
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.board import entries
+from scipy.stats import norm
+
+from harness.board import entries, family
 from harness.errors import DataError
 from harness.rendering import tables
 from harness.statistics import intervals
@@ -89,7 +92,6 @@ def read_published(path: Path) -> Publication:
 
 def published_facts(reported: Publication) -> dict[str, Any]:
     """The facts of the board: every row with intervals, every claim task by task, Holm's correction within a claim."""
-    rows = {row.name: row for row in reported.rows}
     shown = [
         {
             "name": row.name,
@@ -102,30 +104,7 @@ def published_facts(reported: Publication) -> dict[str, Any]:
         }
         for row in reported.rows
     ]
-    tested = []
-    for claim in reported.claims:
-        better, than = rows[claim.better], rows[claim.than]
-        both = [t for t in (claim.tasks or reported.tasks) if t in better.scores and t in than.scores]
-        gaps = [
-            intervals.unpaired(better.scores[t] / 100, (n := reported.tasks[t]), than.scores[t] / 100, n) for t in both
-        ]
-        corrected = intervals.holm([gap.p for gap in gaps if gap.p is not None])
-        tested.append(
-            asdict(claim)
-            | {
-                "found": [
-                    {"task": task, **asdict(gap), "z": gap.value / gap.error if gap.error else 0.0, "p_holm": p}
-                    | {
-                        "verdict": "not told apart"
-                        if p >= intervals.LEVEL
-                        else "holds"
-                        if gap.value > 0
-                        else "the other way"
-                    }
-                    for task, gap, p in zip(both, gaps, corrected, strict=True)
-                ]
-            }
-        )
+    tested = _tested(reported)
     return {
         "kind": KIND,
         "schema": entries.SCHEMA,
@@ -137,6 +116,36 @@ def published_facts(reported: Publication) -> dict[str, Any]:
     }
 
 
+def _tested(reported: Publication) -> list[dict[str, Any]]:
+    """The claims, each with its differences by task; all differences of the publication are one family of tests."""
+    rows = {row.name: row for row in reported.rows}
+    gaps: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for claim in reported.claims:
+        better, than = rows[claim.better].scores, rows[claim.than].scores
+        for task in claim.tasks or reported.tasks:
+            if task in better and task in than:
+                n = reported.tasks[task]
+                gap = intervals.unpaired(better[task] / 100, n, than[task] / 100, n)
+                z = math.copysign(float(norm.isf((gap.p or 0.0) / 2)), gap.value)
+                gaps[claim.better, claim.than, task] = {"task": task, **asdict(gap), "z": z}
+    family.correct(list(gaps.values()))
+    words = {family.BETTER: HOLDS, family.WORSE: OTHER_WAY, family.ALIKE: family.ALIKE}
+    for of in gaps.values():
+        of["verdict"] = words[of["verdict"]]
+    return [
+        asdict(claim)
+        | {
+            "found": [
+                gaps[key] for task in claim.tasks or reported.tasks if (key := (claim.better, claim.than, task)) in gaps
+            ]
+        }
+        for claim in reported.claims
+    ]
+
+
+HOLDS, OTHER_WAY = "holds", "the other way"
+
+
 def published_markdown(facts: Mapping[str, Any]) -> str:
     """The board: which claims are larger than noise, every difference, every printed score with its interval."""
     lines = [
@@ -145,13 +154,13 @@ def published_markdown(facts: Mapping[str, Any]) -> str:
         f"> **Reported, other protocol.** Scores as printed in {facts['source']}: {facts['protocol']} Nothing was run "
         "here, and these rows are not ranked with rows of ours.",
         "",
-        "Intervals are 95 %, the items alone random. Replies were not published, so differences are unpaired, and what "
-        "another training seed would give is not in them.",
+        "Intervals are 95 %, each of one score or difference alone, the items alone random. Replies were not "
+        "published, so differences are unpaired, and what another training seed would give is not in them.",
         "",
         "## Which claims are larger than noise",
         "",
     ]
-    words = ("holds", "not told apart", "the other way")
+    words = (HOLDS, family.ALIKE, OTHER_WAY)
     head = ["Claim", "Where", "Holds on", "Not told apart on", "The other way on", "No score"]
     rows = []
     for claim in facts["claims"]:
@@ -161,7 +170,11 @@ def published_markdown(facts: Mapping[str, Any]) -> str:
         cells = [", ".join(on[word]) or "–" for word in words]
         rows.append([claim["text"], claim["where"], *cells, ", ".join(missing) or "–"])
     lines += [*tables.table(head, rows), ""]
-    lines += [f"After Holm's correction at {100 * intervals.LEVEL:g} % over the tasks of a claim.", ""]
+    tests = len({(claim["better"], claim["than"], gap["task"]) for claim in facts["claims"] for gap in claim["found"]})
+    lines += [
+        f"After Holm's correction at {100 * intervals.LEVEL:g} % over all {tests} differences of this page together.",
+        "",
+    ]
     lines += [f"- {note}" for note in facts["notes"]]
     lines += ["", "## Every difference", ""]
     head = ["Difference", "Task", "n", "Points", "z", "p", "p, Holm", "Found 4 times in 5"]
@@ -174,7 +187,7 @@ def published_markdown(facts: Mapping[str, Any]) -> str:
             f"{gap['z']:.1f}",
             f"{gap['p']:.2g}",
             f"{gap['p_holm']:.2g}",
-            f"{100 * intervals.smallest_found(gap['error'], gap['df'], intervals.LEVEL / len(claim['found'])):.1f}",
+            f"{100 * intervals.smallest_found(gap['error'], gap['df'], intervals.LEVEL / tests):.1f}",
         ]
         for claim in facts["claims"]
         for gap in claim["found"]

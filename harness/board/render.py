@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from harness.board import claims, fact_sentences, form
-from harness.board.entries import RANKED, Board, board_from_json
+from harness.board import claims, fact_sentences, family, form
+from harness.board.entries import RANKED, Board, board_from_json, other_reading
 from harness.rendering import tables
 from harness.statistics import intervals
 from harness.types import Budget
@@ -37,13 +38,12 @@ def _csv_row(row: Mapping[str, Any], tasks: Sequence[str], costs: Sequence[str])
         "among_best": row.get("among_best"),
         "why_apart": why_apart(row),
         "seeds": len(row["seeds"]),
-        "settings_tried": row["tried"],
+        "settings_tried": None if row["tried"] is None else sum(row["tried"]),
         **_columns_of("strict", row["strict"]),
         **_columns_of("difference", row.get("difference")),
-        "difference_p": (row.get("difference") or {}).get("p"),
-        "difference_p_holm": row.get("p_holm"),
-        "verdict": row.get("verdict"),
-        "found_from_points": row.get("found_from"),
+        **_tested("difference", row.get("difference")),
+        **_columns_of("other_difference", row.get("other_difference")),
+        **_tested("other_difference", row.get("other_difference")),
         **_columns_of("lenient", row["lenient"]),
         **_columns_of("in_form", row["in_form"]),
         **row["counts"],
@@ -59,6 +59,13 @@ def _csv_row(row: Mapping[str, Any], tasks: Sequence[str], costs: Sequence[str])
 def _columns_of(name: str, estimate: Mapping[str, Any] | None) -> dict[str, Any]:
     of = estimate or {}
     return {name: of.get("value")} | {f"{name}_{key}": of.get(key) for key in ("low", "high", "n")}
+
+
+def _tested(name: str, gap: Mapping[str, Any] | None) -> dict[str, Any]:
+    of = gap or {}
+    return {f"{name}_{key}": of.get(key) for key in ("p", "p_holm", "verdict")} | {
+        f"{name}_found_from_points": of.get("found_from")
+    }
 
 
 def markdown_of_facts(facts: Mapping[str, Any]) -> str:
@@ -116,9 +123,8 @@ def folded_part(board: Board) -> list[str]:
     if any(run["dev"] for run in runs):
         lines += fold("Dev scores along training, and the train reward", _dev_table(board))
     if board.pairs:
-        lines += fold(
-            "Every pair of strategies", tables.table(claims.TABLE_HEAD, claims.pair_rows(_plain_pairs(board)))
-        )
+        rows = claims.pair_rows(_escaped(board).pairs)
+        lines += fold("Every pair of strategies", [*tables.table(claims.TABLE_HEAD, rows), "", claims.TABLE_LEGEND])
     if _folds_tasks(board):
         lines += fold("Every task: n, how replies ended, difficulty", _task_table(board))
     lines += fold("Every run: where its records are", _run_table(board))
@@ -159,18 +165,18 @@ def legend(board: Board) -> list[str]:
 
 
 def _claims(board: Board) -> list[str]:
-    rows = [{**row, "name": tables.escape_markup(row["name"])} for row in board.rows]
-    return claims.claims_markdown(_plain_pairs(board), rows, _budget(board))
+    return claims.claims_markdown(_escaped(board))
 
 
 def _budget(board: Board) -> Budget | None:
     return board.facts.training.budget if board.facts.training else None
 
 
-def _plain_pairs(board: Board) -> list[dict[str, Any]]:
-    return [
-        {**pair, "a": tables.escape_markup(pair["a"]), "b": tables.escape_markup(pair["b"])} for pair in board.pairs
-    ]
+def _escaped(board: Board) -> Board:
+    """The board with names of rows as markdown text."""
+    rows = [{**row, "name": tables.escape_markup(row["name"])} for row in board.rows]
+    pairs = [{**pair, **{key: tables.escape_markup(pair[key]) for key in "ab"}} for pair in board.pairs]
+    return replace(board, rows=rows, pairs=pairs)
 
 
 def _tables(board: Board) -> list[str]:
@@ -207,12 +213,11 @@ def _head(board: Board) -> list[str]:
     reads = form.reads_replies(board.rows)
     head += [f"{board.reading.capitalize()} %" if reads else "Score %"]
     head += [f"Δ vs {tables.escape_markup(board.reference)}"] if any("difference" in row for row in board.rows) else []
-    head += ["In form %", f"{_other(board.reading).capitalize()} (cut off) %", "Tokens a reply"] if reads else []
+    other = other_reading(board.reading).capitalize()
+    head += ["In form %", f"{other} (cut off) %"] if reads else []
+    head += [f"Δ {other.lower()}"] if any("other_difference" in row for row in board.rows) else []
+    head += ["Tokens a reply"] if reads else []
     return head + (["FLOPs (teacher's)", "Seeds (tried)"] if _trained(board) else [])
-
-
-def _other(reading: str) -> str:
-    return "lenient" if reading == "strict" else "strict"
 
 
 def _cells(row: Mapping[str, Any], board: Board) -> list[str]:
@@ -223,34 +228,42 @@ def _cells(row: Mapping[str, Any], board: Board) -> list[str]:
         tables.percent(row[board.reading]),
     ]
     if any("difference" in r for r in board.rows):
-        cells.append(_difference_text(row))
+        cells.append(difference_text(row.get("difference")))
     if form.reads_replies(board.rows):
         c, tokens = row["counts"], row["tokens_per_item"]
         cut = f"{100 * c['truncated'] / c['n']:.1f}" if tokens else "not recorded"
         cells += [
             _mean(row["in_form"]),
-            f"{_mean(row[_other(board.reading)])} ({cut})",
+            f"{_mean(row[other_reading(board.reading)])} ({cut})",
+            *(
+                [difference_text(row.get("other_difference"))]
+                if any("other_difference" in r for r in board.rows)
+                else []
+            ),
             f"{tokens:.0f}" if tokens else "–",
         ]
     return [*cells, *([_flops(row.get("cost")), _seeds(row)] if _trained(board) else [])]
 
 
-SIGNS = {"better": "▲", "worse": "▼", "not told apart": "≈"}
+SIGNS = {family.BETTER: "▲", family.WORSE: "▼", family.ALIKE: "≈"}
 
 
-def _difference_text(row: Mapping[str, Any]) -> str:
-    if "difference" not in row:
+def difference_text(gap: Mapping[str, Any] | None) -> str:
+    """A difference with its interval in points, and what it shows."""
+    if gap is None:
         return "–"
-    text = f"{SIGNS[row['verdict']]} " if "verdict" in row else ""
-    text += tables.percent(row["difference"], "+")
-    if row.get("verdict") == "not told apart":
-        text += f" ({detectable_text(row['found_from'])})"
-    return text
+    verdict = gap.get("verdict")
+    text = f"{SIGNS[verdict]} " if verdict in SIGNS else ""
+    text += tables.percent(gap, "+")
+    if verdict == family.ALIKE:
+        text += f" ({detectable_text(gap['found_from'])})"
+    return f"{text} (no claim: too few seeds)" if verdict == family.NO_CLAIM else text
 
 
 def detectable_text(points: float | None) -> str:
-    """The smallest true difference found four times in five; no share can differ by more than 100 points."""
-    return "too few items" if points is None or points > 100 else f"detectable: {points:.1f}"
+    """The smallest true difference found four times in five, in brackets behind ≈."""
+    few = points is None or points > claims.MOST_DETECTABLE
+    return claims.TOO_FEW if few else f"detectable: {points:.1f}"
 
 
 def _name(row: Mapping[str, Any]) -> str:
@@ -288,8 +301,13 @@ def _flops(cost: Mapping[str, float] | None) -> str:
 def _seeds(row: Mapping[str, Any]) -> str:
     if row["role"] != "strategy":
         return "–"
-    tried = "" if row.get("tried") is None else f" ({row['tried']})"
-    return ("single run" if len(row["seeds"]) == 1 else str(len(row["seeds"]))) + tried
+    return ("single run" if len(row["seeds"]) == 1 else str(len(row["seeds"]))) + _tried(row.get("tried"))
+
+
+def _tried(tried: Sequence[int] | None) -> str:
+    if not tried:
+        return ""
+    return f" ({tried[0]})" if len(tried) == 1 else f" ({' + '.join(map(str, tried))} of its parts, 0 of its own)"
 
 
 def _run_table(board: Board) -> list[str]:
@@ -323,22 +341,30 @@ def _legend(board: Board) -> list[str]:
         "",
     ]
     if any("difference" in row for row in board.rows):
+        other = any("other_difference" in row for row in board.rows)
+        again = f" **Δ {other_reading(board.reading)}**: the same of the other reading." if other else ""
         lines += [
             f"**Δ**: {board.reading} score minus that of the row it names, paired over the same items, in percentage "
-            f"points. ▲ better, ▼ worse, at {100 * intervals.LEVEL:g} % after Holm's correction over the rows; ≈ not "
-            "told apart (detectable: the smallest true difference that would be found with 80 % power).",
+            f"points, with the 95 % interval of this difference alone.{again} ▲ better, ▼ worse; ≈ not told apart "
+            "(detectable: the smallest true difference that would be found with 80 % power)."
+            + ("" if board.pairs or not board.tests else f" {claims.tests_sentence(board)}"),
             "",
         ]
     if any("rank" in row for row in board.rows):
         lines += [
-            "**Rank**: the places that the comparison of all pairs leaves possible. In bold: those that none is shown "
-            "to be better than.",
+            "**Rank**: the places that the comparison of all pairs leaves possible, with "
+            f"{100 - 100 * intervals.LEVEL:g} % confidence for all rows at once. In bold: those that none "
+            "is shown to be better than.",
             "",
         ]
     if not _trained(board):
         return lines
     if any(row.get("tried") is not None for row in board.rows):
-        lines += ["**Tried**: settings that were tried on dev before these were chosen.", ""]
+        lines += [
+            "**Tried**: settings that were tried on dev before these were chosen; a sequence takes over those of its "
+            "parts.",
+            "",
+        ]
     seeds = max((len(r["seeds"]) for r in board.rows), default=0)
     if seeds <= 1:
         lines += [

@@ -89,12 +89,12 @@ def _evaluate_all(context: RunContext, finished: Sequence[TrainedRun]) -> list[E
     return [Entry(name, "strategy", tuple(of_name), _tried(context, name)) for name, of_name in runs.items()]
 
 
-def _tried(context: RunContext, name: str) -> int | None:
-    """Number of settings tried on dev for the trainers of a strategy; None if no trials are recorded."""
+def _tried(context: RunContext, name: str) -> tuple[int, ...] | None:
+    """For each stage of a strategy, the settings tried on dev for its trainer; None if no trials are recorded."""
     if (tuning := context.plan.recipe.tuning) is None:
         return None
     strategy = next(strategy for strategy in context.plan.strategies if strategy.name == name)
-    return sum(len(tuning.choices(spec.trainer)) for spec in strategy.stages)
+    return tuple(len(tuning.choices(spec.trainer)) for spec in strategy.stages)
 
 
 def _last_reward(stage: StageResult) -> float | None:

@@ -112,7 +112,7 @@ def _model_info(found: PublishedResult, model: str) -> dict[str, Any]:
             "model_availability": "open_weights",  # they are in the repository
             "engine_settings": found.fact("engine"),
             "role": found.row["role"],
-            "settings_tried_on_dev": "unrecorded" if tried is None else str(tried),
+            "settings_tried_on_dev": "unrecorded" if tried is None else " + ".join(map(str, tried)),
             "training_seeds": ", ".join(map(str, found.seeds)) or "none",
             "weights_sha256": ", ".join(found.digests),
             **{key: found.fact(key) for key in ("base", "teacher", "budget", "sandbox")},

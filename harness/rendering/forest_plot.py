@@ -41,7 +41,7 @@ def difference_rows(facts: Facts) -> list[dict[str, Any]]:
     found = []
     for row in rows:
         gap = row["difference"]
-        verdict = row.get("verdict", gap.get("verdict"))
+        verdict = gap.get("verdict")
         kept = {"name": row["name"], "role": row["role"], **{key: gap[key] for key in ("value", "low", "high", "n")}}
         found.append(kept if verdict is None else kept | {"verdict": verdict})
     return found

@@ -21,10 +21,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy import stats as scipy_stats
-
 from harness.errors import UnknownName, UsageError
-from harness.statistics.intervals import CONFIDENCE, Estimate, wilson
+from harness.statistics.intervals import Estimate, of_score
 from harness.types import Score
 
 MetricKind = Literal["pass@", "pass^", "avg@", "maj@"]
@@ -186,23 +184,4 @@ def measure(metrics: Sequence[KMetric], items: Iterable[Sequence[Score]]) -> lis
 
 def _measured(metric: KMetric, values: tuple[float | None, ...]) -> Measured:
     there = [value for value in values if value is not None]
-    return Measured(metric, values, across_items(there) if there else None)
-
-
-def across_items(values: Sequence[float]) -> Estimate:
-    """Mean of one value per item with its 95 % interval: the sample size is the number of items, not of replies.
-
-    Wilson if all values are 0 or 1, else Student's t over the items, cut at 0 and 1. The interval of a single item is
-    [0, 1]. Raises ValueError if there are no items: no samples, no mean.
-    """
-    n = len(values)
-    if n == 0:
-        raise ValueError("no items, so no mean")
-    if all(value in (0.0, 1.0) for value in values):
-        return wilson(sum(value == 1.0 for value in values), n)
-    mean = math.fsum(values) / n
-    if n == 1:
-        return Estimate(mean, 0.0, 1.0, 1, "one item, no interval")
-    error = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
-    half = float(scipy_stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * error
-    return Estimate(mean, max(mean - half, 0.0), min(mean + half, 1.0), n, "t over items")
+    return Measured(metric, values, of_score([there]) if there else None)
