@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import made_up_rows
+import numpy as np
 import pytest
 from bench import related_items
 from eval_tasks import NOWHERE, Counting, Sums
@@ -143,6 +144,13 @@ def test_the_lists_of_svamps_variants_are_as_their_program_makes_them():
     assert (TASKS / "svamp_variants.txt").read_text() == related_items.variants_file()
     listed = Counter(name for line in static.svamp().config.variants for name in line)
     assert listed == Counter(f"chal-{k}" for k in range(1, 1001))
+
+
+def test_variants_taken_as_independent_make_one_comparison_in_four_a_false_claim_and_as_clusters_one_in_twenty():
+    sizes = [len(line) for line in static.svamp().config.variants]
+    alone, clustered = related_items.claims(np.repeat(np.arange(len(sizes)), sizes), 0.3, 300)
+    assert alone > 0.15
+    assert clustered < 0.09
 
 
 def test_pico_items_that_ask_the_same_in_other_words_are_related():

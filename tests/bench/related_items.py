@@ -2,6 +2,7 @@
 
     HARNESS_DATA=... python tests/bench/related_items.py            # the table
     HARNESS_DATA=... python tests/bench/related_items.py variants   # the lists
+    HARNESS_DATA=... python tests/bench/related_items.py claims     # false claims about two equal checkpoints
 
 SVAMP does not say from which of its 100 seeds a problem was made, but the variants of a seed have most words in
 common: of all pairs of problems 1.2 % have a cosine of 0.5 or more (words weighted by rarity), 0.1 % one between 0.3
@@ -22,6 +23,7 @@ from scipy.spatial.distance import squareform
 
 from harness import registry
 from harness.interop.lm_eval_task import StockTask
+from harness.statistics import intervals
 from harness_tasks import static
 
 ALIKE = 0.4  # cosine of the variants of one seed
@@ -83,6 +85,37 @@ def table(stock: bool) -> list[str]:
     return [*lines, f"No two items of one of these are related: {_code(others)}."]
 
 
+def claims(codes: np.ndarray, share: float, draws: int, seed: int = 0) -> tuple[float, float]:
+    """Shares of comparisons of two equal checkpoints with p < 0.05, without and with the clusters.
+
+    codes: (items,) numbers of clusters. share: of the variance of an item's difficulty, and of what is a checkpoint's
+    own about it, the part that a cluster's items have in common.
+    """
+    rng = np.random.default_rng(seed)
+
+    def drawn() -> np.ndarray:
+        common, own = rng.normal(size=codes.max() + 1)[codes], rng.normal(size=len(codes))
+        return np.sqrt(share) * common + np.sqrt(1 - share) * own
+
+    found = []
+    for _ in range(draws):
+        difficulty = drawn()
+        one, other = ((difficulty + drawn() > 0).astype(float) for _ in range(2))
+        found.append([intervals.paired(one, other, of).p < 0.05 for of in (None, codes)])
+    alone, clustered = np.mean(found, axis=0)
+    return float(alone), float(clustered)
+
+
+def _claims_table() -> list[str]:
+    lines = []
+    for names in RELATED_BY:
+        counts = sum(map(_clusters, names.split(", ")), Counter[str]())
+        codes = np.repeat(np.arange(len(counts)), list(counts.values()))
+        cells = [f"{100 * a:.1f}, {100 * b:.1f}" for a, b in (claims(codes, share, 1000) for share in (0.3, 0.6, 0.9))]
+        lines.append(f"| {' | '.join([_code(names.split(', ')), *cells])} |")
+    return lines
+
+
 def _code(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
@@ -96,5 +129,7 @@ def _clusters(task: str) -> Counter[str]:
 if __name__ == "__main__":
     if sys.argv[1:] == ["variants"]:
         print(variants_file(), end="")
+    elif sys.argv[1:] == ["claims"]:
+        print("\n".join(_claims_table()))
     else:
         print("\n".join([*table(stock=False), *table(stock=True)]))
