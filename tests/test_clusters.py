@@ -126,17 +126,11 @@ def test_a_file_may_list_the_variants_of_each_problem(tmp_path):
 
 
 @with_data
-def test_the_readme_counts_the_related_items_of_every_task():
+@pytest.mark.parametrize("stock", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_readme_counts_the_related_items_of_every_task(stock):
     text = (TASKS / "README.md").read_text(encoding="utf-8")
-    for line in related_items.table(stock=False):
+    for line in related_items.table(stock):
         assert line in text, "make the table anew: python tests/bench/related_items.py"
-
-
-@pytest.mark.slow
-@with_data
-def test_the_readme_counts_the_related_items_of_stock_tasks():
-    text = (TASKS / "README.md").read_text(encoding="utf-8")
-    assert "\n".join(related_items.table(stock=True)) in text
 
 
 @with_data
