@@ -591,6 +591,9 @@ def test_tasks_show_tells_terms_defects_power_and_the_first_item(data: Path) -> 
     found = json.loads(harness("tasks", "show", "cruxeval", "--json").stdout)
     assert (found["n"], found["grader"], found["target"], found["defects"]) == (6, LITERAL_VERSION, "['a', 0]", [])
     assert "detectable difference" in harness("tasks", "show", "pico_math", "--split", "dev").stdout
+    related = harness("tasks", "show", "svamp").stdout
+    assert "svamp 2.0, test: 6 items in 5 clusters of related ones" in related
+    assert "differing): 51.1 points; 62.6 if models differ on all items of a cluster or on none" in related
 
 
 def test_tasks_show_tells_of_a_suite_and_refuses_unknown_names() -> None:

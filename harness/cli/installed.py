@@ -77,7 +77,8 @@ def _show_suite(suite: dict[str, Any]) -> None:
 
 def _show_task(task: dict[str, Any]) -> None:
     levels = f", levels {', '.join(task['levels'])}" if task["levels"] else ""
-    click.echo(f"{task['name']} {task['version']}, {task['split']}: {task['n']} items{levels}")
+    related = f" in {task['clusters']} clusters of related ones" if (task["clusters"] or task["n"]) != task["n"] else ""
+    click.echo(f"{task['name']} {task['version']}, {task['split']}: {task['n']} items{related}{levels}")
     published = task["items"].get(task["split"], task["n"])
     if task["missing"]:
         click.echo("the data is not on this machine")
@@ -91,6 +92,8 @@ def _show_task(task: dict[str, Any]) -> None:
         click.echo(f"licence: {task['licence']}" + (f"; source: {task['source']}" if task["source"] else ""))
     if task["detectable"]:
         found = f"{task['detectable']} points"
+        if related:
+            found += f"; {task['detectable_alike']} if models differ on all items of a cluster or on none"
         click.echo(f"detectable difference (80 % power, one fifth of items differing): {found}")
     for defect in task["defects"]:
         items = defect["items"]

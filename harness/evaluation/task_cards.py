@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,20 +71,27 @@ def _limited(card: dict[str, Any], limit: int | None) -> dict[str, Any]:
 
 
 def _task(task: Task, split: Split) -> dict[str, Any]:
-    """A task in full; without its data what its YAML states, and under "missing" the reason."""
+    """A task in full; without its data what its YAML states, and under "missing" the reason.
+
+    clusters: of related items. detectable: if they are independent; detectable_alike: if models differ on all items of
+    a cluster or on none.
+    """
     card: dict[str, Any] = {**task_card(task), "split": split, "missing": ""}
     try:
         samples = task.samples(split)
     except DataError as why:
         n = card["items"].get(split)
         return {**card, "n": n, "missing": str(why), "levels": [], "defects": [], "prompt": [], "target": None,
-                "detectable": detectable_points(n) if n else None}  # fmt: skip
-    first = samples[0]
+                "clusters": None, "detectable": detectable_points(n) if n else None,
+                "detectable_alike": None}  # fmt: skip
+    first, n, sizes = samples[0], len(samples), Counter(sample.cluster_hash for sample in samples).values()
     return {
         **card,
-        "n": len(samples),
+        "n": n,
+        "clusters": len(sizes),
         "levels": sorted({str(s.metadata.get("level", "")) for s in samples} - {""}),
-        "detectable": detectable_points(len(samples)),
+        "detectable": detectable_points(n),
+        "detectable_alike": detectable_points(round(n * n / sum(size * size for size in sizes))),
         "defects": _by_reason(task.defects()) if split == "test" else [],
         "prompt": [{"role": message.role, "content": message.content} for message in first.messages],
         "target": first.target,
