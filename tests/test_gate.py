@@ -305,6 +305,32 @@ def approx_(value):
     return pytest.approx(value, abs=1e-6)
 
 
+def test_related_items_count_as_related_in_one_task_and_across_tasks():
+    """Without clusters 18 % of unchanged checkpoints are blocked; 60 repetitions."""
+    for sizes, codes in (([500], np.arange(500) // 5), ([250, 250], np.tile(np.arange(250), 2))):
+        agreed = Settings(margin=8.0, margins={f"t{i}": 30.0 for i in range(len(sizes))} if len(sizes) > 1 else {})
+        rates = [
+            gate_rates.related(agreed, sizes, codes, told, 0.0, 60, np.random.default_rng(3)) for told in (False, True)
+        ]
+        assert rates[0][1] > rates[1][1]
+        assert rates[1][1] <= 0.055 + 2 * (0.055 * 0.945 / 60) ** 0.5
+
+
+def test_items_of_their_own_are_tested_exactly_whether_or_not_clusters_are_given():
+    base, candidate = np.array(BASE, float), np.array(dropped(BASE, 20, 9), float)
+    own = {"t": np.arange(400)}
+    plain = decide(settings(), {"b": {"t": base}}, {"t": candidate})
+    assert decide(settings(), {"b": {"t": base}}, {"t": candidate}, clusters=own) == plain
+    (check,) = decide(settings(), {"b": {"t": base}}, {"t": candidate}, clusters={"t": np.arange(400) // 2}).checks
+    assert check.test.method == "paired t, 200 clusters"
+    known = {"b": {"t": Published(0.6, 400)}}
+    alone, together = (
+        decide(settings(), known, {"t": np.repeat(candidate[::8], 8)}, clusters=clusters).checks[0].test
+        for clusters in (None, {"t": np.arange(400) // 8})
+    )
+    assert together.error > 2 * alone.error, "of a published score too"
+
+
 def test_macro_counts_tasks_alike_and_items_counts_items_alike():
     tasks = {"big": np.ones(900), "small": np.ones(100)}
     worse = {"big": np.ones(900), "small": np.zeros(100)}
@@ -629,6 +655,25 @@ def test_a_later_attempt_is_tested_at_a_small_part_of_alpha(tmp_path):
     assert "99.5 % intervals" in report.summary(facts)
 
 
+def test_the_clusters_of_a_lock_are_those_of_its_release_in_its_order(tmp_path):
+    base = per_item("base", BASE)
+    items = tuple(replace(item, cluster=str(int(item.id[-3:]) // 2)) for item in base.items)
+    comparison = accepted(tmp_path, replace(base, items=items))
+    clusters = comparison.clusters["t"]
+    pairs = {id_: int(clusters[at]) for at, id_ in enumerate(comparison.lock.items["t"])}
+    assert all(pairs[f"t/test/{i:03d}"] == pairs[f"t/test/{i + 1:03d}"] for i in range(0, 400, 2))
+    assert len(set(pairs.values())) == 200
+    (check,) = decided(comparison, per_item("new", dropped(BASE, 5, 5), "d")).checks
+    assert check.test.method == "paired t, 200 clusters"
+    made = plan.plan(replace(base, items=items), settings(0.0), plan.Wanted())
+    again = plan.plan(base, settings(0.0), plan.Wanted())
+    assert again.parts[0].related == 1.0
+    alike = tuple(replace(item, cluster=f"{item.strict} {int(item.id[-3:]) // 20}") for item in base.items)
+    worst = plan.plan(replace(base, items=alike), settings(0.0), plan.Wanted())
+    assert worst.settings.margin > 1.5 * made.settings.margin
+    assert "400 items, related ones count as " in plan.plan_lines(worst)[4]
+
+
 def test_many_attempts_hardly_raise_the_chance_of_a_wrong_verdict():
     """If each attempt is tested alone, they do: to three times alpha after ten."""
     agreed = settings(3.0, design="group-sequential")
@@ -902,10 +947,10 @@ def test_more_samples_per_item_make_a_smaller_margin_testable():
 
 
 def six(values=BASE[:200], digest="c"):
-    """Six tasks with the same verdicts."""
-    return PerItem.of(
-        "six", Run(digest * 64, Columns.of([r for i in range(6) for r in graded(digest * 64, values, task=f"t{i}")]))
-    )
+    """Six tasks with the same verdicts, of other items."""
+    records = [r for i in range(6) for r in graded(digest * 64, values, task=f"t{i}")]
+    made = PerItem.of("six", Run(digest * 64, Columns.of(records)))
+    return replace(made, items=tuple(replace(item, cluster=item.task + item.id) for item in made.items))
 
 
 def test_the_whole_gate_passes_an_unchanged_checkpoint_nine_times_in_ten():

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from harness.gate import report
 from harness.gate.decide import (
     BaselineScores,
     Check,
+    Clusters,
     Decision,
     Scores,
     Settings,
@@ -217,6 +219,15 @@ class Comparison:
         """The settings of the lock."""
         return self.lock.settings
 
+    @cached_property
+    def clusters(self) -> Clusters:
+        """The clusters of the lock's items, as the release baseline records them."""
+        groups = {(item.task, item.id): item.group for item in self.baselines["release"].items}
+        numbers = {group: number for number, group in enumerate(dict.fromkeys(groups.values()))}
+        return {
+            task: np.array([numbers[groups[task, id_]] for id_ in ids], int) for task, ids in self.lock.items.items()
+        }
+
     def decided(self, attempts: Sequence[Attempt], in_part: bool = False) -> Decision:
         """The decision on all attempts of a candidate, oldest first.
 
@@ -227,7 +238,7 @@ class Comparison:
         needed = {task: values[: seen(len(values), first)] for task, values in candidate.items()}
         name = attempts[-1].scores.name
         locks.refuse_missing(needed, self.lock, name)
-        found = decide_attempts(self.settings, baselines, told, _shares(attempts))
+        found = decide_attempts(self.settings, baselines, told, _shares(attempts), self.clusters)
         if not found.over and not in_part:
             locks.refuse_missing(candidate, self.lock, name)
         return found
@@ -237,7 +248,7 @@ class Comparison:
         baselines, told = self.scores(attempts)
         if not complete_looks(self.settings, pooled(told)):
             return None  # made under other settings, with fewer items than the first look needs now
-        found = decide_attempts(self.settings, baselines, told, _shares(attempts))
+        found = decide_attempts(self.settings, baselines, told, _shares(attempts), self.clusters)
         stands = found.verdict != "INCONCLUSIVE" and self.settings.design == "group-sequential"
         repeated = any(of.scores.greedy and of.scores.weights == weights for of in attempts)
         return found if stands or (repeated and found.over) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -28,6 +28,8 @@ Scores = Mapping[str, np.ndarray]
 """For each task the items' scores in the lock's order, in [0, 1]; NaN: not evaluated yet; in a baseline: no score."""
 BaselineScores = Mapping[str, np.ndarray] | Mapping[str, Published]
 """The same of a baseline, or its published scores."""
+Clusters = Mapping[str, np.ndarray]
+"""For each task a number for each item, the same for items that are not independent, in any task."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,13 @@ def decide_attempts(
     baselines: Mapping[str, BaselineScores],
     attempts: Sequence[Scores],
     shares: Sequence[Share] | None = None,
+    clusters: Clusters | None = None,
 ) -> Decision:
     """The decision on all attempts of one candidate, oldest first: pooled, as if they were samples of one evaluation.
 
     An attempt is never tested without the earlier ones. In the group-sequential design the first attempts that pass or
     are blocked stand, as no more items would have been drawn; each prefix is tested at the share of its last attempt.
-    shares: of alpha, one for each attempt; None: those of a candidate that is its own family.
+    shares: of alpha, one for each attempt; None: those of a candidate that is its own family. clusters: see `decide`.
     """
     shares = attempts_alone(len(attempts)) if shares is None else shares
     numbers = range(1, len(attempts) + 1) if settings.design == "group-sequential" else [len(attempts)]
@@ -119,7 +122,7 @@ def decide_attempts(
         scores = pooled(attempts[:number])
         if number < len(attempts) and not complete_looks(settings, scores):
             continue  # made under other settings, with fewer items than the first look needs now
-        found = replace(decide(settings, baselines, scores, shares[number - 1]), attempts=number)
+        found = replace(decide(settings, baselines, scores, shares[number - 1], clusters), attempts=number)
         if found.verdict != "INCONCLUSIVE":
             break
     return found
@@ -137,14 +140,18 @@ def pooled(attempts: Sequence[Scores]) -> dict[str, np.ndarray]:
 
 
 def decide(
-    settings: Settings, baselines: Mapping[str, BaselineScores], candidate: Scores, share: Share = WHOLE
+    settings: Settings,
+    baselines: Mapping[str, BaselineScores],
+    candidate: Scores,
+    share: Share = WHOLE,
+    clusters: Clusters | None = None,
 ) -> Decision:
     """Compare the candidate with every baseline, look by look, as far as its scores reach, at a share of alpha.
 
     BLOCK if any check shows a drop (Holm over all checks) and does not rule out the margin; PASS if every check rules
     the margin out; the first look that decides a check is final. At the last look a supporting check that is open is
     enough for PASS; an advisory one is tested alone, and counts for neither. Items are in the lock's order, in which
-    every look takes the same share of each task.
+    every look takes the same share of each task. clusters: of the items; None: all are independent.
     """
     looks = complete_looks(settings, candidate)
     if not looks:
@@ -152,7 +159,12 @@ def decide(
     checks: dict[tuple[str, str], Check] = {}
     for look, upto in enumerate(looks, 1):
         used, last = upto, look
-        tests = _tests(settings, baselines, candidate, upto, settings.alpha * share.passing)
+        alpha = settings.alpha * share.passing
+        tests = {
+            (name, task): (margin, _test(settings, columns, margin / 100, alpha))
+            for name, baseline in baselines.items()
+            for task, margin, columns in _columns(settings, baseline, candidate, upto, clusters)
+        }
         open_ones = {key: of for key, of in tests.items() if key not in checks or checks[key].verdict == "INCONCLUSIVE"}
         counted = sum(settings.tier(task) != "advisory" for _, task in tests)
         checks |= _tested(settings, share, look, open_ones, counted)
@@ -191,45 +203,63 @@ def _first(scores: np.ndarray) -> int:
     return int(missing[0]) if len(missing) else len(scores)
 
 
-def _tests(
+@dataclass(frozen=True)
+class _Column:
+    """The first items of one task: the candidate's scores, the baseline's, and the items' clusters."""
+
+    ours: np.ndarray
+    theirs: np.ndarray | Published
+    clusters: np.ndarray | None
+
+
+def _columns(
     settings: Settings,
-    baselines: Mapping[str, BaselineScores],
+    baseline: BaselineScores,
     candidate: Scores,
     upto: Mapping[str, int],
-    alpha: float,
-) -> dict[tuple[str, str], tuple[float, intervals.Sided]]:
-    """(baseline, task) -> its margin in points, and its tests over the first items of each task, intervals at alpha."""
-    found = {}
-    for name, baseline in baselines.items():
-        only = next(iter(upto)) if len(upto) == 1 else PRIMARY
-        tasks = {task: settings.margins[task] for task in upto} if len(upto) > 1 else {}
-        for task, margin in {only: settings.margin, **tasks}.items():
-            columns = [(candidate[one][:n], baseline[one]) for one, n in upto.items() if task in (one, PRIMARY)]
-            found[name, task] = (margin, _test(settings, columns, margin / 100, alpha))
-    return found
+    clusters: Clusters | None,
+) -> Iterator[tuple[str, float, list[_Column]]]:
+    """(task, its margin in points, what is compared) of every check with a baseline."""
+    columns = {
+        task: _scored_by_both(_Column(candidate[task][:n], baseline[task], clusters[task][:n] if clusters else None))
+        for task, n in upto.items()
+    }
+    yield PRIMARY if len(columns) > 1 else next(iter(columns)), settings.margin, list(columns.values())
+    if len(columns) > 1:
+        for task, column in columns.items():
+            yield task, settings.margins[task], [column]
 
 
-def _test(
-    settings: Settings, columns: Sequence[tuple[np.ndarray, np.ndarray | Published]], margin: float, alpha: float
-) -> intervals.Sided:
-    """The tests of one check. columns: for each of its tasks the scores of the candidate and those of the baseline."""
-    ours, theirs = [ours for ours, _ in columns], [theirs for _, theirs in columns if isinstance(theirs, Published)]
-    if theirs:
+def _scored_by_both(column: _Column) -> _Column:
+    """Without the items that the baseline has no score for."""
+    if isinstance(column.theirs, Published):
+        return column
+    theirs = column.theirs[: len(column.ours)]
+    there = ~np.isnan(theirs)
+    clusters = None if column.clusters is None else column.clusters[there]
+    return _Column(column.ours[there], theirs[there], clusters)
+
+
+def _test(settings: Settings, columns: Sequence[_Column], margin: float, alpha: float) -> intervals.Sided:
+    """The tests of one check, over one task or several."""
+    ours = [column.ours for column in columns]
+    clusters = _related([column.clusters for column in columns if column.clusters is not None])
+    if published := [column.theirs for column in columns if isinstance(column.theirs, Published)]:
         sizes = [len(column) if settings.primary == "items" else 1 for column in ours]
         weights = [size / sum(sizes) for size in sizes]
-        return unpaired.sided_unpaired(ours, theirs, weights, margin, alpha)
-    pairs = [_scored_by_both(ours, theirs) for ours, theirs in columns if not isinstance(theirs, Published)]
-    if len(pairs) == 1 or settings.primary == "items":
-        candidate, baseline = (np.concatenate(side) for side in zip(*pairs, strict=True))
-        return intervals.sided(candidate, baseline, margin, alpha)
-    return intervals.mean_sided([candidate - baseline for candidate, baseline in pairs], margin, alpha)
+        return unpaired.sided_unpaired(ours, published, weights, margin, alpha, clusters)
+    theirs = [column.theirs for column in columns if not isinstance(column.theirs, Published)]
+    if len(columns) == 1 or settings.primary == "items":
+        of = None if clusters is None else np.concatenate(clusters)
+        return intervals.sided(np.concatenate(ours), np.concatenate(theirs), margin, alpha, of)
+    gaps = [mine - other for mine, other in zip(ours, theirs, strict=True)]
+    return intervals.mean_sided(gaps, margin, alpha, clusters)
 
 
-def _scored_by_both(candidate: np.ndarray, baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The scores of the first items of both, without those that the baseline has no score for."""
-    baseline = baseline[: len(candidate)]
-    there = ~np.isnan(baseline)
-    return candidate[there], baseline[there]
+def _related(clusters: Sequence[np.ndarray]) -> Sequence[np.ndarray] | None:
+    """The clusters if two of these items share one, else None: tests of independent items are exact."""
+    together = np.concatenate(clusters) if clusters else np.array([])
+    return clusters if len(np.unique(together)) < len(together) else None
 
 
 def _tested(

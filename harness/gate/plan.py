@@ -30,7 +30,8 @@ BASELINES = 2  # of a lock, once a candidate was accepted: release and previous
 class Part:
     """One check as planned. error: standard error of its difference, as a share; n: items.
 
-    single: one sample per item on both sides, so that the scores are 0 or 1. paired: the baseline has records.
+    single: one sample per item on both sides, so that the scores are 0 or 1. paired: the baseline has records. related:
+    the variance over that of independent items.
     """
 
     task: str
@@ -39,6 +40,7 @@ class Part:
     error: float
     single: bool = True
     paired: bool = True
+    related: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,10 @@ def plan(baseline: PerItem, settings: Settings, wanted: Wanted) -> SampleSizePla
         if not 0 < points < 100:
             raise UsageError(f"the margin of {task} must lie between 0 and 100 points, got {points:g}")
     single = baseline.samples == 1
-    known = not baseline.published
-    parts = [Part(whole, sum(sizes.values()), 0.0, together, single, known)]
-    parts += [Part(task, sizes[task], 0.0, errors[task], single, known) for task in tasks if task != whole]
+    known, factors = not baseline.published, _related(baseline, weights, settings)
+    related = [(whole, sum(sizes.values()), together, factors[PRIMARY])]
+    related += [(task, sizes[task], errors[task], factors[task]) for task in tasks if task != whole]
+    parts = [Part(task, n, 0.0, error * math.sqrt(by), single, known, by) for task, n, error, by in related]
     parts = with_margins(parts, asked, settings, wanted.underpowered)
     for part in parts:
         if part.margin >= means[part.task] and settings.tier(part.task) != "advisory":
@@ -147,6 +150,32 @@ def plan(baseline: PerItem, settings: Settings, wanted: Wanted) -> SampleSizePla
     return SampleSizePlan(
         agreed, tuple(parts), samples, assumed, within, baseline.tokens_per_reply, of_scores, times_larger
     )
+
+
+def _related(baseline: PerItem, weights: Mapping[str, float], settings: Settings) -> dict[str, float]:
+    """For each task, and for all together, the variance of a mean over that of independent items; at least 1.
+
+    Of the baseline's scores: its difference to an equally good checkpoint is assumed to be as alike within clusters.
+    """
+    places: dict[str, list[tuple[str, float]]] = {task: [] for task in weights}
+    for item in baseline.items:
+        if item.n:
+            places[item.task].append((item.group, getattr(item, settings.reading) / item.n))
+    columns = {task: np.array([score for _, score in items]) for task, items in places.items()}
+    shares = {task: (of - of.mean()) * weights[task] / len(of) for task, of in columns.items() if len(of)}
+    found = {task: _times([group for group, _ in places[task]], of) for task, of in shares.items()}
+    groups = [group for task in shares for group, _ in places[task]]
+    return (
+        dict.fromkeys(weights, 1.0) | found | {PRIMARY: _times(groups, np.concatenate([*shares.values(), [0.0]])[:-1])}
+    )
+
+
+def _times(groups: Sequence[str], shares: np.ndarray) -> float:
+    """How many times the variance of a sum is that of independent parts."""
+    if len(set(groups)) == len(groups) or not shares.any():
+        return 1.0
+    codes = np.unique(groups, return_inverse=True)[1]
+    return max(1.0, float((np.bincount(codes, shares) ** 2).sum() / (shares**2).sum()))
 
 
 def _score(baseline: PerItem, task: str, settings: Settings) -> tuple[float, int]:
@@ -278,12 +307,14 @@ def whole_gate(
     fractions = np.array(settings.fractions)
     weights = np.array(list(_weights({part.task: part.n for part in tasks}, settings).values()))
     lost = np.array([(drops or {}).get(part.task, 0.0) for part in tasks]) / 100
-    gaps = _noise(len(tasks), baselines, settings.fractions) * np.array([part.error for part in tasks])[:, None]
-    gaps = gaps - lost[:, None]  # (baseline, draw, task, look)
+    errors = np.array([part.error for part in tasks])
+    noise = _noise(len(tasks), baselines, settings.fractions) * errors[:, None]  # (baseline, draw, task, look)
+    apart = math.sqrt(float(((weights * errors) ** 2).sum()))  # of all tasks, if no cluster were in two
+    places = {part.task: at for at, part in enumerate(tasks)}
     each = [
-        np.einsum("bdtl,t->bdl", gaps, weights)
+        np.einsum("bdtl,t->bdl", noise, weights) * (part.error / apart) - weights @ lost
         if part.task == PRIMARY
-        else gaps[:, :, [task.task for task in tasks].index(part.task)]
+        else noise[:, :, places[part.task]] - lost[places[part.task]]
         for part in parts
     ]
     root = np.sqrt(fractions)
@@ -308,10 +339,11 @@ def _error_at_margin(part: Part, tasks: Sequence[Part], settings: Settings) -> f
         return part.error
     if part.task == PRIMARY and settings.primary == "macro":
         lost = min(margin * len(tasks), 0.5)
-        return math.sqrt(sum(max(task.error**2, lost * (1 - lost) / task.n) for task in tasks)) / len(tasks)
-    if not part.single:
+        squares = [max(task.error**2 / task.related, lost * (1 - lost) / task.n) for task in tasks]
+        return math.sqrt(part.related * sum(squares)) / len(tasks)
+    if not part.single or part.related > 1:
         lost = min(margin, 0.5)
-        return max(part.error, math.sqrt(lost * (1 - lost) / part.n))
+        return max(part.error, math.sqrt(part.related * lost * (1 - lost) / part.n))
     differ = part.error**2 * part.n  # Tango's test, if half of these items are gained and half are lost
     gained = (math.sqrt(differ**2 + 4 * margin**2 * (1 - differ)) + differ + 2 * margin) / 4
     return math.sqrt((2 * gained - margin * (1 + margin)) / part.n)
@@ -396,7 +428,8 @@ def plan_lines(planned: SampleSizePlan, baselines: int = 1) -> Sequence[str]:
     for part in parts:
         tier = f", {settings.tier(part.task)}" if len(parts) > 1 else ""
         of = f" ({planned.of_scores[part.task]})" if part.task in planned.of_scores else ""
-        text.append(f"{part.task}: {part.n:,} items, margin {part.margin:g} points{of}{tier}")
+        alike = f", related ones count as {part.n / part.related:,.0f}" if part.related > 1 else ""
+        text.append(f"{part.task}: {part.n:,} items{alike}, margin {part.margin:g} points{of}{tier}")
     text += ["", *_chance_lines(planned, baselines)]
     replies = sum(part.n for part in parts if part.task != PRIMARY) * planned.samples
     tokens = f", about {replies * planned.tokens:,.0f} tokens" if planned.tokens else ""

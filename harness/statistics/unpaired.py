@@ -31,30 +31,33 @@ def sided_unpaired(
     weights: Sequence[float],
     margin: float,
     alpha: float,
+    clusters: Sequence[np.ndarray] | None = None,
 ) -> Sided:
     """The weighted mean of the columns' means minus the references': is it worse, is it not worse by `margin` or more?
 
     columns: for each task the items' scores in [0, 1]. Newcombe's interval from the Wilson intervals of all sides
     (1998, Statistics in Medicine 17:873, method 10; for several tasks: Zou & Donner 2008, Statistics in Medicine
     27:1693), and the p-values at which it just reaches 0 or the margin. Scores of several samples count as those of
-    one, and both sides as scores of other items, so the tests are conservative.
+    one, and both sides as scores of other items, so the tests are conservative. clusters: for each task those of its
+    items; related items count for less, on both sides.
     """
-    means, sizes = [float(column.mean()) for column in columns], list(map(len, columns))
+    means, related = [float(column.mean()) for column in columns], _related(columns, weights, clusters)
+    sizes, others = [len(column) / related for column in columns], [of.n / related for of in references]
     value = sum(w * (mean - of.share) for w, mean, of in zip(weights, means, references, strict=True))
 
     def reach(z: float, side: int) -> float:
         """How far the interval at z reaches below (side -1) or above (side 1) the value."""
         squares = 0.0
-        for w, mean, n, of in zip(weights, means, sizes, references, strict=True):
-            squares += (w * _wilson_reach(mean, n, z, side)) ** 2 + (w * _wilson_reach(of.share, of.n, z, -side)) ** 2
+        for w, mean, n, of, other in zip(weights, means, sizes, references, others, strict=True):
+            squares += (w * _wilson_reach(mean, n, z, side)) ** 2 + (w * _wilson_reach(of.share, other, z, -side)) ** 2
         return math.sqrt(squares)
 
     z = float(stats.norm.isf(alpha))
-    n, method = sum(sizes), "unpaired, Newcombe"
+    n, method = sum(map(len, columns)), "unpaired, Newcombe"
     low, high = max(value - reach(z, -1), -1.0), min(value + reach(z, 1), 1.0)
     error = math.sqrt(
         sum(
-            w**2 * (mean * (1 - mean) / size + of.variance)
+            w**2 * (mean * (1 - mean) / size + of.variance * related)
             for w, mean, size, of in zip(weights, means, sizes, references, strict=True)
         )
     )
@@ -62,7 +65,17 @@ def sided_unpaired(
     return Sided(value, low, high, n, method, None, worse, below, error)
 
 
-def _wilson_reach(share: float, n: int, z: float, side: int) -> float:
+def _related(columns: Sequence[np.ndarray], weights: Sequence[float], clusters: Sequence[np.ndarray] | None) -> float:
+    """The variance of the weighted mean over that of independent items; at least 1."""
+    if clusters is None:
+        return 1.0
+    parts = [(column - column.mean()) * w / len(column) for column, w in zip(columns, weights, strict=True)]
+    shares, codes = np.concatenate(parts), np.unique(np.concatenate(clusters), return_inverse=True)[1]
+    alone = float((shares**2).sum())
+    return max(1.0, float((np.bincount(codes, shares) ** 2).sum()) / alone) if alone else 1.0
+
+
+def _wilson_reach(share: float, n: float, z: float, side: int) -> float:
     """How far Wilson's interval at z reaches below (side -1) or above (side 1) the share."""
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))

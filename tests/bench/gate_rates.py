@@ -1,10 +1,11 @@
 """How often the gate blocks, passes and stops early: simulated, to compare with published operating characteristics.
 
-    python tests/bench/gate_rates.py [repetitions [attempts | families | policies | samples | published | single]]
+    python tests/bench/gate_rates.py [repetitions [part]]
 
 1,319 items, one-sided alpha 5 %, margin 3 points; BLOCK wants a drop shown,
 PASS a drop of the margin ruled out. A part alone: `attempts`, `families` (checkpoints of one run), `policies` (six
-tasks), `samples` (more of the baseline), `published` (scores without records), `single` (checks).
+tasks), `samples` (more of the baseline), `published` (scores without records), `clusters` (related items),
+`single` (checks).
 """
 
 from __future__ import annotations
@@ -148,6 +149,7 @@ def main(repetitions: int, part: str) -> None:
         "policies": policies,
         "samples": more_samples,
         "published": published,
+        "clusters": clusters,
         "single": single_checks,
     }
     for run in [parts[part]] if part else parts.values():
@@ -238,6 +240,51 @@ def published(repetitions: int) -> None:
             f"{100 * unchanged[0]:4.1f} / {100 * worse[0]:3.1f} / {100 * unchanged[1]:3.1f} %",
             flush=True,
         )
+
+
+def alike(rng, codes, correlation, drop):
+    """Verdicts of baseline and candidate on items whose chances, and changes, are alike within a cluster.
+
+    drop: in points, the same share of every item's chance. correlation: of the latent normals within a cluster.
+    """
+    _, codes = np.unique(codes, return_inverse=True)
+
+    def latent():
+        own, shared = rng.normal(size=len(codes)), rng.normal(size=codes.max() + 1)[codes]
+        return stats.norm.cdf(math.sqrt(1 - correlation) * own + math.sqrt(correlation) * shared)
+
+    chance = stats.beta(1.2, 0.8).ppf(latent())
+    return (latent() < chance).astype(float), (latent() < chance * (1 - drop / 60)).astype(float)
+
+
+def related(settings, sizes, codes, told, drop, repetitions, rng):
+    """(share passed, share blocked) if items of the same code are related. told: the gate knows it."""
+    verdicts, starts = [], np.cumsum([0, *sizes])
+    parts = {f"t{i}": slice(*starts[i : i + 2]) for i in range(len(sizes))}
+    for _ in range(repetitions):
+        order = np.concatenate([rng.permutation(size) + start for size, start in zip(sizes, starts, strict=False)])
+        base, candidate = (side[order] for side in alike(rng, codes, 0.7, drop))
+        known = {task: codes[order][part] for task, part in parts.items()} if told else None
+        sides = [{task: side[part] for task, part in parts.items()} for side in (base, candidate)]
+        verdicts.append(decide(settings, {"base": sides[0]}, sides[1], clusters=known).verdict)
+    return tuple(verdicts.count(word) / repetitions for word in ("PASS", "BLOCK"))
+
+
+def clusters(repetitions: int) -> None:
+    print(f"related items, {repetitions} repetitions: unchanged blocked / worse by the margin passed; not told, told")
+    for name, sizes, codes in (
+        *((f"500 items in clusters of {size}", [500], np.arange(500) // size) for size in (2, 5, 20)),
+        ("the same 250 problems in two tasks", [250, 250], np.tile(np.arange(250), 2)),
+    ):
+        # below 50 clusters, so at early analyses, signs are flipped, which is slow
+        for design in ("fixed", "group-sequential") if repetitions <= 200 else ("fixed",):
+            margins = {f"t{i}": 30.0 for i in range(len(sizes))} if len(sizes) > 1 else {}
+            agreed, cells = Settings(margin=8.0, margins=margins, design=design), []
+            for told in (False, True):
+                rng = np.random.default_rng(3)
+                rates = [related(agreed, sizes, codes, told, drop, repetitions, rng) for drop in (0.0, 8.0)]
+                cells.append(f"{100 * rates[0][1]:4.1f} / {100 * rates[1][0]:4.1f} %")
+            print(f"  {name:<35} {design:<16}  {',  '.join(cells)}", flush=True)
 
 
 def six_tasks(rng, drops, gaps=(0.0, 0.0), n=200):
