@@ -676,9 +676,9 @@ def test_the_clusters_of_a_lock_are_those_of_its_release_in_its_order(tmp_path):
 
 def test_many_attempts_hardly_raise_the_chance_of_a_wrong_verdict():
     """If each attempt is tested alone, they do: to three times alpha after ten."""
-    agreed = settings(3.0, design="group-sequential")
+    agreed = settings(1.64, design="group-sequential")
     alone, pooled = (
-        gate_rates.wrong_in_the_end(rule, agreed, False, 40, np.random.default_rng(4))
+        gate_rates.wrong_in_the_end(rule, agreed, False, 30, np.random.default_rng(4), 2000)
         for rule in (gate_rates.each_alone, gate_rates.together)
     )
     grown = [sum(of[verdict][-1] - of[verdict][0] for verdict in ("BLOCK", "PASS")) for of in (alone, pooled)]
