@@ -217,15 +217,15 @@ def test_four_seeds_are_enough_to_find_a_difference_in_a_family():
 def in_clusters(rng, size, n=500):
     """-1, 0 or 1 of n items that differ alike within clusters of this size, and the clusters."""
     codes = np.repeat(np.arange(n // size), size)
-    own = 0.5 * rng.normal(size=n // size)[codes] + 0.5 * rng.normal(size=n)
-    return np.sign(own) * (abs(own) > 0.9), codes
+    own = 2 * rng.normal(size=n // size)[codes] + rng.normal(size=n)
+    return np.sign(own) * (abs(own) > 3), codes
 
 
 @pytest.mark.parametrize("size", [2, 5, 20])
 def test_related_items_make_no_false_claims(size):
     rng = np.random.default_rng(5)
     false, naive = [], []
-    for _ in range(100 if size == 20 else 200):  # below 50 clusters signs are flipped
+    for _ in range(25 if size == 20 else 150):  # below 50 clusters signs are flipped, which takes its time
         gaps, codes = in_clusters(rng, size)
         ours, theirs = np.maximum(gaps, 0), np.maximum(-gaps, 0)
         seeds = [np.array([arm, arm]) for arm in (ours, theirs)]
@@ -235,7 +235,7 @@ def test_related_items_make_no_false_claims(size):
         halves = [gaps[::2], gaps[1::2]]  # two tasks that share every cluster
         found.append(intervals.mean_sided(halves, 0.03, clusters=[codes[::2], codes[1::2]]).p_worse)
         false.append(np.array(found) < 0.05)
-    assert np.mean(false, axis=0).max() <= 0.09  # 5 % and two standard errors
+    assert np.mean(false, axis=0).max() <= (0.13 if size == 20 else 0.09)  # 5 % and two standard errors
     assert np.mean(naive) >= 0.08
 
 
