@@ -57,12 +57,14 @@ def build_board(
     scores = {n: score_table(whole[n].runs, reading) for row in rows if (n := row["name"]) in whole}
     single = not any(len(entry.runs) > 1 for entry in entries)
     compare = family.pairs_of_checkpoints if single else family.pairs_of_strategies
-    pairs = compare(scores, related_items(run.columns.places for entry in entries for run in entry.runs))
+    groups = related_items(run.columns.places for entry in entries for run in entry.runs)
+    pairs = compare(scores, groups)
     claimable = {row["name"] for row in rows if row["role"] in RANKED and can_claim(entries, base, row["name"])}
     tests = _test(rows, pairs, claimable, ranking)
     for name, (best, worst) in family.rank_ranges(pairs).items():
         next(row for row in rows if row["name"] == name).update(rank=[best, worst], among_best=best == 1)
     board = Board(title, rows, list(first.tasks), sizes, facts, notes, tests=tests, reading=reading)
+    board = replace(board, clusters=None if groups is None else int(groups.max()) + 1)
     return replace(board, reference=base.name if base else "", pairs=[] if single else _by_task(pairs, rows, reading))
 
 

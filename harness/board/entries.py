@@ -93,7 +93,8 @@ class Board:
 
     reading: the scores it ranks by: strict, or lenient if replies were made under prompts of another form.
     pictures: title, words for readers who cannot see it, and file, relative to the file the board is written to. tests:
-    how many tests are corrected together: all that a claim of this board rests on.
+    how many tests are corrected together: all that a claim of this board rests on. clusters: how many groups of related
+    items there are; None: all items are independent.
     """
 
     title: str
@@ -108,6 +109,7 @@ class Board:
     reading: str = "strict"
     pictures: list[dict[str, str]] = field(default_factory=list)
     tests: int = 0
+    clusters: int | None = None
 
 
 def board_from_json(values: Mapping[str, Any]) -> Board:

@@ -249,7 +249,7 @@ def _as_recorded(file: recorded_read.RecordedFile) -> Iterator[Record]:
             score = Score(value, None if reply.answer is None and not reply.text else "")
             prompt_hash = hashlib.sha256(reply.prompt.encode()).hexdigest() if reply.prompt else ""
             yield Record(
-                RecordItem("recorded", "unrecorded", item, text),
+                RecordItem("recorded", "unrecorded", item, text, cluster=entry.cluster),
                 RecordOrigin(
                     file.digest,
                     engine="unrecorded",

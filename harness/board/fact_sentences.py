@@ -64,10 +64,11 @@ def how_it_was_made(facts: BoardFacts) -> list[tuple[str, str]]:
     return [(HEADINGS[name], text) for name, text in sentences(facts).items()]
 
 
-def caption(n_items: Mapping[str, int], facts: BoardFacts) -> str:
+def caption(n_items: Mapping[str, int], facts: BoardFacts, clusters: int | None = None) -> str:
     """The line below the title: how many items, and what decides how far the scores can be trusted."""
     sizes = ", ".join(f"{task} {n}" for task, n in n_items.items())
-    text = f"n = {sum(n_items.values())} held-out items ({sizes}). " if n_items else ""
+    in_groups = "" if clusters is None else f", {clusters} clusters of related ones"
+    text = f"n = {sum(n_items.values())} held-out items ({sizes}){in_groups}. " if n_items else ""
     texts = sentences(facts)
     names = [name for name in ("tuning", "evaluations", "dropped") if name in texts]
     first = {name: HEADINGS[name][0].upper() + HEADINGS[name][1:] for name in names}

@@ -88,7 +88,7 @@ def render_page(
     notes = [*about_form, *(note_text(note_from_json(note)) for note in facts.get("notes", []))]
     held = {
         "board": facts,
-        "caption": caption(facts.get("n_items", {}), made),
+        "caption": caption(facts.get("n_items", {}), made, facts.get("clusters")),
         "notes": notes,
         "how": how_it_was_made(made),
         "tasks": tasks,

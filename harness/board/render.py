@@ -98,7 +98,7 @@ def shown_part(board: Board) -> list[str]:
     lines = [
         f"# {tables.escape_markup(board.title)}",
         "",
-        fact_sentences.caption(board.n_items, board.facts),
+        fact_sentences.caption(board.n_items, board.facts, board.clusters),
         "",
         *_form_warnings(board),
         *_tables(board),

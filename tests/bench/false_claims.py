@@ -77,11 +77,11 @@ def strategies(repetitions: int) -> None:
 
 
 def df_of_seeds(repetitions: int) -> None:
-    """How many degrees of freedom a few seeds give: those of the seeds (the rule before), three times those, no bound.
+    """How many degrees of freedom a few seeds give: those of the seeds (the rule before), twice those, no bound.
 
     Scores are normal, so that boards can be drawn by the thousand; per arm `spread` points over seeds.
     """
-    print(f"\ndf at most 1 x (before) / 3 x (now) / any x those of the seeds, {repetitions} boards of equal strategies")
+    print(f"\ndf at most 1 x (before) / 2 x (now) / any x those of the seeds, {repetitions} boards of equal strategies")
     designs = [(8, 4, 1, 1.0), (8, 4, 2, 1.0), (8, 4, 3, 0.3), (16, 4, 3, 0.3), (8, 5, 3, 0.3), (8, 8, 2, 1.0)]
     for strategies, seeds, spread, error in designs:
         rng = np.random.default_rng(13)
@@ -115,7 +115,7 @@ def df_of_seeds(repetitions: int) -> None:
         )
 
 
-BOUNDS = (1.0, 3.0, 1e9)
+BOUNDS = (1.0, 2.0, 1e9)
 
 
 def p_by_bound(a, b):
