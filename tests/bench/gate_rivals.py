@@ -568,4 +568,4 @@ def main(repetitions: int, part: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000, "".join(sys.argv[2:]))
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 600, "".join(sys.argv[2:]))
