@@ -858,13 +858,11 @@ def test_a_plan_says_what_would_be_found():
     assert made.settings.margin == pytest.approx(4.0)  # (1.645 + 1.6) sqrt(0.2 / 1319), 1.6: two of two with 90 %
     three = [replace(made.parts[0], margin=3.0)]
     found = plan.whole_gate(three, made.settings, 1, {"t": 3.0})
-    assert found.blocked == pytest.approx(0.786, abs=0.02)  # published
+    assert found.blocked == pytest.approx(0.734, abs=0.02)  # 0.786 if a drop of 3 points were half of it fewer gains
     assert found.passed == pytest.approx(0.05, abs=0.01)
     assert found.used == 1.0
     early = replace(made.settings, design="group-sequential")
-    assert plan.whole_gate(three, early, 1, {"t": 5.0}).used == pytest.approx(
-        634 / 1319, abs=0.03
-    )  # simulated with `decide`
+    assert plan.whole_gate(three, early, 1, {"t": 5.0}).used == pytest.approx(0.54, abs=0.03)
     assert "cost of a check: at most 1,319 replies, about 3,957 tokens" in plan.plan_lines(made)
 
 
@@ -927,8 +925,8 @@ def test_a_plan_tells_the_share_of_items_that_differ_for_each_task_if_the_scores
     easy = [*graded("c" * 64, [1] * 390 + [0] * 10, task="easy"), *graded("c" * 64, BASE)]
     made = plan.plan(PerItem.of("base", Run("c" * 64, Columns.of(easy))), settings(0.0), plan.Wanted())
     assert made.discordance == {"easy": pytest.approx(2 * intervals.wilson(10, 400).high), "t": 0.2}
-    said = "assumed: two equally good checkpoints answer 9.08 % of the items of easy, 20 % of t differently"
-    assert said in plan.plan_lines(made)
+    said = "assumed: two equally good checkpoints answer 9.08 % of the items of easy, 20 % of t differently, "
+    assert said + "a worse one loses items besides" in plan.plan_lines(made)
 
 
 def test_more_samples_per_item_make_a_smaller_margin_testable():
@@ -965,6 +963,8 @@ def test_the_whole_gate_passes_an_unchanged_checkpoint_nine_times_in_ten():
         (alone,) = [line for line in plan.plan_lines(made, 2) if line.startswith("  t3, ")]
         passed = 100 * plan.whole_gate(made.parts, made.settings, 2, {"t3": made.settings.margins["t3"]}).passed
         assert f"PASS {passed:3.0f} %" in alone, "the price of a drop in one task alone"
+        price = {"critical": 1.0, "supporting": 18.0}[tier]  # of 500 simulated with `decide`
+        assert passed == pytest.approx(price, abs=3.0)
 
 
 def approx(points):

@@ -300,29 +300,33 @@ def whole_gate(
 ) -> Chances:
     """What the gate decides if the true drops of the tasks are these, in points: a normal model of a fixed seed.
 
-    drops: of tasks; one that is not named is unchanged. The candidate's part of the noise is the same for each
-    baseline. share: of alpha.
+    drops: of tasks; one that is not named is unchanged. All of a drop are items lost in addition, which makes it harder
+    to see than if fewer were gained. The candidate's part of the noise is the same for each baseline. share: of alpha.
     """
     tasks = [part for part in parts if part.task != PRIMARY]
     fractions = np.array(settings.fractions)
     weights = np.array(list(_weights({part.task: part.n for part in tasks}, settings).values()))
     lost = np.array([(drops or {}).get(part.task, 0.0) for part in tasks]) / 100
-    errors = np.array([part.error for part in tasks])
+    usual = np.array([part.error for part in tasks])
+    more = lost * (1 - lost) * np.array([part.related / part.n if part.paired else 0.0 for part in tasks])
+    errors = np.sqrt(usual**2 + more)
     noise = _noise(len(tasks), baselines, settings.fractions) * errors[:, None]  # (baseline, draw, task, look)
-    apart = math.sqrt(float(((weights * errors) ** 2).sum()))  # of all tasks, if no cluster were in two
+    apart, before = (math.sqrt(float(((weights * of) ** 2).sum())) for of in (errors, usual))  # of all tasks
     places = {part.task: at for at, part in enumerate(tasks)}
     each = [
-        np.einsum("bdtl,t->bdl", noise, weights) * (part.error / apart) - weights @ lost
+        np.einsum("bdtl,t->bdl", noise, weights) * (part.error / before) - weights @ lost
         if part.task == PRIMARY
         else noise[:, :, places[part.task]] - lost[places[part.task]]
         for part in parts
     ]
+    known = {part.task: errors[at] for part, at in zip(tasks, places.values(), strict=True)}
+    seen = [known.get(part.task, part.error * apart / before) for part in parts]
     root = np.sqrt(fractions)
-    worse = np.stack([-gap / part.error * root for gap, part in zip(each, parts, strict=True)])
+    worse = np.stack([-gap / error * root for gap, error in zip(each, seen, strict=True)])
     below = np.stack(
         [
-            (gap + part.margin / 100) / _error_at_margin(part, tasks, settings) * root
-            for gap, part in zip(each, parts, strict=True)
+            (gap + part.margin / 100) / max(error, _error_at_margin(part, tasks, settings)) * root
+            for gap, part, error in zip(each, parts, seen, strict=True)
         ]
     )
     tiers = np.repeat([settings.tier(part.task) for part in parts], baselines)
@@ -413,7 +417,8 @@ def plan_lines(planned: SampleSizePlan, baselines: int = 1) -> Sequence[str]:
         f"{settings.design}: {kinds[settings.design]}",
     ]
     if planned.times_larger is None:
-        text.append(f"assumed: two equally good checkpoints answer {_shares(planned.discordance)} differently")
+        alike = f"two equally good checkpoints answer {_shares(planned.discordance)} differently"
+        text.append(f"assumed: {alike}, a worse one loses items besides")
     else:
         text.append(
             "unpaired: the baseline is a published score without records, so the smallest testable margin is "
