@@ -19,7 +19,6 @@ from harness.board.entries import (
     Entry,
     Ranking,
     Run,
-    other_reading,
     runs_of_task,
     score_table,
 )
@@ -91,7 +90,7 @@ def _test(
     of_pairs = {frozenset((pair["a"], pair["b"])): pair for pair in pairs}
     tests, same = [*pairs, *ranking.beside], list[tuple[dict[str, Any], dict[str, Any]]]()
     gaps = {
-        row["name"]: [row[key] for key in ("difference", "other_difference") if key in row]
+        row["name"]: [row[key] for key in ("difference", "lenient_difference") if key in row]
         for row in rows
         if row["role"] in RANKED
     }
@@ -184,9 +183,9 @@ def _row(
     }
     if base is not None and entry is not base:
         row["difference"] = asdict(_difference(entry, base, reading))
-        other = _difference(entry, base, other_reading(reading))
-        if asdict(other) != row["difference"]:  # by likelihoods, or if every reply is in form, there is one score
-            row["other_difference"] = asdict(other)
+        lenient = asdict(_difference(entry, base, "lenient"))
+        if reading == "strict" and lenient != row["difference"]:  # equal by likelihoods, or if all replies are in form
+            row["lenient_difference"] = lenient
     if entry.runs[0].cost is not None:
         costs = [asdict(run.cost) for run in entry.runs if run.cost is not None]
         row["cost"] = {key: sum(c[key] for c in costs) / len(costs) for key in costs[0]}

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from harness.board import family
-from harness.board.entries import Board, other_reading
+from harness.board.entries import Board
 from harness.rendering import tables
 from harness.statistics import intervals
 from harness.types import Budget
@@ -158,15 +158,15 @@ def _base(board: Board, names: Sequence[str]) -> Iterator[str]:
     if base is None or not ours:
         return
     text = f"**Compared with the base**, {board.reading}: {_by_verdict(ours, 'difference')}."
-    other = [row for row in ours if "other_difference" in row]
-    if other:
-        text += f" {other_reading(board.reading).capitalize()}: {_by_verdict(other, 'other_difference')}."
+    lenient = [row for row in ours if "lenient_difference" in row]
+    if lenient:
+        text += f" Lenient: {_by_verdict(lenient, 'lenient_difference')}."
     yield text
-    strict, lenient = base["strict"]["value"], base["lenient"]["value"]
-    if strict is not None and lenient is not None and lenient - strict >= 0.01:
+    in_form, any_form = base["strict"]["value"], base["lenient"]["value"]
+    if in_form is not None and any_form is not None and any_form - in_form >= 0.01:
         yield (
-            f"**Format:** the base itself has {100 * lenient:.1f} by the lenient reading and {100 * strict:.1f} by the "
-            f"strict one, so {100 * (lenient - strict):.1f} points can be gained by answering in the form asked for."
+            f"**Format:** the base itself has {100 * any_form:.1f} by the lenient reading and {100 * in_form:.1f} by "
+            f"the strict one, so {100 * (any_form - in_form):.1f} points can be gained by answering in the form asked for."
         )
 
 

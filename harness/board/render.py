@@ -42,8 +42,8 @@ def _csv_row(row: Mapping[str, Any], tasks: Sequence[str], costs: Sequence[str])
         **_columns_of("strict", row["strict"]),
         **_columns_of("difference", row.get("difference")),
         **_tested("difference", row.get("difference")),
-        **_columns_of("other_difference", row.get("other_difference")),
-        **_tested("other_difference", row.get("other_difference")),
+        **_columns_of("lenient_difference", row.get("lenient_difference")),
+        **_tested("lenient_difference", row.get("lenient_difference")),
         **_columns_of("lenient", row["lenient"]),
         **_columns_of("in_form", row["in_form"]),
         **row["counts"],
@@ -213,9 +213,8 @@ def _head(board: Board) -> list[str]:
     reads = form.reads_replies(board.rows)
     head += [f"{board.reading.capitalize()} %" if reads else "Score %"]
     head += [f"Δ vs {tables.escape_markup(board.reference)}"] if any("difference" in row for row in board.rows) else []
-    other = other_reading(board.reading).capitalize()
-    head += ["In form %", f"{other} (cut off) %"] if reads else []
-    head += [f"Δ {other.lower()}"] if any("other_difference" in row for row in board.rows) else []
+    head += ["In form %", f"{other_reading(board.reading).capitalize()} (cut off) %"] if reads else []
+    head += ["Δ lenient"] if any("lenient_difference" in row for row in board.rows) else []
     head += ["Tokens a reply"] if reads else []
     return head + (["FLOPs (teacher's)", "Seeds (tried)"] if _trained(board) else [])
 
@@ -236,8 +235,8 @@ def _cells(row: Mapping[str, Any], board: Board) -> list[str]:
             _mean(row["in_form"]),
             f"{_mean(row[other_reading(board.reading)])} ({cut})",
             *(
-                [difference_text(row.get("other_difference"))]
-                if any("other_difference" in r for r in board.rows)
+                [difference_text(row.get("lenient_difference"))]
+                if any("lenient_difference" in r for r in board.rows)
                 else []
             ),
             f"{tokens:.0f}" if tokens else "–",
@@ -341,8 +340,8 @@ def _legend(board: Board) -> list[str]:
         "",
     ]
     if any("difference" in row for row in board.rows):
-        other = any("other_difference" in row for row in board.rows)
-        again = f" **Δ {other_reading(board.reading)}**: the same of the other reading." if other else ""
+        lenient = any("lenient_difference" in row for row in board.rows)
+        again = " **Δ lenient**: the same of lenient scores." if lenient else ""
         lines += [
             f"**Δ**: {board.reading} score minus that of the row it names, paired over the same items, in percentage "
             f"points, with the 95 % interval of this difference alone.{again} ▲ better, ▼ worse; ≈ not told apart "

@@ -204,7 +204,7 @@ def coverage(repetitions: int) -> None:
             if (seeds, k, n, scatter) in ((4, 1, 40, 1e6), (1, 4, 40, 2.0)):
                 rates = " / ".join(f"{100 * rate:.1f} %" for rate in held / repetitions)
                 print(f"  {seeds} seeds, {k} samples, {n} items, {100 * share:g} % right: {rates}", flush=True)
-    print(f"  the worst of all designs: {' / '.join(f'{100 * rate:.1f} %' for rate in worst)}")
+    print(f"  the least of all designs (chance included): {' / '.join(f'{100 * rate:.1f} %' for rate in worst)}")
 
 
 def shared_draws(repetitions: int) -> None:
