@@ -166,7 +166,8 @@ def _base(board: Board, names: Sequence[str]) -> Iterator[str]:
     if in_form is not None and any_form is not None and any_form - in_form >= 0.01:
         yield (
             f"**Format:** the base itself has {100 * any_form:.1f} by the lenient reading and {100 * in_form:.1f} by "
-            f"the strict one, so {100 * (any_form - in_form):.1f} points can be gained by answering in the form asked for."
+            f"the strict one, so {100 * (any_form - in_form):.1f} points can be gained by answering in the form asked "
+            "for."
         )
 
 
