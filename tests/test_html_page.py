@@ -334,11 +334,13 @@ def test_verdicts_and_settings_tried_are_shown_where_a_row_has_them(show):
         {"difference": {**estimate(0.1), "verdict": verdict, "found_from": 4.25}}
         for verdict in ("better", "not told apart")
     )
+    better["lenient_difference"] = estimate(0.05)
     rows = [row("kd", 0.7, tried=[8, 4], **better), row("sft", 0.6, **unsure), row("base", 0.5, "base")]
     here = show(board(*rows), {})
     heads = here.texts("#ranking thead th")
     cells = dict(zip(heads[1:], here.texts("#ranking tbody tr:first-child td"), strict=True))
     assert cells["Settings tried"] == "8 + 4"
+    assert cells["Δ lenient"].startswith("+5.0")
     assert cells["Verdict"].startswith("▲")
     assert "better than the reference" in cells["Verdict"]
     assert "detectable" not in cells["Verdict"]
