@@ -10,9 +10,10 @@ import pytest
 
 from harness.checkpoints import all_params, open_checkpoint
 from harness.errors import BadConfig
-from harness.experiment import memory_forecast, recipes
+from harness.experiment import dry_run, memory_forecast, recipes
 from harness.experiment.plan import Experiment
 from harness.experiment.run_context import space_needed
+from harness.experiment.stages import stages_left, strategy_runs
 from harness.experiment.tuning import trial_runs
 from harness.protocols import Footprint, Trainer
 from harness.testing import test_trainer_contract as contract
@@ -218,6 +219,26 @@ def test_the_teachers_scores_do_not_depend_on_how_rows_are_batched(base, tmp_pat
         assert np.array_equal(scores.tokens[mine], best.indices.numpy())
         assert scores.logprobs[mine] == pytest.approx(best.values.detach().numpy(), abs=4e-3)  # kept as float16
     assert list(map(len, logits._batches([5, 40, 12, 12, 90, 33], 64))) == [3, 1, 1, 1]
+
+
+def test_the_time_of_a_plan_counts_a_shared_stage_once_and_every_trial(base, monkeypatch):
+    monkeypatch.setattr(dry_run, "_training_flops_per_s", lambda *_: 1e6)
+    values = {"base": str(base), "tasks": ["pico_math"], "budget": {"amount": 3.6e9}}
+    plan = Experiment(
+        recipes.from_values(values, base / "small.toml"), parse_list("sft,sft:0.5+rl,sft:0.5+kd"), (1, 2), base / "run"
+    )
+    items = SimpleNamespace(rows=sums(), tasks={})
+
+    def amounts(runs):
+        left = list(stages_left(plan, runs, open_checkpoint(base), None, items))
+        return [stage.amount for stage in left], next(dry_run._time(plan, left, open_checkpoint(base)))
+
+    compared, line = amounts(strategy_runs(plan))
+    assert compared == [3.6e9, 1.8e9, 1.8e9, 1.8e9] * 2
+    assert line.startswith("time for training: 5.0 h at 1e+06 FLOP/s")
+    searched, _ = amounts(trial_runs(plan, {"sft": [{"warmup": 0.1}, {"warmup": 0.2}], "rl": [{}, {"warmup": 0.2}]}))
+    assert searched == [3.6e9] * 8
+    assert next(dry_run._time(plan, [], open_checkpoint(base))).endswith("none, all stages are trained already")
 
 
 def test_the_disk_that_a_plan_needs_falls_with_each_stage_that_is_finished(base, tmp_path):

@@ -13,12 +13,12 @@ from harness.engines.opening import engine_gpus_lines
 from harness.experiment.memory_forecast import memory_lines
 from harness.experiment.plan import Experiment, open_models
 from harness.experiment.run_context import space_needed
-from harness.experiment.stages import strategy_runs
+from harness.experiment.stages import StageLeft, stages_left, strategy_runs
 from harness.experiment.tuning import Settings, trial_runs
 from harness.records.run_folder import enough_space
 from harness.statistics import intervals
 from harness.training import strategies
-from harness.types import Budget, Checkpoint, Strategy
+from harness.types import Checkpoint
 
 SEED_SD = 0.02  # assumed standard deviation of a strategy's score over seeds; typical of small models on small sets
 PROBE_TOKENS = 2048  # enough for a GPU to be busy
@@ -45,7 +45,7 @@ def dry_run_lines(plan: Experiment) -> Iterator[str]:
     n_dev = {part.task.name: len(part.samples) for part in items.dev}
     yield f"choose checkpoints on {sum(n_dev.values())} dev items ({_sizes(n_dev)})"
     yield f"evaluate {models} checkpoints on {sum(n_test.values())} held-out items ({_sizes(n_test)})"
-    yield from _time(plan, base)
+    yield from _time(plan, list(stages_left(plan, strategy_runs(plan), base, teacher, items)), base)
     yield from _power(plan, sum(n_test.values()))
 
 
@@ -62,7 +62,7 @@ def trials(plan: Experiment, grids: Mapping[str, Sequence[Settings]]) -> Iterato
     yield from _gpus(plan)
     yield from memory_lines(plan, trial_runs(plan, grids), base, teacher, items)
     yield from _disk(plan, base)
-    yield from _time(plan, base)
+    yield from _time(plan, list(stages_left(plan, trial_runs(plan, grids), base, teacher, items)), base)
 
 
 def _stages(plan: Experiment) -> Iterator[str]:
@@ -101,23 +101,19 @@ def _disk(plan: Experiment, base: Checkpoint) -> Iterator[str]:
     yield f"disk: at most {needed / 1e9:.2g} GB in {plan.folder}, mostly checkpoints until they are scored on dev"
 
 
-def _time(plan: Experiment, base: Checkpoint) -> Iterator[str]:
-    """Time of training, from earlier stages in this folder's neighbours, else from a few steps made now."""
-    budget = plan.recipe.budget
-    if budget.unit == "device_s":
-        total = budget.amount * len(plan.strategies) * len(plan.seeds)
-        yield f"time for training: {_hours(total / plan.recipe.devices / plan.parallel_stages)}, by the budget itself"
+def _time(plan: Experiment, left: Sequence[StageLeft], base: Checkpoint) -> Iterator[str]:
+    """Time to train the stages left, from earlier ones in this folder's neighbours, else from a few steps made now."""
+    budget, amount = plan.recipe.budget, sum(stage.amount for stage in left)
+    if not left:
+        yield "time for training: none, all stages are trained already"
         return
-    seconds, unknown = 0.0, set()
+    if budget.unit == "device_s":
+        yield f"time for training: {_hours(amount / plan.recipe.devices / plan.parallel_stages)}, by the budget itself"
+        return
     measured = dict(_rates(plan, base))
-    for strategy in plan.strategies:
-        for trainer, part in _parts(strategy, budget):
-            if trainer in measured:
-                seconds += part / measured[trainer]
-            else:
-                unknown.add(trainer)
-    seconds *= len(plan.seeds) / plan.parallel_stages
+    unknown = {stage.trainer for stage in left} - measured.keys()
     if not unknown:
+        seconds = sum(stage.amount / measured[stage.trainer] for stage in left) / plan.parallel_stages
         yield f"time for training: about {_hours(seconds)}, from stages trained before"
         return
     if budget.unit == "generated":
@@ -125,15 +121,11 @@ def _time(plan: Experiment, base: Checkpoint) -> Iterator[str]:
         return
     rate = _training_flops_per_s(base.path, plan.parallel_stages)
     per_unit = 1.0 if budget.unit == "flops" else 6.0 * matmul_params(base.path)
-    total = budget.amount * per_unit * len(plan.strategies) * len(plan.seeds) / rate / plan.parallel_stages
+    total = amount * per_unit / rate / plan.parallel_stages
     yield (
         f"time for training: {_hours(total)} at {rate:.2g} FLOP/s, measured just now on training steps; up to three "
         f"times that if a trainer samples ({', '.join(sorted(unknown))} not yet trained here)"
     )
-
-
-def _parts(strategy: Strategy, total: Budget) -> Iterator[tuple[str, float]]:
-    return ((stage.trainer, strategies.share_of(stage, total)) for stage in strategy.stages)
 
 
 def _rates(plan: Experiment, base: Checkpoint) -> Iterator[tuple[str, float]]:

@@ -30,7 +30,7 @@ def memory_lines(
     other = shape_of(teacher.path) if teacher else None
     left = list(stages_left(plan, runs, base, teacher, items))
     for name, trainer in plan.trainers():
-        configs = [trainer.Config(**config) for of, config in left if of == name]
+        configs = [trainer.Config(**stage.config) for stage in left if stage.trainer == name]
         if not configs:
             yield f"memory of {name}: none, its stages are trained already"
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,16 +104,26 @@ def next_settings(
     )
 
 
+@dataclass(frozen=True)
+class StageLeft:
+    """A stage that is to be trained. config: of its trainer, every field set. amount: in the unit of the budget."""
+
+    trainer: str
+    config: Mapping[str, Any]
+    amount: float
+
+
 def stages_left(
     plan: Experiment, runs: Sequence[StrategyRun], base: Checkpoint, teacher: Checkpoint | None, items: TrainingItems
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Trainer and Config, every field set, of each stage that is not finished in the plan's folder.
+) -> Iterator[StageLeft]:
+    """Each stage that is not finished in the plan's folder; one that several runs share is given once.
 
     The rows of a stage that learns from traces are not known before the teacher has written them: one that is finished
     with any rows is not left.
     """
     material = replace(without_traces(items, teacher), traces=Traces((), TraceCost(), 0, 0, ()))
     finished = [path.parent for path in sorted(plan.folder.glob("stages/*/result.json"))]
+    given: set[Hashable] = set()
     for run in runs:
         parent, earlier = base, list[StageResult]()
         for number, spec in enumerate(run.strategy.stages):
@@ -122,14 +132,26 @@ def stages_left(
             stage = plan_stage(settings, parent, material.of(trainer)) if finished else None
             home = _folder_of(stage, finished, "traces" in trainer.needs) if stage else None
             if home is None:
-                for later in run.strategy.stages[number:]:
-                    yield later.trainer, resolve_config(later.trainer, run.settings.get(later.trainer, {}))
+                for last in range(number, len(run.strategy.stages)):
+                    key = (run.seed, run.trial, run.strategy.stages[: last + 1])
+                    if key not in given:
+                        given.add(key)
+                        yield _left(plan, run, last, settings if last == number else None)
                 break
             result = recorded_result(home)
             if result.status != "done":
                 break
             earlier.append(result)
             parent = result.checkpoint
+
+
+def _left(plan: Experiment, run: StrategyRun, number: int, settings: StageSettings | None) -> StageLeft:
+    """The stage of this number. settings: known if the stages before it are finished."""
+    spec = run.strategy.stages[number]
+    if settings is not None:
+        return StageLeft(spec.trainer, settings.config, settings.budget.amount)
+    config = resolve_config(spec.trainer, run.settings.get(spec.trainer, {}))
+    return StageLeft(spec.trainer, config, strategies.share_of(spec, plan.recipe.budget))
 
 
 def _folder_of(stage: Stage, finished: Sequence[Path], any_rows: bool) -> Path | None:
