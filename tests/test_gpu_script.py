@@ -21,6 +21,7 @@ import psutil
 import pytest
 from factories import ROOT, harness, refuse_unlike_schema
 
+from harness.board.entries import SCHEMA
 from harness.board.gpu_page import gpu_markdown
 from harness.engines.machine import gpus
 from harness.engines.opening import vllm_problem
@@ -108,7 +109,7 @@ def facts(measured: dict[str, dict[str, Any]] = MEASURED, device: str = "cuda") 
         name: {"status": "done", "limit_s": 60, "wall_s": 12.3, "error": "", "facts": copy.deepcopy(of)}
         for name, of in measured.items()
     }
-    return {"kind": "gpu", "schema": 4, "device": device, "quick": False, "model": "smollm2-135m", "parts": parts}
+    return {"kind": "gpu", "schema": SCHEMA, "device": device, "quick": False, "model": "smollm2-135m", "parts": parts}
 
 
 def test_the_page_shows_what_was_measured(tmp_path: Path) -> None:
