@@ -282,7 +282,7 @@ def test_a_published_score_is_compared_unpaired():
     ours, known = np.array([1.0] * 90 + [0.0] * 10), Published(0.95, 100)
     (check,) = decide(settings(30.0), {"b": {"t": known}}, {"t": ours}).checks
     assert (check.test.value, check.test.gained, check.test.method) == (approx_(-0.05), None, "unpaired, Newcombe")
-    newcombe = intervals.unpaired(0.9, 100, 0.95, 100)
+    newcombe = unpaired.difference(0.9, 100, 0.95, 100)
     at = unpaired.sided_unpaired([ours], [known], [1.0], -newcombe.low, 0.025)
     assert (at.low, at.high) == (approx_(newcombe.low), approx_(newcombe.high))
     assert at.p_below == approx_(0.025), "the p-value at which the interval just reaches the margin"

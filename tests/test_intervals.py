@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from harness.statistics import intervals
+from harness.statistics import intervals, unpaired
 
 
 def test_wilson_gives_the_published_interval():
@@ -109,19 +109,19 @@ def test_one_cluster_has_no_spread():
 
 def test_unpaired_gives_the_published_interval():
     # Newcombe 1998, Statistics in Medicine 17:873, table II, method 10: 56/70 and 48/80 -> 0.0524 to 0.3339
-    found = intervals.unpaired(56 / 70, 70, 48 / 80, 80)
+    found = unpaired.difference(56 / 70, 70, 48 / 80, 80)
     assert (round(found.low, 4), round(found.high, 4)) == (0.0524, 0.3339)
-    assert intervals.unpaired(1.0, 10, 1.0, 10).p == 1.0
+    assert unpaired.difference(1.0, 10, 1.0, 10).p == 1.0
 
 
 @pytest.mark.parametrize(("ours", "n", "theirs", "m"), [(0, 40, 4, 40), (56, 70, 48, 80), (9, 10, 3, 10), (1, 5, 0, 5)])
 def test_the_p_of_an_unpaired_difference_is_that_of_its_interval(monkeypatch, ours, n, theirs, m):
-    found = intervals.unpaired(ours / n, n, theirs / m, m)
+    found = unpaired.difference(ours / n, n, theirs / m, m)
     assert (found.p < 0.05) == significant(found)
     monkeypatch.setattr(intervals, "CONFIDENCE", 1 - found.p)
-    again = intervals.unpaired(ours / n, n, theirs / m, m)
+    again = unpaired.difference(ours / n, n, theirs / m, m)
     assert min(abs(again.low), abs(again.high)) == pytest.approx(0, abs=1e-9)
-    mirrored = intervals.unpaired(theirs / m, m, ours / n, n)
+    mirrored = unpaired.difference(theirs / m, m, ours / n, n)
     assert (mirrored.value, mirrored.p) == (-found.value, pytest.approx(found.p))
 
 

@@ -17,7 +17,7 @@ from scipy.stats import norm
 from harness.board import entries, family
 from harness.errors import DataError
 from harness.rendering import tables
-from harness.statistics import intervals
+from harness.statistics import intervals, unpaired
 
 KIND = "reported"
 
@@ -125,7 +125,7 @@ def _tested(reported: Publication) -> list[dict[str, Any]]:
         for task in claim.tasks or reported.tasks:
             if task in better and task in than:
                 n = reported.tasks[task]
-                gap = intervals.unpaired(better[task] / 100, n, than[task] / 100, n)
+                gap = unpaired.difference(better[task] / 100, n, than[task] / 100, n)
                 z = math.copysign(float(norm.isf((gap.p or 0.0) / 2)), gap.value)
                 gaps[claim.better, claim.than, task] = {"task": task, **asdict(gap), "z": z}
     family.correct(list(gaps.values()))

@@ -324,49 +324,6 @@ def _error(gaps: np.ndarray, alpha: float) -> float:
     return max(float(gaps.std(ddof=1)) / math.sqrt(len(gaps)), _least_error(len(gaps), alpha))
 
 
-def unpaired(candidate: float, n: int, reference: float, n_reference: int) -> Contrast:
-    """Difference of two shares if only the shares and the numbers of items are known.
-
-    Newcombe's interval from the two Wilson intervals (1998, Statistics in Medicine 17:873, method 10); p: one less the
-    confidence at which that interval reaches 0. Without scores per item nothing can be paired, so the power is less
-    than that of `paired`.
-    """
-    z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
-    gap, error = (
-        candidate - reference,
-        math.sqrt(sum(share * (1 - share) / of for share, of in ((candidate, n), (reference, n_reference)))),
-    )
-    low, high = (gap + side * _newcombe(candidate, n, reference, n_reference, side * z) for side in (-1, 1))
-    toward = -math.copysign(1.0, gap)
-
-    def beyond(z: float) -> float:
-        return _newcombe(candidate, n, reference, n_reference, toward * z) - abs(gap)
-
-    p = (
-        1.0
-        if not gap
-        else 2 * float(stats.norm.sf(optimize.brentq(beyond, 0.0, _MOST_Z)))
-        if beyond(_MOST_Z) > 0
-        else 0.0
-    )
-    return Contrast(gap, low, high, min(n, n_reference), "unpaired, Newcombe", p, error, float(n + n_reference - 2))
-
-
-_MOST_Z = 37.0  # beyond, the tail of a normal distribution is 0 in a float
-
-
-def _newcombe(candidate: float, n: int, reference: float, n_reference: int, z: float) -> float:
-    """How far the interval reaches from the difference: below it for z < 0, above it for z > 0."""
-    ours, theirs = _wilson_bound(candidate, n, z), _wilson_bound(reference, n_reference, -z)
-    return math.hypot(candidate - ours, reference - theirs)
-
-
-def _wilson_bound(share: float, n: int, z: float) -> float:
-    """The upper end of the interval of a share for z > 0, the lower one for z < 0."""
-    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return (share + z * z / (2 * n) + spread) / (1 + z * z / n)
-
-
 def across_seeds(candidate: Table, reference: Table, clusters: Clusters = None) -> Contrast:
     """Difference of two strategies; items (or clusters of them) and training seeds are crossed random effects.
 

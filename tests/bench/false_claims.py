@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from harness.board import family
-from harness.statistics import intervals
+from harness.statistics import intervals, unpaired
 
 ITEMS = 1319
 SLOPE = 12.4  # points a logit shifts the score by, near the middle of these items
@@ -234,7 +234,7 @@ def unpaired_scores() -> None:
             weights = scipy_stats.binom.pmf(np.arange(n + 1), n, share)
             likely = np.flatnonzero(weights > 1e-5)
             total = sum(
-                weights[a] * weights[b] * (intervals.unpaired(a / n, n, b / n, n).p < 0.05)
+                weights[a] * weights[b] * (unpaired.difference(a / n, n, b / n, n).p < 0.05)
                 for a, b in itertools.product(likely, likely)
                 if abs(a - b) / n > 0.02
             )
