@@ -265,12 +265,9 @@ def _estimate(values: np.ndarray, keep: np.ndarray, runs: Sequence[Run]) -> dict
 
 
 def _clusters(runs: Iterable[Run], keep: np.ndarray) -> np.ndarray | None:
-    """The number of the cluster of each item to keep; None if all are independent."""
+    """The number of the cluster of each item to keep; None if every item is a cluster of its own."""
     numbers = related_items(run.columns.places for run in runs)
-    if numbers is None:
-        return None
-    kept = np.unique(numbers[keep], return_inverse=True)[1]
-    return None if len(kept) == kept.max(initial=-1) + 1 else kept
+    return None if numbers is None else np.unique(numbers[keep], return_inverse=True)[1]
 
 
 def difference(ours: Sequence[Run], theirs: Sequence[Run], grader: str) -> intervals.Estimate:

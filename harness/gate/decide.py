@@ -243,7 +243,7 @@ def _scored_by_both(column: _Column) -> _Column:
 def _test(settings: Settings, columns: Sequence[_Column], margin: float, alpha: float) -> intervals.Sided:
     """The tests of one check, over one task or several."""
     ours = [column.ours for column in columns]
-    clusters = _related([column.clusters for column in columns if column.clusters is not None])
+    clusters = [column.clusters for column in columns if column.clusters is not None] or None
     if published := [column.theirs for column in columns if isinstance(column.theirs, Published)]:
         sizes = [len(column) if settings.primary == "items" else 1 for column in ours]
         weights = [size / sum(sizes) for size in sizes]
@@ -254,12 +254,6 @@ def _test(settings: Settings, columns: Sequence[_Column], margin: float, alpha: 
         return intervals.sided(np.concatenate(ours), np.concatenate(theirs), margin, alpha, of)
     gaps = [mine - other for mine, other in zip(ours, theirs, strict=True)]
     return intervals.mean_sided(gaps, margin, alpha, clusters)
-
-
-def _related(clusters: Sequence[np.ndarray]) -> Sequence[np.ndarray] | None:
-    """The clusters if two of these items share one, else None: tests of independent items are exact."""
-    together = np.concatenate(clusters) if clusters else np.array([])
-    return clusters if len(np.unique(together)) < len(together) else None
 
 
 def _tested(

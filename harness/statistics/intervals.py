@@ -98,6 +98,7 @@ def clustered(values: FloatArray, clusters: Clusters = None) -> Contrast:
     Raises ValueError for fewer than two clusters.
     """
     column = np.asarray(values, float)
+    clusters = _related(clusters, len(column))
     spread = _spread_of_mean(column, _codes(clusters, len(column)))
     if spread.clusters < 2:
         raise ValueError(f"a spread needs two clusters of items, got {spread.clusters}")
@@ -112,6 +113,11 @@ def clustered(values: FloatArray, clusters: Clusters = None) -> Contrast:
 
 
 _FEW_CLUSTERS = 50
+
+
+def _related(clusters: Clusters, n: int) -> Clusters:
+    """The clusters; None if each of the n items is its own, so that tests of independent items are exact."""
+    return None if clusters is None or len(np.unique(np.asarray(clusters))) == n else clusters
 
 
 def _codes(clusters: Clusters, n: int) -> np.ndarray:
@@ -193,7 +199,7 @@ def paired(candidate: FloatArray, reference: FloatArray, clusters: Clusters = No
     """
     if len(candidate) != len(reference):
         raise ValueError(f"paired columns must have equal length, got {len(candidate)} and {len(reference)}")
-    a, b = np.asarray(candidate, float), np.asarray(reference, float)
+    a, b, clusters = np.asarray(candidate, float), np.asarray(reference, float), _related(clusters, len(candidate))
     if clusters is None and _all_0_or_1(a) and _all_0_or_1(b):
         gained, lost = int((a > b).sum()), int((a < b).sum())
         return replace(tango(gained, lost, len(a)), p=float(mid_p(gained, lost)))
@@ -217,6 +223,7 @@ def of_score(scores: Table, clusters: Clusters = None) -> Estimate:
     n = table.shape[1]
     if not n:
         raise ValueError("no items, so no mean")
+    clusters = _related(clusters, n)
     if len(table) == 1 and clusters is None and _all_0_or_1(table):
         return wilson(int(table.sum()), n)
     value = float(table.mean())
@@ -259,7 +266,7 @@ def sided(
     cluster, proves nothing.
     """
     a, b = np.asarray(candidate, float), np.asarray(reference, float)
-    n, gaps = len(a), a - b
+    n, gaps, clusters = len(a), a - b, _related(clusters, len(a))
     if not (_all_0_or_1(a) and _all_0_or_1(b)):
         return mean_sided([gaps], margin, alpha, None if clusters is None else [clusters])
     gained, lost = int((gaps > 0).sum()), int((gaps < 0).sum())
@@ -286,7 +293,8 @@ def mean_sided(
     clusters: for each task those of its items; a cluster may have items in several tasks. None: all are independent.
     """
     n, sizes = sum(map(len, parts)), list(map(len, parts))
-    codes = _codes(None if clusters is None else np.concatenate([np.asarray(of).astype(str) for of in clusters]), n)
+    together = None if clusters is None else _related(np.concatenate([np.asarray(of) for of in clusters]), n)
+    codes = _codes(None if together is None else np.asarray(together).astype(str), n)
     groups = len(np.unique(codes))
     if min(sizes) < 2 or groups < 2:  # one item says nothing of others
         value = sum(float(gaps.sum()) for gaps in parts) / max(n, 1)
